@@ -1,0 +1,5 @@
+"""fairseq imports every file of this folder by itself."""
+
+from slam_plugin import compat
+
+compat.apply()

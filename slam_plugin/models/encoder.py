@@ -1,0 +1,210 @@
+"""The trunk that every model shares: speech encoder, text embedding and the multimodal encoder above both."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from torch import Tensor, nn
+
+from slam_plugin.models.presets import SIZES, filled
+from slam_plugin.modules.conformer import ConformerLayer
+from slam_plugin.modules.subsampler import ConvSubsampler
+from slam_plugin.modules.text import TextEmbedding
+
+MEL_BINS = 80
+
+
+@dataclass
+class TrunkConfig(FairseqDataclass):
+    """Sizes and choices of the trunk. A size field left out is filled from the preset that ``size`` names."""
+
+    size: ChoiceEnum(list(SIZES)) = field(default="tiny", metadata={"help": "preset that fills the fields left out"})
+    encoder_dim: int | None = field(default=None, metadata={"help": "size of a state"})
+    encoder_heads: int | None = field(default=None, metadata={"help": "attention heads of a Conformer layer"})
+    encoder_ffn_dim: int | None = field(default=None, metadata={"help": "inner size of the feed-forward modules"})
+    speech_layers: int | None = field(default=None, metadata={"help": "Conformer layers of the speech encoder"})
+    multimodal_layers: int | None = field(default=None, metadata={"help": "Conformer layers shared by speech and text"})
+    subsample_channels: int | None = field(default=None, metadata={"help": "filters of the two front-end convolutions"})
+    conv_kernel: int = field(default=5, metadata={"help": "depthwise kernel of the conv module, odd"})
+    conv_norm: ChoiceEnum(["group", "layer"]) = field(
+        default="group", metadata={"help": "norm of the conv module; group is the paper's"}
+    )
+    conv_groups: int = field(default=8, metadata={"help": "groups of the conv module's group norm"})
+    positions: ChoiceEnum(["none", "rotary"]) = field(
+        default="none", metadata={"help": "positions in self-attention; none is the paper's"}
+    )
+    dropout: float = field(default=0.1, metadata={"help": "dropout in the encoder, attention weights included"})
+    autocast: ChoiceEnum(["none", "bf16"]) = field(
+        default="none", metadata={"help": "type of the matrix products; losses, softmax and norms stay in fp32"}
+    )
+
+
+class Encoded(NamedTuple):
+    """One pass of the trunk. T is the time at 25 Hz, L the tokens, D the dimension; None where a side was not given."""
+
+    subsampled: Tensor | None  # (batch, T, D) front-end states before masking
+    context: Tensor | None  # (batch, T, D) output of the speech encoder
+    speech: Tensor | None  # (batch, T, D) output of the multimodal encoder over the speech
+    speech_padding_mask: Tensor | None  # (batch, T)
+    text: Tensor | None  # (batch, L, D) output of the multimodal encoder over the text
+    text_padding_mask: Tensor | None  # (batch, L)
+
+
+class Trunk(nn.Module):
+    """SLAM's encoder (Bapna et al. 2021, section 3.1).
+
+    Speech goes through the convolutional front end and ``speech_layers`` Conformer layers, text through an embedding; the
+    ``multimodal_layers`` above take speech, or text, or text and speech one behind the other.
+
+    Args:
+        vocab_size: symbols of the text side; None builds a trunk for speech alone.
+        conv_groups: groups of the conv modules' group norm; None takes layer norm.
+        mask_speech: whether there is a learned vector that replaces masked speech states (pre-training).
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        ffn_dim: int,
+        speech_layers: int,
+        multimodal_layers: int,
+        subsample_channels: int,
+        kernel: int,
+        conv_groups: int | None,
+        rotary: bool,
+        dropout: float,
+        vocab_size: int | None,
+        padding_idx: int,
+        mask_speech: bool,
+    ) -> None:
+        super().__init__()
+        self.dim, self.gap = dim, (kernel - 1) // 2
+
+        def layers(count: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                ConformerLayer(dim, heads, ffn_dim, kernel, conv_groups, rotary, dropout) for _ in range(count)
+            )
+
+        self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.speech_layers = layers(speech_layers)
+        self.speech_projection = nn.Linear(dim, dim)
+        self.multimodal_layers = layers(multimodal_layers)
+        self.text_embedding = None if vocab_size is None else TextEmbedding(vocab_size, dim, padding_idx, dropout)
+        self.speech_mask = nn.Parameter(torch.empty(dim).uniform_()) if mask_speech else None
+
+    def forward(
+        self,
+        features: Tensor | None = None,
+        feature_padding_mask: Tensor | None = None,
+        tokens: Tensor | None = None,
+        token_padding_mask: Tensor | None = None,
+        mask_indices: Tensor | None = None,
+    ) -> Encoded:
+        """Encode speech, text, or the two as one sequence: text, a gap, speech.
+
+        The gap is half a depthwise kernel of padding in every layer, so the convolutions never mix the two sides while
+        attention sees both.
+
+        Args:
+            features: (batch, frames, 80) log-mel; feature_padding_mask: (batch, frames), True at padding.
+            tokens: (batch, L) ids; token_padding_mask: (batch, L), True at padding.
+            mask_indices: (batch, T) speech states that the learned vector replaces.
+        """
+        subsampled = context = speech_mask = None
+        if features is not None:
+            subsampled, context, speech_mask = self._encode_speech(features, feature_padding_mask, mask_indices)
+        if tokens is None:
+            states = self.speech_projection(context)
+            speech = self._encode_multimodal(states, speech_mask, None)
+            return Encoded(subsampled, context, speech, speech_mask, None, None)
+        states = self._embed(tokens)
+        if features is None:
+            text = self._encode_multimodal(states, token_padding_mask, None)
+            return Encoded(None, None, None, None, text, token_padding_mask)
+        text, speech = self._encode_pair(states, token_padding_mask, self.speech_projection(context), speech_mask)
+        return Encoded(subsampled, context, speech, speech_mask, text, token_padding_mask)
+
+    def encode_speech(self, features: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(batch, frames, 80) and (batch, frames) -> (batch, T, D) and (batch, T): the whole way of unmasked speech."""
+        encoded = self(features=features, feature_padding_mask=padding_mask)
+        return encoded.speech, encoded.speech_padding_mask
+
+    def encode_text(self, tokens: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(batch, L) and (batch, L) -> (batch, L, D) and (batch, L)"""
+        encoded = self(tokens=tokens, token_padding_mask=padding_mask)
+        return encoded.text, encoded.text_padding_mask
+
+    def _encode_speech(
+        self, features: Tensor, padding_mask: Tensor | None, mask_indices: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        subsampled, padding_mask = self.subsampler(features, padding_mask)
+        states = subsampled
+        if mask_indices is not None:
+            if self.speech_mask is None:
+                raise ValueError("this trunk has no mask vector: it was built for fine-tuning")
+            states = torch.where(mask_indices.unsqueeze(-1), self.speech_mask.to(states.dtype), states)
+        states = self.dropout(states)
+        for layer in self.speech_layers:
+            states = layer(states, padding_mask)
+        return subsampled, states, padding_mask
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        if self.text_embedding is None:
+            raise ValueError("this trunk has no text side: it was built without a vocabulary")
+        return self.text_embedding(tokens)
+
+    def _encode_pair(
+        self, text: Tensor, text_padding: Tensor | None, speech: Tensor, speech_padding: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        batch, tokens = text.shape[:2]
+        gap = text.new_zeros(batch, self.gap, self.dim, dtype=speech.dtype)
+        states = torch.cat((text.to(speech.dtype), gap, speech), dim=1)
+        padding = torch.cat(
+            (_or_valid(text_padding, text), gap.new_ones(gap.shape[:2], dtype=torch.bool), _or_valid(speech_padding, speech)),
+            dim=1,
+        )
+        # Each side counts its own positions: padding between the sides moves nothing.
+        counts = [torch.arange(n, device=text.device) for n in (tokens, self.gap, speech.size(1))]
+        positions = torch.cat(counts).expand(batch, -1)
+        states = self._encode_multimodal(states, padding, positions)
+        return states[:, :tokens], states[:, tokens + self.gap :]
+
+    def _encode_multimodal(self, states: Tensor, padding_mask: Tensor | None, positions: Tensor | None) -> Tensor:
+        for layer in self.multimodal_layers:
+            states = layer(states, padding_mask, positions)
+        return states
+
+
+def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:
+    return states.new_zeros(states.shape[:2], dtype=torch.bool) if padding_mask is None else padding_mask
+
+
+def build_trunk(config: Mapping[str, Any], vocab_size: int | None, padding_idx: int, mask_speech: bool) -> Trunk:
+    """Build the trunk that a :class:`TrunkConfig` (or any mapping with its fields) describes."""
+    sizes = filled(config)
+    return Trunk(
+        dim=sizes["encoder_dim"],
+        heads=sizes["encoder_heads"],
+        ffn_dim=sizes["encoder_ffn_dim"],
+        speech_layers=sizes["speech_layers"],
+        multimodal_layers=sizes["multimodal_layers"],
+        subsample_channels=sizes["subsample_channels"],
+        kernel=config["conv_kernel"],
+        conv_groups=config["conv_groups"] if str(config["conv_norm"]) == "group" else None,
+        rotary=str(config["positions"]) == "rotary",
+        dropout=config["dropout"],
+        vocab_size=vocab_size,
+        padding_idx=padding_idx,
+        mask_speech=mask_speech,
+    )
+
+
+def autocast(config: Mapping[str, Any], device: torch.device) -> contextlib.AbstractContextManager:
+    """The autocast that ``config["autocast"]`` asks for: model code enters it in ``forward``, fairseq's own stays off."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=str(config["autocast"]) == "bf16")

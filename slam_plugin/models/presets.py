@@ -1,0 +1,48 @@
+"""Named sizes. ``xl`` is the paper's (Bapna et al. 2021); the smaller ones keep its proportions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# conv_groups: the paper gives no number of groups; 8 is ours.
+SIZES: dict[str, dict[str, int]] = {
+    "tiny": {
+        "encoder_dim": 160,
+        "encoder_heads": 4,
+        "encoder_ffn_dim": 640,
+        "speech_layers": 2,
+        "multimodal_layers": 4,
+        "subsample_channels": 32,
+    },
+    "small": {
+        "encoder_dim": 256,
+        "encoder_heads": 4,
+        "encoder_ffn_dim": 1024,
+        "speech_layers": 4,
+        "multimodal_layers": 8,
+        "subsample_channels": 32,
+    },
+    "base": {
+        "encoder_dim": 512,
+        "encoder_heads": 8,
+        "encoder_ffn_dim": 2048,
+        "speech_layers": 4,
+        "multimodal_layers": 8,
+        "subsample_channels": 64,
+    },
+    "xl": {
+        "encoder_dim": 1024,
+        "encoder_heads": 8,
+        "encoder_ffn_dim": 4096,
+        "speech_layers": 8,
+        "multimodal_layers": 16,
+        "subsample_channels": 256,
+    },
+}
+
+
+def filled(config: Mapping[str, Any], sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
+    """The fields that ``config["size"]`` names, each from ``config`` where it is set there, else from the preset."""
+    size = str(config["size"])
+    if size not in sizes:
+        raise ValueError(f"size: found {size!r}, expected one of {', '.join(sizes)}")
+    return {key: preset if config.get(key) is None else config[key] for key, preset in sizes[size].items()}

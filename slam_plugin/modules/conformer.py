@@ -1,0 +1,145 @@
+"""The Conformer layer (Gulati et al. 2020) as SLAM uses it: group norm in the conv module, padding without effect."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slam_plugin.kernels.attention import attend, attention_weights
+from slam_plugin.kernels.depthwise import depthwise_conv
+from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
+from slam_plugin.modules.rotary import rotary_angles, rotate
+
+NormFactory = Callable[[int], nn.Module]
+
+
+class FeedForward(nn.Module):
+    """Layer norm, linear, swish, linear."""
+
+    def __init__(self, dim: int, ffn_dim: int, dropout: float, norm: NormFactory = nn.LayerNorm) -> None:
+        super().__init__()
+        self.norm = norm(dim)
+        self.expand = nn.Linear(dim, ffn_dim)
+        self.contract = nn.Linear(ffn_dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, time, dim) -> (batch, time, dim)"""
+        return self.dropout(self.contract(self.dropout(F.silu(self.expand(self.norm(x))))))
+
+
+class SelfAttention(nn.Module):
+    """Layer norm and multi-head self-attention with one product for query, key and value.
+
+    Args:
+        rotary: turn queries and keys by their positions; without it attention sees no order (the paper's choice).
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float, rotary: bool, norm: NormFactory = nn.LayerNorm) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{heads} heads do not divide {dim} channels")
+        self.heads, self.rotary, self.attention_dropout = heads, rotary, dropout
+        self.norm = norm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None, positions: Tensor | None) -> Tensor:
+        """(batch, time, dim), (batch, time) and (batch, time) -> (batch, time, dim)"""
+        query, key, value = self._project(x, positions)
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = attend(query, key, value, padding_mask, dropout)  # (batch, heads, time, head_dim)
+        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+
+    def weights(self, x: Tensor, padding_mask: Tensor | None, positions: Tensor | None) -> Tensor:
+        """The attention weights, (batch, heads, time, time): for pictures, not for training."""
+        query, key, _ = self._project(x, positions)
+        return attention_weights(query, key, padding_mask)
+
+    def _project(self, x: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        batch, time, dim = x.shape
+        qkv = self.qkv(self.norm(x)).view(batch, time, 3, self.heads, dim // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, time, head_dim)
+        if self.rotary:
+            if positions is None:
+                positions = torch.arange(time, device=x.device)[None]
+            cos, sin = rotary_angles(positions, dim // self.heads)
+            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+        return query, key, value
+
+
+class ConvModule(nn.Module):
+    """Layer norm, pointwise GLU, depthwise convolution, norm, swish, pointwise.
+
+    Args:
+        kernel: odd kernel size.
+        groups: groups of the masked group norm after the convolution; None takes layer norm.
+    """
+
+    def __init__(
+        self, dim: int, kernel: int, groups: int | None, dropout: float, norm: NormFactory = nn.LayerNorm
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"the depthwise kernel must be odd, not {kernel}")
+        self.norm = norm(dim)
+        self.expand = nn.Linear(dim, 2 * dim)
+        self.depthwise_weight = nn.Parameter(torch.empty(dim, kernel))
+        self.depthwise_bias = nn.Parameter(torch.zeros(dim))
+        nn.init.uniform_(self.depthwise_weight, -(kernel**-0.5), kernel**-0.5)
+        self.conv_norm = MaskedLayerNorm(dim) if groups is None else MaskedGroupNorm(groups, dim)
+        self.contract = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """(batch, time, dim) and (batch, time) -> (batch, time, dim)"""
+        gated = F.glu(self.expand(self.norm(x)), dim=-1)
+        if padding_mask is not None:
+            gated = gated.masked_fill(padding_mask[:, :, None], 0.0)
+        mixed = depthwise_conv(gated, self.depthwise_weight, self.depthwise_bias)
+        return self.dropout(self.contract(F.silu(self.conv_norm(mixed, padding_mask))))
+
+
+class ConformerLayer(nn.Module):
+    """Half feed-forward, self-attention, conv module, half feed-forward, final norm; each with a residual, pre-norm.
+
+    Args:
+        dim, heads, ffn_dim, kernel: sizes.
+        conv_groups: groups of the conv module's group norm; None takes layer norm.
+        rotary: rotary positions in attention.
+        norm: class of every other norm, called with ``dim``.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        ffn_dim: int,
+        kernel: int = 5,
+        conv_groups: int | None = 8,
+        rotary: bool = False,
+        dropout: float = 0.0,
+        norm: NormFactory = nn.LayerNorm,
+    ) -> None:
+        super().__init__()
+        self.first_ffn = FeedForward(dim, ffn_dim, dropout, norm)
+        self.attention = SelfAttention(dim, heads, dropout, rotary, norm)
+        self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm)
+        self.second_ffn = FeedForward(dim, ffn_dim, dropout, norm)
+        self.final_norm = norm(dim)
+
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+        """One layer; the value at a valid position does not depend on what stands at padding, nor on how much of it.
+
+        Args:
+            x: (batch, time, dim).
+            padding_mask: (batch, time), True at padding; None where nothing is padded.
+            positions: (batch, time) integers for rotary attention; None counts from 0.
+        """
+        x = x + 0.5 * self.first_ffn(x)
+        x = x + self.attention(x, padding_mask, positions)
+        x = x + self.conv(x, padding_mask)
+        x = x + 0.5 * self.second_ffn(x)
+        return self.final_norm(x)

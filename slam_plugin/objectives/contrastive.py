@@ -1,0 +1,170 @@
+"""The contrastive objective of w2v-BERT (Chung et al. 2021): tell a masked frame's code from those of other masked frames."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from slam_plugin.modules.contrast import contrastive_logits, draw_distractors
+from slam_plugin.modules.quantizer import GumbelQuantizer, Quantized, normalize_over_time
+from slam_plugin.objectives.base import (
+    Classified,
+    MaskedPass,
+    Masking,
+    Objective,
+    Output,
+    SpanMask,
+    Surroundings,
+    mean_or_zero,
+    register,
+)
+
+
+class SpeechTargets(NamedTuple):
+    """The quantised masked frames of a pass, N in all, row by row."""
+
+    masked: Tensor  # (batch, T) masked and valid
+    quantized: Quantized
+
+
+class Contrast(NamedTuple):
+    """Sums of the contrastive task over the frames that have at least one distractor."""
+
+    classified: Classified
+    chance: Tensor  # summed probability of a right guess
+    chance_loss: Tensor  # summed loss of equal scores
+
+
+@register
+class Contrastive(Objective):
+    """Quantise the unmasked front-end states at the masked frames; find the right one among up to ``distractors`` others.
+
+    Reads the speech encoder's output. Owns the codebook, whose ids masked prediction learns to predict.
+    """
+
+    name = "contrastive"
+    kinds = ("speech",)
+    ratios = {
+        "contrastive_loss": "contrastive_frames",
+        "contrastive_accuracy": "contrastive_frames",
+        "contrastive_chance": "contrastive_frames",
+        "contrastive_chance_loss": "contrastive_frames",
+        "diversity_loss": "quantized_batches",
+        "batch_code_perplexity": "quantized_batches",
+        "temperature": "quantized_batches",
+    }
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        *,
+        weight: float = 1.0,
+        diversity_weight: float = 0.1,
+        distractors: int = 100,
+        similarity_temperature: float = 0.1,
+        codes: int = 1024,
+        code_dim: int = 256,
+        logit_std: float = 6.0,
+        gumbel_start: float = 2.0,
+        gumbel_end: float = 0.1,
+        gumbel_decay: float = 0.999995,
+        mask_rate: float = 0.49,
+        mask_span: int = 10,
+    ) -> None:
+        super().__init__(weight)
+        self.diversity_weight, self.distractors = diversity_weight, distractors
+        self.similarity_temperature = similarity_temperature
+        self.gumbel_start, self.gumbel_end, self.gumbel_decay = gumbel_start, gumbel_end, gumbel_decay
+        self.mask = SpanMask(mask_rate, mask_span)
+        self.quantizer = GumbelQuantizer(surroundings.dim, codes, code_dim, logit_std)
+        self.project_context = nn.Linear(surroundings.dim, code_dim)
+        self.project_targets = nn.Linear(code_dim, code_dim)
+        self.temperature = gumbel_start
+
+    @property
+    def codes(self) -> int:
+        return self.quantizer.codebook.size(0)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """The Gumbel temperature follows the update number, not the number of forward passes."""
+        self.temperature = max(self.gumbel_start * self.gumbel_decay**num_updates, self.gumbel_end)
+
+    def masking(self, kind: str) -> Masking:
+        return Masking(speech=self.mask)
+
+    def targets(self, view: MaskedPass) -> SpeechTargets:
+        """The pass's quantised targets, made once for all objectives that read them."""
+        return view.shared("speech_targets", lambda: self._quantize(view))
+
+    def _quantize(self, view: MaskedPass) -> SpeechTargets:
+        encoded, masked = view.encoded, view.batch["mask_indices"]
+        if encoded.speech_padding_mask is not None:
+            masked = masked & ~encoded.speech_padding_mask
+        frames = normalize_over_time(encoded.subsampled, encoded.speech_padding_mask)[masked]  # (N, dim)
+        generator = view.generator if view.training else None
+        return SpeechTargets(masked, self.quantizer(frames, self.temperature, generator))
+
+    def contrast(self, view: MaskedPass, rows: Tensor | None = None) -> Contrast:
+        """The task's sums over the utterances that ``rows`` (batch,) keeps, all by default."""
+        masked, quantized = self.targets(view)
+        batch, counts = masked.size(0), masked.sum(1)
+        largest = int(counts.max())
+        place = torch.arange(largest, device=masked.device) < counts[:, None]  # (batch, M) filled from the left
+        context = self.project_context(view.encoded.context[masked])  # (N, code_dim)
+        targets = self.project_targets(quantized.vectors)
+        indices, usable = draw_distractors(counts, self.distractors, view.generator)
+        logits = contrastive_logits(
+            _spread(context, place), _spread(targets, place), _spread(quantized.chosen, place), indices, usable,
+            self.similarity_temperature,
+        )  # (batch, M, 1 + K)
+        candidates = torch.isfinite(logits).sum(-1)  # (batch, M)
+        counted = place & (candidates > 1)
+        if rows is not None:
+            counted = counted & rows[:, None]
+        kept = logits[counted].view(-1, logits.size(-1))
+        correct = (kept.detach().argmax(-1) == 0).sum()
+        loss = (torch.logsumexp(kept, dim=-1) - kept[:, 0]).sum()
+        choices = candidates[counted].float()
+        return Contrast(Classified(loss, correct, counted.sum()), (1.0 / choices).sum(), choices.log().sum())
+
+    def forward(self, view: MaskedPass) -> Output:
+        contrast = self.contrast(view)
+        quantized = self.targets(view).quantized
+        frames = quantized.ids.numel()
+        diversity = quantized.diversity_loss if frames else quantized.vectors.sum()
+        loss = mean_or_zero(contrast.classified.loss, contrast.classified.count) + self.diversity_weight * diversity
+        counts = torch.bincount(quantized.ids, minlength=self.codes)
+        one = float(frames > 0)
+        logs = {
+            "contrastive_loss": contrast.classified.loss.detach(),
+            "contrastive_accuracy": contrast.classified.correct,
+            "contrastive_chance": contrast.chance,
+            "contrastive_chance_loss": contrast.chance_loss,
+            "contrastive_frames": contrast.classified.count,
+            "diversity_loss": diversity.detach(),
+            "batch_code_perplexity": perplexity(counts) * one,
+            "temperature": self.temperature * one,
+            "quantized_batches": one,
+        }
+        if not view.training:
+            logs.update({f"_code_{i}": count for i, count in enumerate(counts.tolist())})
+        return Output(loss, logs)
+
+    def zero_logs(self) -> dict[str, float]:
+        logs = super().zero_logs()
+        if not self.training:
+            logs.update({f"_code_{i}": 0 for i in range(self.codes)})
+        return logs
+
+
+def _spread(rows: Tensor, place: Tensor) -> Tensor:
+    """Rows (N, ...) to (batch, M, ...), where ``place`` (batch, M) has N True in the same order; zeros elsewhere."""
+    out = rows.new_zeros(*place.shape, *rows.shape[1:])
+    out[place] = rows
+    return out
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """exp(entropy) of the distribution that counts (V,) describe."""
+    share = counts.float() / counts.sum().clamp(min=1)
+    return torch.exp(-torch.xlogy(share, share).sum())

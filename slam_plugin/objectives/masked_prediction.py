@@ -1,0 +1,55 @@
+"""Masked prediction of w2v-BERT (Chung et al. 2021): name the code of every masked frame."""
+
+from torch import Tensor, nn
+
+from slam_plugin.objectives.base import (
+    Classified,
+    MaskedPass,
+    Masking,
+    Objective,
+    Output,
+    Surroundings,
+    classify,
+    mean_or_zero,
+    register,
+)
+
+
+@register
+class MaskedPrediction(Objective):
+    """Cross-entropy of the multimodal encoder's output against the quantiser's most likely ids, at the masked frames."""
+
+    name = "masked_prediction"
+    kinds = ("speech",)
+    requires = ("contrastive",)
+    ratios = {
+        "masked_prediction_loss": "masked_prediction_frames",
+        "masked_prediction_accuracy": "masked_prediction_frames",
+    }
+
+    def __init__(self, surroundings: Surroundings, *, weight: float = 1.0) -> None:
+        super().__init__(weight)
+        # In a tuple: the sibling's parameters stay its own.
+        self._siblings = (surroundings.built["contrastive"],)
+        self.to_codes = nn.Linear(surroundings.dim, self._siblings[0].codes)
+
+    def masking(self, kind: str) -> Masking:
+        return Masking()
+
+    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Classified:
+        """Sums over the masked frames of the utterances that ``rows`` (batch,) keeps, all by default."""
+        masked, quantized = self._siblings[0].targets(view)
+        states, ids = view.encoded.speech[masked], quantized.ids  # (N, dim), (N,)
+        if rows is not None:
+            kept = rows[:, None].expand_as(masked)[masked]  # (N,)
+            states, ids = states[kept], ids[kept]
+        return classify(self.to_codes(states), ids)
+
+    def forward(self, view: MaskedPass) -> Output:
+        loss, correct, count = self.predict(view)
+        logs = {
+            "masked_prediction_loss": loss.detach(),
+            "masked_prediction_accuracy": correct,
+            "masked_prediction_frames": count,
+        }
+        return Output(mean_or_zero(loss, count), logs)

@@ -1,0 +1,75 @@
+"""Masked language modelling of text spans (SpanBERT, Joshi et al. 2020, without its span-boundary objective)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slam_plugin.objectives.base import (
+    Classified,
+    MaskedPass,
+    Masking,
+    Objective,
+    Output,
+    SpanMask,
+    Surroundings,
+    classify,
+    mean_or_zero,
+    register,
+)
+
+
+@register
+class SpanMlm(Objective):
+    """Predict the tokens of masked spans; the output layer shares the embedding's weights.
+
+    ``span_mlm_chance`` and ``span_mlm_chance_loss`` are those of a guess by word frequency alone.
+    """
+
+    name = "span_mlm"
+    kinds = ("text",)
+    ratios = {
+        "span_mlm_loss": "span_mlm_tokens",
+        "span_mlm_accuracy": "span_mlm_tokens",
+        "span_mlm_chance": "span_mlm_tokens",
+        "span_mlm_chance_loss": "span_mlm_tokens",
+    }
+
+    def __init__(
+        self, surroundings: Surroundings, *, weight: float = 1.0, mask_rate: float = 0.15, mask_span: int = 5
+    ) -> None:
+        super().__init__(weight)
+        self.mask = SpanMask(mask_rate, mask_span)
+        self.transform = nn.Sequential(
+            nn.Linear(surroundings.dim, surroundings.dim), nn.GELU(), nn.LayerNorm(surroundings.dim)
+        )
+        # In a tuple: the embedding's weights stay the trunk's own.
+        self._embedding = (surroundings.text_embedding,)
+        self.bias = nn.Parameter(torch.zeros(surroundings.text_embedding.num_embeddings))
+        counts = surroundings.token_counts.float().clamp(min=1.0)
+        self.register_buffer("unigram", (counts / counts.sum()).log(), persistent=False)
+
+    def masking(self, kind: str) -> Masking:
+        return Masking(text=self.mask)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(N, dim) -> (N, vocabulary)"""
+        return F.linear(self.transform(states), self._embedding[0].weight, self.bias)
+
+    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> tuple[Classified, Tensor]:
+        """Sums over the masked tokens of the sentences that ``rows`` (batch,) keeps, and those tokens' ids (N,)."""
+        masked = view.batch["token_mask_indices"]  # (batch, L)
+        if rows is not None:
+            masked = masked & rows[:, None]
+        targets = view.batch["token_targets"][masked]
+        return classify(self.logits(view.encoded.text[masked]), targets), targets
+
+    def forward(self, view: MaskedPass) -> Output:
+        (loss, correct, count), targets = self.predict(view)
+        logs = {
+            "span_mlm_loss": loss.detach(),
+            "span_mlm_accuracy": correct,
+            "span_mlm_chance": (targets == self.unigram.argmax()).sum(),
+            "span_mlm_chance_loss": -self.unigram[targets].sum(),
+            "span_mlm_tokens": count,
+        }
+        return Output(mean_or_zero(loss, count), logs)

@@ -1,0 +1,50 @@
+"""Speech-text matching (Bapna et al. 2021, section 3.2, after ALBEF, Li et al. 2021): does the transcript belong to the speech?"""
+
+import math
+
+import torch
+from torch import nn
+
+from slam_plugin.objectives.base import MaskedPass, Masking, Objective, Output, Surroundings, classify, mean_or_zero, register
+
+NEGATIVES = ("batch", "text")
+
+
+@register
+class Stm(Objective):
+    """A two-way decision on the ``<s>`` output of the masked pair.
+
+    ``negatives`` says where false transcripts come from: another utterance of the batch, or the unpaired text.
+    """
+
+    name = "stm"
+    kinds = ("pairs",)
+    ratios = {
+        "stm_loss": "stm_pairs",
+        "stm_accuracy": "stm_pairs",
+        "stm_chance": "stm_pairs",
+        "stm_chance_loss": "stm_pairs",
+    }
+
+    def __init__(self, surroundings: Surroundings, *, weight: float = 1.0, negatives: str = "batch") -> None:
+        super().__init__(weight)
+        if negatives not in NEGATIVES:
+            raise ValueError(f"objectives.stm.negatives: found {negatives!r}, expected one of {', '.join(NEGATIVES)}")
+        self.negatives = negatives
+        self.to_match = nn.Linear(surroundings.dim, 2)
+
+    def masking(self, kind: str) -> Masking:
+        return Masking()
+
+    def forward(self, view: MaskedPass) -> Output:
+        matches = view.batch["matches"].long()  # (batch,)
+        loss, correct, count = classify(self.to_match(view.encoded.text[:, 0]), matches)
+        # A guess always right on the more frequent answer is no better than chance here: the answers are drawn evenly.
+        logs = {
+            "stm_loss": loss.detach(),
+            "stm_accuracy": correct,
+            "stm_chance": torch.full_like(loss, 0.5 * matches.numel()).detach(),
+            "stm_chance_loss": torch.full_like(loss, math.log(2.0) * matches.numel()).detach(),
+            "stm_pairs": count,
+        }
+        return Output(mean_or_zero(loss, count), logs)

@@ -1,0 +1,62 @@
+"""Translation language modelling on pairs (Bapna et al. 2021, section 3.2): mask both sides, predict each with both in view."""
+
+from slam_plugin.objectives.base import MaskedPass, Masking, Objective, Output, SpanMask, Surroundings, mean_or_zero, register
+
+
+@register
+class Tlm(Objective):
+    """The losses of unpaired speech and text on a transcript and its utterance, read as one sequence.
+
+    Uses the heads of ``span_mlm``, ``contrastive`` and ``masked_prediction``. Only true pairs count: a false transcript (see
+    ``stm``) predicts nothing about its utterance.
+    """
+
+    name = "tlm"
+    kinds = ("pairs",)
+    requires = ("contrastive", "masked_prediction", "span_mlm")
+    ratios = {
+        "tlm_text_loss": "tlm_tokens",
+        "tlm_text_accuracy": "tlm_tokens",
+        "tlm_contrastive_loss": "tlm_contrastive_frames",
+        "tlm_contrastive_accuracy": "tlm_contrastive_frames",
+        "tlm_masked_prediction_loss": "tlm_frames",
+        "tlm_masked_prediction_accuracy": "tlm_frames",
+    }
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        *,
+        weight: float = 1.0,
+        text_mask_rate: float = 0.5,
+        text_mask_span: int = 5,
+        speech_mask_rate: float = 0.75,
+        speech_mask_span: int = 10,
+    ) -> None:
+        super().__init__(weight)
+        self._siblings = tuple(surroundings.built[name] for name in self.requires)
+        self.text_mask = SpanMask(text_mask_rate, text_mask_span)
+        self.speech_mask = SpanMask(speech_mask_rate, speech_mask_span)
+
+    def masking(self, kind: str) -> Masking:
+        return Masking(speech=self.speech_mask, text=self.text_mask)
+
+    def forward(self, view: MaskedPass) -> Output:
+        contrastive, masked_prediction, span_mlm = self._siblings
+        true_pairs = view.batch["matches"]  # (batch,)
+        text, _ = span_mlm.predict(view, true_pairs)
+        contrast = contrastive.contrast(view, true_pairs).classified
+        codes = masked_prediction.predict(view, true_pairs)
+        loss = sum(mean_or_zero(part.loss, part.count) for part in (text, contrast, codes))
+        logs = {
+            "tlm_text_loss": text.loss.detach(),
+            "tlm_text_accuracy": text.correct,
+            "tlm_tokens": text.count,
+            "tlm_contrastive_loss": contrast.loss.detach(),
+            "tlm_contrastive_accuracy": contrast.correct,
+            "tlm_contrastive_frames": contrast.count,
+            "tlm_masked_prediction_loss": codes.loss.detach(),
+            "tlm_masked_prediction_accuracy": codes.correct,
+            "tlm_frames": codes.count,
+        }
+        return Output(loss, logs)
