@@ -1,0 +1,158 @@
+"""Scores of what ``fairseq-generate`` wrote: CER and WER by editdistance, BLEU and chrF by sacrebleu.
+
+``python -m slam_plugin.scoring --generated generate-test.txt --metrics cer wer`` prints a table, with ``--json`` JSON.
+
+The references are the file's own T- lines, the hypotheses its D- lines (detokenised; the first of an n-best list).
+Error rates are of the corpus: all edits over all reference units, so a long sentence counts for more than a short one.
+For them both sides are normalised alike: Unicode NFC, runs of white space made one space, ends stripped; case and
+punctuation stay, and the space between words is a character. BLEU and chrF see the text as it is: their signatures say
+what they do to it.
+"""
+
+import argparse
+import json
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import editdistance
+from sacrebleu.metrics import BLEU, CHRF
+
+from slam_plugin.data.errors import DataError
+
+METRICS = ("cer", "wer", "bleu", "chrf")
+Scores = dict[str, float | str]
+NORMALISATION = "NFC, white space collapsed; case and punctuation kept"
+
+# fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each becomes one character of its own,
+# so that it is one error, never a match and never five.
+_UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", "\ufffd"), ("<unk>", "\u2047")
+
+
+class Generated(NamedTuple):
+    """One sentence of a generation file; ``id`` is the row of the data set."""
+
+    id: int
+    hypothesis: str
+    reference: str
+
+
+def read_generated(path: str | Path) -> list[Generated]:
+    """Return the best hypothesis and the reference of every sentence, in the order of their ids.
+
+    Raises :class:`DataError` where the file holds no hypothesis, a malformed line, an id twice (two runs appended to one
+    file), or hypotheses and references that do not belong to the same sentences.
+    """
+    references: dict[int, str] = {}
+    hypotheses: dict[int, str] = {}
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            kind, fields = line[:2], line.rstrip("\r\n").split("\t")
+            if kind not in ("T-", "D-"):
+                continue
+            width = 2 if kind == "T-" else 3
+            if len(fields) != width or not fields[0][2:].isdecimal():
+                raise DataError(
+                    f"{path}:{number}: expected {width} tab-separated fields, the first like {kind}12: {line!r}"
+                )
+            sentence = int(fields[0][2:])
+            if kind == "D-":
+                hypotheses.setdefault(sentence, fields[2])
+            elif sentence in references:
+                raise DataError(f"{path}:{number}: T-{sentence} appears twice; expected the output of one run")
+            else:
+                references[sentence] = fields[1]
+    if not hypotheses:
+        raise DataError(f"{path}: no hypothesis (a line that starts with D-); expected the output of fairseq-generate")
+    if references.keys() != hypotheses.keys():
+        odd = sorted(references.keys() ^ hypotheses.keys())
+        raise DataError(
+            f"{path}: {len(hypotheses)} hypotheses (D-) and {len(references)} references (T-); expected one of each a "
+            f"sentence, but not so for {len(odd)} ids, such as {odd[0]}"
+        )
+    return [
+        Generated(i, hypotheses[i].replace(*_UNKNOWN_HYPOTHESIS), references[i].replace(*_UNKNOWN_REFERENCE))
+        for i in sorted(references)
+    ]
+
+
+def normalise(text: str) -> str:
+    """Return the text as CER and WER compare it (:data:`NORMALISATION`)."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def cer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Return the character error rate of the corpus in percent, spaces counted as characters."""
+    return _error_rate(hypotheses, references, list)
+
+
+def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Return the word error rate of the corpus in percent; words are what white space separates."""
+    return _error_rate(hypotheses, references, str.split)
+
+
+def score(
+    hypotheses: Sequence[str], references: Sequence[str], metrics: Sequence[str] = METRICS
+) -> dict[str, float | str]:
+    """Return each metric in percent, for BLEU and chrF with ``bleu_signature`` and ``chrf_signature``.
+
+    Raises ValueError for an unknown metric, and where the lists differ in length or hold no reference.
+    """
+    if len(hypotheses) != len(references) or not references:
+        raise ValueError(
+            f"{len(hypotheses)} hypotheses and {len(references)} references; expected as many of both, and some"
+        )
+    scores: Scores = {}
+    for metric in metrics:
+        if metric in ("cer", "wer"):
+            scores[metric] = (cer if metric == "cer" else wer)(hypotheses, references)
+        elif metric in ("bleu", "chrf"):
+            scorer = BLEU() if metric == "bleu" else CHRF()
+            scores[metric] = scorer.corpus_score(list(hypotheses), [list(references)]).score
+            scores[f"{metric}_signature"] = str(scorer.get_signature())
+        else:
+            raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+    return scores
+
+
+def score_file(path: str | Path, metrics: Sequence[str] = METRICS) -> Scores:
+    """Return :func:`score` of a generation file."""
+    generated = read_generated(path)
+    return score([g.hypothesis for g in generated], [g.reference for g in generated], metrics)
+
+
+def _error_rate(hypotheses: Sequence[str], references: Sequence[str], units: Callable[[str], list[str]]) -> float:
+    edits = total = 0
+    for hypothesis, reference in zip(hypotheses, references, strict=True):
+        wanted = units(normalise(reference))
+        edits += editdistance.eval(units(normalise(hypothesis)), wanted)
+        total += len(wanted)
+    if total == 0:
+        raise ValueError("every reference is empty: an error rate has no denominator")
+    return 100.0 * edits / total
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m slam_plugin.scoring", description=__doc__.split("\n")[0])
+    parser.add_argument("--generated", required=True, type=Path, help="a generate-*.txt that fairseq-generate wrote")
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=METRICS, help="default: all")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args(arguments)
+    try:
+        scores = score_file(options.generated, options.metrics)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(scores, indent=2))
+        return 0
+    for metric in options.metrics:
+        print(f"{metric.upper():5s} {scores[metric]:6.2f}   {scores.get(f'{metric}_signature', NORMALISATION)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
