@@ -26,7 +26,7 @@ METRICS = ("cer", "wer", "bleu", "chrf")
 Scores = dict[str, float | str]
 NORMALISATION = "NFC, white space collapsed; case and punctuation kept"
 
-# fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each becomes one character of its own,
+# fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each becomes one character,
 # so that it is one error, never a match and never five.
 _UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", "\ufffd"), ("<unk>", "\u2047")
 
@@ -42,7 +42,7 @@ class Generated(NamedTuple):
 def read_generated(path: str | Path) -> list[Generated]:
     """Return the best hypothesis and the reference of every sentence, in the order of their ids.
 
-    Raises :class:`DataError` where the file holds no hypothesis, a malformed line, an id twice (two runs appended to one
+    Raises :class:`DataError` where the file holds no hypothesis, a malformed line, an id twice (two runs in one
     file), or hypotheses and references that do not belong to the same sentences.
     """
     references: dict[int, str] = {}
