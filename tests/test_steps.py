@@ -171,7 +171,7 @@ def test_failures_without_an_exit_status_are_named(tmp_path):
         run_steps([Step("killed", shell("kill -9 $$"))], tmp_path / "logs")
     with pytest.raises(SystemExit, match="ended without writing .*absent"):
         run_steps([Step("idle", ["true"], outputs=[tmp_path / "absent"])], tmp_path / "logs")
-    with pytest.raises(SystemExit, match="no-such-command"):
+    with pytest.raises(SystemExit, match="cannot start no-such-command"):
         run_steps([Step("typo", ["no-such-command"])], tmp_path / "logs")
     with pytest.raises(ValueError, match="different names"):
         run_steps([Step("x", ["true"]), Step("x", ["true"])], tmp_path / "logs")

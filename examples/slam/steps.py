@@ -202,12 +202,17 @@ def _child(step: Step, log: int, lock: int, parent: int) -> None:
             step.run()
             status = 0
         else:
-            os.execvp(step.run[0], [str(word) for word in step.run])
+            try:
+                os.execvp(step.run[0], [str(word) for word in step.run])
+            except OSError as error:
+                raise SystemExit(f"cannot start {step.run[0]}: {error.strerror}") from error
     except BaseException as error:  # whatever it is must reach the log, and must not unwind into the runner's code
-        if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+        if not isinstance(error, SystemExit):
+            sys.excepthook(type(error), error, error.__traceback__)
+        elif error.code is None or isinstance(error.code, int):
             status = error.code or 0
         else:
-            sys.excepthook(type(error), error, error.__traceback__)
+            print(error.code, file=sys.stderr)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
