@@ -1,0 +1,133 @@
+"""Utterances and their target texts: the data set of speech recognition and speech translation."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.data import FairseqDataset, data_utils
+from torch import Tensor
+
+from slam_plugin.data.audio import load_features, normalize
+from slam_plugin.data.manifest import Manifest, line_of
+from slam_plugin.data.randomness import generator
+from slam_plugin.data.specaugment import SpecAugment
+from slam_plugin.data.vocabulary import Vocabulary
+
+TARGET_COLUMN = "tgt_text"
+
+
+class SpeechToTextDataset(FairseqDataset):
+    """Rows of a manifest as normalised log-mel features and target ids, in batches of similar length.
+
+    Args:
+        root: folder that relative audio paths are under.
+        augment: SpecAugment of the features (training); None leaves them whole.
+        seed: of the augmentation, whose draws depend on (seed, epoch, row) alone.
+        shuffle: mix rows of equal length, so that batches differ from seed to seed (training).
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        root: Path,
+        vocabulary: Vocabulary,
+        augment: SpecAugment | None = None,
+        seed: int = 0,
+        shuffle: bool = False,
+    ) -> None:
+        self.manifest, self.root, self.augment, self.seed, self.shuffle = manifest, root, augment, seed, shuffle
+        self.pad, self.eos = vocabulary.dictionary.pad(), vocabulary.dictionary.eos()
+        self.frames = manifest.column("n_frames")
+        self.targets = _Targets(manifest, vocabulary) if TARGET_COLUMN in manifest.columns else None
+        # Shared memory: workers that live on from one epoch to the next see it change.
+        self._epoch = torch.ones(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """``id``, ``features`` (frames, 80) and ``target`` (tokens,) without ``</s>``, None where there are no targets."""
+        index = int(index)
+        features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
+        if self.augment is not None:
+            features = self.augment(features, generator(self.seed, "specaugment", int(self._epoch), index))
+        return {"id": index, "features": features, "target": None if self.targets is None else self.targets[index]}
+
+    def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Pad at the end.
+
+        Returns:
+            ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``, and under
+            ``net_input``: ``features`` (batch, frames, 80), ``padding_mask`` (batch, frames), ``prev_output_tokens`` (batch, L).
+        """
+        if not samples:
+            return {}
+        features = [sample["features"] for sample in samples]
+        lengths = torch.tensor([len(f) for f in features])
+        batch: dict[str, Any] = {
+            "id": torch.tensor([sample["id"] for sample in samples]),
+            "nsentences": len(samples),
+            "ntokens": 0,
+            "target": None,
+            "net_input": {
+                "features": torch.nn.utils.rnn.pad_sequence(features, batch_first=True),
+                "padding_mask": torch.arange(int(lengths.max())) >= lengths[:, None],
+            },
+        }
+        if self.targets is not None:
+            targets = [sample["target"] for sample in samples]
+            batch["target"] = self._pad([torch.cat((t, t.new_tensor([self.eos]))) for t in targets])
+            batch["net_input"]["prev_output_tokens"] = self._pad(
+                [torch.cat((t.new_tensor([self.eos]), t)) for t in targets]
+            )
+            batch["ntokens"] = sum(len(t) + 1 for t in targets)
+        return batch
+
+    def _pad(self, rows: list[Tensor]) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
+
+    # ---- what fairseq's batching asks
+
+    def num_tokens(self, index: int) -> int:
+        return int(self.frames[index])
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        return self.frames[indices]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Frames, and target tokens with ``</s>``."""
+        return int(self.frames[index]), 0 if self.targets is None else int(self.targets.lengths[index]) + 1
+
+    def ordered_indices(self) -> np.ndarray:
+        """Rows by length, longest first, so that the first batch shows whether memory suffices."""
+        rows = np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+        return rows[np.argsort(-self.frames[rows], kind="stable")]
+
+    def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
+        tokens = None if self.targets is None else self.targets.lengths + 1
+        return data_utils.filter_paired_dataset_indices_by_size(self.frames, tokens, indices, max_sizes)
+
+    def describe(self, index: int) -> str:
+        """Where row ``index`` stands, as an editor finds it."""
+        return f"{self.manifest.path}:{line_of(index)}: {self.manifest.value(index, 'id')}"
+
+
+class _Targets:
+    """The ids of every target, one behind the other in one array: a list of tensors would cost hundreds of bytes a row."""
+
+    def __init__(self, manifest: Manifest, vocabulary: Vocabulary) -> None:
+        rows = [
+            vocabulary.encode(manifest.value(i, TARGET_COLUMN)).numpy().astype(np.int32) for i in range(len(manifest))
+        ]
+        self.lengths = np.array([len(row) for row in rows], dtype=np.int32)
+        self._ends = np.cumsum(self.lengths, dtype=np.int64)
+        self._ids = np.concatenate(rows) if rows else np.empty(0, np.int32)
+
+    def __getitem__(self, index: int) -> Tensor:
+        end = self._ends[index]
+        return torch.from_numpy(self._ids[end - self.lengths[index] : end].astype(np.int64))

@@ -1,0 +1,137 @@
+"""The one kind of vocabulary that every task uses: a SentencePiece model and the fairseq dictionary of its pieces."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary
+from sentencepiece import SentencePieceProcessor
+from torch import LongTensor, Tensor
+
+from slam_plugin.data.errors import DataError
+
+MASK = "<mask>"
+DICTIONARY_FILE, MODEL_FILE = "dict.txt", "spm.model"
+_BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
+
+
+class PieceDictionary(Dictionary):
+    """fairseq's dictionary; its strings are pieces whatever ``--post-process`` asks, because :func:`join_pieces` follows."""
+
+    def string(self, tensor: Any, bpe_symbol: str | None = None, *args: Any, **kwargs: Any) -> str:
+        return super().string(tensor, None, *args, **kwargs)
+
+
+class Vocabulary:
+    """Text to ids and back.
+
+    The symbols are fairseq's ``<s> <pad> </s> <unk>`` (0 to 3), the pieces in the order of the SentencePiece model without
+    its control symbols, and ``<mask>``.
+
+    Args:
+        symbols: all symbols after fairseq's four, in order.
+        model: serialised SentencePiece model.
+        source: where both come from, for errors.
+    """
+
+    def __init__(self, symbols: Sequence[str], model: bytes, source: str) -> None:
+        self.source = source
+        self._model = model
+        self._processor = _processor(model, source)
+        _check_symbols(symbols, [*_pieces(self._processor), MASK], source)
+        self.dictionary = PieceDictionary()
+        for symbol in symbols:
+            self.dictionary.add_symbol(symbol)
+        pieces = (self._processor.id_to_piece(i) for i in range(self._processor.get_piece_size()))
+        self._ids = np.array([self.dictionary.index(piece) for piece in pieces], dtype=np.int64)
+        content = "\n".join(symbols).encode() + b"\0" + model
+        self.hash: str = hashlib.sha256(content).hexdigest()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read ``dict.txt`` and ``spm.model``; :class:`DataError` where one is absent or they do not belong together."""
+        dictionary, model = Path(folder, DICTIONARY_FILE), Path(folder, MODEL_FILE)
+        for path in (dictionary, model):
+            if not path.is_file():
+                raise DataError(f"{path}: there is no such file; a vocabulary is {DICTIONARY_FILE} and {MODEL_FILE}")
+        return cls(_read_symbols(dictionary), model.read_bytes(), str(folder))
+
+    @staticmethod
+    def is_in(folder: str | Path) -> bool:
+        """Whether the folder holds a vocabulary, or part of one."""
+        return Path(folder, DICTIONARY_FILE).exists() or Path(folder, MODEL_FILE).exists()
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], source: str = "the checkpoint") -> Self:
+        """The vocabulary whose :meth:`state` a checkpoint holds."""
+        return cls(list(state["symbols"]), state["model"].numpy().tobytes(), source)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to make the vocabulary anew, in plain types and a tensor, with its hash."""
+        model = torch.from_numpy(np.frombuffer(self._model, dtype=np.uint8).copy())
+        return {"symbols": self.dictionary.symbols[self.dictionary.nspecial :], "model": model, "hash": self.hash}
+
+    def check_same(self, other_hash: str, where: str) -> None:
+        """Raise :class:`DataError` with both hashes unless ``other_hash``, of the vocabulary ``where``, is this one's."""
+        if other_hash != self.hash:
+            raise DataError(
+                f"two vocabularies: the one of {self.source} has the hash {self.hash}, the one of {where} has {other_hash}; "
+                "the ids of a model mean something only with the vocabulary it was trained with"
+            )
+
+    def encode(self, text: str) -> LongTensor:
+        """Ids (tokens,) of a text, without ``<s>`` and ``</s>``; characters the model does not know become ``<unk>``."""
+        return torch.from_numpy(self._ids[self._processor.encode(text, out_type=int)])
+
+    def decode(self, ids: Tensor | Iterable[int]) -> str:
+        """The text of ids; ``<s>`` and ``</s>`` are left out."""
+        return join_pieces(self.dictionary.string(torch.as_tensor(ids)))
+
+
+def join_pieces(pieces: str) -> str:
+    """Text of pieces that blanks separate: ``"▁a b ▁c"`` is ``"ab c"``; runs of byte pieces are read as UTF-8."""
+    text = pieces.replace(" ", "").replace("▁", " ").strip()
+    return _BYTES.sub(
+        lambda run: bytes.fromhex(run[0].replace("<0x", "").replace(">", "")).decode(errors="replace"), text
+    )
+
+
+def _processor(model: bytes, source: str) -> SentencePieceProcessor:
+    try:
+        return SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise DataError(f"{source}: {MODEL_FILE} is no SentencePiece model ({error})") from error
+
+
+def _pieces(processor: SentencePieceProcessor) -> list[str]:
+    ids = range(processor.get_piece_size())
+    return [processor.id_to_piece(i) for i in ids if not processor.is_control(i) and not processor.is_unknown(i)]
+
+
+def _read_symbols(path: Path) -> list[str]:
+    symbols = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
+        symbol, _, count = line.rpartition(" ")
+        if not symbol or not count.isdecimal():
+            raise DataError(f"{path}:{number}: found {line!r}, expected a piece, a blank and a count")
+        symbols.append(symbol)
+    return symbols
+
+
+def _check_symbols(found: Sequence[str], expected: Sequence[str], source: str) -> None:
+    if list(found) == list(expected):
+        return
+    where = next(
+        (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected))
+    )
+    at = [repr(symbols[where]) if where < len(symbols) else "nothing" for symbols in (found, expected)]
+    raise DataError(
+        f"{source}: {DICTIONARY_FILE} and {MODEL_FILE} do not belong together: symbol {where + 1} of {DICTIONARY_FILE} is "
+        f"{at[0]}, expected {at[1]} (the pieces of {MODEL_FILE} in order without its control symbols, then {MASK})"
+    )
