@@ -8,7 +8,7 @@ from torch import FloatTensor, Tensor
 
 @dataclass(frozen=True)
 class SpecAugment:
-    """How much is masked; the defaults are the paper's policy for LibriSpeech, time masks held short for short utterances.
+    """How much is masked; the defaults are the paper's policy for LibriSpeech, but short utterances keep more.
 
     Args:
         freq_masks, freq_width: number of bands, and the most mel bins of one.

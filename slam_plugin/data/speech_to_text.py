@@ -51,7 +51,7 @@ class SpeechToTextDataset(FairseqDataset):
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``id``, ``features`` (frames, 80) and ``target`` (tokens,) without ``</s>``, None where there are no targets."""
+        """``id``, ``features`` (frames, 80) and ``target`` (tokens,) without ``</s>``; None where rows have no target."""
         index = int(index)
         features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
         if self.augment is not None:
@@ -62,8 +62,9 @@ class SpeechToTextDataset(FairseqDataset):
         """Pad at the end.
 
         Returns:
-            ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``, and under
-            ``net_input``: ``features`` (batch, frames, 80), ``padding_mask`` (batch, frames), ``prev_output_tokens`` (batch, L).
+            ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``,
+            and under ``net_input``: ``features`` (batch, frames, 80), ``padding_mask`` (batch, frames),
+            ``prev_output_tokens`` (batch, L) beginning with ``</s>``.
         """
         if not samples:
             return {}
@@ -118,7 +119,7 @@ class SpeechToTextDataset(FairseqDataset):
 
 
 class _Targets:
-    """The ids of every target, one behind the other in one array: a list of tensors would cost hundreds of bytes a row."""
+    """The ids of all targets, one behind the other in one array: a list of tensors takes hundreds of bytes a row."""
 
     def __init__(self, manifest: Manifest, vocabulary: Vocabulary) -> None:
         rows = [

@@ -20,7 +20,7 @@ _BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 
 
 class PieceDictionary(Dictionary):
-    """fairseq's dictionary; its strings are pieces whatever ``--post-process`` asks, because :func:`join_pieces` follows."""
+    """fairseq's dictionary whose strings are pieces whatever ``--post-process`` asks: :func:`join_pieces` follows."""
 
     def string(self, tensor: Any, bpe_symbol: str | None = None, *args: Any, **kwargs: Any) -> str:
         return super().string(tensor, None, *args, **kwargs)
@@ -29,8 +29,8 @@ class PieceDictionary(Dictionary):
 class Vocabulary:
     """Text to ids and back.
 
-    The symbols are fairseq's ``<s> <pad> </s> <unk>`` (0 to 3), the pieces in the order of the SentencePiece model without
-    its control symbols, and ``<mask>``.
+    The symbols are fairseq's ``<s> <pad> </s> <unk>`` (0 to 3), the pieces in the order of the SentencePiece model
+    without its control symbols, and ``<mask>``.
 
     Args:
         symbols: all symbols after fairseq's four, in order.
@@ -53,7 +53,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read ``dict.txt`` and ``spm.model``; :class:`DataError` where one is absent or they do not belong together."""
+        """Read ``dict.txt`` and ``spm.model``; :class:`DataError` where one is absent or they do not match."""
         dictionary, model = Path(folder, DICTIONARY_FILE), Path(folder, MODEL_FILE)
         for path in (dictionary, model):
             if not path.is_file():
@@ -76,15 +76,15 @@ class Vocabulary:
         return {"symbols": self.dictionary.symbols[self.dictionary.nspecial :], "model": model, "hash": self.hash}
 
     def check_same(self, other_hash: str, where: str) -> None:
-        """Raise :class:`DataError` with both hashes unless ``other_hash``, of the vocabulary ``where``, is this one's."""
+        """Raise :class:`DataError` with both hashes unless ``other_hash``, of the vocabulary of ``where``, is ours."""
         if other_hash != self.hash:
             raise DataError(
-                f"two vocabularies: the one of {self.source} has the hash {self.hash}, the one of {where} has {other_hash}; "
+                f"two vocabularies: that of {self.source} has the hash {self.hash}, that of {where} has {other_hash}; "
                 "the ids of a model mean something only with the vocabulary it was trained with"
             )
 
     def encode(self, text: str) -> LongTensor:
-        """Ids (tokens,) of a text, without ``<s>`` and ``</s>``; characters the model does not know become ``<unk>``."""
+        """Ids (tokens,) of a text, without ``<s>`` and ``</s>``; characters that no piece holds become ``<unk>``."""
         return torch.from_numpy(self._ids[self._processor.encode(text, out_type=int)])
 
     def decode(self, ids: Tensor | Iterable[int]) -> str:
@@ -132,6 +132,6 @@ def _check_symbols(found: Sequence[str], expected: Sequence[str], source: str) -
     )
     at = [repr(symbols[where]) if where < len(symbols) else "nothing" for symbols in (found, expected)]
     raise DataError(
-        f"{source}: {DICTIONARY_FILE} and {MODEL_FILE} do not belong together: symbol {where + 1} of {DICTIONARY_FILE} is "
-        f"{at[0]}, expected {at[1]} (the pieces of {MODEL_FILE} in order without its control symbols, then {MASK})"
+        f"{source}: {DICTIONARY_FILE} and {MODEL_FILE} do not match: line {where + 1} of {DICTIONARY_FILE} is {at[0]}, "
+        f"expected {at[1]} (the pieces of {MODEL_FILE} in order without its control symbols, then {MASK})"
     )

@@ -10,6 +10,6 @@ def refuse_casting(cfg: Any) -> None:
     asked = [f"--{flag}" for flag in _CASTING if getattr(cfg, flag)]
     if asked:
         raise ValueError(
-            f"{', '.join(asked)}: found on, expected off; fairseq casts norms, losses and the quantiser with the rest and switches "
-            "autocast off around the criterion. Use the model's --autocast bf16, which keeps those in fp32"
+            f"{', '.join(asked)}: found on, expected off; fairseq casts norms, losses and the quantiser with the rest "
+            "and switches autocast off around the criterion. Use the model's --autocast bf16, which keeps those in fp32"
         )
