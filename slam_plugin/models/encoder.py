@@ -1,9 +1,8 @@
 """The trunk that every model shares: speech encoder, text embedding and the multimodal encoder above both."""
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -185,8 +184,8 @@ def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:
     return states.new_zeros(states.shape[:2], dtype=torch.bool) if padding_mask is None else padding_mask
 
 
-def build_trunk(config: Mapping[str, Any], vocab_size: int | None, padding_idx: int, mask_speech: bool) -> Trunk:
-    """Build the trunk that a :class:`TrunkConfig` (or any mapping with its fields) describes."""
+def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, mask_speech: bool) -> Trunk:
+    """Build the trunk that a :class:`TrunkConfig`, or anything with its fields, describes."""
     sizes = filled(config)
     return Trunk(
         dim=sizes["encoder_dim"],
@@ -195,16 +194,16 @@ def build_trunk(config: Mapping[str, Any], vocab_size: int | None, padding_idx: 
         speech_layers=sizes["speech_layers"],
         multimodal_layers=sizes["multimodal_layers"],
         subsample_channels=sizes["subsample_channels"],
-        kernel=config["conv_kernel"],
-        conv_groups=config["conv_groups"] if str(config["conv_norm"]) == "group" else None,
-        rotary=str(config["positions"]) == "rotary",
-        dropout=config["dropout"],
+        kernel=config.conv_kernel,
+        conv_groups=config.conv_groups if str(config.conv_norm) == "group" else None,
+        rotary=str(config.positions) == "rotary",
+        dropout=config.dropout,
         vocab_size=vocab_size,
         padding_idx=padding_idx,
         mask_speech=mask_speech,
     )
 
 
-def autocast(config: Mapping[str, Any], device: torch.device) -> contextlib.AbstractContextManager:
-    """The autocast that ``config["autocast"]`` asks for: model code enters it in ``forward``, fairseq's own stays off."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=str(config["autocast"]) == "bf16")
+def autocast(config: TrunkConfig, device: torch.device) -> contextlib.AbstractContextManager:
+    """The autocast that ``config.autocast`` asks for: model code enters it in ``forward``, fairseq's own stays off."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=str(config.autocast) == "bf16")

@@ -40,9 +40,10 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
-def filled(config: Mapping[str, Any], sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
-    """The fields that ``config["size"]`` names, each from ``config`` where it is set there, else from the preset."""
-    size = str(config["size"])
+def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
+    """The fields that the preset ``config.size`` holds, each from ``config`` where it is set there, else from the preset."""
+    size = str(config.size)
     if size not in sizes:
         raise ValueError(f"size: found {size!r}, expected one of {', '.join(sizes)}")
-    return {key: preset if config.get(key) is None else config[key] for key, preset in sizes[size].items()}
+    given = {key: getattr(config, key, None) for key in sizes[size]}
+    return {key: preset if given[key] is None else given[key] for key, preset in sizes[size].items()}

@@ -1,9 +1,8 @@
-"""What an objective is: a head and a loss, with a name, the kinds of batch it reads, its masking and what it logs."""
+"""What an objective is: a head and a loss, with a name, the kinds of batch it reads, how its batches are prepared and what it logs."""
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +17,17 @@ class SpanMask(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Masking:
-    """How the batches of a kind are masked; None leaves a side unmasked."""
+class Preparation:
+    """How the batches of a kind are prepared.
 
-    speech: SpanMask | None = None
-    text: SpanMask | None = None
+    Attributes:
+        speech_mask, text_mask: spans to mask on each side; None leaves a side unmasked.
+        false_pairs: where false transcripts come from, "batch" or "text"; None makes true pairs only.
+    """
+
+    speech_mask: SpanMask | None = None
+    text_mask: SpanMask | None = None
+    false_pairs: str | None = None
 
 
 @dataclass
@@ -52,9 +57,15 @@ class Surroundings:
 
     dim: int
     text_embedding: nn.Embedding | None
-    mask_token: int
     token_counts: Tensor | None  # (vocabulary,) how often each symbol occurs in training text
     built: Mapping[str, "Objective"]
+
+
+class Config(Protocol):
+    """An objective's section of ``corpora.yaml``."""
+
+    weight: float
+    options: Mapping[str, Any]
 
 
 class Output(NamedTuple):
@@ -65,16 +76,18 @@ class Output(NamedTuple):
 
 
 class Objective(nn.Module):
-    """Base of the objectives. The keyword arguments of a subclass's ``__init__`` are its options in ``corpora.yaml``.
+    """Base of the objectives.
 
     Attributes:
         name: as written in ``corpora.yaml``.
+        Options: frozen dataclass of its options there, each with a default.
         kinds: the kinds of batch it reads.
         requires: objectives that must be there as well.
         ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged.
     """
 
     name: ClassVar[str]
+    Options: ClassVar[type]
     kinds: ClassVar[tuple[str, ...]]
     requires: ClassVar[tuple[str, ...]] = ()
     ratios: ClassVar[Mapping[str, str]]
@@ -83,9 +96,10 @@ class Objective(nn.Module):
         super().__init__()
         self.weight = weight
 
-    def masking(self, kind: str) -> Masking:
-        """How batches of ``kind`` must be masked for this objective; a side it has no opinion on is None."""
-        raise NotImplementedError
+    @classmethod
+    def preparation(cls, options: Any) -> Preparation:
+        """How an objective with these ``Options`` needs its batches; what it has no opinion on is None."""
+        return Preparation()
 
     def forward(self, view: MaskedPass) -> Output:
         raise NotImplementedError
@@ -93,6 +107,11 @@ class Objective(nn.Module):
     def zero_logs(self) -> dict[str, float]:
         """Every key that this objective logs, at zero: the fixed schema of a step without it."""
         return dict.fromkeys((*self.ratios, *self.ratios.values()), 0.0)
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For an objective without options."""
 
 
 REGISTRY: dict[str, type[Objective]] = {}
@@ -104,55 +123,37 @@ def register(cls: type[Objective]) -> type[Objective]:
     return cls
 
 
-def options_of(cls: type[Objective]) -> dict[str, inspect.Parameter]:
-    """The options an objective takes in ``corpora.yaml``."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+def options_of(cls: type[Objective]) -> dict[str, tuple[type, Any]]:
+    """The options that an objective takes in ``corpora.yaml`` beside its weight: name -> (type, default)."""
+    return {field.name: (type(field.default), field.default) for field in fields(cls.Options)}
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse an unknown objective, an unknown option or one of the wrong type, naming what was expected."""
-    if name not in REGISTRY:
-        raise ValueError(f"objectives.{name}: unknown, expected one of {', '.join(sorted(REGISTRY))}")
-    known = options_of(REGISTRY[name])
-    for key, value in options.items():
-        if key not in known:
-            raise ValueError(f"objectives.{name}.{key}: unknown option, expected one of {', '.join(known)}")
-        expected = type(known[key].default)
-        fits = isinstance(value, (int, float)) if expected is float else isinstance(value, expected)
-        if not fits or (isinstance(value, bool) and expected is not bool):
-            raise ValueError(f"objectives.{name}.{key}: found {value!r}, expected {expected.__name__}")
-
-
-def build_objectives(configs: Mapping[str, Mapping[str, Any]], surroundings: Surroundings) -> nn.ModuleDict:
+def build_objectives(configs: Mapping[str, Config], surroundings: Surroundings) -> nn.ModuleDict:
     """Build the objectives that ``configs`` names, each after those it requires (the order of registration)."""
     built: dict[str, Objective] = {}
-    for name, options in configs.items():
-        check_options(name, options)
+    for name in configs:
         missing = [other for other in REGISTRY[name].requires if other not in configs]
         if missing:
             raise ValueError(f"objectives.{name}: needs {', '.join(missing)} as well, found {', '.join(configs)}")
     for name, cls in REGISTRY.items():
         if name in configs:
             parts = Surroundings(**{**vars(surroundings), "built": built})
-            built[name] = cls(parts, **configs[name])
+            built[name] = cls(parts, configs[name].weight, cls.Options(**configs[name].options))
     return nn.ModuleDict(built)
 
 
-def merged_masking(objectives: Mapping[str, Objective], kind: str) -> Masking:
-    """The masking of a kind's batches: what its objectives ask for, which must agree."""
-    sides: dict[str, tuple[str, SpanMask]] = {}
-    for name, objective in objectives.items():
-        if kind not in objective.kinds:
+def merged_preparation(configs: Mapping[str, Config], kind: str) -> Preparation:
+    """How a kind's batches are prepared: what its objectives ask for, which must agree."""
+    asked: dict[str, tuple[str, Any]] = {}
+    for name, config in configs.items():
+        cls = REGISTRY[name]
+        if kind not in cls.kinds:
             continue
-        for side, spec in vars(objective.masking(kind)).items():
-            if spec is None:
-                continue
-            if side in sides and sides[side][1] != spec:
-                other, found = sides[side]
-                raise ValueError(f"objectives.{name} masks the {side} of {kind} by {spec}, objectives.{other} by {found}")
-            sides[side] = (name, spec)
-    return Masking(**{side: spec for side, (_, spec) in sides.items()})
+        for part, wish in vars(cls.preparation(cls.Options(**config.options))).items():
+            other, found = asked.setdefault(part, (name, wish)) if wish is not None else (name, wish)
+            if found != wish:
+                raise ValueError(f"objectives.{name} asks for {part} {wish} in {kind}, objectives.{other} for {found}")
+    return Preparation(**{part: wish for part, (_, wish) in asked.items()})
 
 
 def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The contrastive objective of w2v-BERT (Chung et al. 2021): tell a masked frame's code from those of other masked frames."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from slam_plugin.modules.quantizer import GumbelQuantizer, Quantized, normalize_
 from slam_plugin.objectives.base import (
     Classified,
     MaskedPass,
-    Masking,
+    Preparation,
     Objective,
     Output,
     SpanMask,
@@ -35,6 +36,23 @@ class Contrast(NamedTuple):
     chance_loss: Tensor  # summed loss of equal scores
 
 
+@dataclass(frozen=True)
+class Options:
+    """Defaults are those of w2v-BERT, but for the codebook's (code_dim, logit_std), which are ours."""
+
+    diversity_weight: float = 0.1
+    distractors: int = 100
+    similarity_temperature: float = 0.1
+    codes: int = 1024
+    code_dim: int = 256
+    logit_std: float = 6.0  # logits of this spread over the codes, whatever the front end's scale
+    gumbel_start: float = 2.0
+    gumbel_end: float = 0.1
+    gumbel_decay: float = 0.999995  # an update
+    mask_rate: float = 0.49
+    mask_span: int = 10  # of 40 ms
+
+
 @register
 class Contrastive(Objective):
     """Quantise the unmasked front-end states at the masked frames; find the right one among up to ``distractors`` others.
@@ -43,6 +61,7 @@ class Contrastive(Objective):
     """
 
     name = "contrastive"
+    Options = Options
     kinds = ("speech",)
     ratios = {
         "contrastive_loss": "contrastive_frames",
@@ -54,43 +73,22 @@ class Contrastive(Objective):
         "temperature": "quantized_batches",
     }
 
-    def __init__(
-        self,
-        surroundings: Surroundings,
-        *,
-        weight: float = 1.0,
-        diversity_weight: float = 0.1,
-        distractors: int = 100,
-        similarity_temperature: float = 0.1,
-        codes: int = 1024,
-        code_dim: int = 256,
-        logit_std: float = 6.0,
-        gumbel_start: float = 2.0,
-        gumbel_end: float = 0.1,
-        gumbel_decay: float = 0.999995,
-        mask_rate: float = 0.49,
-        mask_span: int = 10,
-    ) -> None:
+    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
-        self.diversity_weight, self.distractors = diversity_weight, distractors
-        self.similarity_temperature = similarity_temperature
-        self.gumbel_start, self.gumbel_end, self.gumbel_decay = gumbel_start, gumbel_end, gumbel_decay
-        self.mask = SpanMask(mask_rate, mask_span)
-        self.quantizer = GumbelQuantizer(surroundings.dim, codes, code_dim, logit_std)
-        self.project_context = nn.Linear(surroundings.dim, code_dim)
-        self.project_targets = nn.Linear(code_dim, code_dim)
-        self.temperature = gumbel_start
-
-    @property
-    def codes(self) -> int:
-        return self.quantizer.codebook.size(0)
+        self.options = options
+        self.quantizer = GumbelQuantizer(surroundings.dim, options.codes, options.code_dim, options.logit_std)
+        self.project_context = nn.Linear(surroundings.dim, options.code_dim)
+        self.project_targets = nn.Linear(options.code_dim, options.code_dim)
+        self.set_num_updates(0)
 
     def set_num_updates(self, num_updates: int) -> None:
         """The Gumbel temperature follows the update number, not the number of forward passes."""
-        self.temperature = max(self.gumbel_start * self.gumbel_decay**num_updates, self.gumbel_end)
+        options = self.options
+        self.temperature = max(options.gumbel_start * options.gumbel_decay**num_updates, options.gumbel_end)
 
-    def masking(self, kind: str) -> Masking:
-        return Masking(speech=self.mask)
+    @classmethod
+    def preparation(cls, options: Options) -> Preparation:
+        return Preparation(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def targets(self, view: MaskedPass) -> SpeechTargets:
         """The pass's quantised targets, made once for all objectives that read them."""
@@ -112,10 +110,10 @@ class Contrastive(Objective):
         place = torch.arange(largest, device=masked.device) < counts[:, None]  # (batch, M) filled from the left
         context = self.project_context(view.encoded.context[masked])  # (N, code_dim)
         targets = self.project_targets(quantized.vectors)
-        indices, usable = draw_distractors(counts, self.distractors, view.generator)
+        indices, usable = draw_distractors(counts, self.options.distractors, view.generator)
         logits = contrastive_logits(
             _spread(context, place), _spread(targets, place), _spread(quantized.chosen, place), indices, usable,
-            self.similarity_temperature,
+            self.options.similarity_temperature,
         )  # (batch, M, 1 + K)
         candidates = torch.isfinite(logits).sum(-1)  # (batch, M)
         counted = place & (candidates > 1)
@@ -132,8 +130,8 @@ class Contrastive(Objective):
         quantized = self.targets(view).quantized
         frames = quantized.ids.numel()
         diversity = quantized.diversity_loss if frames else quantized.vectors.sum()
-        loss = mean_or_zero(contrast.classified.loss, contrast.classified.count) + self.diversity_weight * diversity
-        counts = torch.bincount(quantized.ids, minlength=self.codes)
+        loss = mean_or_zero(contrast.classified.loss, contrast.classified.count) + self.options.diversity_weight * diversity
+        counts = torch.bincount(quantized.ids, minlength=self.options.codes)
         one = float(frames > 0)
         logs = {
             "contrastive_loss": contrast.classified.loss.detach(),
@@ -153,7 +151,7 @@ class Contrastive(Objective):
     def zero_logs(self) -> dict[str, float]:
         logs = super().zero_logs()
         if not self.training:
-            logs.update({f"_code_{i}": 0 for i in range(self.codes)})
+            logs.update({f"_code_{i}": 0 for i in range(self.options.codes)})
         return logs
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from slam_plugin.objectives.base import (
     Classified,
     MaskedPass,
-    Masking,
+    NoOptions,
     Objective,
     Output,
     Surroundings,
@@ -21,20 +21,18 @@ class MaskedPrediction(Objective):
 
     name = "masked_prediction"
     kinds = ("speech",)
+    Options = NoOptions
     requires = ("contrastive",)
     ratios = {
         "masked_prediction_loss": "masked_prediction_frames",
         "masked_prediction_accuracy": "masked_prediction_frames",
     }
 
-    def __init__(self, surroundings: Surroundings, *, weight: float = 1.0) -> None:
+    def __init__(self, surroundings: Surroundings, weight: float, options: NoOptions) -> None:
         super().__init__(weight)
         # In a tuple: the sibling's parameters stay its own.
         self._siblings = (surroundings.built["contrastive"],)
-        self.to_codes = nn.Linear(surroundings.dim, self._siblings[0].codes)
-
-    def masking(self, kind: str) -> Masking:
-        return Masking()
+        self.to_codes = nn.Linear(surroundings.dim, self._siblings[0].options.codes)
 
     def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Classified:
         """Sums over the masked frames of the utterances that ``rows`` (batch,) keeps, all by default."""

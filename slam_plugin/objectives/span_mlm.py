@@ -1,5 +1,7 @@
 """Masked language modelling of text spans (SpanBERT, Joshi et al. 2020, without its span-boundary objective)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from slam_plugin.objectives.base import (
     Classified,
     MaskedPass,
-    Masking,
+    Preparation,
     Objective,
     Output,
     SpanMask,
@@ -18,6 +20,14 @@ from slam_plugin.objectives.base import (
 )
 
 
+@dataclass(frozen=True)
+class Options:
+    """The paper's: 15 % of the tokens in spans of 5."""
+
+    mask_rate: float = 0.15
+    mask_span: int = 5
+
+
 @register
 class SpanMlm(Objective):
     """Predict the tokens of masked spans; the output layer shares the embedding's weights.
@@ -26,6 +36,7 @@ class SpanMlm(Objective):
     """
 
     name = "span_mlm"
+    Options = Options
     kinds = ("text",)
     ratios = {
         "span_mlm_loss": "span_mlm_tokens",
@@ -34,11 +45,8 @@ class SpanMlm(Objective):
         "span_mlm_chance_loss": "span_mlm_tokens",
     }
 
-    def __init__(
-        self, surroundings: Surroundings, *, weight: float = 1.0, mask_rate: float = 0.15, mask_span: int = 5
-    ) -> None:
+    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
-        self.mask = SpanMask(mask_rate, mask_span)
         self.transform = nn.Sequential(
             nn.Linear(surroundings.dim, surroundings.dim), nn.GELU(), nn.LayerNorm(surroundings.dim)
         )
@@ -48,8 +56,9 @@ class SpanMlm(Objective):
         counts = surroundings.token_counts.float().clamp(min=1.0)
         self.register_buffer("unigram", (counts / counts.sum()).log(), persistent=False)
 
-    def masking(self, kind: str) -> Masking:
-        return Masking(text=self.mask)
+    @classmethod
+    def preparation(cls, options: Options) -> Preparation:
+        return Preparation(text_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def logits(self, states: Tensor) -> Tensor:
         """(N, dim) -> (N, vocabulary)"""

@@ -1,23 +1,29 @@
 """Speech-text matching (Bapna et al. 2021, section 3.2, after ALBEF, Li et al. 2021): does the transcript belong to the speech?"""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from slam_plugin.objectives.base import MaskedPass, Masking, Objective, Output, Surroundings, classify, mean_or_zero, register
+from slam_plugin.objectives.base import MaskedPass, Preparation, Objective, Output, Surroundings, classify, mean_or_zero, register
 
 NEGATIVES = ("batch", "text")
 
 
+@dataclass(frozen=True)
+class Options:
+    """``negatives``: a false transcript is another utterance's of the batch ("batch") or a sentence of the unpaired text ("text")."""
+
+    negatives: str = "batch"
+
+
 @register
 class Stm(Objective):
-    """A two-way decision on the ``<s>`` output of the masked pair.
-
-    ``negatives`` says where false transcripts come from: another utterance of the batch, or the unpaired text.
-    """
+    """A two-way decision on the ``<s>`` output of the masked pair."""
 
     name = "stm"
+    Options = Options
     kinds = ("pairs",)
     ratios = {
         "stm_loss": "stm_pairs",
@@ -26,15 +32,16 @@ class Stm(Objective):
         "stm_chance_loss": "stm_pairs",
     }
 
-    def __init__(self, surroundings: Surroundings, *, weight: float = 1.0, negatives: str = "batch") -> None:
+    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
-        if negatives not in NEGATIVES:
-            raise ValueError(f"objectives.stm.negatives: found {negatives!r}, expected one of {', '.join(NEGATIVES)}")
-        self.negatives = negatives
         self.to_match = nn.Linear(surroundings.dim, 2)
 
-    def masking(self, kind: str) -> Masking:
-        return Masking()
+    @classmethod
+    def preparation(cls, options: Options) -> Preparation:
+        found = options.negatives
+        if found not in NEGATIVES:
+            raise ValueError(f"objectives.stm.negatives: found {found!r}, expected one of {', '.join(NEGATIVES)}")
+        return Preparation(false_pairs=found)
 
     def forward(self, view: MaskedPass) -> Output:
         matches = view.batch["matches"].long()  # (batch,)

@@ -1,6 +1,18 @@
 """Translation language modelling on pairs (Bapna et al. 2021, section 3.2): mask both sides, predict each with both in view."""
 
-from slam_plugin.objectives.base import MaskedPass, Masking, Objective, Output, SpanMask, Surroundings, mean_or_zero, register
+from dataclasses import dataclass
+
+from slam_plugin.objectives.base import MaskedPass, Preparation, Objective, Output, SpanMask, Surroundings, mean_or_zero, register
+
+
+@dataclass(frozen=True)
+class Options:
+    """The paper's: half of the text and three quarters of the speech are masked."""
+
+    text_mask_rate: float = 0.5
+    text_mask_span: int = 5
+    speech_mask_rate: float = 0.75
+    speech_mask_span: int = 10  # of 40 ms
 
 
 @register
@@ -12,6 +24,7 @@ class Tlm(Objective):
     """
 
     name = "tlm"
+    Options = Options
     kinds = ("pairs",)
     requires = ("contrastive", "masked_prediction", "span_mlm")
     ratios = {
@@ -23,23 +36,17 @@ class Tlm(Objective):
         "tlm_masked_prediction_accuracy": "tlm_frames",
     }
 
-    def __init__(
-        self,
-        surroundings: Surroundings,
-        *,
-        weight: float = 1.0,
-        text_mask_rate: float = 0.5,
-        text_mask_span: int = 5,
-        speech_mask_rate: float = 0.75,
-        speech_mask_span: int = 10,
-    ) -> None:
+    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
+        # In a tuple: the siblings' parameters stay their own.
         self._siblings = tuple(surroundings.built[name] for name in self.requires)
-        self.text_mask = SpanMask(text_mask_rate, text_mask_span)
-        self.speech_mask = SpanMask(speech_mask_rate, speech_mask_span)
 
-    def masking(self, kind: str) -> Masking:
-        return Masking(speech=self.speech_mask, text=self.text_mask)
+    @classmethod
+    def preparation(cls, options: Options) -> Preparation:
+        return Preparation(
+            speech_mask=SpanMask(options.speech_mask_rate, options.speech_mask_span),
+            text_mask=SpanMask(options.text_mask_rate, options.text_mask_span),
+        )
 
     def forward(self, view: MaskedPass) -> Output:
         contrastive, masked_prediction, span_mlm = self._siblings

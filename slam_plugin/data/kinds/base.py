@@ -1,0 +1,74 @@
+"""What a kind of corpus is: one shard opened, items by index, micro-batches by collating."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slam_plugin.data.corpora import Option
+
+
+class Span(Protocol):
+    """What a masking spec says of one side: expected share of masked positions, positions of a span."""
+
+    rate: float
+    span: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every corpus of a run shares.
+
+    Attributes:
+        seed: of all random draws.
+        vocabulary: the joint text vocabulary (``slam_plugin.data.vocabulary.Vocabulary``).
+        speech_mask, text_mask: how this kind's batches are masked; None leaves that side alone.
+        false_pairs: where false transcripts come from ("batch" or "text"); None makes true pairs only.
+        text: the opened unpaired text that false transcripts may be drawn from.
+    """
+
+    seed: int
+    vocabulary: Any
+    speech_mask: Span | None = None
+    text_mask: Span | None = None
+    false_pairs: str | None = None
+    text: Any = None
+
+
+class Corpus(Protocol):
+    """One opened shard of a corpus of some kind. ``open`` is called with the corpus's section of ``corpora.yaml``."""
+
+    kind: ClassVar[str]
+    options: ClassVar[Mapping[str, Option]]  # of its section of corpora.yaml, beside those that every corpus has
+    suffixes: ClassVar[tuple[str, ...]]  # endings of the files that one shard consists of
+    lengths: np.ndarray  # (items,) in the unit of the kind's budget
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: Setting) -> "Corpus":
+        """Open the shard at ``path``; raise a DataError for what cannot be used."""
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        """A hash of the shard's contents, without opening it for training."""
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """Decode and mask one item; a pure function of (seed, kind, index, cycle)."""
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Tensors of one micro-batch."""
+
+
+def pad_stack(rows: Sequence[Tensor], value: float | int | bool) -> Tensor:
+    """Rows of (length, ...) to (batch, longest, ...), filled with ``value`` at the end."""
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
+
+
+def padding_mask_of(lengths: Sequence[int]) -> Tensor | None:
+    """(batch, longest), True at padding; None where all lengths are equal."""
+    if min(lengths) == max(lengths):
+        return None
+    return torch.arange(max(lengths))[None, :] >= torch.tensor(lengths)[:, None]

@@ -1,0 +1,78 @@
+"""Speech with its transcript, and now and then with a false one (for speech-text matching)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.kinds.base import Setting
+from slam_plugin.data.kinds.speech import SpeechCorpus
+from slam_plugin.data.kinds.text import collate_text, mask_text
+from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.randomness import generator
+
+FALSE_SHARE = 0.5
+DRAWS = 100
+
+
+class PairsCorpus(SpeechCorpus):
+    """Rows of a manifest with ``tgt_text``, the transcript; lengths are log-mel frames."""
+
+    kind = "pairs"
+    text_columns = ("tgt_text",)
+
+    def __init__(self, manifest: Manifest, root: Path, setting: Setting) -> None:
+        super().__init__(manifest, root, setting)
+        dictionary = setting.vocabulary.dictionary
+        self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
+        self.mask_token, self.ordinary = dictionary.index("<mask>"), (dictionary.nspecial, dictionary.index("<mask>"))
+        if setting.false_pairs == "text" and setting.text is None:
+            raise DataError("objectives.stm.negatives: found 'text', expected a corpus of kind text to draw from")
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """The speech item, its transcript, and whether its transcript is to be a false one."""
+        item = super().item(index, cycle)
+        rng = generator(*item["key"], "false_pair")
+        item["transcript"] = self.manifest.row(index)["tgt_text"]
+        item["false"] = self.setting.false_pairs is not None and rng.random() < FALSE_SHARE
+        return item
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The speech batch, the text batch and matches (batch,): True where the transcript is the utterance's own."""
+        sides = []
+        for i, item in enumerate(items):
+            tokens = self._false_tokens(i, items) if item["false"] else self._encode(item["transcript"])
+            sides.append(mask_text(tokens, item["key"], self.setting, self.ordinary, self.mask_token))
+        matches = torch.tensor([not item["false"] for item in items])
+        return {**super().collate(items), **collate_text(sides, self.pad), "matches": matches}
+
+    def _encode(self, transcript: str) -> np.ndarray:
+        ids = self.setting.vocabulary.encode(transcript).numpy().astype(np.int64)
+        return np.concatenate(([self.bos], ids, [self.eos]))
+
+    def _false_tokens(self, i: int, items: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """A transcript of other words: from the batch, from the corpus where the batch has none, or from unpaired text."""
+        own = items[i]["transcript"].split()
+        rng = generator(*items[i]["key"], "false_transcript")
+        if self.setting.false_pairs == "text":
+            return self._false_sentence(own, rng)
+        others = [other["transcript"] for other in items if other["transcript"].split() != own]
+        if others:
+            return self._encode(others[int(rng.integers(len(others)))])
+        for _ in range(DRAWS):
+            other = self.manifest.row(int(rng.integers(len(self.manifest))))["tgt_text"]
+            if other.split() != own:
+                return self._encode(other)
+        raise DataError(f"{self.manifest.path}: no transcript found that differs from {items[i]['transcript']!r}")
+
+    def _false_sentence(self, own: list[str], rng: np.random.Generator) -> np.ndarray:
+        own_ids = self._encode(" ".join(own))
+        for _ in range(DRAWS):
+            tokens = self.setting.text.tokens(int(rng.integers(len(self.setting.text.lengths))))
+            if not np.array_equal(tokens, own_ids):
+                # Cut to the transcript's length: how long a text is must not give the answer away.
+                return np.concatenate((tokens[: len(own_ids) - 1], [self.eos]))
+        raise DataError(f"the unpaired text holds nothing but {' '.join(own)!r}")

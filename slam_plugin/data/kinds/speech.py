@@ -1,0 +1,65 @@
+"""Unpaired speech: log-mel features and the frames to mask."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slam_plugin.data.audio import load_features, normalize
+from slam_plugin.data.corpora import Option
+from slam_plugin.data.kinds.base import Setting, pad_stack, padding_mask_of
+from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.masks import span_mask
+from slam_plugin.data.randomness import generator, seed_of
+from slam_plugin.data.validate import ensure_valid
+from slam_plugin.modules.subsampler import subsampled_length
+
+
+class SpeechCorpus:
+    """Rows of a manifest; lengths are log-mel frames of 10 ms."""
+
+    kind = "speech"
+    options = {"audio_root": Option(Path, None)}
+    suffixes = ("",)
+    text_columns: tuple[str, ...] = ()
+
+    def __init__(self, manifest: Manifest, root: Path, setting: Setting) -> None:
+        self.manifest, self.root, self.setting = manifest, root, setting
+        self.lengths = manifest.column("n_frames")
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: Setting) -> "SpeechCorpus":
+        manifest = Manifest.open(path)
+        root = config.options["audio_root"] or path.parent
+        ensure_valid(manifest, root, config.min_length, config.max_length, cls.text_columns)
+        return cls(manifest, root, setting)
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        return Manifest.open(path).fingerprint
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """features (frames, 80) and speech_mask (subsampled frames,)."""
+        features = normalize(load_features(self.manifest.row(index)["audio"], self.root))
+        item = {"key": (self.setting.seed, self.kind, index, cycle), "features": features}
+        if self.setting.speech_mask is not None:
+            rng = generator(*item["key"], "speech_mask")
+            mask = span_mask(rng, subsampled_length(len(features)), *self.setting.speech_mask)
+            item["speech_mask"] = torch.from_numpy(mask)
+        return item
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """features (batch, frames, 80), feature_padding_mask (batch, frames) or None, mask_indices (batch, T), seed."""
+        lengths = [len(item["features"]) for item in items]
+        batch = {
+            "kind": self.kind,
+            "seed": seed_of(*(part for item in items for part in item["key"])),
+            "features": pad_stack([item["features"] for item in items], 0.0),
+            "feature_padding_mask": padding_mask_of(lengths),
+            "n_frames": sum(lengths),
+            "n_tokens": 0,
+        }
+        if self.setting.speech_mask is not None:
+            batch["mask_indices"] = pad_stack([item["speech_mask"] for item in items], False)
+        return batch

@@ -1,0 +1,110 @@
+"""Unpaired text: sentences, or blocks of consecutive sentences, with spans masked."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq.data import TokenBlockDataset, data_utils
+
+from slam_plugin.data.corpora import Option
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.kinds.base import Setting, pad_stack, padding_mask_of
+from slam_plugin.data.masks import corrupt_spans, span_mask
+from slam_plugin.data.randomness import generator, seed_of
+
+
+class TextCorpus:
+    """fairseq's memory-mapped text; lengths are tokens, ``<s>`` and ``</s>`` included.
+
+    ``block`` joins consecutive sentences of a document (documents end at an empty line) up to that many tokens, as the paper's
+    text side is long text.
+    """
+
+    kind = "text"
+    options = {"block": Option(int, None)}
+    suffixes = (".bin", ".idx")
+
+    def __init__(self, sentences: Any, block: int | None, setting: Setting) -> None:
+        self.setting = setting
+        dictionary = setting.vocabulary.dictionary
+        self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
+        self.mask_token, self.ordinary = dictionary.index("<mask>"), (dictionary.nspecial, dictionary.index("<mask>"))
+        mode, size = ("eos", None) if block is None else ("complete_doc", block - 1)
+        self.blocks = TokenBlockDataset(
+            sentences, sentences.sizes, block_size=size, pad=self.pad, eos=self.eos, break_mode=mode
+        )
+        self.lengths = np.asarray(self.blocks.sizes) + 1
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: Setting) -> "TextCorpus":
+        sentences = data_utils.load_indexed_dataset(str(path), setting.vocabulary.dictionary, "mmap")
+        if sentences is None:
+            raise DataError(f"{path}.idx: not found, expected a text corpus made by fairseq-preprocess")
+        corpus = cls(sentences, config.options["block"], setting)
+        _check_ids(sentences, path, len(setting.vocabulary.dictionary))
+        return corpus
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        """The index's hash: the lengths of all sentences. Hashing the text itself would read all of it at each start."""
+        with open(f"{path}.idx", "rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
+
+    def tokens(self, index: int) -> np.ndarray:
+        """The whole item, (length,): ``<s>``, the tokens, ``</s>``."""
+        return np.concatenate(([self.bos], self.blocks[index].numpy().astype(np.int64)))
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """tokens (length,) corrupted, targets (length,) and token_mask (length,)."""
+        key = (self.setting.seed, self.kind, index, cycle)
+        return {"key": key, **mask_text(self.tokens(index), key, self.setting, self.ordinary, self.mask_token)}
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed."""
+        return {
+            "kind": self.kind,
+            "seed": seed_of(*(part for item in items for part in item["key"])),
+            "n_frames": 0,
+            **collate_text(items, self.pad),
+        }
+
+
+def mask_text(
+    tokens: np.ndarray, key: tuple, setting: Setting, ordinary: tuple[int, int], mask_token: int
+) -> dict[str, torch.Tensor]:
+    """Mask spans of one item's ordinary tokens; ``<s>`` and every ``</s>`` stay. Nothing is masked without a text mask."""
+    mask = np.zeros(len(tokens), dtype=bool)
+    corrupted = tokens
+    places = np.flatnonzero(tokens >= ordinary[0])
+    if setting.text_mask is not None and len(places):
+        rng = generator(*key, "text_mask")
+        mask[places] = span_mask(rng, len(places), *setting.text_mask)
+        corrupted = corrupt_spans(rng, tokens, mask, mask_token, ordinary)
+    return {
+        "tokens": torch.from_numpy(corrupted),
+        "token_targets": torch.from_numpy(tokens),
+        "token_mask": torch.from_numpy(mask),
+    }
+
+
+def collate_text(items: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
+    """Pad the items of :func:`mask_text` to one batch."""
+    lengths = [len(item["tokens"]) for item in items]
+    return {
+        "tokens": pad_stack([item["tokens"] for item in items], pad),
+        "token_targets": pad_stack([item["token_targets"] for item in items], pad),
+        "token_mask_indices": pad_stack([item["token_mask"] for item in items], False),
+        "token_padding_mask": padding_mask_of(lengths),
+        "n_tokens": sum(lengths),
+    }
+
+
+def _check_ids(sentences: Any, path: Path, symbols: int) -> None:
+    """A corpus binarised with a larger dictionary would index past the embedding: look at the first sentences."""
+    for i in range(min(len(sentences), 1000)):
+        largest = int(sentences[i].max())
+        if largest >= symbols:
+            raise DataError(f"{path}.bin: sentence {i} holds symbol {largest}, but dict.txt has {symbols}: binarise again")

@@ -1,0 +1,56 @@
+"""Span masks, and SpanBERT's corruption of masked text."""
+
+import numpy as np
+
+
+def span_mask(rng: np.random.Generator, length: int, rate: float, span: int) -> np.ndarray:
+    """Mask spans that may overlap, so that every position is masked with probability ``rate``.
+
+    A span starts at each place with probability ``1 - (1 - rate) ** (1 / span)`` (rate .49 and span 10: the .065 of wav2vec
+    2.0). Spans may begin before the first position, without which the first ones would be masked less often. A draw that
+    masks nothing, or leaves nothing to predict from, gets one span, or one gap, of at most ``span`` positions at random.
+
+    Args:
+        length: positions, at least 1.
+        rate: expected share of masked positions, between 0 and 1.
+        span: positions of one span.
+    Returns:
+        (length,) bool
+    """
+    start_probability = 1.0 - (1.0 - rate) ** (1.0 / span)
+    starts = (rng.random(length + span - 1) < start_probability).astype(np.int64)
+    covered = np.convolve(starts, np.ones(span, dtype=np.int64))[span - 1 : span - 1 + length] > 0
+    if not covered.any() or (covered.all() and length > 1):
+        size = min(span, length - 1) if length > 1 else 1
+        first = int(rng.integers(0, length - size + 1))
+        fill = not covered.any()
+        covered[first : first + size] = fill
+    return covered
+
+
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Begin and end of every stretch of True in mask (length,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
+    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
+
+
+def corrupt_spans(
+    rng: np.random.Generator, tokens: np.ndarray, mask: np.ndarray, mask_token: int, ordinary: tuple[int, int]
+) -> np.ndarray:
+    """Replace masked tokens span by span: 80 % by the mask token, 10 % by random tokens, 10 % kept (SpanBERT, section 3.1).
+
+    Args:
+        tokens: (length,) ids.
+        mask: (length,) True where a token is to be predicted.
+        ordinary: first and one past the last id that a random token may have.
+    Returns:
+        (length,) a corrupted copy
+    """
+    out = tokens.copy()
+    for begin, end in runs(mask):
+        choice = rng.random()
+        if choice < 0.8:
+            out[begin:end] = mask_token
+        elif choice < 0.9:
+            out[begin:end] = rng.integers(*ordinary, size=end - begin)
+    return out

@@ -1,0 +1,81 @@
+"""``slam_pretraining``: the trunk under its pre-training objectives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
+from torch import Tensor, nn
+
+import slam_plugin.objectives  # noqa: F401  (registers them)
+from slam_plugin.models.encoder import Trunk, TrunkConfig, autocast, build_trunk
+from slam_plugin.models.presets import SIZES, filled
+from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
+
+
+@dataclass
+class SlamPretrainingConfig(TrunkConfig):
+    """The trunk's configuration; what is trained on, and by which objectives, stands in ``corpora.yaml``."""
+
+    dropout: float = field(default=0.0, metadata={"help": "dropout in the encoder, attention weights included"})
+
+
+@register_model("slam_pretraining", dataclass=SlamPretrainingConfig)
+class SlamPretraining(BaseFairseqModel):
+    """SLAM in pre-training (Bapna et al. 2021).
+
+    Args:
+        objectives: built around this very trunk.
+        config: anything with the field ``autocast``.
+    """
+
+    def __init__(self, trunk: Trunk, objectives: nn.ModuleDict, config: SlamPretrainingConfig) -> None:
+        super().__init__()
+        self.trunk, self.objectives, self.config = trunk, objectives, config
+
+    @classmethod
+    def build_model(cls, cfg: SlamPretrainingConfig, task: Any) -> "SlamPretraining":
+        for key, value in filled(cfg).items():
+            setattr(cfg, key, value)  # the checkpoint then holds every size, whatever a later version's presets say
+        dictionary = task.source_dictionary
+        trunk = build_trunk(cfg, len(dictionary), dictionary.pad(), mask_speech=True)
+        surroundings = Surroundings(
+            dim=trunk.dim,
+            text_embedding=trunk.text_embedding.tokens,
+            token_counts=torch.tensor(dictionary.count),
+            built={},
+        )
+        return cls(trunk, build_objectives(task.corpora.objectives, surroundings), cfg)
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Output]:
+        """One masked pass over a micro-batch, and what every objective of its kind makes of it."""
+        device = next(self.parameters()).device
+        generator = torch.Generator(device).manual_seed(batch["seed"])
+        with autocast(self.config, device):
+            encoded = self.trunk(
+                features=batch.get("features"),
+                feature_padding_mask=batch.get("feature_padding_mask"),
+                tokens=batch.get("tokens"),
+                token_padding_mask=batch.get("token_padding_mask"),
+                mask_indices=batch.get("mask_indices"),
+            )
+            view = MaskedPass(batch, encoded, generator, self.training, {})
+            return {name: o(view) for name, o in self.objectives.items() if batch["kind"] in o.kinds}
+
+    def max_positions(self) -> None:
+        """No limit of the model's: length limits belong to the corpora."""
+        return None
+
+    def get_targets(self, sample: Any, net_output: Any) -> Tensor:
+        raise NotImplementedError("the objectives hold their own targets")
+
+
+def _architecture(size: str) -> None:
+    @register_model_architecture("slam_pretraining", f"slam_pretraining_{size}")
+    def set_size(args: Any) -> None:
+        args.size = size
+
+
+for _size in SIZES:
+    _architecture(_size)

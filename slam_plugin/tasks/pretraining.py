@@ -1,0 +1,243 @@
+"""``slam_pretraining``: unpaired speech, unpaired text and pairs by one plan."""
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fairseq.data import Dictionary
+from fairseq.dataclass import FairseqDataclass
+from fairseq.distributed import utils as distributed_utils
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import II, MISSING
+from torch import Tensor
+
+import slam_plugin.criterions.pretraining  # noqa: F401  (registers it)
+import slam_plugin.objectives  # noqa: F401  (registers them)
+from slam_plugin.data import corpora as corpora_file
+from slam_plugin.data.batching import Batches, cut
+from slam_plugin.data.corpora import Corpora
+from slam_plugin.data.iterator import PlanIterator, refuse_unsupported
+from slam_plugin.data.kinds import KINDS, Corpus, Setting
+from slam_plugin.data.multicorpus import MultiCorpusDataset
+from slam_plugin.data.plan import Plan, Sweep
+from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.objectives.base import REGISTRY, merged_preparation, options_of
+from slam_plugin.tasks.checks import refuse_casting
+
+logger = logging.getLogger(__name__)
+
+VALID = "valid"
+
+
+@dataclass
+class SlamPretrainingTaskConfig(FairseqDataclass):
+    """Where the data lies and how long a virtual epoch is; everything else about the data stands in ``corpora.yaml``."""
+
+    data: str = field(default=MISSING, metadata={"help": "folder with corpora.yaml, dict.txt and spm.model"})
+    corpora: str = field(default="corpora.yaml", metadata={"help": "the file, in that folder, that says what to train on"})
+    steps_per_epoch: int = field(default=1000, metadata={"help": "plan steps in a virtual epoch"})
+    seed: int = II("common.seed")
+    update_freq: Any = II("optimization.update_freq")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
+    skip_remainder_batch: bool = II("optimization.skip_remainder_batch")
+    grouped_shuffling: bool = II("dataset.grouped_shuffling")
+    curriculum: int = II("dataset.curriculum")
+
+
+@register_task("slam_pretraining", dataclass=SlamPretrainingTaskConfig)
+class SlamPretrainingTask(FairseqTask):
+    """Pre-training after a corpus plan.
+
+    The train subset visits one shard of each corpus in an epoch; the subset ``valid`` goes over every corpus's validation data
+    and ``valid_NAME`` over one corpus's.
+    """
+
+    cfg: SlamPretrainingTaskConfig
+
+    def __init__(self, cfg: SlamPretrainingTaskConfig, corpora: Corpora, vocabulary: Vocabulary) -> None:
+        super().__init__(cfg)
+        self.corpora, self.vocabulary = corpora, vocabulary
+        self.preparations = {kind: merged_preparation(corpora.objectives, kind) for kind in KINDS}
+        self._idle: list[Tensor] = []
+        self._hashes: dict[str, list[str]] = {}
+
+    @classmethod
+    def setup_task(cls, cfg: SlamPretrainingTaskConfig, **kwargs: Any) -> "SlamPretrainingTask":
+        """Read and check all that can be checked before any data is opened."""
+        refuse_casting(cfg)
+        refuse_unsupported(
+            skip_remainder_batch=cfg.skip_remainder_batch,
+            grouped_shuffling=cfg.grouped_shuffling,
+            curriculum=cfg.curriculum,
+        )
+        kinds = {name: corpora_file.Kind(kind.options, kind.suffixes) for name, kind in KINDS.items()}
+        options = {
+            name: {key: corpora_file.Option(*option) for key, option in options_of(objective).items()}
+            for name, objective in REGISTRY.items()
+        }
+        corpora = corpora_file.read_corpora(Path(cfg.data) / cfg.corpora, kinds, options)
+        return cls(cfg, corpora, Vocabulary.load(Path(cfg.data)))
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        return self.vocabulary.dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        return self.vocabulary.dictionary
+
+    def max_positions(self) -> None:
+        """None: length limits belong to the corpora."""
+        return None
+
+    def has_sharded_data(self, split: str) -> bool:
+        """Whether another epoch visits another shard, so that fairseq loads the data of each epoch anew."""
+        return any(len(corpus.train) > 1 for corpus in self.corpora.corpora.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"vocabulary": self.vocabulary.state()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")
+
+    # ---- data
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, task_cfg: Any = None, **kwargs: Any) -> None:
+        """Open the shards that ``epoch`` visits (train), or the validation data of every corpus or of one."""
+        if split in self.datasets:
+            if split.startswith(VALID):
+                return
+            del self.datasets[split]  # the old shards go before the new ones come
+        paths = self._paths(split, epoch)
+        ranks = distributed_utils.get_data_parallel_world_size()
+        opened: dict[str, Corpus] = {}
+        batches: dict[str, Batches] = {}
+        # Text first: false transcripts may be drawn from it.
+        for name, path in sorted(paths.items(), key=lambda entry: self.corpora.corpora[entry[0]].kind != "text"):
+            config = self.corpora.corpora[name]
+            opened[name] = KINDS[config.kind].open(config, path, self._setting(config.kind, opened))
+            shard = VALID if split.startswith(VALID) else config.train.index(path)
+            lengths, limits = opened[name].lengths, (config.budget, config.min_length, config.max_length)
+            batches[name] = cut(lengths, *limits, ranks, self.cfg.seed, name, shard)
+            logger.info("%s, %s: %s", name, path, _summary(batches[name]))
+        self.datasets[split] = MultiCorpusDataset(
+            {name: opened[name] for name in paths}, {name: batches[name] for name in paths}
+        )
+
+    def _paths(self, split: str, epoch: int) -> dict[str, Path]:
+        corpora = self.corpora.corpora
+        if not split.startswith(VALID):
+            return {name: corpus.train[(epoch - 1) % len(corpus.train)] for name, corpus in corpora.items()}
+        paths = {name: corpus.valid for name, corpus in corpora.items() if corpus.valid is not None}
+        if split == VALID:
+            return paths
+        name = split.removeprefix(f"{VALID}_")
+        if name not in paths:
+            found = ", ".join(f"{VALID}_{known}" for known in paths)
+            raise ValueError(f"--valid-subset {split}: expected {VALID} or one of {found}")
+        return {name: paths[name]}
+
+    def _setting(self, kind: str, opened: Mapping[str, Corpus]) -> Setting:
+        text = next((corpus for corpus in opened.values() if corpus.kind == "text"), None)
+        return Setting(self.cfg.seed, self.vocabulary, **vars(self.preparations[kind]), text=text)
+
+    def get_batch_iterator(
+        self,
+        dataset: MultiCorpusDataset,
+        num_shards: int = 1,
+        shard_id: int = 0,
+        num_workers: int = 0,
+        epoch: int = 1,
+        data_buffer_size: int = 0,
+        **kwargs: Any,
+    ) -> PlanIterator:
+        """fairseq's iterator over the plan; how batches are made is the plan's affair, whatever fairseq's flags say."""
+        sizes = {name: len(batches) for name, batches in dataset.batches.items()}
+        fingerprint: dict[str, Any] = {}
+        if dataset is self.datasets.get("train"):
+            plan = Plan(self.corpora, self.cfg.seed, num_shards, self.cfg.steps_per_epoch)
+            fingerprint = {
+                "vocabulary": self.vocabulary.hash,
+                **plan.fingerprint(self._shard_hashes(), sizes, epoch),
+            }
+        else:
+            plan = Sweep(self.corpora, sizes, num_shards)
+        return PlanIterator(
+            dataset,
+            dataset.collater,
+            plan,
+            dataset.batches,
+            fingerprint,
+            rank=shard_id,
+            epoch=epoch,
+            update_freq=tuple(self.cfg.update_freq) if fingerprint else (1,),
+            num_workers=num_workers,
+            buffer_size=data_buffer_size,
+        )
+
+    def _shard_hashes(self) -> dict[str, list[str]]:
+        """A hash of the contents of every shard of every corpus, read once."""
+        if not self._hashes:
+            for name, corpus in self.corpora.corpora.items():
+                self._hashes[name] = [KINDS[corpus.kind].fingerprint_of(path) for path in corpus.train]
+        return self._hashes
+
+    # ---- steps
+
+    def train_step(
+        self, sample: Mapping[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Forward and backward of every micro-batch of a plan step; gradients are synchronised with the last one.
+
+        Micro-batches of one kind count as one: the loss is the sum over kinds of their mean.
+        """
+        model.train()
+        model.set_num_updates(update_num)
+        batches = sample["batches"]
+        of_kind = Counter(batch["kind"] for batch in batches)
+        total, logs = 0.0, []
+        for i, batch in enumerate(batches):
+            waiting = i < len(batches) - 1 and hasattr(model, "no_sync")
+            with model.no_sync() if waiting else contextlib.nullcontext():
+                loss, _, log = criterion(model, batch)
+                loss = loss / of_kind[batch["kind"]] * (0.0 if ignore_grad else 1.0)
+                optimizer.backward(loss)
+            total = total + loss.detach()
+            logs.append(log)
+        self._idle = [parameter for parameter in model.parameters() if parameter.grad is None]
+        return total, 1, _add_up(logs)
+
+    def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
+        """The criterion over the one micro-batch that a step of a validation epoch holds; fairseq has turned gradients off."""
+        model.eval()
+        (batch,) = sample["batches"]
+        return criterion(model, batch)
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """Step without the parameters that no objective of this update reached, on any rank.
+
+        The plan gives every rank the same kinds, so what had no gradient here had none anywhere. With two ranks fairseq's
+        gradient exchange has made zeros of it by now, and weight decay and momentum would move it; with one it is None.
+        """
+        for parameter in self._idle:
+            parameter.grad = None
+        optimizer.step()
+
+    def reduce_metrics(self, logging_outputs: list[Mapping[str, Any]], criterion: Any) -> None:
+        criterion.__class__.reduce_metrics(logging_outputs)
+
+
+def _add_up(logs: list[Mapping[str, Any]]) -> dict[str, Any]:
+    return {key: sum(log[key] for log in logs) for key in logs[0]}
+
+
+def _summary(batches: Batches) -> str:
+    dropped = [(batches.too_short, "too short"), (batches.too_long, "too long")]
+    out = "".join(f", {len(items):,} {why} and left out" for items, why in dropped if len(items))
+    return f"{len(batches.indices):,} items in {len(batches):,} batches{out}"
