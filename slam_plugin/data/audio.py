@@ -1,0 +1,170 @@
+"""From a sound file to log-mel features; every path of the plugin takes its audio from here.
+
+Features are those of Kaldi's ``compute-fbank-feats`` without dither: 25 ms Povey windows each 10 ms (snip edges), 80
+mel bins from 20 Hz to the Nyquist frequency, power, natural logarithm.
+"""
+
+import io
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import torch
+from torch import FloatTensor, Tensor
+from torchaudio.compliance.kaldi import get_mel_banks
+from torchaudio.transforms import Resample
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.locations import parse_location, read_bytes
+
+SAMPLE_RATE = 16000
+MEL_BINS = 80
+FRAME_SHIFT = 160
+FRAME_LENGTH = 400
+
+_FFT_LENGTH = 512
+_PREEMPHASIS = 0.97
+_LOWEST_HZ = 20.0
+# Kaldi's constants hold for samples in the range of 16-bit integers.
+_FULL_SCALE = 32768.0
+_ENERGY_FLOOR = torch.finfo(torch.float32).eps
+_VARIANCE_FLOOR = 1e-5
+_LARGEST_RESAMPLING_FILTER = 10_000_000
+_NPY_MAGIC = b"\x93NUMPY"
+
+
+def frames_in(samples: int) -> int:
+    """Number of 10 ms frames whose whole 25 ms window lies within ``samples`` at 16 kHz."""
+    return 0 if samples < FRAME_LENGTH else 1 + (samples - FRAME_LENGTH) // FRAME_SHIFT
+
+
+def read_audio(source: str | Path | bytes | BinaryIO) -> FloatTensor:
+    """Decode WAV, FLAC, OGG or MP3 to a mono waveform (samples,) at 16 kHz within [-1, 1]; channels are averaged.
+
+    Raises :class:`DataError` where the source is absent, is no sound file, is cut short, or holds no samples or samples
+    that are not finite. A WAV or OGG file that was cut does not show it: only its manifest's ``n_frames`` does.
+    """
+    if isinstance(source, str | Path):
+        return _decode(read_bytes(parse_location(str(source), "")), str(source))
+    if isinstance(source, bytes):
+        return _decode(source, f"sound of {len(source)} bytes")
+    return _decode(source.read(), str(getattr(source, "name", "file object")))
+
+
+def log_mel(waveform: Tensor) -> FloatTensor:
+    """Log-mel energies (frames, 80) of a waveform (samples,) at 16 kHz within [-1, 1].
+
+    Equal to ``torchaudio.compliance.kaldi.fbank(32768 * waveform, dither=0, num_mel_bins=80)``. Kaldi subtracts a
+    frame's mean, then pre-emphasises and windows it. All of this is linear, so the pre-emphasis is taken once over the
+    whole waveform and the mean is subtracted after it; the first sample of a frame, which Kaldi pre-emphasises by
+    itself, meets a zero of the window. Raises :class:`DataError` where not one window fits.
+    """
+    if len(waveform) < FRAME_LENGTH:
+        raise DataError(f"{len(waveform)} samples at 16 kHz are less than one window of 25 ms ({FRAME_LENGTH} samples)")
+    window, filters = _window_and_filters()
+    # Changes nothing but the rounding: an offset would otherwise take digits from the differences below.
+    waveform = waveform - waveform.mean()
+    means = waveform.unfold(0, FRAME_LENGTH, FRAME_SHIFT).mean(dim=1, keepdim=True)
+    emphasised = torch.cat((waveform[:1], waveform[1:] - _PREEMPHASIS * waveform[:-1]))
+    frames = emphasised.unfold(0, FRAME_LENGTH, FRAME_SHIFT) - (1 - _PREEMPHASIS) * means
+    spectrum = torch.fft.rfft(frames * window, n=_FFT_LENGTH)
+    # Not abs().square(): the root in between takes as long as all the rest.
+    power = spectrum.real.square() + spectrum.imag.square()
+    # Kaldi's filters leave out the bin at the Nyquist frequency.
+    return (power[:, : _FFT_LENGTH // 2] @ filters).clamp_min_(_ENERGY_FLOOR).log_()
+
+
+def normalize(features: Tensor) -> FloatTensor:
+    """Features (frames, bins) of one utterance with zero mean and unit variance per bin over time; silence gives 0."""
+    variance, mean = torch.var_mean(features, dim=0, correction=0)
+    return (features - mean) * torch.rsqrt(variance + _VARIANCE_FLOOR)
+
+
+def load_features(location: str, root: str | Path) -> FloatTensor:
+    """Log-mel (frames, 80), fp32 and not normalised, of any location that a manifest may hold (sound or ``.npy``).
+
+    Raises :class:`DataError`, naming the location, for whatever makes it unusable.
+    """
+    place = parse_location(location, root)
+    data = read_bytes(place)
+    if data.startswith(_NPY_MAGIC):
+        return torch.from_numpy(_parse_npy(data, str(place)).astype(np.float32))
+    waveform = _decode(data, str(place))
+    _require_one_window(len(waveform), str(place))
+    return log_mel(waveform)
+
+
+def count_frames(location: str, root: str | Path) -> int:
+    """Number of frames that :func:`load_features` gives, with the same errors, without computing features of sound."""
+    place = parse_location(location, root)
+    data = read_bytes(place)
+    if data.startswith(_NPY_MAGIC):
+        return len(_parse_npy(data, str(place)))
+    samples = len(_decode(data, str(place)))
+    _require_one_window(samples, str(place))
+    return frames_in(samples)
+
+
+def _decode(data: bytes, name: str) -> FloatTensor:
+    """Mono 16 kHz waveform (samples,) of a sound file's bytes; ``name`` is for errors."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as sound:
+            promised, rate = sound.frames, sound.samplerate
+            samples = sound.read(dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise DataError(f"{name}: cannot be decoded as WAV, FLAC, OGG or MP3 ({error})") from error
+    if len(samples) < promised:
+        raise DataError(f"{name}: is cut short, {len(samples)} of the {promised} samples of its header can be decoded")
+    if not len(samples):
+        raise DataError(f"{name}: holds no samples")
+    waveform = torch.from_numpy(samples.mean(axis=1))
+    if not torch.isfinite(waveform).all():
+        raise DataError(f"{name}: holds samples that are infinite or no number")
+    if rate == SAMPLE_RATE:
+        return waveform
+    # torchaudio's filter bank grows with this product; a header with a nonsensical rate must not take all the memory.
+    if rate * SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE) ** 2 > _LARGEST_RESAMPLING_FILTER:
+        raise DataError(f"{name}: a sample rate of {rate} Hz has no ratio to {SAMPLE_RATE} Hz that can be resampled")
+    return _resampler(rate)(waveform)
+
+
+@lru_cache(maxsize=16)
+def _resampler(rate: int) -> Resample:
+    """torchaudio's resampling to 16 kHz with its filters kept: making them costs more than filtering an utterance."""
+    return Resample(rate, SAMPLE_RATE)
+
+
+@lru_cache(maxsize=1)
+def _window_and_filters() -> tuple[Tensor, Tensor]:
+    """Povey window (400,) scaled to 16-bit samples, and mel filters (256, 80)."""
+    povey = torch.hann_window(FRAME_LENGTH, periodic=False).pow(0.85)
+    filters, _ = get_mel_banks(MEL_BINS, _FFT_LENGTH, SAMPLE_RATE, _LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
+    return povey * _FULL_SCALE, filters.T.contiguous()
+
+
+def _require_one_window(samples: int, name: str) -> None:
+    if samples < FRAME_LENGTH:
+        raise DataError(
+            f"{name}: {samples} samples at 16 kHz are less than one window of 25 ms ({FRAME_LENGTH} samples)"
+        )
+
+
+def _parse_npy(data: bytes, name: str) -> np.ndarray:
+    """Finite floating-point features (frames, 80) out of the bytes of a ``.npy`` file."""
+    try:
+        features = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{name}: cannot be read as a .npy array ({error})") from error
+    if features.ndim != 2 or features.shape[1] != MEL_BINS or not np.issubdtype(features.dtype, np.floating):
+        shape = "x".join(map(str, features.shape))
+        raise DataError(
+            f"{name}: holds {features.dtype} of shape {shape}, expected floats of shape frames x {MEL_BINS}"
+        )
+    if not len(features):
+        raise DataError(f"{name}: holds no frames")
+    if not np.isfinite(features).all():
+        raise DataError(f"{name}: holds features that are infinite or no number")
+    return features

@@ -1,0 +1,246 @@
+"""Audio against torchaudio's Kaldi front end, numpy and soundfile itself; every kind of bad input by name."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from torchaudio.compliance import kaldi
+
+from slam_plugin.data import audio
+from slam_plugin.data.errors import DataError
+
+RATE = audio.SAMPLE_RATE
+
+
+def tone(seconds: float, rate: int = RATE, hertz: float = 440.0) -> np.ndarray:
+    """A chirp-like tone with harmonics and a little noise, so that every mel bin holds something."""
+    time = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    waves = sum(np.sin(2 * np.pi * hertz * k * time * (1 + 0.1 * time)) / k for k in range(1, 8))
+    return (0.2 * waves + 0.01 * noise).astype(np.float32)
+
+
+def encode(samples: np.ndarray, rate: int, kind: str, subtype: str | None = None) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
+    return buffer.getvalue()
+
+
+def real_clips() -> list[Path]:
+    folder = os.environ.get("SLAM_TEST_DATA")
+    if not folder:
+        pytest.skip("SLAM_TEST_DATA does not name a folder with recorded speech")
+    clips = sorted(path for path in Path(folder).rglob("*") if path.suffix in {".wav", ".flac", ".ogg", ".mp3"})
+    if not clips:
+        pytest.skip(f"SLAM_TEST_DATA={folder} holds no sound files")
+    return clips[:10]
+
+
+def reference(waveform: torch.Tensor) -> torch.Tensor:
+    return kaldi.fbank(waveform[None] * 32768, dither=0.0, num_mel_bins=80, sample_frequency=16000.0)
+
+
+def naive_log_mel(waveform: np.ndarray) -> np.ndarray:
+    """Kaldi's recipe as its documentation puts it, frame by frame in fp64, with only the filters from torchaudio."""
+    filters, _ = kaldi.get_mel_banks(80, 512, 16000.0, 20.0, 0.0, 100.0, -500.0, 1.0)
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85
+    rows = []
+    for start in range(0, len(waveform) - 399, 160):
+        frame = waveform[start : start + 400].astype(np.float64) * 32768
+        frame = frame - frame.mean()
+        frame = frame - 0.97 * np.concatenate((frame[:1], frame[:-1]))
+        power = np.abs(np.fft.rfft(frame * window, 512)) ** 2
+        rows.append(np.log(np.maximum(filters.double().numpy() @ power[:256], np.finfo(np.float32).eps)))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("samples", [0, 399, 400, 559, 560, 16000, 9_600_000])
+def test_frames_in_counts_whole_windows(samples):
+    assert audio.frames_in(samples) == len(range(0, samples - 399, 160))
+
+
+@pytest.mark.parametrize("seconds", [0.025, 0.0351, 1.0, 3.217])
+def test_log_mel_equals_kaldi(seconds):
+    waveform = torch.from_numpy(tone(seconds))
+    features = audio.log_mel(waveform)
+    assert features.shape == (audio.frames_in(len(waveform)), 80) and features.dtype == torch.float32
+    torch.testing.assert_close(features, reference(waveform), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3])
+def test_log_mel_equals_naive_fp64(offset):
+    waveform = tone(0.5) * 0.5 + np.float32(offset)
+    expected = naive_log_mel(waveform)
+    ours = np.abs(audio.log_mel(torch.from_numpy(waveform)).numpy() - expected)
+    theirs = np.abs(reference(torch.from_numpy(waveform)).numpy() - expected)
+    # Quiet bins beside an offset carry fp32 rounding, in torchaudio's features as much as in these.
+    assert ours.max() < 2e-3 and ours.max() < 2 * theirs.max() and ours.mean() < 1e-4
+
+
+def test_log_mel_of_silence_is_kaldis_floor():
+    features = audio.log_mel(torch.zeros(1000))
+    assert torch.equal(features, reference(torch.zeros(1000)))
+    assert torch.isfinite(features).all()
+    assert torch.equal(audio.normalize(features), torch.zeros(4, 80))
+
+
+def test_log_mel_equals_kaldi_on_recorded_speech():
+    for clip in real_clips():
+        waveform = audio.read_audio(clip)
+        difference = (audio.log_mel(waveform) - reference(waveform)).abs()
+        assert difference.max() < 5e-3 and difference.mean() < 1e-5, clip
+
+
+def test_log_mel_refuses_less_than_a_window():
+    with pytest.raises(DataError, match="399 samples .* 25 ms"):
+        audio.log_mel(torch.zeros(399))
+
+
+def test_normalize_equals_numpy():
+    features = audio.log_mel(torch.from_numpy(tone(1.0)))
+    expected = (features.double() - features.double().mean(0)) / features.double().std(0, correction=0)
+    torch.testing.assert_close(audio.normalize(features).double(), expected, atol=1e-3, rtol=0)
+    assert torch.equal(audio.normalize(features[:1]), torch.zeros(1, 80))
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "tolerance"),
+    [
+        ("WAV", "PCM_16", 1e-4),
+        ("WAV", "FLOAT", 0),
+        ("FLAC", "PCM_24", 1e-6),
+        ("OGG", "VORBIS", 0.1),
+        ("MP3", None, 0.1),
+    ],
+)
+def test_read_audio_from_path_bytes_and_file(tmp_path, kind, subtype, tolerance):
+    samples = tone(1.0)
+    data = encode(samples, RATE, kind, subtype)
+    path = tmp_path / f"clip.{kind.lower()}"
+    path.write_bytes(data)
+    from_path = audio.read_audio(path)
+    assert from_path.shape == samples.shape and from_path.dtype == torch.float32
+    assert np.abs(from_path.numpy() - samples).max() <= tolerance
+    assert torch.equal(from_path, audio.read_audio(str(path)))
+    assert torch.equal(from_path, audio.read_audio(data))
+    with path.open("rb") as file:
+        assert torch.equal(from_path, audio.read_audio(file))
+
+
+def test_stereo_becomes_the_mean_of_its_channels():
+    left, right = tone(0.5), tone(0.5, hertz=150.0)
+    stereo = audio.read_audio(encode(np.stack((left, right), 1), RATE, "WAV", "FLOAT"))
+    np.testing.assert_allclose(stereo.numpy(), (left + right) / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
+def test_resampling_equals_torchaudios_function(rate):
+    samples = tone(0.7, rate)
+    ours = audio.read_audio(encode(samples, rate, "WAV", "FLOAT"))
+    theirs = torchaudio.functional.resample(torch.from_numpy(samples), rate, RATE)
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
+
+
+def test_resampling_keeps_a_sine_a_sine():
+    samples = np.sin(2 * np.pi * 500 * np.arange(22050) / 22050).astype(np.float32)
+    ours = audio.read_audio(encode(samples, 22050, "WAV", "FLOAT"))
+    expected = np.sin(2 * np.pi * 500 * np.arange(16000) / 16000)
+    assert np.abs(ours.numpy() - expected)[100:-100].max() < 1e-2
+
+
+def test_a_rate_without_a_usable_ratio_is_refused():
+    with pytest.raises(DataError, match="7919 Hz"):
+        audio.read_audio(encode(tone(0.5, 7919), 7919, "WAV"))
+
+
+def with_nan(value: float) -> np.ndarray:
+    samples = tone(0.5)
+    samples[1234] = value
+    return samples
+
+
+FLAC, MP3 = encode(tone(2.0), RATE, "FLAC"), encode(tone(2.0), RATE, "MP3")
+BAD_SOUND = {
+    "empty file": (b"", "cannot be decoded"),
+    "text": (b"this is no sound file" * 50, "cannot be decoded"),
+    "no samples": (encode(np.zeros(0, np.float32), RATE, "WAV"), "holds no samples"),
+    "cut flac": (FLAC[: len(FLAC) // 2], "cannot be decoded"),
+    "cut mp3": (MP3[: len(MP3) // 2], "is cut short"),
+    "damaged flac": (FLAC[:20000] + bytes(3000) + FLAC[23000:], "cannot be decoded"),
+    "nan": (encode(with_nan(np.nan), RATE, "WAV", "FLOAT"), "infinite or no number"),
+    "inf": (encode(with_nan(np.inf), RATE, "WAV", "FLOAT"), "infinite or no number"),
+    "shorter than a window": (encode(tone(0.0249), RATE, "WAV"), "398 samples .* 25 ms"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SOUND)
+@pytest.mark.parametrize("read", [audio.load_features, audio.count_frames])
+def test_bad_sound_is_named(tmp_path, case, read):
+    data, expected = BAD_SOUND[case]
+    (tmp_path / "bad.sound").write_bytes(data)
+    with pytest.raises(DataError, match=rf"{tmp_path}/bad\.sound: .*{expected}"):
+        read("bad.sound", tmp_path)
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+NOT_FINITE = np.zeros((5, 80), np.float16)
+NOT_FINITE[3, 7] = np.nan
+BAD_FEATURES = {
+    "other bins": (npy(np.zeros((5, 40), np.float32)), "shape 5x40, expected floats of shape frames x 80"),
+    "one dimension": (npy(np.zeros(80, np.float32)), "shape 80, expected"),
+    "integers": (npy(np.zeros((5, 80), np.int16)), "int16 of shape"),
+    "objects": (npy(np.array([[{}]], dtype=object)), "cannot be read as a .npy"),
+    "no frames": (npy(np.zeros((0, 80), np.float32)), "holds no frames"),
+    "cut": (npy(np.zeros((5, 80), np.float32))[:-7], "cannot be read as a .npy"),
+    "nan": (npy(NOT_FINITE), "infinite or no number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FEATURES)
+@pytest.mark.parametrize("read", [audio.load_features, audio.count_frames])
+def test_bad_features_are_named(tmp_path, case, read):
+    data, expected = BAD_FEATURES[case]
+    (tmp_path / "bad.npy").write_bytes(data)
+    with pytest.raises(DataError, match=rf"{tmp_path}/bad\.npy: .*{expected}"):
+        read("bad.npy", tmp_path)
+
+
+def test_load_features_reads_every_kind_of_location(tmp_path):
+    sound = encode(tone(1.0), RATE, "FLAC")
+    features = audio.log_mel(audio.read_audio(sound))
+    stored = features.numpy().astype(np.float16)
+    (tmp_path / "clip.flac").write_bytes(sound)
+    (tmp_path / "clip.npy").write_bytes(npy(stored))
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("clip.flac", sound)
+        archive.writestr("clip.npy", npy(stored))
+    whole = (tmp_path / "pack.zip").read_bytes()
+    in_zip = {data: f"pack.zip:{whole.index(data)}:{len(data)}" for data in (sound, npy(stored))}
+    for location in ("clip.flac", str(tmp_path / "clip.flac"), in_zip[sound]):
+        assert torch.equal(audio.load_features(location, tmp_path), features)
+    for location in ("clip.npy", in_zip[npy(stored)]):
+        loaded = audio.load_features(location, tmp_path)
+        assert loaded.dtype == torch.float32
+        assert torch.equal(loaded, torch.from_numpy(stored).float())
+        assert audio.count_frames(location, tmp_path) == len(features)
+
+
+def test_absent_locations_are_named(tmp_path):
+    (tmp_path / "pack.zip").write_bytes(bytes(100))
+    with pytest.raises(DataError, match=r"gone\.wav: there is no such file"):
+        audio.load_features("gone.wav", tmp_path)
+    with pytest.raises(DataError, match=r"pack\.zip:90:11: reaches beyond .* 100 bytes"):
+        audio.load_features("pack.zip:90:11", tmp_path)
+    with pytest.raises(DataError, match=r"pack\.zip:50:20: cannot be decoded"):
+        audio.load_features("pack.zip:50:20", tmp_path)
