@@ -1,0 +1,278 @@
+"""Every mend of fairseq that this plugin needs; nothing else in it patches anything.
+
+Shown to be needed with ve-fairseq 0.12.3 (the last main of fairseq) on torch 2.11 and numpy 2: ``MENDS`` gives each
+mend's reason, and tests/test_compat.py shows, one by one, what fails without it. :func:`apply` is called by
+``slam_plugin.tasks`` and ``slam_plugin.models``, hence by every ``--user-dir``.
+"""
+
+import argparse
+import builtins
+import collections
+import functools
+import os
+import pickle
+import re
+import shutil
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import fairseq.utils
+import numpy as np
+import omegaconf
+import torch
+from fairseq import checkpoint_utils, models, tasks
+from fairseq.data import data_utils
+from fairseq.distributed import utils as distributed_utils
+from fairseq.file_io import PathManager
+from fairseq.trainer import Trainer
+
+from slam_plugin.data.errors import DataError
+
+PLUGIN = Path(__file__).resolve().parent
+
+
+class Mend(NamedTuple):
+    """One thing that fails in fairseq as it is; ``install`` runs once in a process."""
+
+    name: str
+    reason: str
+    install: Callable[[], None]
+
+
+def apply() -> None:
+    """Install every mend that this process does not have yet."""
+    for mend in MENDS:
+        if mend.name not in _installed:
+            mend.install()
+            _installed.add(mend.name)
+
+
+def register() -> None:
+    """Apply the mends and import every task and model of the plugin, as ``--user-dir`` does; again is harmless."""
+    apply()
+    tasks.import_tasks(str(PLUGIN / "tasks"), "slam_plugin.tasks")
+    models.import_models(str(PLUGIN / "models"), "slam_plugin.models")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# checkpoint types
+
+
+def _allow_checkpoint_types() -> None:
+    dtypes = [getattr(np.dtypes, name) for name in np.dtypes.__all__ if name != "ObjectDType"]
+    rebuild = np._core.multiarray
+    torch.serialization.add_safe_globals(
+        [
+            argparse.Namespace,  # the configuration of a task or model that has no dataclass
+            # numpy's numbers and arrays: sums of BLEU counts in the meters
+            *(np.ndarray, np.dtype, *dtypes),
+            *(rebuild._reconstruct, rebuild.scalar),
+            # the same two as numpy 1 named them
+            (rebuild._reconstruct, "numpy.core.multiarray._reconstruct"),
+            (rebuild.scalar, "numpy.core.multiarray.scalar"),
+            # the configuration as rank 0 sends it to the other ranks
+            *(omegaconf.DictConfig, omegaconf.ListConfig, omegaconf.AnyNode),
+            *(omegaconf.base.Metadata, omegaconf.base.ContainerMetadata),
+            *(distributed_utils._TensorPlaceholder, collections.defaultdict, typing.Any),
+            *(builtins.dict, builtins.list, builtins.int),
+        ]
+    )
+
+
+def _refuse_by_name() -> None:
+    original = checkpoint_utils.load_checkpoint_to_cpu
+
+    @functools.wraps(original)
+    def load_checkpoint_to_cpu(path, arg_overrides=None, load_on_all_ranks=False):
+        try:
+            return original(path, arg_overrides, load_on_all_ranks)
+        except pickle.UnpicklingError as error:
+            raise DataError(_refusal(path, str(error))) from None
+        except (EOFError, OSError, RuntimeError) as error:
+            if not _is_torn(error):
+                raise
+            raise DataError(f"{path}: empty, cut short or damaged, expected a whole checkpoint ({error})") from None
+
+    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+
+
+def _is_torn(error: Exception) -> bool:
+    """Whether reading failed inside the file; an OSError that names a file is about opening it."""
+    inside = isinstance(error, OSError) and error.filename is None
+    return inside or isinstance(error, EOFError) or "PytorchStreamReader" in str(error)
+
+
+def _refusal(path: str, error: str) -> str:
+    """What to say of a file whose unpickling torch refused with ``error``."""
+    found = re.search(r"GLOBAL ([\w.]+)", error)
+    if found is None:
+        return f"{path}: refused, expected a whole checkpoint of tensors and plain values, found something else"
+    return (
+        f"{path}: refused, and nothing in it was run: it calls for {found[1]!r}, and loading a file that names code "
+        "can run any code; expected tensors, numpy arrays, plain Python values and fairseq's configuration only"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# whole files
+
+
+def _copy_atomically() -> None:
+    original = PathManager.copy
+
+    def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        if PathManager.path_requires_pathmanager(src_path) or PathManager.path_requires_pathmanager(dst_path):
+            return original(src_path, dst_path, overwrite=overwrite)
+        # fairseq's own name for a checkpoint in the making. One name, not a new one each time: what a killed run leaves
+        # behind is overwritten by the next save instead of piling up.
+        temporary = f"{dst_path}.tmp"
+        try:
+            shutil.copyfile(src_path, temporary)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, dst_path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return True
+
+    PathManager.copy = staticmethod(copy)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# early stopping
+
+
+def _keep_early_stopping() -> None:
+    save, load = Trainer.save_checkpoint, Trainer.load_checkpoint
+
+    @functools.wraps(save)
+    def save_checkpoint(self, filename, extra_state):
+        return save(self, filename, {**extra_state, "early_stopping": dict(_early_stopping_counters())})
+
+    @functools.wraps(load)
+    def load_checkpoint(
+        self, filename, reset_optimizer=False, reset_lr_scheduler=False, optimizer_overrides=None, reset_meters=False
+    ):
+        extra_state = load(self, filename, reset_optimizer, reset_lr_scheduler, optimizer_overrides, reset_meters)
+        # The condition under which fairseq restores the best validation loss.
+        if extra_state is not None and not reset_optimizer and not reset_meters:
+            _early_stopping_counters().update(extra_state.get("early_stopping", {}))
+        return extra_state
+
+    Trainer.save_checkpoint, Trainer.load_checkpoint = save_checkpoint, load_checkpoint
+
+
+def _early_stopping_counters() -> dict[str, float]:
+    """``best`` and ``num_runs``, attributes of fairseq's function should_stop_early; empty where nothing trains."""
+    for name in ("__main__", "fairseq_cli.train"):  # the first under `python -m fairseq_cli.train`
+        function = getattr(sys.modules.get(name), "should_stop_early", None)
+        if function is not None:
+            return vars(function)
+    return {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# batches
+
+
+def _keep_last_batch() -> None:
+    original = data_utils.batch_by_size
+
+    @functools.wraps(original)
+    def batch_by_size(
+        indices,
+        num_tokens_fn,
+        num_tokens_vec=None,
+        max_tokens=None,
+        max_sentences=None,
+        required_batch_size_multiple=1,
+        fixed_shapes=None,
+    ):
+        indices = np.asarray(indices)
+        batches = original(
+            indices,
+            num_tokens_fn,
+            num_tokens_vec,
+            max_tokens,
+            max_sentences,
+            required_batch_size_multiple,
+            fixed_shapes,
+        )
+        if fixed_shapes is None:  # then batches are consecutive pieces of the indices
+            kept = sum(len(batch) for batch in batches)
+            if kept < len(indices):
+                batches.append(indices[kept:])
+        return batches
+
+    data_utils.batch_by_size = batch_by_size
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the user directory
+
+
+def _know_own_folder() -> None:
+    original = fairseq.utils.import_user_module
+
+    @functools.wraps(original)
+    def import_user_module(args):
+        user_dir = getattr(args, "user_dir", None)
+        if user_dir is not None and _resolve_user_dir(user_dir) == PLUGIN:
+            register()
+        else:
+            original(args)
+
+    fairseq.utils.import_user_module = import_user_module
+
+
+def _resolve_user_dir(user_dir: str) -> Path | None:
+    """The folder fairseq takes ``user_dir`` for: from here, in its own, beside that one; None where there is none."""
+    here = Path(fairseq.utils.__file__).parent
+    folders = (Path.cwd() / user_dir, here / user_dir, here / ".." / user_dir)
+    return next((folder.resolve() for folder in folders if folder.exists()), None)
+
+
+_installed: set[str] = set()
+
+MENDS = (
+    Mend(
+        "checkpoint types",
+        "torch >= 2.6 loads weights only, and refuses what fairseq's checkpoints hold: argparse.Namespace, numpy "
+        "arrays of BLEU counts, and omegaconf objects when rank 0 sends the state to the others. Naming these types "
+        "lets them in and keeps everything else out",
+        _allow_checkpoint_types,
+    ),
+    Mend(
+        "refusal by name",
+        "a checkpoint that carries code, or is cut short, fails without the file's name and with torch's advice to "
+        "switch the protection off",
+        _refuse_by_name,
+    ),
+    Mend(
+        "atomic copies",
+        "checkpoint_last.pt and checkpoint_best.pt are copied onto the old file: a run killed in between leaves "
+        "neither the old nor the new one",
+        _copy_atomically,
+    ),
+    Mend(
+        "early stopping",
+        "the counters of --patience are not saved: a run that is interrupted more often than its patience never stops",
+        _keep_early_stopping,
+    ),
+    Mend(
+        "last batch",
+        "batch_by_size throws the last batch away unless its size is a multiple of 8 (--required-batch-size-multiple): "
+        "fairseq-generate, validation and training silently leave sentences out, and a small set is empty",
+        _keep_last_batch,
+    ),
+    Mend(
+        "own folder",
+        "a --user-dir that names this plugin by another path than it was imported from (installed, symbolic link) is "
+        "refused as a name clash, and one by the same path registers nothing if slam_plugin was imported before",
+        _know_own_folder,
+    ),
+)

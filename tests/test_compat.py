@@ -1,0 +1,66 @@
+"""Each mend of fairseq: real fairseq code fails without it, and does what it should with it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slam_plugin import compat
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# (scenario of compat_scenarios.py, mend, what fairseq says or does without the mend)
+FAILURES = [
+    ("resume", "checkpoint types", "argparse.Namespace"),
+    ("resume_on_two_ranks", "checkpoint types", "argparse.Namespace"),
+    ("generate", "checkpoint types", "argparse.Namespace"),
+    ("load_numpy_values", "checkpoint types", "multiarray.scalar"),
+    ("refuse_code", "refusal by name", "unclear: Weights only load failed"),
+    ("name_torn_file", "refusal by name", "unclear at 0 bytes"),
+    ("survive_kill", "atomic copies", "killed at half of the copy: checkpoint_last.pt is not whole"),
+    ("stop_after_interruptions", "early stopping", "it stopped after epoch 5 instead of 3"),
+    ("generate", "last batch", "8 hypotheses"),
+    ("load_by_other_path", "own folder", "not globally unique"),
+    ("load_by_same_path", "own folder", "not imported"),
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory) -> dict[tuple[str, str, bool], str | None]:
+    """(scenario, mend, mended) -> the error, None where there was none."""
+    folder = tmp_path_factory.mktemp("compat")
+    command = [sys.executable, str(ROOT / "tests/compat_scenarios.py"), str(folder)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {(row["scenario"], row["mend"], row["mended"]): row["error"] for row in rows}
+
+
+@pytest.mark.parametrize(("scenario", "mend", "failure"), FAILURES)
+def test_fails_without_the_mend_and_works_with_it(outcomes, scenario, mend, failure):
+    assert failure in (outcomes[scenario, mend, False] or "no error")
+    assert outcomes[scenario, mend, True] is None
+
+
+def test_every_mend_is_shown_to_be_needed():
+    assert {mend for _, mend, _ in FAILURES} == {mend.name for mend in compat.MENDS}
+    assert all(mend.reason for mend in compat.MENDS)
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 8])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 23])
+def test_batches_cover_every_index_once_and_in_order(count, multiple):
+    from fairseq.data import data_utils
+
+    compat.apply()
+    lengths = [1 + (7 * i) % 5 for i in range(count)]
+    indices = sorted(range(count), key=lambda i: lengths[i])
+    batches = data_utils.batch_by_size(
+        indices, lambda i: lengths[i], max_tokens=40, required_batch_size_multiple=multiple
+    )
+    assert [int(i) for batch in batches for i in batch] == indices
+    assert all(len(batch) * max(lengths[i] for i in batch) <= 40 for batch in batches)
