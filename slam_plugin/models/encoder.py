@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -21,12 +21,12 @@ class TrunkConfig(FairseqDataclass):
     """Sizes and choices of the trunk. A size field left out is filled from the preset that ``size`` names."""
 
     size: ChoiceEnum(list(SIZES)) = field(default="tiny", metadata={"help": "preset that fills the fields left out"})
-    encoder_dim: int | None = field(default=None, metadata={"help": "size of a state"})
-    encoder_heads: int | None = field(default=None, metadata={"help": "attention heads of a Conformer layer"})
-    encoder_ffn_dim: int | None = field(default=None, metadata={"help": "inner size of the feed-forward modules"})
-    speech_layers: int | None = field(default=None, metadata={"help": "Conformer layers of the speech encoder"})
-    multimodal_layers: int | None = field(default=None, metadata={"help": "Conformer layers shared by speech and text"})
-    subsample_channels: int | None = field(default=None, metadata={"help": "filters of the two front-end convolutions"})
+    encoder_dim: Optional[int] = field(default=None, metadata={"help": "size of a state"})
+    encoder_heads: Optional[int] = field(default=None, metadata={"help": "attention heads of a Conformer layer"})
+    encoder_ffn_dim: Optional[int] = field(default=None, metadata={"help": "inner size of the feed-forward modules"})
+    speech_layers: Optional[int] = field(default=None, metadata={"help": "Conformer layers of the speech encoder"})
+    multimodal_layers: Optional[int] = field(default=None, metadata={"help": "Conformer layers shared by speech and text"})
+    subsample_channels: Optional[int] = field(default=None, metadata={"help": "filters of the two front-end convolutions"})
     conv_kernel: int = field(default=5, metadata={"help": "depthwise kernel of the conv module, odd"})
     conv_norm: ChoiceEnum(["group", "layer"]) = field(
         default="group", metadata={"help": "norm of the conv module; group is the paper's"}
