@@ -51,7 +51,7 @@ class SpeechToTextDataset(FairseqDataset):
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``id``, ``features`` (frames, 80) and ``target`` (tokens,) without ``</s>``; None where rows have no target."""
+        """``id``, ``features`` (frames, 80) and ``target`` (tokens,) without ``</s>``; None without targets."""
         index = int(index)
         features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
         if self.augment is not None:

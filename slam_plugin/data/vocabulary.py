@@ -66,14 +66,15 @@ class Vocabulary:
         return Path(folder, DICTIONARY_FILE).exists() or Path(folder, MODEL_FILE).exists()
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], source: str = "the checkpoint") -> Self:
-        """The vocabulary whose :meth:`state` a checkpoint holds."""
-        return cls(list(state["symbols"]), state["model"].numpy().tobytes(), source)
+    def from_state(cls, state: Mapping[str, Any], holder: str = "the checkpoint") -> Self:
+        """The vocabulary whose :meth:`state` ``holder`` holds."""
+        return cls(list(state["symbols"]), state["model"].numpy().tobytes(), f"{holder} (once {state['source']})")
 
     def state(self) -> dict[str, Any]:
         """Everything needed to make the vocabulary anew, in plain types and a tensor, with its hash."""
         model = torch.from_numpy(np.frombuffer(self._model, dtype=np.uint8).copy())
-        return {"symbols": self.dictionary.symbols[self.dictionary.nspecial :], "model": model, "hash": self.hash}
+        symbols = self.dictionary.symbols[self.dictionary.nspecial :]
+        return {"symbols": symbols, "model": model, "hash": self.hash, "source": self.source}
 
     def check_same(self, other_hash: str, where: str) -> None:
         """Raise :class:`DataError` with both hashes unless ``other_hash``, of the vocabulary of ``where``, is ours."""

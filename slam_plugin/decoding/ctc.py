@@ -1,0 +1,116 @@
+"""Search for CTC (Graves et al. 2006), best path or prefix beam, behind the interface of fairseq's generators."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary
+from torch import Tensor, nn
+
+
+class Hypothesis(NamedTuple):
+    """``score`` is a log-probability, ``token_scores`` the emission of each token at the frame that began it."""
+
+    tokens: tuple[int, ...]
+    score: float
+    token_scores: tuple[float, ...]
+
+
+def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
+    """The likeliest symbol of each frame of (frames, symbols), repeats merged and blanks dropped; the path's score."""
+    path = log_probs.argmax(axis=1)
+    emissions = log_probs[np.arange(len(path)), path]
+    begins = (path != blank) & (np.diff(path, prepend=blank) != 0)
+    return Hypothesis(tuple(path[begins].tolist()), float(emissions.sum()), tuple(emissions[begins].tolist()))
+
+
+def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis]:
+    """The ``beam`` likeliest sequences of (frames, symbols), best first, each scored over all its paths (Hannun 2014).
+
+    Only the 2 * beam likeliest symbols of a frame extend a prefix. Exact where ``beam`` is the number of all prefixes.
+    """
+    # prefix -> log-probability of the paths that end in a blank, and of those that end in the prefix's last symbol
+    beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
+    begun: dict[tuple[int, ...], tuple[float, ...]] = {(): ()}
+    for frame in log_probs:
+        likeliest = np.argsort(-frame, kind="stable")[: 2 * beam].tolist()
+        scores = frame.tolist()
+        following: dict[tuple[int, ...], tuple[float, float]] = {}
+        emissions: dict[tuple[int, ...], tuple[float, ...]] = {}
+
+        def add(prefix: tuple[int, ...], blank_score: float, symbol_score: float, following=following) -> None:
+            old = following.get(prefix, (-math.inf, -math.inf))
+            following[prefix] = (_log_add(old[0], blank_score), _log_add(old[1], symbol_score))
+
+        for prefix, (ends_blank, ends_symbol) in beams.items():
+            total = _log_add(ends_blank, ends_symbol)
+            repeated = ends_symbol + scores[prefix[-1]] if prefix else -math.inf
+            add(prefix, total + scores[blank], repeated)
+            emissions[prefix] = begun[prefix]
+            for symbol in likeliest:
+                if symbol == blank:
+                    continue
+                longer = (*prefix, symbol)
+                before = ends_blank if prefix and symbol == prefix[-1] else total
+                add(longer, -math.inf, before + scores[symbol])
+                emissions.setdefault(longer, begun.get(longer, (*begun[prefix], scores[symbol])))
+        best = sorted(following, key=lambda prefix, f=following: -_log_add(*f[prefix]))[:beam]
+        beams = {prefix: following[prefix] for prefix in best}
+        begun = {prefix: emissions[prefix] for prefix in best}
+    return [Hypothesis(prefix, _log_add(*ends), begun[prefix]) for prefix, ends in beams.items()]
+
+
+def _log_add(a: float, b: float) -> float:
+    high, low = (a, b) if a > b else (b, a)
+    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
+
+
+class CtcGenerator:
+    """Decodes with CTC models as fairseq's SequenceGenerator does with decoders; several models average probabilities.
+
+    Args:
+        beam: prefixes kept; 1 takes the best path.
+        blank: the blank's index.
+    """
+
+    def __init__(self, dictionary: Dictionary, beam: int, blank: int) -> None:
+        self.beam, self.blank = beam, blank
+        self.eos = dictionary.eos()
+
+    @torch.no_grad()
+    def generate(
+        self,
+        models: Sequence[nn.Module],
+        sample: Mapping[str, Any],
+        prefix_tokens: Tensor | None = None,
+        constraints: Tensor | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """Hypotheses of each utterance of the batch, best first, with the keys that fairseq prints."""
+        if prefix_tokens is not None or constraints is not None:
+            raise ValueError("CTC decoding knows neither --prefix-size nor --constraints")
+        inputs = sample["net_input"]
+        outputs = [model(inputs["features"], inputs["padding_mask"]) for model in models]
+        log_probs = torch.stack([output["logits"].float().log_softmax(-1) for output in outputs])
+        log_probs = (log_probs.logsumexp(0) - math.log(len(outputs))).cpu().numpy()
+        lengths = (~outputs[0]["padding_mask"]).sum(1).tolist()
+        return [
+            [_as_fairseq(h) for h in self._search(utterance[:length])]
+            for utterance, length in zip(log_probs, lengths, strict=True)
+        ]
+
+    def _search(self, log_probs: np.ndarray) -> list[Hypothesis]:
+        if self.beam == 1:
+            return [best_path(log_probs, self.blank)]
+        return prefix_beam(log_probs, self.blank, self.beam)
+
+
+def _as_fairseq(hypothesis: Hypothesis) -> dict[str, Any]:
+    return {
+        "tokens": torch.tensor(hypothesis.tokens, dtype=torch.long),
+        "score": hypothesis.score,
+        "positional_scores": torch.tensor(hypothesis.token_scores),
+        "alignment": torch.empty(0),
+        "attention": torch.empty(0),
+    }

@@ -1,0 +1,45 @@
+"""``slam_ctc``: the trunk and a linear layer, for recognition by CTC."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairseq.models import FairseqEncoderModel, register_model, register_model_architecture
+from torch import Tensor, nn
+
+from slam_plugin.models.presets import SIZES
+from slam_plugin.models.pretrained import set_size
+from slam_plugin.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
+
+
+@dataclass
+class SlamCtcModelConfig(SpeechEncoderConfig):
+    """The encoder's configuration and what is above it."""
+
+    final_dropout: float = field(default=0.1, metadata={"help": "dropout before the output layer"})
+
+
+@register_model("slam_ctc", dataclass=SlamCtcModelConfig)
+class SlamCtc(FairseqEncoderModel):
+    """CTC model. Its blank is ``<s>``, which no target holds."""
+
+    def __init__(self, encoder: SpeechEncoder, symbols: int, blank: int, dropout: float) -> None:
+        super().__init__(encoder)
+        self.blank = blank
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(encoder.trunk.dim, symbols)
+
+    @classmethod
+    def build_model(cls, cfg: SlamCtcModelConfig, task: Any) -> "SlamCtc":
+        dictionary = task.target_dictionary
+        encoder = SpeechEncoder.build(cfg, dictionary.pad())
+        return cls(encoder, len(dictionary), dictionary.bos(), cfg.final_dropout)
+
+    def forward(self, features: Tensor, padding_mask: Tensor) -> dict[str, Tensor]:
+        """(batch, frames, 80), (batch, frames) -> ``logits`` (batch, T, symbols) in fp32, mask (batch, T)"""
+        encoded = self.encoder(features, padding_mask)
+        states = encoded["encoder_out"][0].transpose(0, 1).float()
+        return {"logits": self.output(self.dropout(states)), "padding_mask": encoded["encoder_padding_mask"][0]}
+
+
+for _size in SIZES:
+    register_model_architecture("slam_ctc", f"slam_ctc_{_size}")(set_size(_size))

@@ -1,0 +1,134 @@
+"""Where a fine-tuned model's trunk comes from: sizes of an earlier checkpoint, weights of a pre-trained one."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fairseq import checkpoint_utils
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY
+from omegaconf import DictConfig, open_dict
+from torch import Tensor
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.models.encoder import Trunk, TrunkConfig
+from slam_plugin.models.presets import SIZES, filled
+
+logger = logging.getLogger(__name__)
+
+# What makes two trunks different; ``size`` is only a name for some of these.
+ARCHITECTURE = (*SIZES["tiny"], "conv_kernel", "conv_norm", "conv_groups", "positions")
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrunkConfig)}
+
+
+class Earlier(NamedTuple):
+    """What an earlier checkpoint says of its model."""
+
+    path: str
+    config: Any  # its model's configuration
+    weights: Mapping[str, Tensor]  # its model's state
+    task: Mapping[str, Any]  # its task's state
+
+
+def set_size(size: str) -> Callable[[Any], None]:
+    """The architecture function of ``--arch NAME_size``: it sets ``size``, and refuses another ``--size`` beside it."""
+
+    def architecture(cfg: Any) -> None:
+        asked = getattr(cfg, "size", None)
+        if asked is not None and str(asked) != size:
+            raise ValueError(f"size: found {asked} beside an architecture of size {size}; leave one of the two out")
+        cfg.size = size
+
+    return architecture
+
+
+def read_earlier(path: str | Path) -> Earlier:
+    """Read a checkpoint of this plugin; :class:`DataError` where it is absent, carries code or has no trunk."""
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such checkpoint")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    weights = state["model"]
+    if _trunk_prefix(weights) is None:
+        raise DataError(f"{path}: holds no trunk; expected a checkpoint of a SLAM model, found {_some(weights)}")
+    return Earlier(str(path), state["cfg"]["model"], weights, state.get("task_state", {}))
+
+
+def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
+    """Write every field of the trunk into ``cfg``: from the flags, else from ``earlier``, else from the preset.
+
+    The checkpoint then holds the whole configuration, whatever presets a later version has. Raises :class:`DataError`
+    that names the fields where the flags contradict ``earlier``.
+    """
+    with open_dict(cfg):
+        ARCH_CONFIG_REGISTRY[cfg._name](cfg)
+        cfg._name = ARCH_MODEL_NAME_REGISTRY[cfg._name]
+        asked = _asked(cfg)
+        if earlier is None:
+            cfg.size = cfg.size or _DEFAULTS["size"]
+            settled = {**{key: _DEFAULTS[key] for key in ARCHITECTURE}, **filled(cfg), **asked}
+        else:
+            settled = _described(earlier.config)
+            _refuse_contradictions(asked, settled, cfg.size, earlier)
+            cfg.size = str(earlier.config.size)
+        cfg.update(settled)
+
+
+def load_trunk(trunk: Trunk, earlier: Earlier) -> None:
+    """Copy the trunk's weights out of a checkpoint; the log names what was taken, what was left and what is missing."""
+    prefix = _trunk_prefix(earlier.weights)
+    found = {name.removeprefix(prefix): value for name, value in earlier.weights.items() if name.startswith(prefix)}
+    own = trunk.state_dict()
+    taken = {name: found[name] for name in own if name in found}
+    missing = [name for name in own if name not in found]
+    unequal = [
+        f"{n} {tuple(v.shape)}, expected {tuple(own[n].shape)}" for n, v in taken.items() if v.shape != own[n].shape
+    ]
+    if missing or unequal:
+        raise DataError(f"{earlier.path}: the trunk does not fit: missing {missing or 'nothing'}, unequal {unequal}")
+    trunk.load_state_dict(taken)
+    left = [name for name in earlier.weights if name.removeprefix(prefix) not in taken]
+    numbers = sum(value.numel() for value in taken.values())
+    logger.info("%s: took %d tensors (%d numbers) of the trunk: %s", earlier.path, len(taken), numbers, _modules(taken))
+    logger.info("%s: left %d tensors: %s", earlier.path, len(left), _modules(left) or "none")
+
+
+def _asked(cfg: DictConfig) -> dict[str, Any]:
+    """What the flags say of the architecture; a preset asked for by name says all its fields."""
+    given = {key: cfg[key] for key in ARCHITECTURE if cfg[key] is not None}
+    return {**(filled(cfg) if cfg.size is not None else {}), **given}
+
+
+def _described(config: Any) -> dict[str, Any]:
+    """The architecture in a checkpoint's configuration; a field that is younger than the checkpoint has its default."""
+    fields = {key: getattr(config, key, None) for key in ARCHITECTURE}
+    known = {key: _DEFAULTS[key] if value is None else value for key, value in fields.items()}
+    return {**known, **filled(config)}
+
+
+def _refuse_contradictions(asked: Mapping[str, Any], settled: Mapping[str, Any], size: Any, earlier: Earlier) -> None:
+    wrong = [
+        f"{key} is {value} here and {settled[key]} there"
+        for key, value in asked.items()
+        if str(value) != str(settled[key])
+    ]
+    if wrong:
+        named = "" if size is None else f" (--size or --arch says {size})"
+        raise DataError(
+            f"{earlier.path}: its encoder is another than the one asked for{named}: {'; '.join(wrong)}. "
+            "Leave these out to take the checkpoint's"
+        )
+
+
+def _trunk_prefix(weights: Mapping[str, Tensor]) -> str | None:
+    """``trunk.`` in a pre-training checkpoint, ``encoder.trunk.`` in a fine-tuned one; None where there is neither."""
+    return next((p for p in ("trunk.", "encoder.trunk.") if any(name.startswith(p) for name in weights)), None)
+
+
+def _modules(names: Any) -> str:
+    """Names without repetition: the first two parts of each."""
+    return ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
+
+
+def _some(names: Any) -> str:
+    return ", ".join(list(names)[:3]) or "nothing"

@@ -1,0 +1,94 @@
+"""The trunk as the encoder of a fine-tuned speech model: its configuration, freezing, learning rate and autocast."""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import torch
+from fairseq.dataclass import ChoiceEnum
+from fairseq.models import FairseqEncoder
+from torch import Tensor
+
+from slam_plugin.models.encoder import Trunk, TrunkConfig, autocast, build_trunk
+from slam_plugin.models.presets import SIZES
+
+
+@dataclass
+class SpeechEncoderConfig(TrunkConfig):
+    """A trunk that may come from pre-training: what is left out is then the pre-trained trunk's."""
+
+    size: Optional[ChoiceEnum(list(SIZES))] = field(
+        default=None,
+        metadata={"help": "preset that fills the fields left out (default: the pre-trained one's, or tiny)"},
+    )
+    conv_kernel: Optional[int] = field(default=None, metadata={"help": "depthwise kernel of the conv module, odd"})
+    conv_norm: Optional[ChoiceEnum(["group", "layer"])] = field(
+        default=None, metadata={"help": "norm of the conv module; group is the paper's"}
+    )
+    conv_groups: Optional[int] = field(default=None, metadata={"help": "groups of the conv module's group norm"})
+    positions: Optional[ChoiceEnum(["none", "rotary"])] = field(
+        default=None, metadata={"help": "positions in self-attention; none is the paper's"}
+    )
+    pretrained: Optional[str] = field(
+        default=None,
+        metadata={"help": "checkpoint whose trunk a new model starts from; not read when a run resumes or decodes"},
+    )
+    freeze_encoder_updates: int = field(
+        default=0, metadata={"help": "keep the trunk as it is for this many updates at the beginning"}
+    )
+    encoder_lr_scale: float = field(
+        default=1.0, metadata={"help": "learning rate of the trunk over that of the rest; needs --optimizer slam_adamw"}
+    )
+
+
+class SpeechEncoder(FairseqEncoder):
+    """Features to states, with the output that fairseq's decoders expect.
+
+    Args:
+        trunk: built without text side.
+        config: read for ``autocast``, ``freeze_encoder_updates`` and ``encoder_lr_scale``.
+    """
+
+    def __init__(self, trunk: Trunk, config: SpeechEncoderConfig) -> None:
+        super().__init__(dictionary=None)
+        self.trunk, self.config = trunk, config
+        self.frozen = config.freeze_encoder_updates > 0
+        if config.encoder_lr_scale != 1.0:
+            for parameter in trunk.parameters():
+                parameter.param_group = "encoder"
+                parameter.optim_overrides = {"optimizer": {"lr_scale": config.encoder_lr_scale}}
+
+    @classmethod
+    def build(cls, config: SpeechEncoderConfig, padding_idx: int) -> "SpeechEncoder":
+        """A new trunk for speech alone; every size field of ``config`` is filled in already."""
+        return cls(build_trunk(config, vocab_size=None, padding_idx=padding_idx, mask_speech=False), config)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        super().set_num_updates(num_updates)
+        self.frozen = num_updates < self.config.freeze_encoder_updates
+
+    def forward(self, features: Tensor, padding_mask: Tensor) -> dict[str, list[Tensor]]:
+        """Encode (batch, frames, 80) with padding (batch, frames).
+
+        Returns:
+            ``encoder_out`` [(T, batch, dim)] and ``encoder_padding_mask`` [(batch, T)]
+        """
+        gradients = torch.is_grad_enabled() and not self.frozen
+        with autocast(self.config, features.device), torch.set_grad_enabled(gradients):
+            states, padding_mask = self.trunk.encode_speech(features, padding_mask)
+        return {"encoder_out": [states.transpose(0, 1)], "encoder_padding_mask": [padding_mask]}
+
+    def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor) -> dict[str, list[Tensor]]:
+        """The rows ``new_order`` of the batch; beam search asks for them."""
+        return {
+            "encoder_out": [states.index_select(1, new_order) for states in encoder_out["encoder_out"]],
+            "encoder_padding_mask": [mask.index_select(0, new_order) for mask in encoder_out["encoder_padding_mask"]],
+        }
+
+    def max_positions(self) -> None:
+        """No limit of the trunk's: the task limits lengths."""
+        return None
+
+
+def frozen_parameters(model: Any) -> list[torch.nn.Parameter]:
+    """The parameters that the present update has to leave as they are."""
+    return list(model.encoder.trunk.parameters()) if model.encoder.frozen else []

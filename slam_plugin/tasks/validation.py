@@ -1,0 +1,73 @@
+"""Scores of decoded text as sums that add up over batches and ranks, and the scores of those sums."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import editdistance
+from fairseq import utils
+from fairseq.logging import metrics
+from sacrebleu.metrics import BLEU
+
+from slam_plugin.scoring import normalise
+
+_ORDERS = range(4)
+
+
+def error_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
+    """Edits and reference units, of words and of characters, as ``slam_plugin.scoring`` counts them."""
+    pairs = [(normalise(h), normalise(r)) for h, r in zip(hypotheses, references, strict=True)]
+    return {
+        "_word_errors": sum(editdistance.eval(h.split(), r.split()) for h, r in pairs),
+        "_words": sum(len(r.split()) for _, r in pairs),
+        "_char_errors": sum(editdistance.eval(h, r) for h, r in pairs),
+        "_chars": sum(len(r) for _, r in pairs),
+    }
+
+
+def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
+    """What BLEU is made of: matching and all n-grams of each order, and both lengths (sacrebleu, 13a, case kept)."""
+    bleu = BLEU().corpus_score(list(hypotheses), [list(references)])
+    counts = {f"_bleu_match_{n}": int(bleu.counts[n]) for n in _ORDERS}
+    totals = {f"_bleu_total_{n}": int(bleu.totals[n]) for n in _ORDERS}
+    return {**counts, **totals, "_bleu_sys_len": int(bleu.sys_len), "_bleu_ref_len": int(bleu.ref_len)}
+
+
+def log_errors(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
+    """Log ``wer`` and ``cer`` in percent of summed :func:`error_counts`."""
+    if _log_sums(logging_outputs, ("_word_errors", "_words", "_char_errors", "_chars")):
+        metrics.log_derived("wer", _rate("_word_errors", "_words"))
+        metrics.log_derived("cer", _rate("_char_errors", "_chars"))
+
+
+def log_bleu(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
+    """Log ``bleu`` of summed :func:`bleu_counts`."""
+    names = [f"_bleu_{kind}_{n}" for kind in ("match", "total") for n in _ORDERS]
+    if _log_sums(logging_outputs, (*names, "_bleu_sys_len", "_bleu_ref_len")):
+        metrics.log_derived("bleu", _bleu)
+
+
+def _log_sums(logging_outputs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Log each sum; False where no batch was decoded, as in training. Plain numbers: a checkpoint holds the meters."""
+    if not any(names[0] in log for log in logging_outputs):
+        return False
+    for name in names:
+        metrics.log_scalar_sum(name, int(sum(utils.item(log.get(name, 0)) for log in logging_outputs)))
+    return True
+
+
+def _rate(errors: str, total: str) -> Callable[[Mapping[str, Any]], float]:
+    def rate(meters: Mapping[str, Any]) -> float:
+        return round(100.0 * meters[errors].sum / max(meters[total].sum, 1), 2)
+
+    return rate
+
+
+def _bleu(meters: Mapping[str, Any]) -> float:
+    bleu = BLEU.compute_bleu(
+        correct=[meters[f"_bleu_match_{n}"].sum for n in _ORDERS],
+        total=[meters[f"_bleu_total_{n}"].sum for n in _ORDERS],
+        sys_len=meters["_bleu_sys_len"].sum,
+        ref_len=meters["_bleu_ref_len"].sum,
+        smooth_method="exp",
+    )
+    return round(bleu.score, 2)
