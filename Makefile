@@ -1,0 +1,42 @@
+# make venv | test | lint | demo | clean      PYTHON=/path/to/python3.12 chooses the interpreter, DEBS=folder the demo's packages
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+# The environment holds exactly requirements.lock once the first stamp is there, and the plugin once the second is.
+LOCKED := $(VENV)/.locked
+INSTALLED := $(VENV)/.installed
+
+.PHONY: venv test lint demo clean
+.DEFAULT_GOAL := venv
+
+venv: $(INSTALLED)
+
+# An environment without this stamp is the remains of a killed run or of another lock file: start over. What pip had
+# downloaded lies in its cache.
+$(LOCKED): requirements.lock
+	@python=$$(PYTHON='$(PYTHON)' sh .ci/find_python) || exit 1; \
+	echo "making $(VENV) with $$($$python --version) ($$python)"; \
+	rm -rf $(VENV) && $$python -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+# The link lets fairseq find `--user-dir slam_plugin` from any folder: it looks beside its own package.
+$(INSTALLED): $(LOCKED) setup.py pyproject.toml
+	$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@ln -sfn "$(CURDIR)/slam_plugin" "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/slam_plugin"
+	@touch $@
+
+test: venv
+	$(RUN) -m pytest
+
+lint: venv
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+demo: venv
+	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo
+
+# Removes what the other targets make again; runs/, where trained models lie, stays.
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,50 @@
+"""Installs the plugin and its data preparation; versions and bounds of fairseq are explained in the README."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "slam_plugin/__init__.py").read_text(encoding="utf-8"))[1]
+
+# ve-fairseq is fairseq's last main with wheels for these platforms; fairseq-fixed builds nearly the same from source.
+HAS_WHEEL = (
+    "python_version < '3.13' and platform_python_implementation == 'CPython' "
+    "and sys_platform == 'linux' and platform_machine == 'x86_64'"
+)
+HAS_NO_WHEEL = (
+    "python_version >= '3.13' or platform_python_implementation != 'CPython' "
+    "or sys_platform != 'linux' or platform_machine != 'x86_64'"
+)
+
+setup(
+    name="slam-fairseq",
+    version=VERSION,
+    description="SLAM for fairseq: one Conformer pre-trained on speech, text and pairs (Bapna et al., 2021)",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["slam_plugin", "slam_plugin.*", "data_prep", "data_prep.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "torch>=2.6,<3",
+        "torchaudio>=2.6,<3",
+        f"ve-fairseq==0.12.3; {HAS_WHEEL}",
+        f"fairseq-fixed==0.12.3.1; {HAS_NO_WHEEL}",
+        "numpy>=2.0",
+        "sentencepiece>=0.2",
+        "soundfile>=0.12",  # the first whose libsndfile reads MP3
+        "sacrebleu>=2.4",
+        "editdistance>=0.8",
+        "pyarrow>=15",
+        "pyyaml>=6",
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        "tensorboard": ["tensorboard", "tensorboardX"],
+        "report": ["matplotlib"],
+        "test": ["pytest", "hypothesis", "ruff"],
+    },
+)
