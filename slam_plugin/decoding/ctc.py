@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Hypothesis(NamedTuple):
-    """``score`` is a log-probability, ``token_scores`` the emission of each token at the frame that began it."""
+    """``score`` is a log-probability, ``token_scores`` the highest emission of each token where it may begin."""
 
     tokens: tuple[int, ...]
     score: float
@@ -33,12 +33,12 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
     """
     # prefix -> log-probability of the paths that end in a blank, and of those that end in the prefix's last symbol
     beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
-    begun: dict[tuple[int, ...], tuple[float, ...]] = {(): ()}
+    token_scores: dict[tuple[int, ...], tuple[float, ...]] = {(): ()}
     for frame in log_probs:
         likeliest = np.argsort(-frame, kind="stable")[: 2 * beam].tolist()
         scores = frame.tolist()
         following: dict[tuple[int, ...], tuple[float, float]] = {}
-        emissions: dict[tuple[int, ...], tuple[float, ...]] = {}
+        rescored: dict[tuple[int, ...], tuple[float, ...]] = {}
 
         def add(prefix: tuple[int, ...], blank_score: float, symbol_score: float, following=following) -> None:
             old = following.get(prefix, (-math.inf, -math.inf))
@@ -48,18 +48,19 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
             total = _log_add(ends_blank, ends_symbol)
             repeated = ends_symbol + scores[prefix[-1]] if prefix else -math.inf
             add(prefix, total + scores[blank], repeated)
-            emissions[prefix] = begun[prefix]
+            rescored.setdefault(prefix, token_scores[prefix])
             for symbol in likeliest:
-                if symbol == blank:
+                before = ends_blank if prefix and symbol == prefix[-1] else total
+                if symbol == blank or before == -math.inf:
                     continue
                 longer = (*prefix, symbol)
-                before = ends_blank if prefix and symbol == prefix[-1] else total
                 add(longer, -math.inf, before + scores[symbol])
-                emissions.setdefault(longer, begun.get(longer, (*begun[prefix], scores[symbol])))
+                earlier = token_scores[longer][-1] if longer in token_scores else -math.inf
+                rescored[longer] = (*token_scores[prefix], max(earlier, scores[symbol]))
         best = sorted(following, key=lambda prefix, f=following: -_log_add(*f[prefix]))[:beam]
         beams = {prefix: following[prefix] for prefix in best}
-        begun = {prefix: emissions[prefix] for prefix in best}
-    return [Hypothesis(prefix, _log_add(*ends), begun[prefix]) for prefix, ends in beams.items()]
+        token_scores = {prefix: rescored[prefix] for prefix in best}
+    return [Hypothesis(prefix, _log_add(*ends), token_scores[prefix]) for prefix, ends in beams.items()]
 
 
 def _log_add(a: float, b: float) -> float:

@@ -159,7 +159,7 @@ class SlamSpeechToTextTask(FairseqTask):
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build the model that ``cfg`` names; a new one takes its trunk from ``pretrained``.
 
-        A run that resumes takes the trunk's sizes from the checkpoint it resumes from, whose weights fairseq loads later.
+        A run that resumes takes the sizes of its trunk from the checkpoint it goes on from; fairseq loads the weights.
         The fields of ``cfg`` are filled in, so that a checkpoint needs no other file.
         """
         self._trains = not from_checkpoint
@@ -262,22 +262,21 @@ def _check_optimizer(cfg: DictConfig) -> None:
     whole = cfg._get_parent()
     if cfg.encoder_lr_scale != 1.0 and whole is not None and whole.optimizer._name != "slam_adamw":
         raise ValueError(
-            f"--encoder-lr-scale {cfg.encoder_lr_scale}: found --optimizer {whole.optimizer._name}, expected slam_adamw, "
-            "which alone has a learning rate for each group"
+            f"--encoder-lr-scale {cfg.encoder_lr_scale}: found --optimizer {whole.optimizer._name}, expected "
+            "slam_adamw, which alone knows groups with rates of their own"
         )
 
 
 def _warn_of_impossible(dataset: SpeechToTextDataset) -> None:
     """Name the rows that CTC can give no path to: they have no gradient."""
-    rows = [i for i in range(len(dataset)) if needed_by(dataset.targets[i]) > subsampled_length(dataset.num_tokens(i))]
+    states = [subsampled_length(frames) for frames in dataset.frames.tolist()]
+    needed = [needed_by(dataset.targets[i]) for i in range(len(dataset))]
+    rows = [i for i in range(len(dataset)) if needed[i] > states[i]]
     if not rows:
         return
-    listed = "".join(
-        f"\n{dataset.describe(i)}: {dataset.num_tokens(i)} frames are {subsampled_length(dataset.num_tokens(i))} states, "
-        f"its target needs {needed_by(dataset.targets[i])}"
-        for i in rows[:LISTED_FAULTS]
-    )
-    more = f"\n... and {len(rows) - LISTED_FAULTS} more" if len(rows) > LISTED_FAULTS else ""
-    logger.warning(
-        "%d utterances are too short for their targets and will count as zero loss:%s%s", len(rows), listed, more
-    )
+    lines = [
+        f"{dataset.describe(i)}: has {states[i]} states, its target needs {needed[i]}" for i in rows[:LISTED_FAULTS]
+    ]
+    if len(rows) > len(lines):
+        lines.append(f"... and {len(rows) - len(lines)} more")
+    logger.warning("%d utterances are too short for CTC and count as zero loss:\n%s", len(rows), "\n".join(lines))
