@@ -1,0 +1,36 @@
+"""One text normaliser for transcripts, translations and unpaired text, so that all sides share words and letters."""
+
+import re
+import unicodedata
+
+CZECH_LETTERS = frozenset("aábcčdďeéěfghiíjklmnňoópqrřsštťuúůvwxyýzž")
+
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
+_QUOTES = str.maketrans(dict.fromkeys("„“”«»", '"'))
+# An apostrophe is part of a word between two letters only; elsewhere it is a quotation mark.
+_NOT_IN_WORDS = re.compile(r"(?<![^\W\d_])'|'(?![^\W\d_])|[^\w']|_")
+
+
+def normalize(text: str) -> str:
+    """Lower-case words of letters, digits and inner apostrophes with one space between.
+
+    ``Chceš-li „to“?`` becomes ``chceš li to``. Unicode is composed (NFC). Digits stay, because how they are read is
+    unknown: see :func:`is_spelled_out`.
+    """
+    text = unicodedata.normalize("NFC", text).translate(_APOSTROPHES).lower()
+    return " ".join(_NOT_IN_WORDS.sub(" ", text).split())
+
+
+def tidy(text: str) -> str:
+    """Text that keeps case and punctuation: composed (NFC), with plain quotes and apostrophes and single spaces."""
+    return " ".join(unicodedata.normalize("NFC", text).translate(_APOSTROPHES).translate(_QUOTES).split())
+
+
+def is_spelled_out(text: str) -> bool:
+    """Whether ``text`` says how it is read: it holds a letter and no digit."""
+    return any(map(str.isalpha, text)) and not any(map(str.isdigit, text))
+
+
+def foreign_letters(text: str, alphabet: frozenset[str]) -> set[str]:
+    """Letters of ``text``, normalised before, that are not in ``alphabet``."""
+    return {letter for letter in text if letter.isalpha()} - alphabet

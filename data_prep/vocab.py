@@ -1,0 +1,110 @@
+"""Train a SentencePiece model and write the fairseq dictionary that goes with it.
+
+    python -m data_prep.vocab --text FILE... --out FOLDER --size N --model-type unigram|char
+
+``FOLDER/spm.model`` cuts text into pieces; ``FOLDER/dict.txt`` lists them, ``piece 1`` a line, in the model's order
+without its control symbols, then ``<mask> 1``. fairseq puts its own four symbols before them, so line k, from 0, has
+the id k + 4 in fairseq. The same text in the same order gives the same bytes.
+"""
+
+import argparse
+import io
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+
+MODEL_TYPES = ("unigram", "char")
+MASK = "<mask>"
+
+# SentencePiece silently passes over longer lines; its own limit of 4192 bytes would lose paragraphs.
+_LONGEST_LINE_BYTES = 1 << 20
+
+
+def train_vocabulary(
+    sentences: Iterable[str], out: str | Path, size: int, model_type: str = "unigram", byte_fallback: bool = False
+) -> int:
+    """Write ``spm.model`` and ``dict.txt`` into the folder ``out`` and return the number of symbols in ``dict.txt``.
+
+    ``size`` is an upper bound, which small text does not reach. SentencePiece does not change the characters: text is
+    normalised before (:mod:`data_prep.text`). ``byte_fallback`` adds 256 pieces, so that no character is unknown.
+    Raises :class:`DataError` where there is no text or ``size`` is less than the number of characters.
+    """
+    used = [sentence for sentence in sentences if sentence.strip()]
+    if not used:
+        raise DataError(f"{out}: the text for the vocabulary holds no sentence")
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(used),
+            model_writer=model,
+            vocab_size=size,
+            model_type=model_type,
+            hard_vocab_limit=False,
+            byte_fallback=byte_fallback,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            max_sentence_length=_LONGEST_LINE_BYTES,
+            # More threads add up probabilities in another order.
+            num_threads=1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise DataError(f"{out}: no vocabulary of {size} pieces from {len(used)} sentences: {error}") from error
+    symbols = [*_pieces(model.getvalue()), MASK]
+    with atomic_write(Path(out, "spm.model"), "wb") as file:
+        file.write(model.getvalue())
+    with atomic_write(Path(out, "dict.txt")) as file:
+        file.writelines(f"{symbol} 1\n" for symbol in symbols)
+    return len(symbols)
+
+
+def _pieces(model: bytes) -> list[str]:
+    """The pieces of a serialised model in its order, without unknown and control symbols.
+
+    None of them can be a symbol of fairseq's own: SentencePiece lets no piece hold both a letter and a bracket.
+    """
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    ids = range(processor.get_piece_size())
+    return [processor.id_to_piece(i) for i in ids if not processor.is_unknown(i) and not processor.is_control(i)]
+
+
+def _lines(files: Sequence[Path]) -> Iterator[str]:
+    for path in files:
+        with path.open(encoding="utf-8-sig") as file:
+            for line in file:
+                yield line.rstrip("\r\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train on the files of the command line; return 1 where they cannot be used."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.vocab", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--text", nargs="+", type=Path, required=True, metavar="FILE", help="normalised text, a sentence a line"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where dict.txt and spm.model are written"
+    )
+    parser.add_argument("--size", type=int, default=1000, help="at most this many pieces (default: 1000)")
+    parser.add_argument("--model-type", choices=MODEL_TYPES, default="unigram")
+    parser.add_argument(
+        "--byte-fallback", action="store_true", help="spell unknown characters in bytes (256 more pieces)"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        count = train_vocabulary(
+            _lines(arguments.text), arguments.out, arguments.size, arguments.model_type, arguments.byte_fallback
+        )
+    except (DataError, OSError, UnicodeDecodeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{count} symbols in {arguments.out / 'dict.txt'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

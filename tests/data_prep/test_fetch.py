@@ -1,0 +1,263 @@
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+
+from data_prep import fetch as module
+from data_prep.fetch import fetch, unpack
+from slam_plugin.data.errors import DataError
+
+
+def entry(name, data=b"", kind=tarfile.REGTYPE, link=""):
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = len(data), kind, link
+    return info, data
+
+
+def deb_of(path, *entries, ending=".xz"):
+    """Write a Debian package: an ar archive of three members, each padded to an even length."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=f"w:{ending[1:]}") as archive:
+        for info, content in entries:
+            archive.addfile(info, io.BytesIO(content))
+    members = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", f"data.tar{ending}": data.getvalue()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(b"!<arch>\n")
+        for name, content in members.items():
+            file.write(f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode())
+            file.write(content + b"\n" * (len(content) % 2))
+    return path
+
+
+GAME = (
+    entry("./", kind=tarfile.DIRTYPE),
+    entry("./usr/", kind=tarfile.DIRTYPE),
+    entry("./usr/share/cs/prose", "věta\n".encode()),
+    entry("./usr/share/cz/prose", kind=tarfile.SYMTYPE, link="../cs/prose"),
+    entry("./usr/share/cs/again", kind=tarfile.LNKTYPE, link="./usr/share/cs/prose"),
+)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in folder.rglob("*")
+        if not path.is_dir()
+    }
+
+
+@pytest.mark.parametrize("ending", [".xz", ".gz", ".bz2", "."])
+def test_unpack(tmp_path, ending):
+    unpack(deb_of(tmp_path / "a_1_all.deb", *GAME, ending=ending.removesuffix(".") or "."), tmp_path / "tree")
+    prose = "věta\n".encode()
+    assert contents(tmp_path / "tree") == {
+        "usr/share/cs/prose": prose, "usr/share/cs/again": prose, "usr/share/cz/prose": "../cs/prose"
+    }  # fmt: skip
+    assert (tmp_path / "tree/usr/share/cz/prose").read_bytes() == prose
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is the reference")
+@pytest.mark.parametrize("compression", ["xz", "gzip", "zstd"])
+def test_unpack_is_what_dpkg_does(tmp_path, compression):
+    source = tmp_path / "source"
+    (source / "DEBIAN").mkdir(parents=True)
+    (source / "DEBIAN/control").write_text(
+        "Package: a\nVersion: 1\nArchitecture: all\nMaintainer: x <x@y.z>\nDescription: x\n"
+    )
+    (source / "usr/one").mkdir(parents=True)
+    (source / "usr/one/odd").write_bytes(b"\x00" * 4097)
+    (source / "usr/two").symlink_to("one")
+    deb = tmp_path / "a_1_all.deb"
+    built = subprocess.run(["dpkg-deb", f"-Z{compression}", "-b", source, deb], capture_output=True)
+    if built.returncode:
+        pytest.skip(f"this dpkg-deb does not write {compression}")
+    subprocess.run(["dpkg-deb", "-x", deb, tmp_path / "theirs"], check=True)
+    unpack(deb, tmp_path / "ours")
+    assert contents(tmp_path / "ours") == contents(tmp_path / "theirs") != {}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry("/etc/passwd", b"x")],
+        [entry("./../outside", b"x")],
+        [entry("./a/../../outside", b"x")],
+        [entry("./link", kind=tarfile.SYMTYPE, link="/etc/passwd")],
+        [entry("./link", kind=tarfile.SYMTYPE, link="../outside")],
+        # The second link leads out only once the first is there.
+        [
+            entry("./b", kind=tarfile.SYMTYPE, link="."),
+            entry("./a", kind=tarfile.SYMTYPE, link="b/.."),
+            entry("./a/outside", b"x"),
+        ],
+        [
+            entry("./a", kind=tarfile.SYMTYPE, link="b/.."),
+            entry("./b", kind=tarfile.SYMTYPE, link="."),
+            entry("./a/outside", b"x"),
+        ],
+        [entry("./pipe", kind=tarfile.FIFOTYPE)],
+    ],
+)
+def test_nothing_is_written_outside(tmp_path, entries):
+    deb = deb_of(tmp_path / "in/a_1_all.deb", *entries)
+    with pytest.raises(DataError, match=r"a_1_all\.deb: .* (lead out of the folder|neither a file)"):
+        unpack(deb, tmp_path / "in/tree")
+    assert not (tmp_path / "in/outside").exists() and not (tmp_path / "outside").exists()
+
+
+def test_a_file_replaces_a_link_instead_of_following_it(tmp_path):
+    entries = [entry("./real", b"1"), entry("./a", kind=tarfile.SYMTYPE, link="real"), entry("./a", b"2")]
+    unpack(deb_of(tmp_path / "a_1_all.deb", *entries), tmp_path / "tree")
+    assert contents(tmp_path / "tree") == {"real": b"1", "a": b"2"}
+
+
+@pytest.mark.parametrize("keep", [0, 4, 30, 100, 250])
+def test_damaged_packages_are_named(tmp_path, keep):
+    deb = deb_of(tmp_path / "a_1_all.deb", *GAME)
+    deb.write_bytes(deb.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"a_1_all\.deb"):
+        unpack(deb, tmp_path / "tree")
+
+
+def test_flipped_bytes_are_named(tmp_path):
+    deb = deb_of(tmp_path / "a_1_all.deb", entry("./x", os.urandom(5000)))
+    data = bytearray(deb.read_bytes())
+    data[-2000:-1900] = bytes(100)
+    deb.write_bytes(data)
+    with pytest.raises(DataError, match=r"a_1_all\.deb"):
+        unpack(deb, tmp_path / "tree")
+
+
+def test_fetch_from_a_folder(tmp_path):
+    debs = tmp_path / "debs"
+    deb_of(debs / "game_1_all.deb", entry("./usr/game", b"1"))
+    deb_of(debs / "game-cs_2_all.deb", entry("./usr/sound", b"2"))
+    tree = fetch(["game", "game-cs"], tmp_path / "tree", debs)
+    assert contents(tree).keys() == {"usr/game", "usr/sound", "packages.json"}
+    assert json.loads((tree / "packages.json").read_text()) == {
+        "game": "game_1_all.deb",
+        "game-cs": "game-cs_2_all.deb",
+    }
+    shutil.rmtree(debs)
+    assert fetch(["game"], tmp_path / "tree") == tree
+
+
+def test_more_packages_join_a_tree(tmp_path):
+    debs = tmp_path / "debs"
+    deb_of(debs / "one_1_all.deb", entry("./one", b"1"))
+    deb_of(debs / "two_1_all.deb", entry("./two", b"2"))
+    fetch(["one"], tmp_path / "tree", debs)
+    assert contents(fetch(["two"], tmp_path / "tree", debs)).keys() == {"one", "two", "packages.json"}
+
+
+def test_failed_fetch_leaves_nothing_and_can_be_repeated(tmp_path):
+    debs = tmp_path / "debs"
+    deb_of(debs / "one_1_all.deb", entry("./one", b"1"))
+    deb = deb_of(debs / "two_1_all.deb", entry("./two", b"2"))
+    whole = deb.read_bytes()
+    deb.write_bytes(whole[:150])
+    with pytest.raises(DataError, match="two_1_all"):
+        fetch(["one", "two"], tmp_path / "tree", debs)
+    assert not (tmp_path / "tree").exists()
+    deb.write_bytes(whole)
+    assert contents(fetch(["one", "two"], tmp_path / "tree", debs)).keys() == {"one", "two", "packages.json"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["debs", "tree"]
+
+
+def test_missing_and_ambiguous_packages_are_named(tmp_path, capsys):
+    debs = tmp_path / "debs"
+    deb_of(debs / "game-cs_2_all.deb", *GAME)
+    arguments = ["--packages", "game", "game-cs", "--out", str(tmp_path / "tree"), "--debs", str(debs)]
+    assert module.main(arguments) == 1
+    message = capsys.readouterr().err
+    assert "expected game_*.deb, found none" in message and "DEBS=folder make demo" in message
+    deb_of(debs / "game_1_all.deb", *GAME)
+    deb_of(debs / "game_2_all.deb", *GAME)
+    with pytest.raises(DataError, match=r"expected one game_\*\.deb, found game_1_all\.deb, game_2_all\.deb"):
+        fetch(["game"], tmp_path / "tree", debs)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("x")
+    with pytest.raises(DataError, match=r"holds files but no packages\.json"):
+        fetch(["game"], tmp_path, tmp_path)
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+# It knows the package by the lists of the system, by private ones that were updated before, or not at all.
+FAKE_APT = """#!/bin/sh
+echo "$@" >> {log}
+case "$*" in
+  *" update") test {knows} = never && {{ echo "E: no network" >&2; exit 100; }}; touch {log}.updated; exit 0;;
+  *Dir::State::Lists=*" download game") test -e {log}.updated || exit 100;;
+  "download game") test {knows} = system || {{ echo "E: Unable to locate package game" >&2; exit 100; }};;
+esac
+cp {deb} .
+"""
+
+
+@pytest.fixture
+def fake_apt(tmp_path, monkeypatch):
+    """Put an ``apt-get`` alone on the path (with what it calls), and return a function that lists its calls."""
+    deb = deb_of(tmp_path / "archive/game_1_all.deb", *GAME)
+    log = tmp_path / "log"
+
+    def install(knows):
+        programs = tmp_path / "bin"
+        programs.mkdir()
+        (programs / "apt-get").write_text(FAKE_APT.format(log=log, deb=deb, knows=knows))
+        (programs / "apt-get").chmod(0o755)
+        for name in ("cp", "touch"):
+            (programs / name).symlink_to(shutil.which(name))
+        monkeypatch.setenv("PATH", str(programs))
+        return lambda: log.read_text().splitlines()
+
+    return install
+
+
+def test_apt_with_the_lists_of_the_system(tmp_path, fake_apt):
+    calls = fake_apt("system")
+    tree = fetch(["game"], tmp_path / "tree")
+    assert (tree / "usr/share/cs/prose").is_file() and calls() == ["download game"]
+    # The download is kept: another tree does not ask apt again.
+    shutil.rmtree(tree)
+    fetch(["game"], tmp_path / "tree")
+    assert len(calls()) == 1
+
+
+def test_apt_with_lists_of_our_own(tmp_path, fake_apt):
+    calls = fake_apt("private")
+    fetch(["game"], tmp_path / "tree")
+    first, update, download = calls()
+    assert first == "download game" and update.endswith(" update") and download.endswith(" download game")
+    for call in (update, download):
+        lists = call.split("Dir::State::Lists=")[1].split()[0]
+        assert lists.startswith(str(tmp_path)) and f"Dir::Cache={tmp_path}" in call
+    assert [path.name for path in (tmp_path / "tree.debs").iterdir()] == ["game_1_all.deb"]
+
+
+def test_apt_that_knows_nothing(tmp_path, fake_apt):
+    fake_apt("never")
+    with pytest.raises(DataError, match=r"(?s)apt-get update failed: E: no network.*game.*DEBS=folder make demo"):
+        fetch(["game"], tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+
+
+def test_machine_without_apt(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert module.main(["--out", str(tmp_path / "tree")]) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    for expected in (
+        "apt-get is not on this machine",
+        "fillets-ng-data,",
+        "fillets-ng-data-cs",
+        "fortunes-cs",
+        "DEBS=folder make demo",
+    ):
+        assert expected in message

@@ -1,0 +1,56 @@
+import string
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.text import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize, tidy
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("Chceš-li „to“ vědět?", "chceš li to vědět"),
+        ("Čeho že? 'Kam běžíš?’", "čeho že kam běžíš"),
+        ("Don’t! It`s the dogs' bone…", "don't it's the dogs bone"),
+        ("A'Tuin – d'Este", "a'tuin d'este"),
+        ("C:\\WINDOWS_98, 3Dfx!", "c windows 98 3dfx"),
+        ("PR\u030cI\u0301LIS\u030c", "příliš"),
+        ("  a\u00a0b\tc\n", "a b c"),
+        ("...", ""),
+    ],
+)
+def test_normalize(written, expected):
+    assert normalize(written) == expected
+
+
+def words_letter_by_letter(text):
+    """The same rules as a plain loop: an independent twin of the regular expression."""
+    letters = unicodedata.normalize("NFC", text).lower()
+    kept = []
+    for place, letter in enumerate(letters):
+        inner = 0 < place < len(letters) - 1 and letters[place - 1].isalpha() and letters[place + 1].isalpha()
+        kept.append(letter if letter.isalnum() or (letter == "'" and inner) else " ")
+    return " ".join("".join(kept).split())
+
+
+@given(st.text(alphabet=string.ascii_letters + "ěŠ'_-.0 ", max_size=30))
+def test_normalize_equals_the_plain_loop_and_is_idempotent(text):
+    assert normalize(text) == words_letter_by_letter(text)
+    assert normalize(normalize(text)) == normalize(text)
+
+
+def test_tidy_keeps_case_and_punctuation():
+    assert tidy(" „Don’t“,  she  said. ") == '"Don\'t", she said.'
+
+
+def test_digits_are_not_spelled_out():
+    assert is_spelled_out("osm trilobitů")
+    assert not is_spelled_out("8 trilobitů")
+    assert not is_spelled_out("")
+
+
+def test_foreign_letters():
+    assert foreign_letters("příliš žluťoučký kůň úpěl ďábelské ódy", CZECH_LETTERS) == set()
+    assert foreign_letters("naïve žena' свет", CZECH_LETTERS) == set("ïсвет")

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import sentencepiece
+from fairseq.data import Dictionary
+from sentencepiece import sentencepiece_model_pb2 as model_pb2
+
+from data_prep import vocab
+from data_prep.vocab import train_vocabulary
+from slam_plugin.data.errors import DataError
+
+
+def czech_words(seed, count):
+    rng = np.random.default_rng(seed)
+    syllables = ["ko", "čka", "ryb", "ička", "lo", "ď", "před", "stav", "vo", "da", "žlu", "ťou", "ký", "ne", "s'"]
+    return ["".join(rng.choice(syllables, rng.integers(1, 4))) for _ in range(count)]
+
+
+def sentences(seed=0):
+    words = czech_words(seed, 2000)
+    return [" ".join(words[at : at + 5]) for at in range(0, len(words), 5)]
+
+
+def load(folder):
+    return (
+        sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model")),
+        Dictionary.load(str(folder / "dict.txt")),
+    )
+
+
+@pytest.mark.parametrize(("model_type", "size"), [("unigram", 60), ("char", 200)])
+def test_fairseq_reads_it_and_ids_line_up(tmp_path, model_type, size):
+    count = train_vocabulary(sentences(), tmp_path, size, model_type)
+    pieces, dictionary = load(tmp_path)
+    assert dictionary.symbols[:4] == ["<s>", "<pad>", "</s>", "<unk>"]
+    assert dictionary.symbols[-1] == "<mask>"
+    assert len(dictionary) == count + 4 == len(set(dictionary.symbols))
+    # An independent reading of the model: its protobuf, where normal pieces have type 1.
+    model = model_pb2.ModelProto()
+    model.ParseFromString((tmp_path / "spm.model").read_bytes())
+    assert dictionary.symbols[4:-1] == [piece.piece for piece in model.pieces if piece.type == 1]
+    for sentence in sentences(seed=1)[:20]:
+        ids = [dictionary.index(piece) for piece in pieces.encode(sentence, out_type=str)]
+        assert dictionary.unk() not in ids
+        # SentencePiece has <unk>, <s> and </s> before its first piece, fairseq four symbols.
+        assert [i - 1 for i in ids] == pieces.encode(sentence)
+        assert pieces.decode([dictionary[i] for i in ids]) == sentence
+
+
+def test_every_line_of_the_dictionary_is_symbol_and_count(tmp_path):
+    train_vocabulary(["ab ba"], tmp_path, 50, "char")
+    assert sorted((tmp_path / "dict.txt").read_text(encoding="utf-8").split("\n")) == [
+        "",
+        "<mask> 1",
+        "a 1",
+        "b 1",
+        "▁ 1",
+    ]
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "char"])
+def test_same_text_same_bytes_wherever_it_is_written(tmp_path, model_type):
+    for folder in ("one", "another/place"):
+        train_vocabulary(sentences(), tmp_path / folder, 60, model_type)
+    for name in ("spm.model", "dict.txt"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "another/place" / name).read_bytes()
+
+
+def test_small_text_gives_fewer_pieces_than_asked_for(tmp_path):
+    assert train_vocabulary(["to je to"], tmp_path, 1000) < 20
+
+
+def test_characters_are_not_changed(tmp_path):
+    train_vocabulary(["① ﬁ Ⅷ ½"], tmp_path, 50, "char")
+    pieces, _ = load(tmp_path)
+    assert pieces.decode(pieces.encode("① ﬁ Ⅷ ½")) == "① ﬁ Ⅷ ½"
+
+
+def test_long_lines_are_used(tmp_path):
+    train_vocabulary(["a " * 5000 + "ž"], tmp_path, 50, "char")
+    assert "ž 1" in (tmp_path / "dict.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_text_that_spells_the_symbols_of_fairseq_makes_no_such_piece(tmp_path):
+    words = ["<mask>", "<s>", "</s>", "<pad>", "<unk>"]
+    train_vocabulary([f"{word} x{word}y {word}{word}" for word in words] * 50, tmp_path, 100)
+    symbols = load(tmp_path)[1].symbols
+    assert len(symbols) == len(set(symbols)) and not set(words) & set(symbols[4:-1])
+
+
+def test_byte_fallback_leaves_nothing_unknown(tmp_path):
+    count = train_vocabulary(sentences(), tmp_path, 400, byte_fallback=True)
+    pieces, dictionary = load(tmp_path)
+    assert count > 256
+    ids = [dictionary.index(piece) for piece in pieces.encode("голос", out_type=str)]
+    assert dictionary.unk() not in ids and pieces.decode([dictionary[i] for i in ids]) == "голос"
+
+
+def test_faults(tmp_path):
+    with pytest.raises(DataError, match="holds no sentence"):
+        train_vocabulary(["", "  "], tmp_path, 50)
+    with pytest.raises(DataError, match="no vocabulary of 4 pieces from 400 sentences"):
+        train_vocabulary(sentences(), tmp_path, 4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command(tmp_path, capsys):
+    for number in (0, 1):
+        (tmp_path / f"{number}.txt").write_text(
+            "\ufeff" + "\r\n".join(sentences(number)) + "\r\n\r\n", encoding="utf-8"
+        )
+    files = [str(tmp_path / "0.txt"), str(tmp_path / "1.txt")]
+    assert vocab.main(["--text", *files, "--out", str(tmp_path / "cli"), "--size", "60"]) == 0
+    assert "symbols in" in capsys.readouterr().out
+    train_vocabulary(sentences(0) + sentences(1), tmp_path / "api", 60)
+    assert (tmp_path / "cli/spm.model").read_bytes() == (tmp_path / "api/spm.model").read_bytes()
+    assert vocab.main(["--text", str(tmp_path / "none"), "--out", str(tmp_path)]) == 1
