@@ -15,7 +15,12 @@ class MultiCorpusDataset(FairseqDataset):
     """The loaded shards of all corpora of a subset, and their batches, by the corpora's names."""
 
     def __init__(self, corpora: Mapping[str, Corpus], batches: Mapping[str, Batches]) -> None:
-        self.corpora, self.batches = corpora, batches
+        self.corpora, self.batches = dict(corpora), dict(batches)
+
+    def close(self) -> None:
+        """Let go of the shards: fairseq still holds last epoch's data set while it loads the next one's."""
+        self.corpora.clear()
+        self.batches.clear()
 
     def __len__(self) -> int:
         return sum(len(batches.indices) for batches in self.batches.values())

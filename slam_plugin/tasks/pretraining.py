@@ -15,8 +15,9 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import Tensor
 
-import slam_plugin.criterions.pretraining  # noqa: F401  (registers it)
-import slam_plugin.objectives  # noqa: F401  (registers them)
+import slam_plugin.criterions.pretraining
+import slam_plugin.objectives
+import slam_plugin.optim.adamw  # noqa: F401  (all three register themselves)
 from slam_plugin.data import corpora as corpora_file
 from slam_plugin.data.batching import Batches, cut
 from slam_plugin.data.corpora import Corpora
@@ -48,6 +49,8 @@ class SlamPretrainingTaskConfig(FairseqDataclass):
     skip_remainder_batch: bool = II("optimization.skip_remainder_batch")
     grouped_shuffling: bool = II("dataset.grouped_shuffling")
     curriculum: int = II("dataset.curriculum")
+    fix_batches_to_gpus: bool = II("distributed_training.fix_batches_to_gpus")
+    update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")
 
 
 @register_task("slam_pretraining", dataclass=SlamPretrainingTaskConfig)
@@ -75,6 +78,8 @@ class SlamPretrainingTask(FairseqTask):
             skip_remainder_batch=cfg.skip_remainder_batch,
             grouped_shuffling=cfg.grouped_shuffling,
             curriculum=cfg.curriculum,
+            fix_batches_to_gpus=cfg.fix_batches_to_gpus,
+            update_ordered_indices_seed=cfg.update_ordered_indices_seed,
         )
         kinds = {name: corpora_file.Kind(kind.options, kind.suffixes) for name, kind in KINDS.items()}
         options = {
@@ -113,7 +118,7 @@ class SlamPretrainingTask(FairseqTask):
         if split in self.datasets:
             if split.startswith(VALID):
                 return
-            del self.datasets[split]  # the old shards go before the new ones come
+            self.datasets.pop(split).close()  # the old shards go before the new ones come
         paths = self._paths(split, epoch)
         ranks = distributed_utils.get_data_parallel_world_size()
         opened: dict[str, Corpus] = {}
