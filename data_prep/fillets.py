@@ -130,23 +130,26 @@ def parse_dialogue(source: str, name: str) -> list[Line]:
         if token[0] == '"' or token[0] == "'":
             raise DataError(f"{name}:{source.count(chr(10), 0, token.start()) + 1}: a string without an end")
         if token[0] == "dialogId":
-            opened = _constants(tokens, position + 1, 3)
+            opened = _constants(tokens, position + 1, 3, name)
         elif token[0] == "dialogStr":
-            text = _constants(tokens, position + 1, 1)
+            text = _constants(tokens, position + 1, 1, name)
             if opened and text:
                 lines.append(Line(*opened, *text))
             opened = None
     return lines
 
 
-def _constants(tokens: list[re.Match[str]], begin: int, count: int) -> list[str] | None:
+def _constants(tokens: list[re.Match[str]], begin: int, count: int, name: str) -> list[str] | None:
     """The ``count`` string constants of the argument list that begins at ``tokens[begin]``, None for any other list."""
     arguments = tokens[begin : begin + 2 * count + 1]
     marks = [token[0] for token in arguments[::2]]
     strings = arguments[1::2]
     if marks != ["(", *[","] * (count - 1), ")"] or any(token.lastgroup != "string" for token in strings):
         return None
-    return [_ESCAPE.sub(_unescape, token[0][1:-1].encode()).decode() for token in strings]
+    try:
+        return [_ESCAPE.sub(_unescape, token[0][1:-1].encode()).decode() for token in strings]
+    except ValueError as error:
+        raise DataError(f"{name}: escapes that are no UTF-8 in one of {[token[0] for token in strings]}") from error
 
 
 def _unescape(escape: re.Match[bytes]) -> bytes:

@@ -81,6 +81,12 @@ def test_string_without_end_names_file_and_line():
         parse_dialogue('dialogId("a", "f", "e")\ndialogStr("open)\n', "x.lua")
 
 
+@pytest.mark.parametrize("escape", [r"\197", r"\300"])
+def test_escapes_that_are_no_utf8_are_named(escape):
+    with pytest.raises(DataError, match=r"x\.lua: escapes that are no UTF-8 in one of .*p"):
+        parse_dialogue(f'dialogId("a", "f", "e") dialogStr("p{escape}")', "x.lua")
+
+
 def test_one_utterance_in_full(tree):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("let-m", "font_small", "What’s that ship?", SENTENCE)))
     sound = tree.sound(TRAIN, "let-m", seconds=2.0)
