@@ -47,11 +47,15 @@ def read_earlier(path: str | Path) -> Earlier:
     """Read a checkpoint of this plugin; :class:`DataError` where it is absent, carries code or has no trunk."""
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such checkpoint")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-    weights = state["model"]
-    if _trunk_prefix(weights) is None:
-        raise DataError(f"{path}: holds no trunk; expected a checkpoint of a SLAM model, found {_some(weights)}")
-    return Earlier(str(path), state["cfg"]["model"], weights, state.get("task_state", {}))
+    try:
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        earlier = Earlier(str(path), state["cfg"]["model"], state["model"], state["task_state"])
+    except KeyError as error:
+        raise DataError(f"{path}: holds no {error}, which every checkpoint of fairseq-train has") from error
+    if _trunk_prefix(earlier.weights) is None:
+        found = ", ".join(list(earlier.weights)[:3]) or "nothing"
+        raise DataError(f"{path}: holds no trunk; expected a checkpoint of a SLAM model, found {found}")
+    return earlier
 
 
 def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
@@ -128,7 +132,3 @@ def _trunk_prefix(weights: Mapping[str, Tensor]) -> str | None:
 def _modules(names: Any) -> str:
     """Names without repetition: the first two parts of each."""
     return ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
-
-
-def _some(names: Any) -> str:
-    return ", ".join(list(names)[:3]) or "nothing"
