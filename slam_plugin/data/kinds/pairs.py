@@ -69,10 +69,11 @@ class PairsCorpus(SpeechCorpus):
         raise DataError(f"{self.manifest.path}: no transcript found that differs from {items[i]['transcript']!r}")
 
     def _false_sentence(self, own: list[str], rng: np.random.Generator) -> np.ndarray:
-        own_ids = self._encode(" ".join(own))
+        own_ids = self._encode(" ".join(own))[1:-1]
         for _ in range(DRAWS):
             tokens = self.setting.text.tokens(int(rng.integers(len(self.setting.text.lengths))))
-            if not np.array_equal(tokens, own_ids):
-                # Cut to the transcript's length: how long a text is must not give the answer away.
-                return np.concatenate((tokens[: len(own_ids) - 1], [self.eos]))
+            # Of the transcript's length and without a </s> inside: the form of a text must not give the answer away.
+            words = tokens[(tokens != self.bos) & (tokens != self.eos)][: len(own_ids)]
+            if len(words) and not np.array_equal(words, own_ids):
+                return np.concatenate(([self.bos], words, [self.eos]))
         raise DataError(f"the unpaired text holds nothing but {' '.join(own)!r}")

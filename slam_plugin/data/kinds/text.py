@@ -32,11 +32,13 @@ class TextCorpus:
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
         self.mask_token, self.ordinary = dictionary.index("<mask>"), (dictionary.nspecial, dictionary.index("<mask>"))
-        mode, size = ("eos", None) if block is None else ("complete_doc", block - 1)
-        self.blocks = TokenBlockDataset(
-            sentences, sentences.sizes, block_size=size, pad=self.pad, eos=self.eos, break_mode=mode
-        )
-        self.lengths = np.asarray(self.blocks.sizes) + 1
+        # Not TokenBlockDataset's own mode for sentences: it needs a numpy before 2.
+        self.blocks = sentences
+        if block is not None:
+            self.blocks = TokenBlockDataset(
+                sentences, sentences.sizes, block_size=block - 1, pad=self.pad, eos=self.eos, break_mode="complete_doc"
+            )
+        self.lengths = np.asarray(self.blocks.sizes, dtype=np.int64) + 1
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: Setting) -> "TextCorpus":

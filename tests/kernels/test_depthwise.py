@@ -1,0 +1,55 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from slam_plugin.kernels.depthwise import _ShiftedSum, depthwise_conv
+
+BATCH, CHANNELS = 3, 6
+# (time, kernel): longer than the kernel, as long, shorter, and a single frame
+SHAPES = [(12, 5), (5, 5), (3, 5), (2, 7), (1, 5), (4, 1)]
+
+
+def reference(x, weight, bias):
+    """torch's own depthwise convolution, channels first."""
+    out = F.conv1d(x.transpose(1, 2), weight.unsqueeze(1), bias, padding=weight.size(1) // 2, groups=weight.size(0))
+    return out.transpose(1, 2)
+
+
+def leaves(time, kernel):
+    torch.manual_seed(time + 10 * kernel)
+    shapes = ((BATCH, time, CHANNELS), (CHANNELS, kernel), (CHANNELS,))
+    return [torch.randn(shape).requires_grad_() for shape in shapes]
+
+
+def output_and_gradients(function, x, weight, bias, direction, dtype):
+    out = function(x.to(dtype), weight, bias)
+    gradients = torch.autograd.grad((out.float() * direction).sum(), (x, weight, bias))
+    return out, gradients
+
+
+@pytest.mark.parametrize(("time", "kernel"), SHAPES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 1.5e-2)])
+def test_output_and_gradients_are_those_of_conv1d(time, kernel, dtype, tolerance):
+    x, weight, bias = leaves(time, kernel)
+    direction = torch.randn(BATCH, time, CHANNELS)
+    out, gradients = output_and_gradients(depthwise_conv, x, weight, bias, direction, dtype)
+    expected, expected_gradients = output_and_gradients(reference, x, weight, bias, direction, torch.float32)
+    assert out.dtype == dtype and out.shape == expected.shape
+    assert (out.float() - expected).norm() <= tolerance * expected.norm()
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
+        assert (found - wanted).norm() <= tolerance * wanted.norm()
+
+
+@pytest.mark.parametrize(("time", "kernel"), SHAPES)
+def test_gradients_of_the_shifted_sum(time, kernel):
+    x, weight, _ = (leaf.detach().double().requires_grad_() for leaf in leaves(time, kernel))
+    expected = reference(x, weight, torch.zeros(CHANNELS, dtype=torch.float64))
+    torch.testing.assert_close(_ShiftedSum.apply(x, weight), expected, rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(_ShiftedSum.apply, (x, weight))
+
+
+def test_the_input_may_be_a_view():
+    """What comes from a gated linear unit is no contiguous tensor."""
+    x, weight, bias = leaves(9, 5)
+    half = torch.cat((x, x), dim=-1)[..., :CHANNELS]
+    torch.testing.assert_close(depthwise_conv(half, weight, bias), reference(x, weight, bias), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,47 @@
+import torch
+
+from slam_plugin.modules.rotary import rotary_angles, rotate
+
+SIZE = 16
+
+
+def turned(x, positions):
+    """Vectors x (time, size) turned by their positions."""
+    cos, sin = rotary_angles(positions[None], SIZE)
+    return rotate(x[None, None], cos, sin)[0, 0]
+
+
+def test_each_pair_of_channels_is_a_complex_number_times_a_rotation():
+    torch.manual_seed(0)
+    x, positions = torch.randn(7, SIZE, dtype=torch.float64), torch.tensor([0, 1, 2, 5, 40, 300, 2000])
+    found = turned(x.float(), positions).double()
+    for t, position in enumerate(positions.tolist()):
+        for i in range(SIZE // 2):
+            angle = position * 10000.0 ** (-2 * i / SIZE)
+            number = complex(x[t, i], x[t, i + SIZE // 2]) * torch.exp(torch.tensor(1j * angle, dtype=torch.cdouble))
+            # fp32 angles of up to 2000 are good to 1e-4
+            assert abs(number.real - found[t, i]) < 1e-3 and abs(number.imag - found[t, i + SIZE // 2]) < 1e-3
+
+
+def test_products_depend_on_distance_alone():
+    torch.manual_seed(0)
+    query, key = torch.randn(1, SIZE), torch.randn(1, SIZE)
+    for distance in (0, 1, 3, 17):
+        products = [
+            (turned(query, torch.tensor([begin])) * turned(key, torch.tensor([begin + distance]))).sum()
+            for begin in (0, 1, 10, 123)
+        ]
+        torch.testing.assert_close(torch.stack(products), products[0].expand(4), rtol=1e-4, atol=1e-4)
+    near, far = (
+        (turned(query, torch.tensor([0])) * turned(key, torch.tensor([distance]))).sum() for distance in (1, 17)
+    )
+    assert abs(near - far) > 0.1
+
+
+def test_lengths_and_types_are_kept():
+    torch.manual_seed(0)
+    x = torch.randn(5, SIZE)
+    positions = torch.arange(5)
+    torch.testing.assert_close(turned(x, positions).norm(dim=-1), x.norm(dim=-1))
+    assert turned(x.bfloat16(), positions).dtype == torch.bfloat16
+    assert torch.equal(turned(x, torch.zeros(5, dtype=torch.long)), x)
