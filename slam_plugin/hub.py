@@ -186,7 +186,7 @@ class Slam:
             raise DataError(f"{self.path}: this checkpoint was fine-tuned on speech and has no text side")
         layers = self.trunk.multimodal_layers
         if not -len(layers) <= layer < len(layers):
-            raise ValueError(f"layer: found {layer}, expected {-len(layers)} to {len(layers) - 1}")
+            raise DataError(f"layer: found {layer}, expected {-len(layers)} to {len(layers) - 1}")
 
         if side == "speech":
             names, pad, states_of = ("features", "feature_padding_mask"), 0.0, subsampled_length
@@ -254,7 +254,10 @@ class Slam:
 
 
 def _checked_device(device: str | torch.device) -> torch.device:
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise DataError(f"device: found {device!r}, expected one such as cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DataError(f"device: found {device}, but torch finds no GPU here; expected cpu")
     return device
