@@ -96,36 +96,43 @@ def _given(packages: Sequence[str], folder: Path) -> dict[str, Path]:
 
 def _download(packages: Sequence[str], folder: Path) -> dict[str, Path]:
     """Let apt bring the packages into ``folder``, those that are not there yet."""
-    loading = folder / "partial"
+    loading, lists = folder / "partial", folder / "apt"
+    shutil.rmtree(lists, ignore_errors=True)
     absent = [name for name in packages if not list(folder.glob(f"{name}_*.deb"))]
     if absent and shutil.which("apt-get") is None:
         raise DataError(f"apt-get is not on this machine. {_advice(absent)}")
     for name in absent:
         shutil.rmtree(loading, ignore_errors=True)
         loading.mkdir(parents=True)
-        _apt_download(name, loading)
+        _apt_download(name, loading, lists)
         # apt has checked the file against its signed lists, so what lies in ``folder`` itself is whole.
         for deb in loading.glob("*.deb"):
             deb.replace(folder / deb.name)
-    shutil.rmtree(loading, ignore_errors=True)
+    for scratch in (loading, lists):
+        shutil.rmtree(scratch, ignore_errors=True)
     return _given(packages, folder)
 
 
-def _apt_download(package: str, folder: Path) -> None:
-    """Run ``apt-get download`` in ``folder``: by the system's lists of packages or, if that fails, by private ones."""
+def _apt_download(package: str, folder: Path, private: Path) -> None:
+    """Run ``apt-get download`` in ``folder``: by the system's lists or, if that fails, by those in ``private``.
+
+    Lists are fetched into ``private`` where it does not exist.
+    """
     # apt shows its progress on standard output; its complaints count only when the second try fails as well.
     if subprocess.run(["apt-get", "download", package], cwd=folder, stderr=subprocess.DEVNULL).returncode == 0:
         return
-    lists, cache = folder / "apt/lists", folder / "apt/cache"
-    (lists / "partial").mkdir(parents=True)
-    (cache / "archives/partial").mkdir(parents=True)
-    private = ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}"]
+    steps = [["download", package]]
+    if not private.exists():
+        print(f"apt's package lists do not lead to {package}: fetching lists of our own", flush=True)
+        (private / "lists/partial").mkdir(parents=True)
+        (private / "cache/archives/partial").mkdir(parents=True)
+        steps.insert(0, ["update"])
+    options = ["-o", f"Dir::State::Lists={private / 'lists'}", "-o", f"Dir::Cache={private / 'cache'}"]
     if os.geteuid() == 0:
         # As root apt would change to a user of its own, who may not write here.
-        private += ["-o", "APT::Sandbox::User=root"]
-    print(f"apt's package lists do not lead to {package}: fetching lists of our own", flush=True)
-    for step in (["update"], ["download", package]):
-        done = subprocess.run(["apt-get", *private, *step], cwd=folder, stderr=subprocess.PIPE, text=True)
+        options += ["-o", "APT::Sandbox::User=root"]
+    for step in steps:
+        done = subprocess.run(["apt-get", *options, *step], cwd=folder, stderr=subprocess.PIPE, text=True)
         if done.returncode:
             raise DataError(f"apt-get {' '.join(step)} failed: {done.stderr.strip()}\n{_advice([package])}")
 

@@ -189,28 +189,30 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert (tmp_path / "precious").read_text() == "x"
 
 
-# It knows the package by the lists of the system, by private ones that were updated before, or not at all.
+# It knows the packages by the lists of the system, by private ones that were updated before, or not at all.
 FAKE_APT = """#!/bin/sh
 echo "$@" >> {log}
 case "$*" in
   *" update") test {knows} = never && {{ echo "E: no network" >&2; exit 100; }}; touch {log}.updated; exit 0;;
-  *Dir::State::Lists=*" download game") test -e {log}.updated || exit 100;;
-  "download game") test {knows} = system || {{ echo "E: Unable to locate package game" >&2; exit 100; }};;
+  *Dir::State::Lists=*" download game"*) test -e {log}.updated || exit 100;;
+  "download game"*) test {knows} = system || {{ echo "E: Unable to locate package game" >&2; exit 100; }};;
 esac
-cp {deb} .
+for name in "$@"; do :; done
+cp {archive}/"$name"_1_all.deb .
 """
 
 
 @pytest.fixture
 def fake_apt(tmp_path, monkeypatch):
     """Put an ``apt-get`` alone on the path (with what it calls), and return a function that lists its calls."""
-    deb = deb_of(tmp_path / "archive/game_1_all.deb", *GAME)
+    deb_of(tmp_path / "archive/game_1_all.deb", *GAME)
+    deb_of(tmp_path / "archive/game-cs_1_all.deb", entry("./sound", b"1"))
     log = tmp_path / "log"
 
     def install(knows):
         programs = tmp_path / "bin"
         programs.mkdir()
-        (programs / "apt-get").write_text(FAKE_APT.format(log=log, deb=deb, knows=knows))
+        (programs / "apt-get").write_text(FAKE_APT.format(log=log, archive=tmp_path / "archive", knows=knows))
         (programs / "apt-get").chmod(0o755)
         for name in ("cp", "touch"):
             (programs / name).symlink_to(shutil.which(name))
@@ -232,13 +234,15 @@ def test_apt_with_the_lists_of_the_system(tmp_path, fake_apt):
 
 def test_apt_with_lists_of_our_own(tmp_path, fake_apt):
     calls = fake_apt("private")
-    fetch(["game"], tmp_path / "tree")
-    first, update, download = calls()
+    fetch(["game", "game-cs"], tmp_path / "tree")
+    first, update, download, second, another = calls()
     assert first == "download game" and update.endswith(" update") and download.endswith(" download game")
-    for call in (update, download):
+    # The lists are fetched once.
+    assert second == "download game-cs" and another.endswith(" download game-cs")
+    for call in (update, download, another):
         lists = call.split("Dir::State::Lists=")[1].split()[0]
         assert lists.startswith(str(tmp_path)) and f"Dir::Cache={tmp_path}" in call
-    assert [path.name for path in (tmp_path / "tree.debs").iterdir()] == ["game_1_all.deb"]
+    assert sorted(path.name for path in (tmp_path / "tree.debs").iterdir()) == ["game-cs_1_all.deb", "game_1_all.deb"]
 
 
 def test_apt_that_knows_nothing(tmp_path, fake_apt):
