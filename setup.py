@@ -28,6 +28,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["slam_plugin", "slam_plugin.*", "data_prep", "data_prep.*"]),
     python_requires=">=3.11",
+    entry_points={"console_scripts": ["slam = slam_plugin.cli:main"]},
     install_requires=[
         "torch>=2.6,<3",
         "torchaudio>=2.6,<3",
