@@ -6,6 +6,7 @@ position together with everything that the plan follows from.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -77,10 +78,17 @@ class PlanRows:
 
 
 class _Steps(CountingIterator):
-    """Lets go of the loader with the last step: its workers would hold the shards while the next ones are loaded."""
+    """Lets go of the loader with the last step: its workers would hold the shards while the next ones are loaded.
+
+    ``waited`` are the seconds that the caller has waited for steps.
+    """
+
+    waited = 0.0
 
     def __next__(self) -> Any:
+        begin = time.perf_counter()
         step = super().__next__()
+        self.waited += time.perf_counter() - begin
         if not self.has_next():
             self._itr = iter(())
         return step
@@ -141,6 +149,12 @@ class PlanIterator(EpochBatchIterator):
     def first_batch(self) -> str:
         """fairseq's word for "none": it is kept for ranks that get an empty batch, of which a plan has none."""
         return "DUMMY"
+
+    def take_waited(self) -> float:
+        """The seconds that the caller has waited for plan steps of this epoch since it asked last."""
+        steps = self._cur_epoch_itr
+        seconds, steps.waited = steps.waited, 0.0
+        return seconds
 
     def state_dict(self) -> dict[str, Any]:
         """fairseq's position and the fingerprint, in plain types."""

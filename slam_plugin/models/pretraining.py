@@ -9,6 +9,7 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
+from slam_plugin.data.errors import DataError
 from slam_plugin.models.encoder import Trunk, TrunkConfig, autocast, build_trunk
 from slam_plugin.models.presets import SIZES, filled
 from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
@@ -28,11 +29,15 @@ class SlamPretraining(BaseFairseqModel):
     Args:
         objectives: built around this very trunk.
         config: anything with the field ``autocast``.
+        vocabulary_hash: of the text side, in hexadecimal; the weights carry it.
     """
 
-    def __init__(self, trunk: Trunk, objectives: nn.ModuleDict, config: SlamPretrainingConfig) -> None:
+    def __init__(
+        self, trunk: Trunk, objectives: nn.ModuleDict, config: SlamPretrainingConfig, vocabulary_hash: str
+    ) -> None:
         super().__init__()
         self.trunk, self.objectives, self.config = trunk, objectives, config
+        self.register_buffer("vocabulary_hash", torch.tensor(list(bytes.fromhex(vocabulary_hash)), dtype=torch.uint8))
 
     @classmethod
     def build_model(cls, cfg: SlamPretrainingConfig, task: Any) -> "SlamPretraining":
@@ -46,7 +51,22 @@ class SlamPretraining(BaseFairseqModel):
             token_counts=torch.tensor(dictionary.count),
             built={},
         )
-        return cls(trunk, build_objectives(task.corpora.objectives, surroundings), cfg)
+        return cls(trunk, build_objectives(task.corpora.objectives, surroundings), cfg, task.vocabulary.hash)
+
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        """As fairseq's, after a look at the vocabulary: one of another size would fail on the shape of the embedding.
+
+        Raises :class:`DataError` with both hashes where the weights belong to another vocabulary than this model's.
+        """
+        if "vocabulary_hash" in state_dict:  # else fairseq says that it is missing
+            hashes = state_dict["vocabulary_hash"], self.vocabulary_hash
+            theirs, ours = (bytes(found.tolist()).hex() for found in hashes)
+            if theirs != ours:
+                raise DataError(
+                    f"two vocabularies: this run's has the hash {ours}, the checkpoint's {theirs}; the ids of a model "
+                    "mean something only with the vocabulary it was trained with"
+                )
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Output]:
         """One masked pass over a micro-batch, and what every objective of its kind makes of it."""

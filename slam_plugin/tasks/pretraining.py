@@ -68,6 +68,7 @@ class SlamPretrainingTask(FairseqTask):
         self.corpora, self.vocabulary = corpora, vocabulary
         self.preparations = {kind: merged_preparation(corpora.objectives, kind) for kind in KINDS}
         self._idle: list[Tensor] = []
+        self._steps: PlanIterator | None = None
         self._hashes: dict[str, list[str]] = {}
 
     @classmethod
@@ -173,7 +174,7 @@ class SlamPretrainingTask(FairseqTask):
             }
         else:
             plan = Sweep(self.corpora, sizes, num_shards)
-        return PlanIterator(
+        iterator = PlanIterator(
             dataset,
             dataset.collater,
             plan,
@@ -185,6 +186,9 @@ class SlamPretrainingTask(FairseqTask):
             num_workers=num_workers,
             buffer_size=data_buffer_size,
         )
+        if fingerprint:
+            self._steps = iterator
+        return iterator
 
     def _shard_hashes(self) -> dict[str, list[str]]:
         """A hash of the contents of every shard of every corpus, read once."""
@@ -216,7 +220,7 @@ class SlamPretrainingTask(FairseqTask):
             total = total + loss.detach()
             logs.append(log)
         self._idle = [parameter for parameter in model.parameters() if parameter.grad is None]
-        return total, 1, _add_up(logs)
+        return total, 1, {**_add_up(logs), "data_wait": self._steps.take_waited(), "data_wait_steps": 1.0}
 
     def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
         """The criterion over the one micro-batch that a step of a validation epoch holds; fairseq has turned gradients off."""
