@@ -128,7 +128,7 @@ def check_plugin() -> list[Finding]:
     except Exception as error:  # whatever a broken installation raises is the finding
         return [Finding("plugin", f"does not load: {type(error).__name__}: {error}", REINSTALL, fatal=True)]
     return [
-        Finding("plugin", f"loads from {Path(__file__).parent}"),
+        Finding("plugin", f"loads from {Path(__file__).resolve().parent}"),
         Finding("mends of fairseq", ", ".join(mend.name for mend in compat.MENDS)),
     ]
 

@@ -61,38 +61,32 @@ def site(tmp_path_factory) -> Path:
     return work / "site"
 
 
-def check_registered(report: dict) -> None:
+def check_registered(report: dict, plugin: Path) -> None:
+    """The plugin was loaded from ``plugin``, with every file of its tasks and models."""
+    assert Path(report["file"]).resolve() == plugin / "__init__.py"
     for kind in ("tasks", "models", "criterions"):
         assert "slam_pretraining" in report["own"][kind]
-    files = [path for room in ("tasks", "models") for path in (ROOT / "slam_plugin" / room).glob("[!_]*.py")]
+    files = [path for room in ("tasks", "models") for path in (plugin / room).glob("[!_]*.py")]
     assert {f"slam_plugin.{path.parent.name}.{path.stem}" for path in files} <= set(report["modules"])
 
 
 def test_relative_path_from_the_checkout():
-    check_registered(load("slam_plugin", cwd=ROOT))
-
-
-def test_absolute_path_from_any_folder(tmp_path):
-    report = load(str(ROOT / "slam_plugin"), cwd=tmp_path)
-    check_registered(report)
-    assert Path(report["file"]) == ROOT / "slam_plugin/__init__.py"
+    check_registered(load("slam_plugin", cwd=ROOT), ROOT / "slam_plugin")
 
 
 def test_installed_from_any_folder(site, tmp_path):
-    report = load("slam_plugin", cwd=tmp_path, path=str(site))
-    check_registered(report)
-    assert Path(report["file"]).resolve() == site / "slam_plugin/__init__.py"
+    check_registered(load("slam_plugin", cwd=tmp_path, path=str(site)), site / "slam_plugin")
 
 
-def test_absolute_path_to_a_checkout_wins_over_the_installed_plugin(site, tmp_path):
-    report = load(str(ROOT / "slam_plugin"), cwd=tmp_path, path=str(site))
-    assert Path(report["file"]) == ROOT / "slam_plugin/__init__.py"
+def test_absolute_path_from_any_folder_wins_over_the_installed_plugin(site, tmp_path):
+    check_registered(load(str(ROOT / "slam_plugin"), cwd=tmp_path, path=str(site)), ROOT / "slam_plugin")
 
 
 def test_every_file_is_installed(site):
+    source = site.parent / "source"
     for package in ("slam_plugin", "data_prep"):
-        sources = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
-        assert sources <= {path.relative_to(site) for path in (site / package).rglob("*.py")}
+        files = {path.relative_to(source) for path in (source / package).rglob("*.py")}
+        assert files <= {path.relative_to(site) for path in (site / package).rglob("*.py")}
 
 
 @pytest.mark.parametrize(
