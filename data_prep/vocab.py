@@ -2,8 +2,8 @@
 
     python -m data_prep.vocab --text FILE... --out FOLDER --size N --model-type unigram|char
 
-``FOLDER/spm.model`` cuts text into pieces; ``FOLDER/dict.txt`` lists them, ``piece 1`` a line, in the model's order
-without its control symbols, then ``<mask> 1``. fairseq puts its own four symbols before them, so line k, from 0, has
+``FOLDER/spm.model`` cuts text into pieces; ``FOLDER/dict.txt`` lists them, ``piece count`` a line, in the model's order
+without its control symbols, then ``<mask> 0``. A count is how often the piece occurs in the text. fairseq puts its own four symbols before them, so line k, from 0, has
 the id k + 4 in fairseq. The same text in the same order gives the same bytes.
 """
 
@@ -55,22 +55,26 @@ def train_vocabulary(
         )
     except (RuntimeError, OSError) as error:
         raise DataError(f"{out}: no vocabulary of {size} pieces from {len(used)} sentences: {error}") from error
-    symbols = [*_pieces(model.getvalue()), MASK]
+    symbols = {**_count_pieces(model.getvalue(), used), MASK: 0}
     with atomic_write(Path(out, "spm.model"), "wb") as file:
         file.write(model.getvalue())
     with atomic_write(Path(out, "dict.txt")) as file:
-        file.writelines(f"{symbol} 1\n" for symbol in symbols)
+        file.writelines(f"{symbol} {count}\n" for symbol, count in symbols.items())
     return len(symbols)
 
 
-def _pieces(model: bytes) -> list[str]:
-    """The pieces of a serialised model in its order, without unknown and control symbols.
+def _count_pieces(model: bytes, sentences: Sequence[str]) -> dict[str, int]:
+    """The pieces of a serialised model in its order, without unknown and control symbols, and how often each occurs.
 
     None of them can be a symbol of fairseq's own: SentencePiece lets no piece hold both a letter and a bracket.
     """
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    ids = range(processor.get_piece_size())
-    return [processor.id_to_piece(i) for i in ids if not processor.is_unknown(i) and not processor.is_control(i)]
+    counts = [0] * processor.get_piece_size()
+    for sentence in sentences:
+        for piece in processor.encode(sentence, out_type=int):
+            counts[piece] += 1
+    used = (i for i in range(len(counts)) if not processor.is_unknown(i) and not processor.is_control(i))
+    return {processor.id_to_piece(i): counts[i] for i in used}
 
 
 def _lines(files: Sequence[Path]) -> Iterator[str]:

@@ -33,19 +33,19 @@ class Vocabulary:
     without its control symbols, and ``<mask>``.
 
     Args:
-        symbols: all symbols after fairseq's four, in order.
+        symbols: all symbols after fairseq's four, in order, and how often each occurs in training text.
         model: serialised SentencePiece model.
         source: where both come from, for errors.
     """
 
-    def __init__(self, symbols: Sequence[str], model: bytes, source: str) -> None:
+    def __init__(self, symbols: Mapping[str, int], model: bytes, source: str) -> None:
         self.source = source
         self._model = model
         self._processor = _processor(model, source)
-        _check_symbols(symbols, [*_pieces(self._processor), MASK], source)
+        _check_symbols(list(symbols), [*_pieces(self._processor), MASK], source)
         self.dictionary = PieceDictionary()
-        for symbol in symbols:
-            self.dictionary.add_symbol(symbol)
+        for symbol, count in symbols.items():
+            self.dictionary.add_symbol(symbol, n=count)
         pieces = (self._processor.id_to_piece(i) for i in range(self._processor.get_piece_size()))
         self._ids = np.array([self.dictionary.index(piece) for piece in pieces], dtype=np.int64)
         content = "\n".join(symbols).encode() + b"\0" + model
@@ -68,12 +68,13 @@ class Vocabulary:
     @classmethod
     def from_state(cls, state: Mapping[str, Any], holder: str = "the checkpoint") -> Self:
         """The vocabulary whose :meth:`state` ``holder`` holds."""
-        return cls(list(state["symbols"]), state["model"].numpy().tobytes(), f"{holder} (once {state['source']})")
+        return cls(dict(state["symbols"]), state["model"].numpy().tobytes(), f"{holder} (once {state['source']})")
 
     def state(self) -> dict[str, Any]:
         """Everything needed to make the vocabulary anew, in plain types and a tensor, with its hash."""
         model = torch.from_numpy(np.frombuffer(self._model, dtype=np.uint8).copy())
-        symbols = self.dictionary.symbols[self.dictionary.nspecial :]
+        first = self.dictionary.nspecial
+        symbols = dict(zip(self.dictionary.symbols[first:], self.dictionary.count[first:], strict=True))
         return {"symbols": symbols, "model": model, "hash": self.hash, "source": self.source}
 
     def check_same(self, other_hash: str, where: str) -> None:
@@ -113,20 +114,22 @@ def _pieces(processor: SentencePieceProcessor) -> list[str]:
     return [processor.id_to_piece(i) for i in ids if not processor.is_control(i) and not processor.is_unknown(i)]
 
 
-def _read_symbols(path: Path) -> list[str]:
-    symbols = []
+def _read_symbols(path: Path) -> dict[str, int]:
+    symbols: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line:
             continue
         symbol, _, count = line.rpartition(" ")
         if not symbol or not count.isdecimal():
             raise DataError(f"{path}:{number}: found {line!r}, expected a piece, a blank and a count")
-        symbols.append(symbol)
+        if symbol in symbols:
+            raise DataError(f"{path}:{number}: found {symbol!r} a second time")
+        symbols[symbol] = int(count)
     return symbols
 
 
 def _check_symbols(found: Sequence[str], expected: Sequence[str], source: str) -> None:
-    if list(found) == list(expected):
+    if found == expected:
         return
     where = next(
         (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b), min(len(found), len(expected))

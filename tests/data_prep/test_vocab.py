@@ -50,10 +50,10 @@ def test_every_line_of_the_dictionary_is_symbol_and_count(tmp_path):
     train_vocabulary(["ab ba"], tmp_path, 50, "char")
     assert sorted((tmp_path / "dict.txt").read_text(encoding="utf-8").split("\n")) == [
         "",
-        "<mask> 1",
-        "a 1",
-        "b 1",
-        "▁ 1",
+        "<mask> 0",
+        "a 2",
+        "b 2",
+        "▁ 2",
     ]
 
 
