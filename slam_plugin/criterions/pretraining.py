@@ -92,7 +92,7 @@ def _log_loss(sums: Mapping[str, float]) -> None:
 def _log_codes(sums: Mapping[str, float]) -> None:
     """Perplexity and share of the codebook in use over everything that was validated, from the codes' counts."""
     counts = np.array([value for key, value in sums.items() if key.startswith(CODE)])
-    if not len(counts):
+    if not counts.any():  # training, and subsets that hold no unpaired speech
         return
     metrics.log_scalar("_codes", counts, 1)
 
