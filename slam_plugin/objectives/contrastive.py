@@ -120,7 +120,8 @@ class Contrastive(Objective):
         if rows is not None:
             counted = counted & rows[:, None]
         kept = logits[counted].view(-1, logits.size(-1))
-        correct = (kept.detach().argmax(-1) == 0).sum()
+        # A tie is not right: where all targets have collapsed onto one, every frame would be.
+        correct = (kept[:, 0] > kept[:, 1:].amax(-1)).sum()
         loss = (torch.logsumexp(kept, dim=-1) - kept[:, 0]).sum()
         choices = candidates[counted].float()
         return Contrast(Classified(loss, correct, counted.sum()), (1.0 / choices).sum(), choices.log().sum())

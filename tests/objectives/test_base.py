@@ -1,0 +1,166 @@
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+import slam_plugin.objectives  # noqa: F401  (registers them)
+from slam_plugin.objectives.base import (
+    REGISTRY,
+    MaskedPass,
+    Objective,
+    Preparation,
+    SpanMask,
+    Surroundings,
+    build_objectives,
+    classify,
+    mean_or_zero,
+    merged_preparation,
+    options_of,
+    register,
+)
+
+NAMES = ["contrastive", "masked_prediction", "span_mlm", "stm", "tlm"]
+
+
+def configs(*names, **options):
+    return {name: SimpleNamespace(weight=1.0, options=options.get(name, {})) for name in names}
+
+
+def surroundings():
+    return Surroundings(8, nn.Embedding(20, 8), torch.ones(20), {})
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """The registry, with whatever a test adds taken out again."""
+    monkeypatch.setattr("slam_plugin.objectives.base.REGISTRY", copy := dict(REGISTRY))
+    return copy
+
+
+def test_the_registered_objectives_build_in_the_order_of_their_needs():
+    assert sorted(REGISTRY) == NAMES
+    for order in (NAMES, NAMES[::-1]):
+        built = build_objectives(configs(*order), surroundings())
+        assert list(built) == [name for name in REGISTRY if name in order]
+        for name, objective in built.items():
+            assert isinstance(objective, REGISTRY[name])
+            assert all(list(built).index(other) < list(built).index(name) for other in objective.requires)
+
+
+def test_siblings_are_shared_and_their_parameters_counted_once():
+    built = build_objectives(configs(*NAMES), surroundings())
+    assert built["tlm"]._siblings == (built["contrastive"], built["masked_prediction"], built["span_mlm"])
+    assert not list(built["tlm"].parameters())
+    names = [name for name, _ in built.named_parameters()]
+    assert len(names) == len({id(parameter) for parameter in built.parameters()})
+    assert {name.split(".")[0] for name in names} == {"contrastive", "masked_prediction", "span_mlm", "stm"}
+    assert sorted(name for name in names if name.startswith("masked_prediction")) == [
+        "masked_prediction.to_codes.bias",
+        "masked_prediction.to_codes.weight",
+    ]
+    # the embedding is the trunk's
+    assert not any(parameter.shape == (20, 8) for parameter in built.parameters())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("masked_prediction",), "objectives.masked_prediction: needs contrastive as well, found masked_prediction"),
+        (("contrastive", "tlm"), "objectives.tlm: needs masked_prediction, span_mlm as well, found contrastive, tlm"),
+    ],
+)
+def test_an_objective_without_those_it_needs_is_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        build_objectives(configs(*names), surroundings())
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(TypeError, match="distracters"):
+        build_objectives(configs("contrastive", contrastive={"distracters": 5}), surroundings())
+    with pytest.raises(TypeError, match="rate"):
+        merged_preparation(configs("stm", stm={"rate": 0.5}), "pairs")
+    with pytest.raises(ValueError, match="objectives.stm.negatives: found 'speech', expected one of batch, text"):
+        merged_preparation(configs("stm", stm={"negatives": "speech"}), "pairs")
+
+
+def test_options_reach_the_objective():
+    given = {"codes": 7, "distractors": 3, "diversity_weight": 0.5}
+    built = build_objectives(configs("contrastive", contrastive=given), surroundings())["contrastive"]
+    assert built.quantizer.codebook.shape[0] == 7
+    assert (built.options.distractors, built.options.diversity_weight) == (3, 0.5)
+    assert options_of(REGISTRY["contrastive"])["mask_span"] == (int, 10)
+    assert options_of(REGISTRY["stm"]) == {"negatives": (str, "batch")}
+    assert options_of(REGISTRY["masked_prediction"]) == {}
+
+
+def test_the_papers_masks():
+    """w2v-BERT: .065 starts of spans of 10 frames; SLAM, section 3.2: 15 % of text, 50 % and 75 % of pairs."""
+    every = configs(*NAMES)
+    speech = merged_preparation(every, "speech")
+    assert abs(1.0 - (1.0 - speech.speech_mask.rate) ** (1.0 / speech.speech_mask.span) - 0.065) < 1e-3
+    assert (speech.text_mask, speech.false_pairs) == (None, None)
+    assert merged_preparation(every, "text") == Preparation(None, SpanMask(0.15, 5), None)
+    assert merged_preparation(every, "pairs") == Preparation(SpanMask(0.75, 10), SpanMask(0.5, 5), "batch")
+    assert merged_preparation(configs("span_mlm"), "speech") == Preparation()
+    assert merged_preparation(configs("stm", stm={"negatives": "text"}), "pairs") == Preparation(false_pairs="text")
+
+
+def test_objectives_of_a_kind_must_agree_on_its_preparation(registry):
+    @dataclass(frozen=True)
+    class Rate:
+        rate: float = 0.3
+
+    @register
+    class Other(Objective):
+        name = "other"
+        kinds = ("speech",)
+        Options = Rate
+
+        @classmethod
+        def preparation(cls, options):
+            return Preparation(speech_mask=SpanMask(options.rate, 10))
+
+    assert "other" in registry and "other" not in REGISTRY
+    with pytest.raises(
+        ValueError, match=r"objectives.other asks for speech_mask .*0.3.* in speech, objectives.contrastive for .*0.49"
+    ):
+        merged_preparation(configs("contrastive", "other"), "speech")
+    agreed = merged_preparation(configs("contrastive", "other", other={"rate": 0.49}), "speech")
+    assert agreed.speech_mask == SpanMask(0.49, 10)
+    assert merged_preparation(configs("contrastive", "other"), "text") == Preparation()
+
+
+def test_a_mean_of_nothing_is_a_zero_on_the_graph():
+    x = torch.ones(3, requires_grad=True)
+    assert mean_or_zero(x.sum(), torch.tensor(6)) == 0.5
+    loss = mean_or_zero(x[:0].sum(), torch.tensor(0))
+    assert loss == 0.0
+    loss.backward()
+    assert x.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_classification_is_the_loop_over_rows():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(9, 5, requires_grad=True), torch.randint(5, (9,))
+    loss, correct, count = classify(logits.bfloat16(), targets)
+    rows = logits.bfloat16().float().tolist()
+    expected = sum(
+        math.log(sum(map(math.exp, row))) - row[target] for row, target in zip(rows, targets.tolist(), strict=True)
+    )
+    assert abs(loss.item() - expected) < 1e-4 and loss.dtype == torch.float32
+    assert correct == sum(row.index(max(row)) == target for row, target in zip(rows, targets.tolist(), strict=True))
+    assert count == 9
+    nothing = classify(logits[:0], targets[:0])
+    assert [value.item() for value in nothing] == [0.0, 0, 0]
+    nothing.loss.backward()
+    assert not logits.grad.any()
+
+
+def test_what_a_pass_shares_is_made_once():
+    made = []
+    view = MaskedPass({}, None, torch.Generator(), True, {})
+    first, second = (view.shared("x", lambda: made.append(1) or object()) for _ in range(2))
+    assert first is second and made == [1]

@@ -1,0 +1,59 @@
+import math
+
+import pytest
+import torch
+
+from slam_plugin.models.encoder import Encoded
+from slam_plugin.objectives.base import MaskedPass, Surroundings
+from slam_plugin.objectives.stm import Options, Stm
+
+DIM, MATCHES = 8, [True, False, False, True, True]
+
+
+def objective():
+    torch.manual_seed(0)
+    return Stm(Surroundings(DIM, None, None, {}), 1.0, Options())
+
+
+def view_of(matches):
+    torch.manual_seed(7)
+    text = torch.randn(len(matches), 6, DIM, requires_grad=True)
+    batch = {"matches": torch.tensor(matches, dtype=torch.bool)}
+    return MaskedPass(batch, Encoded(None, None, None, None, text, None), torch.Generator(), True, {})
+
+
+def test_the_loss_is_that_of_the_first_states_answer():
+    built, view = objective(), view_of(MATCHES)
+    loss, logs = built(view)
+    expected = correct = 0.0
+    for b, matches in enumerate(MATCHES):
+        false, true = built.to_match(view.encoded.text[b, 0]).tolist()
+        margin = true - false if matches else false - true
+        expected += math.log1p(math.exp(-margin))
+        correct += margin > 0
+    assert abs(loss.item() - expected / len(MATCHES)) < 1e-5
+    assert abs(logs["stm_loss"].item() - expected) < 1e-4
+    assert (logs["stm_accuracy"], logs["stm_pairs"]) == (correct, len(MATCHES))
+    assert logs.keys() == built.zero_logs().keys()
+    loss.backward()
+    assert view.encoded.text.grad[:, 0].any() and not view.encoded.text.grad[:, 1:].any()
+
+
+@pytest.mark.parametrize("matches", [True, False])
+def test_labels_are_one_for_a_match(matches):
+    built = objective()
+    torch.nn.init.zeros_(built.to_match.weight)
+    built.to_match.bias.data = torch.tensor([-5.0, 5.0])
+    _, logs = built(view_of([matches] * 4))
+    assert logs["stm_accuracy"] == (4 if matches else 0)
+    assert abs(logs["stm_loss"].item() / 4 - math.log1p(math.exp(-10.0 if matches else 10.0))) < 1e-4
+
+
+def test_chance_is_a_fair_coin():
+    built = objective()
+    torch.nn.init.zeros_(built.to_match.weight)
+    torch.nn.init.zeros_(built.to_match.bias)
+    loss, logs = built(view_of(MATCHES))
+    assert abs(loss.item() - math.log(2.0)) < 1e-6
+    torch.testing.assert_close(logs["stm_loss"], logs["stm_chance_loss"])
+    assert logs["stm_chance"] == len(MATCHES) / 2
