@@ -6,10 +6,11 @@ from typing import NamedTuple, Optional
 
 import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
 from slam_plugin.models.presets import SIZES, filled
-from slam_plugin.modules.conformer import ConformerLayer
+from slam_plugin.modules.conformer import ConformerLayer, NormFactory
 from slam_plugin.modules.subsampler import ConvSubsampler
 from slam_plugin.modules.text import TextEmbedding
 
@@ -62,6 +63,7 @@ class Trunk(nn.Module):
         vocab_size: symbols of the text side; None builds a trunk for speech alone.
         conv_groups: groups of the conv modules' group norm; None takes layer norm.
         mask_speech: whether there is a learned vector that replaces masked speech states (pre-training).
+        norm: class of the Conformer layers' norms, called with ``dim``.
     """
 
     def __init__(
@@ -80,13 +82,14 @@ class Trunk(nn.Module):
         vocab_size: int | None,
         padding_idx: int,
         mask_speech: bool,
+        norm: NormFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
         self.dim, self.gap = dim, (kernel - 1) // 2
 
         def layers(count: int) -> nn.ModuleList:
             return nn.ModuleList(
-                ConformerLayer(dim, heads, ffn_dim, kernel, conv_groups, rotary, dropout) for _ in range(count)
+                ConformerLayer(dim, heads, ffn_dim, kernel, conv_groups, rotary, dropout, norm) for _ in range(count)
             )
 
         self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
@@ -201,6 +204,7 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, m
         vocab_size=vocab_size,
         padding_idx=padding_idx,
         mask_speech=mask_speech,
+        norm=LayerNorm,  # fairseq's: apex's fused one where that is installed and a GPU is there, else torch's
     )
 
 

@@ -26,6 +26,7 @@ from slam_plugin.data.kinds import KINDS, Corpus, Setting
 from slam_plugin.data.multicorpus import MultiCorpusDataset
 from slam_plugin.data.plan import Plan, Sweep
 from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.objectives.base import REGISTRY, merged_preparation, options_of
 from slam_plugin.tasks.checks import refuse_casting
 
@@ -75,6 +76,7 @@ class SlamPretrainingTask(FairseqTask):
     def setup_task(cls, cfg: SlamPretrainingTaskConfig, **kwargs: Any) -> "SlamPretrainingTask":
         """Read and check all that can be checked before any data is opened."""
         refuse_casting(cfg)
+        log_fused_paths()
         refuse_unsupported(
             skip_remainder_batch=cfg.skip_remainder_batch,
             grouped_shuffling=cfg.grouped_shuffling,
