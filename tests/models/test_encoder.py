@@ -1,0 +1,224 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from slam_plugin.models.encoder import Trunk, TrunkConfig, autocast, build_trunk
+from slam_plugin.models.presets import SIZES, filled
+from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
+
+VOCABULARY, PAD = 30, 1
+FRAMES, TOKENS = [70, 41, 18, 1], [3, 12, 1, 7]
+OPTIONS = [(groups, rotary) for groups in (4, None) for rotary in (False, True)]
+
+
+def trunk(conv_groups=4, rotary=False, **changes):
+    torch.manual_seed(0)
+    sizes = dict(dim=16, heads=2, ffn_dim=32, speech_layers=2, multimodal_layers=3, subsample_channels=4, kernel=5)
+    others = dict(dropout=0.0, vocab_size=VOCABULARY, padding_idx=PAD, mask_speech=True)
+    return Trunk(**{**sizes, **others, "conv_groups": conv_groups, "rotary": rotary, **changes})
+
+
+def tiny(**changes):
+    torch.manual_seed(0)
+    config = TrunkConfig(dropout=0.0, **changes)
+    return config, build_trunk(config, VOCABULARY, PAD, mask_speech=True)
+
+
+def inputs():
+    """A batch of pairs, with noise and stray symbols at padding."""
+    torch.manual_seed(3)
+    longest = max(FRAMES), max(TOKENS)
+    paddings = [
+        torch.arange(length)[None, :] >= torch.tensor(lengths)[:, None]
+        for length, lengths in zip(longest, (FRAMES, TOKENS), strict=True)
+    ]
+    return {
+        "features": torch.randn(len(FRAMES), longest[0], 80),
+        "feature_padding_mask": paddings[0],
+        "tokens": torch.randint(4, VOCABULARY, (len(TOKENS), longest[1])),
+        "token_padding_mask": paddings[1],
+        "mask_indices": torch.rand(len(FRAMES), math.ceil(longest[0] / 4)) < 0.4,
+    }
+
+
+def kind_of(batch, kind):
+    """The inputs that a kind of batch has."""
+    sides = {"speech": ("feature", "mask"), "text": ("token",), "pairs": ("feature", "token", "mask")}[kind]
+    return {name: value for name, value in batch.items() if name.startswith(sides)}
+
+
+def alone(batch, row):
+    """One row without its padding; nothing says that nothing is padded."""
+    frames, tokens = FRAMES[row], TOKENS[row]
+    lengths = {"features": frames, "tokens": tokens, "mask_indices": math.ceil(frames / 4)}
+    return {name: batch[name][row : row + 1, :length] for name, length in lengths.items() if name in batch}
+
+
+def distance(found, expected):
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("kind", ["speech", "text", "pairs"])
+@pytest.mark.parametrize(("groups", "rotary"), OPTIONS)
+def test_padding_changes_no_result(kind, groups, rotary):
+    """Alone and in a batch of longer ones, whatever stands at padding, and between text and speech."""
+    module, batch = trunk(groups, rotary), kind_of(inputs(), kind)
+    together = module(**batch)
+    for row in range(len(FRAMES)):
+        by_itself = module(**alone(batch, row))
+        for name in ("subsampled", "context", "speech", "text"):
+            expected = getattr(by_itself, name)
+            assert (expected is None) == (getattr(together, name) is None)
+            if expected is not None:
+                assert distance(getattr(together, name)[row, : expected.size(1)], expected[0]) <= 1e-6, (row, name)
+        if together.speech_padding_mask is not None:
+            assert (~together.speech_padding_mask[row]).sum() == by_itself.speech.size(1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"positions": "rotary", "conv_norm": "layer"}])
+def test_padding_changes_no_result_of_a_preset(changes):
+    _, module = tiny(**changes)
+    batch = inputs()
+    together = module(**batch)
+    for row in range(len(FRAMES)):
+        by_itself = module(**alone(batch, row))
+        for name in ("speech", "text"):
+            expected = getattr(by_itself, name)
+            assert distance(getattr(together, name)[row, : expected.size(1)], expected[0]) <= 1e-6
+
+
+def without_attention(module):
+    """The same trunk whose attention says nothing, so that the sides of a pair can meet in convolutions alone."""
+    for layer in module.multimodal_layers:
+        nn.init.zeros_(layer.attention.out.weight)
+        nn.init.zeros_(layer.attention.out.bias)
+    return module
+
+
+def changed_sides(module):
+    """Whether the speech changes with the last token, and the text with the first frames."""
+    batch = {name: value for name, value in inputs().items() if name in ("features", "tokens")}
+    before = module(**batch)
+    tokens, features = batch["tokens"].clone(), batch["features"].clone()
+    tokens[:, -1] = (tokens[:, -1] - 3) % (VOCABULARY - 4) + 4
+    features[:, 0] += 10.0
+    other_text, other_speech = module(**{**batch, "tokens": tokens}), module(**{**batch, "features": features})
+    assert not torch.equal(other_text.text, before.text) and not torch.equal(other_speech.speech, before.speech)
+    return not torch.equal(other_text.speech, before.speech), not torch.equal(other_speech.text, before.text)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 9])
+def test_convolutions_never_mix_the_sides_of_a_pair(kernel):
+    """Group norm's statistics are those of the whole sequence, so this holds bit for bit with layer norm."""
+    module = without_attention(trunk(conv_groups=None, kernel=kernel))
+    assert changed_sides(module) == (False, False)
+    module.gap -= 1
+    assert changed_sides(module) == (True, True)
+
+
+def test_attention_sees_both_sides_of_a_pair():
+    assert changed_sides(trunk(conv_groups=None)) == (True, True)
+    assert changed_sides(trunk()) == (True, True)
+
+
+def test_the_mask_vector_replaces_the_masked_states_alone():
+    module, batch = trunk(speech_layers=0), kind_of(inputs(), "speech")
+    masked, plain = batch["mask_indices"], module(**{**batch, "mask_indices": None})
+    encoded = module(**batch)
+    assert torch.equal(encoded.subsampled, plain.subsampled) and torch.equal(plain.context, plain.subsampled)
+    assert torch.equal(encoded.context[~masked], plain.subsampled[~masked])
+    assert torch.equal(encoded.context[masked], module.speech_mask.expand(int(masked.sum()), -1))
+    nothing = module(**{**batch, "mask_indices": torch.zeros_like(masked)})
+    assert torch.equal(nothing.speech, plain.speech)
+
+
+def test_what_is_under_the_mask_is_not_seen():
+    module, batch = trunk(), inputs()
+    batch = {"features": batch["features"], "mask_indices": torch.zeros(len(FRAMES), 18, dtype=torch.bool)}
+    batch["mask_indices"][:, 4:9] = True
+    features = batch["features"].clone()
+    features[:, 19:31] += 5.0  # seen by the states 5 to 7 and, in part, by those beside them
+    before, after = module(**batch), module(**{**batch, "features": features})
+    assert not torch.equal(before.subsampled, after.subsampled)
+    assert torch.equal(before.context, after.context) and torch.equal(before.speech, after.speech)
+
+
+def test_what_a_trunk_was_not_built_for_is_refused():
+    batch = inputs()
+    with pytest.raises(ValueError, match="no mask vector: it was built for fine-tuning"):
+        trunk(mask_speech=False)(**kind_of(batch, "speech"))
+    with pytest.raises(ValueError, match="no text side: it was built without a vocabulary"):
+        trunk(vocab_size=None)(**kind_of(batch, "text"))
+
+
+def test_the_ways_of_one_side_are_the_trunks():
+    module, batch = trunk(), inputs()
+    speech, text = kind_of(batch, "speech"), kind_of(batch, "text")
+    states, padding = module.encode_speech(speech["features"], speech["feature_padding_mask"])
+    expected = module(**{**speech, "mask_indices": None})
+    assert torch.equal(states, expected.speech) and torch.equal(padding, expected.speech_padding_mask)
+    states, padding = module.encode_text(text["tokens"], text["token_padding_mask"])
+    assert torch.equal(states, module(**text).text) and torch.equal(padding, text["token_padding_mask"])
+
+
+def test_dropout_is_for_training_alone():
+    module, batch = trunk(dropout=0.3), inputs()
+    assert not torch.equal(module(**batch).speech, module(**batch).speech)
+    module.eval()
+    assert torch.equal(module(**batch).speech, module(**batch).speech)
+
+
+@pytest.mark.parametrize("kind", ["speech", "text", "pairs"])
+@pytest.mark.parametrize("changes", [{}, {"positions": "rotary", "conv_norm": "layer"}])
+def test_bf16_is_near_fp32(kind, changes):
+    config, module = tiny(autocast="bf16", **changes)
+    batch = kind_of(inputs(), kind)
+    expected = module(**batch)
+    with autocast(config, torch.device("cpu")):
+        found = module(**batch)
+    for name, padding in (("speech", "speech_padding_mask"), ("text", "text_padding_mask")):
+        wanted = getattr(expected, name)
+        if wanted is not None:
+            valid = ~getattr(expected, padding)
+            assert 0.0 < distance(getattr(found, name).float()[valid], wanted[valid]) < 0.02, name
+    with autocast(TrunkConfig(), torch.device("cpu")):
+        again = module(**batch)
+    wanted, found = ((a.text if a.speech is None else a.speech) for a in (expected, again))
+    assert torch.equal(wanted, found)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_presets_build(size):
+    with torch.device("meta"):
+        module = build_trunk(TrunkConfig(size=size), vocab_size=5000, padding_idx=PAD, mask_speech=True)
+    count = sum(parameter.numel() for parameter in module.parameters())
+    # DESIGN: tiny has about 3.5M; the paper's has .6B
+    low, high = {"tiny": (3e6, 5e6), "small": (1e7, 2.5e7), "base": (5e7, 1e8), "xl": (0.55e9, 0.65e9)}[size]
+    assert low <= count <= high
+    sizes = SIZES[size]
+    assert len(module.speech_layers) == sizes["speech_layers"]
+    assert len(module.multimodal_layers) == sizes["multimodal_layers"]
+    assert module.multimodal_layers[0].attention.heads == sizes["encoder_heads"]
+    assert sizes["encoder_ffn_dim"] == 4 * sizes["encoder_dim"] == 4 * module.dim
+
+
+def test_a_field_that_is_set_goes_before_the_preset():
+    config = TrunkConfig(size="small", encoder_dim=24, speech_layers=0, conv_kernel=7, conv_groups=3)
+    module = build_trunk(config, None, PAD, mask_speech=False)
+    assert (module.dim, len(module.speech_layers), len(module.multimodal_layers), module.gap) == (24, 0, 8, 3)
+    assert module.speech_mask is None and module.text_embedding is None
+    assert [layer.conv.conv_norm.groups for layer in module.multimodal_layers] == [3] * 8
+    assert filled(config) == {**SIZES["small"], "encoder_dim": 24, "speech_layers": 0}
+    layer = build_trunk(TrunkConfig(conv_norm="layer", positions="rotary"), None, PAD, False).multimodal_layers[0]
+    assert isinstance(layer.conv.conv_norm, MaskedLayerNorm) and layer.attention.rotary
+    layer = build_trunk(TrunkConfig(), None, PAD, False).multimodal_layers[0]
+    assert isinstance(layer.conv.conv_norm, MaskedGroupNorm) and not layer.attention.rotary
+
+
+def test_an_unknown_size_is_refused():
+    config = TrunkConfig()
+    config.size = "huge"
+    with pytest.raises(ValueError, match="size: found 'huge', expected one of tiny, small, base, xl"):
+        filled(config)
