@@ -26,7 +26,7 @@ class SlamPretrainingCriterion(FairseqCriterion):
     def forward(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
         """The loss (scalar), a sample size of 1 and the sums to log."""
         outputs = model(batch)
-        objectives = _unwrapped(model).objectives
+        objectives = model.objectives  # fairseq's wrapper of a distributed model passes this on
         logs: dict[str, Any] = {}
         for name, objective in objectives.items():
             active = name in outputs
@@ -110,7 +110,3 @@ def _log_codes(sums: Mapping[str, float]) -> None:
     # A guess by code frequency alone: what masked prediction has to beat, and what falls when a codebook collapses.
     metrics.log_derived("masked_prediction_chance", lambda m: round(float(share(m).max()), 4))
     metrics.log_derived("masked_prediction_chance_loss", lambda m: round(entropy(m), 4))
-
-
-def _unwrapped(model: Any) -> Any:
-    return model.module if hasattr(model, "module") else model
