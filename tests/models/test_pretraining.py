@@ -1,0 +1,238 @@
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+
+from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
+from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.objectives.base import REGISTRY
+
+FRAMES, TOKENS = [90, 61, 40], [8, 11, 5]
+KINDS = ("speech", "text", "pairs")
+OBJECTIVES = {
+    "contrastive": {"codes": 20, "code_dim": 8, "distractors": 10},
+    "masked_prediction": {},
+    "span_mlm": {},
+    "stm": {},
+    "tlm": {},
+}
+OF_KIND = {"speech": {"contrastive", "masked_prediction"}, "text": {"span_mlm"}, "pairs": {"stm", "tlm"}}
+
+FRONT = {"trunk.subsampler", "trunk.speech_layers", "trunk.speech_mask"}
+JOINT = {"trunk.speech_projection", "trunk.multimodal_layers"}
+TEXT = {"trunk.text_embedding"}
+CODEBOOK = {f"objectives.contrastive.{part}" for part in ("quantizer", "project_context", "project_targets")}
+CODES = {"objectives.masked_prediction.to_codes"}
+WORDS = {"objectives.span_mlm.transform", "objectives.span_mlm.bias"}
+REACHED = {
+    ("speech", "contrastive"): FRONT | CODEBOOK,
+    ("speech", "masked_prediction"): FRONT | JOINT | CODES,
+    ("text", "span_mlm"): TEXT | {"trunk.multimodal_layers"} | WORDS,
+    ("pairs", "stm"): FRONT | JOINT | TEXT | {"objectives.stm.to_match"},
+    ("pairs", "tlm"): FRONT | JOINT | TEXT | CODEBOOK | CODES | WORDS,
+}
+EVERYTHING = set().union(*REACHED.values())
+
+
+def dictionary():
+    symbols = Dictionary()
+    for i in range(30):
+        symbols.add_symbol(f"w{i}", n=i + 1)
+    symbols.add_symbol("<mask>")
+    return symbols
+
+
+def model(objectives=tuple(OBJECTIVES), **changes):
+    torch.manual_seed(0)
+    configs = {name: SimpleNamespace(weight=1.0, options=OBJECTIVES[name]) for name in objectives}
+    corpora, vocabulary = SimpleNamespace(objectives=configs), SimpleNamespace(hash="0" * 64)
+    task = SimpleNamespace(source_dictionary=dictionary(), corpora=corpora, vocabulary=vocabulary)
+    sizes = dict(encoder_dim=16, encoder_heads=2, encoder_ffn_dim=32, multimodal_layers=2, subsample_channels=4)
+    return SlamPretraining.build_model(SlamPretrainingConfig(**{**sizes, **changes}), task)
+
+
+def batch_of(kind, seed=11, masked=0.6):
+    """A padded batch of three; ``masked`` is the share of masked positions, valid ones alone."""
+    random = torch.Generator().manual_seed(2)
+    batch = {"kind": kind, "seed": seed, "n_frames": 0, "n_tokens": 0}
+    if kind != "text":
+        states = torch.tensor([subsampled_length(frames) for frames in FRAMES])
+        mask = torch.rand(3, int(states.max()), generator=random) < masked
+        batch["features"] = torch.randn(3, max(FRAMES), 80, generator=random)
+        batch["feature_padding_mask"] = torch.arange(max(FRAMES))[None, :] >= torch.tensor(FRAMES)[:, None]
+        batch["mask_indices"] = mask & (torch.arange(int(states.max()))[None, :] < states[:, None])
+    if kind != "speech":
+        targets = torch.randint(4, 34, (3, max(TOKENS)), generator=random)
+        targets[:, 0] = 0
+        batch["token_padding_mask"] = torch.arange(max(TOKENS))[None, :] >= torch.tensor(TOKENS)[:, None]
+        mask = (torch.rand(targets.shape, generator=random) < masked) & ~batch["token_padding_mask"]
+        mask[:, 0] = False
+        batch["token_mask_indices"] = mask
+        batch["token_targets"] = targets.masked_fill(batch["token_padding_mask"], 1)
+        batch["tokens"] = batch["token_targets"].masked_fill(mask, 34)
+    if kind == "pairs":
+        batch["matches"] = torch.tensor([True, False, True])
+    return batch
+
+
+def prefix(name):
+    """The part of the model that a parameter belongs to."""
+    return ".".join(name.split(".")[: 2 if name.startswith("trunk") else 3])
+
+
+def gradients(built, loss):
+    built.zero_grad()
+    loss.backward(retain_graph=True)
+    return {name: parameter.grad for name, parameter in built.named_parameters() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_meets_the_objectives_of_its_kind(kind):
+    assert model()(batch_of(kind)).keys() == OF_KIND[kind]
+    assert {name for name, objective in REGISTRY.items() if kind in objective.kinds} == OF_KIND[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_objective_reaches_what_it_should_and_nothing_else(kind):
+    built = model()
+    parts = {prefix(name) for name, _ in built.named_parameters()}
+    assert parts == EVERYTHING
+    for name, (loss, _) in built(batch_of(kind)).items():
+        found = gradients(built, loss)
+        expected = REACHED[kind, name]
+        assert {prefix(parameter) for parameter in found} == expected, name
+        for parameter, gradient in found.items():
+            assert gradient.isfinite().all(), parameter
+            # the last layers' parameters included: every tensor of a part learns
+            assert gradient.any() or parameter.endswith("qkv.bias"), (name, parameter)
+        wanted = {parameter for parameter, _ in built.named_parameters() if prefix(parameter) in expected}
+        assert found.keys() == wanted, name
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_without_targets_has_a_loss_of_zero_on_the_graph(kind, training):
+    built, batch = model().train(training), batch_of(kind, masked=0.0)
+    if kind == "pairs":
+        batch["matches"][:] = False
+    for name, (loss, logs) in built(batch).items():
+        if name == "stm":
+            continue  # a pair always has its answer
+        assert loss == 0.0 and not any(logs.values()), name
+        found = gradients(built, loss)
+        assert found and all(not gradient.any() for gradient in found.values()), name
+        assert {prefix(parameter) for parameter in found} <= REACHED[kind, name]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_schema_of_logs_is_fixed(kind, training):
+    built = model().train(training)
+    for batch in (batch_of(kind), batch_of(kind, masked=0.0)):
+        for name, (_, logs) in built(batch).items():
+            objective = built.objectives[name]
+            assert logs.keys() == objective.zero_logs().keys(), name
+            assert set(objective.ratios) | set(objective.ratios.values()) <= logs.keys()
+
+
+def test_no_two_objectives_log_the_same_key():
+    keys = [key for objective in model().eval().objectives.values() for key in objective.zero_logs()]
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_seed_of_a_batch_decides_all_that_is_drawn(kind):
+    built = model()
+    first, again, other = (built(batch_of(kind, seed)) for seed in (11, 11, 12))
+    for name in first:
+        assert torch.equal(first[name].loss, again[name].loss)
+        drawn = name in ("contrastive", "tlm")
+        assert torch.equal(first[name].loss, other[name].loss) != drawn, name
+
+
+def test_the_same_seed_builds_the_same_model():
+    first, again = model().state_dict(), model().state_dict()
+    assert first.keys() == again.keys() and all(torch.equal(first[key], again[key]) for key in first)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bf16_is_near_fp32(kind):
+    """In evaluation: with Gumbel noise a rounding may choose another code."""
+    plain, rounded = model().eval(), model(autocast="bf16").eval()
+    expected, found = plain(batch_of(kind)), rounded(batch_of(kind))
+    for name in expected:
+        assert found[name].loss.dtype == torch.float32
+        assert 0.0 < (found[name].loss - expected[name].loss).abs() < 0.02 * expected[name].loss, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_in_bf16_are_near_those_in_fp32(kind):
+    """With codes chosen from the same frames: a rounding would choose another one here and there."""
+    results, frames = [], []
+    for autocast in ("none", "bf16"):
+        built = model(autocast=autocast).eval()
+        quantizer = built.objectives["contrastive"].quantizer
+        quantizer.forward = partial(quantize_the_first, quantizer.forward, frames)
+        found = gradients(built, sum(loss for loss, _ in built(batch_of(kind)).values()))
+        assert all(gradient.dtype == torch.float32 for gradient in found.values())
+        results.append(torch.cat([gradient.flatten() for gradient in found.values()]))
+    expected, found = results
+    assert 0.0 < (found - expected).norm() < 0.03 * expected.norm()
+
+
+def quantize_the_first(quantize, seen, frames, *rest):
+    """Quantise the frames of the first call, with the gradient of those that are given."""
+    seen.append(frames.detach())
+    return quantize(frames + (seen[0] - frames).detach(), *rest)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_no_loss_and_no_gradient(kind):
+    """More padding of noise; draws are the same, for there are as many masked positions as before."""
+    built, batch = model().eval(), batch_of(kind)
+    longer = dict(batch)
+    for name, value in batch.items():
+        if torch.is_tensor(value) and value.dim() > 1:
+            more = 8 if name.startswith("feature") else 2
+            fill = torch.full(
+                (3, more, *value.shape[2:]), True if name.endswith("padding_mask") else 0, dtype=value.dtype
+            )
+            longer[name] = torch.cat((value, fill + (5.0 if name == "features" else 0)), dim=1).to(value.dtype)
+    losses = [sum(loss for loss, _ in built(given).values()) for given in (batch, longer)]
+    assert (losses[0] - losses[1]).abs() <= 1e-6 * losses[0]
+    first, second = (gradients(built, loss) for loss in losses)
+    for name in first:
+        assert (first[name] - second[name]).norm() <= 1e-5 * first[name].norm() + 1e-7, name
+
+
+def test_the_gumbel_temperature_follows_the_update():
+    built = model()
+    seen = []
+    for update in (0, 1000, 10**6):
+        built.set_num_updates(update)
+        seen.append(built(batch_of("speech"))["contrastive"].logs["temperature"])
+    assert seen == [2.0, pytest.approx(2.0 * 0.999995**1000), 0.1]
+
+
+def test_the_configuration_holds_every_size_once_a_model_is_built():
+    built = model(size="small")
+    config = built.config
+    assert (config.speech_layers, config.multimodal_layers, config.encoder_dim) == (4, 2, 16)
+    assert len(built.trunk.speech_layers) == 4
+
+
+def test_the_embedding_is_counted_once_and_counts_come_from_the_dictionary():
+    built = model()
+    shape = built.trunk.text_embedding.tokens.weight.shape
+    assert [name for name, p in built.named_parameters() if p.shape == shape] == ["trunk.text_embedding.tokens.weight"]
+    counts = torch.tensor(dictionary().count).float()
+    torch.testing.assert_close(built.objectives["span_mlm"].unigram, (counts / counts.sum()).log())
+
+
+@pytest.mark.parametrize("objectives", [("contrastive",), ("span_mlm",), ("stm",)])
+def test_a_model_of_one_objective_works(objectives):
+    built = model(objectives)
+    for kind in KINDS:
+        assert built(batch_of(kind)).keys() == OF_KIND[kind] & set(objectives)
