@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace, inputs: list[Input]) -> int:
         results = slam.states("speech", paths, options.layer, options.pool)
     else:
         results = slam.write(options.command, paths, options.beam)
-    expanded = paths != options.inputs
+    expanded = bool(paths) and paths != options.inputs
     failed = 0
     with tqdm(total=len(inputs), unit="file", disable=not expanded) as progress:
         for each, result in zip(inputs, results, strict=True):

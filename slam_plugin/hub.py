@@ -11,6 +11,7 @@ Loading needs the one file: what the model was trained on may be gone.
 import contextlib
 import io
 import itertools
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,12 +268,16 @@ def _read_checkpoint(path: str | Path) -> dict[str, Any]:
     """What fairseq's trainer saved; :class:`DataError` unless it is a checkpoint of one of the plugin's tasks."""
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such checkpoint")
+    # Any other file might be read as a pickle, and fail in any way.
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: is no checkpoint, or one that was cut short; expected a file that torch.save wrote")
     known = ("slam_pretraining", "slam_speech_to_text")
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         task = state["cfg"]["task"]["_name"]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: is no checkpoint of fairseq, expected one of {' or '.join(known)}") from error
+    except (KeyError, TypeError, RuntimeError) as error:
+        expected = f"expected one of {' or '.join(known)}"
+        raise DataError(f"{path}: is no checkpoint of fairseq ({error!r}), {expected}") from error
     if task not in known:
         raise DataError(f"{path}: is a checkpoint of the task {task}, expected {' or '.join(known)}")
     return state
