@@ -84,7 +84,8 @@ def _log_loss(sums: Mapping[str, float]) -> None:
         metrics.log_scalar(f"_weighted_{name}", weighted, passes)
 
     def total(meters: Mapping[str, Any]) -> float:
-        return sum(meters[f"_weighted_{name}"].avg for name in REGISTRY if f"_weighted_{name}" in meters)
+        parts = [meters[f"_weighted_{name}"].avg for name in REGISTRY if f"_weighted_{name}" in meters]
+        return sum(part for part in parts if part is not None)  # None: seen in an earlier interval alone
 
     metrics.log_derived("loss", total, priority=0)
 
