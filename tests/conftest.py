@@ -1,0 +1,45 @@
+"""What several tests share: the toy corpus, and runs on it that are looked at from several sides."""
+
+import os
+
+# Before torch is imported: the tests and the runs they start share few cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import training
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the toy corpus, not to be changed: see ``own_toy``."""
+    folder = tmp_path_factory.mktemp("toy")
+    training.build_toy(folder)
+    return folder
+
+
+@pytest.fixture
+def own_toy(toy: Path, tmp_path: Path) -> Path:
+    """A copy of the toy corpus whose audio nobody has checked."""
+    return shutil.copytree(toy, tmp_path / "toy", ignore=shutil.ignore_patterns("*.checked", "*.arrow"))
+
+
+@pytest.fixture(scope="session")
+def reference(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Run:
+    """A run of one rank without workers that was not stopped, and has a checkpoint after every update."""
+    return _reference(toy, tmp_path_factory.mktemp("one_rank"), ranks=1)
+
+
+@pytest.fixture(scope="session")
+def reference_of_two(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Run:
+    """The same on two ranks."""
+    return _reference(toy, tmp_path_factory.mktemp("two_ranks"), ranks=2)
+
+
+def _reference(toy: Path, folder: Path, ranks: int) -> training.Run:
+    run = training.train(toy, folder, ranks, save_interval_updates=1, valid_subset="valid,valid_told")
+    assert run.code == 0, run.output[-3000:]
+    return run
