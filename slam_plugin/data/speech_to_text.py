@@ -105,8 +105,11 @@ class SpeechToTextDataset(FairseqDataset):
         return int(self.frames[index]), 0 if self.targets is None else int(self.targets.lengths[index]) + 1
 
     def ordered_indices(self) -> np.ndarray:
-        """Rows by length, longest first, so that the first batch shows whether memory suffices."""
-        rows = np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+        """Rows by length, longest first, so that the first batch shows whether memory suffices.
+
+        fairseq cuts batches once a start and seeds numpy by the epoch of that start: a resumed run would have others.
+        """
+        rows = generator(self.seed, "order").permutation(len(self)) if self.shuffle else np.arange(len(self))
         return rows[np.argsort(-self.frames[rows], kind="stable")]
 
     def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
