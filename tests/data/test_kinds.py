@@ -189,10 +189,13 @@ def test_sentences(folder):
         assert words(corpus, torch.from_numpy(ids)) == line.split()
 
 
-@pytest.mark.parametrize("block", [16, 24, 40, 200])
+@pytest.mark.parametrize("block", [16, 24, "one less than two sentences", "two sentences", 200])
 def test_blocks_are_consecutive_sentences_of_one_document(folder, block):
+    vocabulary = Vocabulary.load(folder)
+    if isinstance(block, str):
+        two = 1 + sum(len(vocabulary.encode(line)) + 1 for line in LINES[:2])
+        block = two - 1 if block.startswith("one less") else two
     corpus = open_corpus(folder, "text", block=block)
-    vocabulary = corpus.setting.vocabulary
     expected, current = [], []
     for line in [*LINES, ""]:
         sentence = [*vocabulary.encode(line).tolist(), corpus.eos]
