@@ -91,6 +91,7 @@ FLAGS = {
     "lr": 0.002,
     "lr-scheduler": "inverse_sqrt",
     "warmup-updates": 4,
+    "warmup-init-lr": 0.0005,
     "steps-per-epoch": STEPS_PER_EPOCH,
     "update-freq": UPDATE_FREQ,
     "max-update": UPDATES,
@@ -274,6 +275,7 @@ def _fairseq_train(arguments: list[str], log: Path) -> None:
         os.dup2(file.fileno(), 2)
     import fairseq_cli.train
 
+    multiprocessing.set_start_method("fork", force=True)  # of a loader's workers, as under the shell
     torch.set_num_threads(1)
     sys.argv = ["fairseq-train", *arguments]
     fairseq_cli.train.cli_main()
