@@ -3,8 +3,9 @@
     python -m data_prep.vocab --text FILE... --out FOLDER --size N --model-type unigram|char
 
 ``FOLDER/spm.model`` cuts text into pieces; ``FOLDER/dict.txt`` lists them, ``piece count`` a line, in the model's order
-without its control symbols, then ``<mask> 0``. A count is how often the piece occurs in the text. fairseq puts its own four symbols before them, so line k, from 0, has
-the id k + 4 in fairseq. The same text in the same order gives the same bytes.
+without its control symbols, then ``<mask> 0``. A count is how often the piece occurs in the text. fairseq puts its
+own four symbols before them, so line k, from 0, has the id k + 4 in fairseq. The same text in the same order gives
+the same bytes.
 """
 
 import argparse

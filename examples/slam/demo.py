@@ -1,8 +1,8 @@
 """``make demo``: from nothing to a pre-trained SLAM, fine-tuned to recognise and to translate Czech speech.
 
-Every step is a command that can be run by hand; ``runs/demo/logs/NAME.log`` begins with it. A run that was killed goes on when it
-is started again, a finished one ends at once. ``--quick`` runs the same steps for a few updates each: a check that all of
-it works, not a result.
+Every step is a command that can be run by hand; ``runs/demo/logs/NAME.log`` begins with it. A run that was killed
+goes on when it is started again, a finished one ends at once. ``--quick`` runs the same steps for a few updates each:
+a check that all of it works, not a result.
 """
 
 import argparse
@@ -42,7 +42,7 @@ QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40
 
 
 def plan(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list[Step | list[Step]]:
-    """The steps of the demo in ``run``; ``tree`` holds the corpora's unpacked packages, which are fetched where it is None."""
+    """The steps of the demo in ``run``; ``tree`` holds the unpacked packages, which are fetched where it is None."""
     corpus, data = tree or run / "packages", run / "data"
     fetch = ["-m", "data_prep.fetch", "--out", str(corpus), *(["--debs", debs] if debs else [])]
     limit = ["--limit", str(budget.limit)] if budget.limit else []
@@ -77,7 +77,18 @@ def _train(run: Path, name: str, data: Path, threads: int, updates: int, argumen
     precision = ["--autocast", "bf16"] if bf16_supported() else []
     return Step(
         name,
-        [_script("fairseq-train"), str(data), *common, *arguments, *learning, *rate, *precision, *logs, "--num-workers", "1"],
+        [
+            _script("fairseq-train"),
+            str(data),
+            *common,
+            *arguments,
+            *learning,
+            *rate,
+            *precision,
+            *logs,
+            "--num-workers",
+            "0",
+        ],
         outputs=[run / name / "checkpoint_last.pt"],
         resumes_from=[run / name, run / "tensorboard" / name],
         environment={"OMP_NUM_THREADS": str(threads)},
@@ -136,7 +147,9 @@ def finish(run: Path) -> None:
     from slam_plugin.reporting.machine import machine, versions
     from slam_plugin.scoring import read_generated, score_file
 
-    generated = {(task, twin): run / "generated" / f"{task}-{twin}" / "generate-test.txt" for task in METRICS for twin in TWINS}
+    generated = {
+        (task, twin): run / "generated" / f"{task}-{twin}" / "generate-test.txt" for task in METRICS for twin in TWINS
+    }
     records = pretraining_records(read_logs(run))
     test = Manifest.open(run / "data" / "st" / "test.tsv")
     results = {
@@ -183,7 +196,9 @@ def _cores() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what of the demo is not done yet and print the scores."""
     parser = argparse.ArgumentParser(prog="python -m examples.slam.demo", description=__doc__.split("\n")[0])
-    parser.add_argument("--run", type=Path, default=ROOT / "runs" / "demo", help="folder of the run (default: runs/demo)")
+    parser.add_argument(
+        "--run", type=Path, default=ROOT / "runs" / "demo", help="folder of the run (default: runs/demo)"
+    )
     parser.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
     parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
     options = parser.parse_args(arguments)

@@ -19,8 +19,8 @@ CODE = "_code_"
 class SlamPretrainingCriterion(FairseqCriterion):
     """Goes over one micro-batch; the task sums the logs of a plan step.
 
-    Whatever the batch holds, the same keys are logged, at zero where an objective had no part: ranks and micro-batches can
-    then be added up. A key is a sum; ``Objective.ratios`` says what divides it.
+    Whatever the batch holds, the same keys are logged, at zero where an objective had no part: ranks and
+    micro-batches can then be added up. A key is a sum; ``Objective.ratios`` says what divides it.
     """
 
     def forward(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:

@@ -115,7 +115,7 @@ def _decode(data: bytes, name: str) -> FloatTensor:
             promised, rate = sound.frames, sound.samplerate
             samples = sound.read(dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise DataError(f"{name}: cannot be decoded as WAV, FLAC, OGG or MP3 ({error})") from error
+        raise DataError(f"{name}: cannot be decoded as WAV, FLAC, OGG or MP3 ({error.error_string})") from error
     if len(samples) < promised:
         raise DataError(f"{name}: is cut short, {len(samples)} of the {promised} samples of its header can be decoded")
     if not len(samples):

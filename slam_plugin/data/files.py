@@ -12,8 +12,8 @@ from typing import IO
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path`` that takes its name when the block ends without an error.
 
-    A reader never sees a partial file: a killed writer leaves at most a hidden ``.NAME.*.tmp`` behind, a failed one nothing.
-    Text is UTF-8 with ``\\n`` line ends.
+    A reader never sees a partial file: a killed writer leaves at most a hidden ``.NAME.*.tmp`` behind, a failed one
+    nothing. Text is UTF-8 with ``\\n`` line ends.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

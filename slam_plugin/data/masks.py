@@ -6,9 +6,10 @@ import numpy as np
 def span_mask(rng: np.random.Generator, length: int, rate: float, span: int) -> np.ndarray:
     """Mask spans that may overlap, so that every position is masked with probability ``rate``.
 
-    A span starts at each place with probability ``1 - (1 - rate) ** (1 / span)`` (rate .49 and span 10: the .065 of wav2vec
-    2.0). Spans may begin before the first position, without which the first ones would be masked less often. A draw that
-    masks nothing, or leaves nothing to predict from, gets one span, or one gap, of at most ``span`` positions at random.
+    A span starts at each place with probability ``1 - (1 - rate) ** (1 / span)`` (rate .49 and span 10: the .065 of
+    wav2vec 2.0). Spans may begin before the first position, without which the first ones would be masked less often.
+    A draw that masks nothing, or leaves nothing to predict from, gets one span, or one gap, of at most ``span``
+    positions at random.
 
     Args:
         length: positions, at least 1.
@@ -37,7 +38,7 @@ def runs(mask: np.ndarray) -> list[tuple[int, int]]:
 def corrupt_spans(
     rng: np.random.Generator, tokens: np.ndarray, mask: np.ndarray, mask_token: int, ordinary: tuple[int, int]
 ) -> np.ndarray:
-    """Replace masked tokens span by span: 80 % by the mask token, 10 % by random tokens, 10 % kept (SpanBERT, section 3.1).
+    """Corrupt masked tokens span by span: 80 % to the mask token, 10 % at random, 10 % kept (SpanBERT, section 3.1).
 
     Args:
         tokens: (length,) ids.

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# On a CPU, torch's fused kernel in bf16 takes two to five times as long as three plain products below about this length.
+# On a CPU, torch's fused kernel in bf16 takes two to five times as long as three plain products below about this
+# length.
 CPU_BF16_FUSED_FROM = 1000
 
 
@@ -37,7 +38,7 @@ def attend_plain(
 
 
 def attention_weights(query: Tensor, key: Tensor, key_padding_mask: Tensor | None) -> Tensor:
-    """The softmax weights, (batch, heads, time, time) in fp32; every row sums to one over the keys that are not padding."""
+    """Softmax weights, (batch, heads, time, time) in fp32; a row sums to one over the keys that are not padding."""
     scores = torch.matmul(query / math.sqrt(query.size(-1)), key.transpose(-2, -1))
     if key_padding_mask is not None:
         scores = scores.masked_fill(key_padding_mask[:, None, None, :], -torch.inf)

@@ -26,8 +26,12 @@ class TrunkConfig(FairseqDataclass):
     encoder_heads: Optional[int] = field(default=None, metadata={"help": "attention heads of a Conformer layer"})
     encoder_ffn_dim: Optional[int] = field(default=None, metadata={"help": "inner size of the feed-forward modules"})
     speech_layers: Optional[int] = field(default=None, metadata={"help": "Conformer layers of the speech encoder"})
-    multimodal_layers: Optional[int] = field(default=None, metadata={"help": "Conformer layers shared by speech and text"})
-    subsample_channels: Optional[int] = field(default=None, metadata={"help": "filters of the two front-end convolutions"})
+    multimodal_layers: Optional[int] = field(
+        default=None, metadata={"help": "Conformer layers shared by speech and text"}
+    )
+    subsample_channels: Optional[int] = field(
+        default=None, metadata={"help": "filters of the two front-end convolutions"}
+    )
     conv_kernel: int = field(default=5, metadata={"help": "depthwise kernel of the conv module, odd"})
     conv_norm: ChoiceEnum(["group", "layer"]) = field(
         default="group", metadata={"help": "norm of the conv module; group is the paper's"}
@@ -56,7 +60,8 @@ class Encoded(NamedTuple):
 class Trunk(nn.Module):
     """SLAM's encoder (Bapna et al. 2021, section 3.1).
 
-    Speech goes through the convolutional front end and ``speech_layers`` Conformer layers, text through an embedding; the
+    Speech goes through the convolutional front end and ``speech_layers`` Conformer layers, text through an embedding;
+    the
     ``multimodal_layers`` above take speech, or text, or text and speech one behind the other.
 
     Args:
@@ -168,7 +173,11 @@ class Trunk(nn.Module):
         gap = text.new_zeros(batch, self.gap, self.dim, dtype=speech.dtype)
         states = torch.cat((text.to(speech.dtype), gap, speech), dim=1)
         padding = torch.cat(
-            (_or_valid(text_padding, text), gap.new_ones(gap.shape[:2], dtype=torch.bool), _or_valid(speech_padding, speech)),
+            (
+                _or_valid(text_padding, text),
+                gap.new_ones(gap.shape[:2], dtype=torch.bool),
+                _or_valid(speech_padding, speech),
+            ),
             dim=1,
         )
         # Each side counts its own positions: padding between the sides moves nothing.

@@ -41,7 +41,7 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
-    """The fields that the preset ``config.size`` holds, each from ``config`` where it is set there, else from the preset."""
+    """The fields of the preset ``config.size``, each from ``config`` where it is set there, else from the preset."""
     size = str(config.size)
     if size not in sizes:
         raise ValueError(f"size: found {size!r}, expected one of {', '.join(sizes)}")

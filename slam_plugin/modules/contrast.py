@@ -36,8 +36,8 @@ def contrastive_logits(
 ) -> Tensor:
     """Cosine similarity over temperature of every masked frame with its own target (column 0) and its distractors.
 
-    All pairs of an utterance are one batched product; the distractors' scores are gathered from it. A distractor with the
-    target's own code is no distractor: its score is -inf.
+    All pairs of an utterance are one batched product; the distractors' scores are gathered from it. A distractor with
+    the target's own code is no distractor: its score is -inf.
 
     Args:
         context: (batch, M, C) outputs of the context network at the masked frames.

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 class MaskedGroupNorm(nn.Module):
     """Group norm over (time, channels of a group), the conv-module norm of SLAM (Bapna et al. 2021, section 3.1).
 
-    ``nn.GroupNorm`` would count padded frames: an utterance would change with its batch. Here the statistics are those of
-    the valid frames, computed in fp32.
+    ``nn.GroupNorm`` would count padded frames: an utterance would change with its batch. Here the statistics are those
+    of the valid frames, computed in fp32.
 
     Args:
         groups: number of groups; must divide ``dim``.

@@ -19,8 +19,8 @@ class Quantized(NamedTuple):
 def normalize_over_time(x: Tensor, padding_mask: Tensor | None, eps: float = 1e-5) -> Tensor:
     """Zero mean and unit variance of every channel over an utterance's valid frames: (batch, time, dim) in fp32.
 
-    What is constant in an utterance (speaker, channel, a bias of the front end) cannot choose the code afterwards. It is
-    this constant part that makes a Gumbel codebook collapse onto one code.
+    What is constant in an utterance (speaker, channel, a bias of the front end) cannot choose the code afterwards. It
+    is this constant part that makes a Gumbel codebook collapse onto one code.
     """
     x = x.float()
     if padding_mask is None:

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 
 def subsampled_length(frames: int) -> int:
-    """Model states that ``frames`` log-mel frames become: two halvings, each rounded up."""
-    return -(-(-(-frames // 2)) // 2)
+    """Model states that ``frames`` log-mel frames become: two halvings, each rounded up: a quarter, rounded up."""
+    return (frames + 3) // 4
 
 
 class ConvSubsampler(nn.Module):
@@ -40,6 +40,7 @@ class ConvSubsampler(nn.Module):
                 image = image.masked_fill(padding_mask[:, None, :, None], 0.0)
                 padding_mask = padding_mask[:, ::2]
             image = F.silu(conv(image.contiguous(memory_format=torch.channels_last)))
-        # (batch, channels, time, mel) -> (batch, time, mel * channels): the order that channels-last memory already has.
+        # (batch, channels, time, mel) -> (batch, time, mel * channels): the order that channels-last memory already
+        # has.
         states = self.project(image.permute(0, 2, 3, 1).flatten(2))
         return states, padding_mask

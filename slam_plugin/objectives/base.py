@@ -1,4 +1,4 @@
-"""What an objective is: a head and a loss, with a name, the kinds of batch it reads, how its batches are prepared and what it logs."""
+"""What an objective is: a head and a loss, the kinds of batch it reads, how these are prepared, and what it logs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -34,8 +34,8 @@ class Preparation:
 class MaskedPass:
     """One micro-batch after the trunk: what objectives read.
 
-    ``encoded`` is the trunk's ``Encoded``; ``generator`` draws what is random on the device (it is seeded by the batch's own
-    key); ``cache`` keeps what several objectives of the pass share, by name.
+    ``encoded`` is the trunk's ``Encoded``; ``generator`` draws what is random on the device (it is seeded by the batch's
+    own key); ``cache`` keeps what several objectives of the pass share, by name.
     """
 
     batch: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""The contrastive objective of w2v-BERT (Chung et al. 2021): tell a masked frame's code from those of other masked frames."""
+"""The contrastive objective of w2v-BERT (Chung et al. 2021): know a masked frame's code among those of others."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from slam_plugin.modules.quantizer import GumbelQuantizer, Quantized, normalize_
 from slam_plugin.objectives.base import (
     Classified,
     MaskedPass,
-    Preparation,
     Objective,
     Output,
+    Preparation,
     SpanMask,
     Surroundings,
     mean_or_zero,
@@ -40,7 +40,7 @@ class Contrast(NamedTuple):
 class Options:
     """Defaults are those of w2v-BERT, but for the codebook's (code_dim, logit_std), which are ours."""
 
-    diversity_weight: float = 0.1
+    diversity_weight: float = 0.2
     distractors: int = 100
     similarity_temperature: float = 0.1
     codes: int = 1024
@@ -55,7 +55,7 @@ class Options:
 
 @register
 class Contrastive(Objective):
-    """Quantise the unmasked front-end states at the masked frames; find the right one among up to ``distractors`` others.
+    """Quantise the unmasked front-end states at the masked frames; find the right one among ``distractors`` others.
 
     Reads the speech encoder's output. Owns the codebook, whose ids masked prediction learns to predict.
     """
@@ -105,14 +105,18 @@ class Contrastive(Objective):
     def contrast(self, view: MaskedPass, rows: Tensor | None = None) -> Contrast:
         """The task's sums over the utterances that ``rows`` (batch,) keeps, all by default."""
         masked, quantized = self.targets(view)
-        batch, counts = masked.size(0), masked.sum(1)
+        counts = masked.sum(1)
         largest = int(counts.max())
         place = torch.arange(largest, device=masked.device) < counts[:, None]  # (batch, M) filled from the left
         context = self.project_context(view.encoded.context[masked])  # (N, code_dim)
         targets = self.project_targets(quantized.vectors)
         indices, usable = draw_distractors(counts, self.options.distractors, view.generator)
         logits = contrastive_logits(
-            _spread(context, place), _spread(targets, place), _spread(quantized.chosen, place), indices, usable,
+            _spread(context, place),
+            _spread(targets, place),
+            _spread(quantized.chosen, place),
+            indices,
+            usable,
             self.options.similarity_temperature,
         )  # (batch, M, 1 + K)
         candidates = torch.isfinite(logits).sum(-1)  # (batch, M)
@@ -131,7 +135,10 @@ class Contrastive(Objective):
         quantized = self.targets(view).quantized
         frames = quantized.ids.numel()
         diversity = quantized.diversity_loss if frames else quantized.vectors.sum()
-        loss = mean_or_zero(contrast.classified.loss, contrast.classified.count) + self.options.diversity_weight * diversity
+        loss = (
+            mean_or_zero(contrast.classified.loss, contrast.classified.count)
+            + self.options.diversity_weight * diversity
+        )
         counts = torch.bincount(quantized.ids, minlength=self.options.codes)
         one = float(frames > 0)
         logs = {

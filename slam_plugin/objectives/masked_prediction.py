@@ -17,7 +17,7 @@ from slam_plugin.objectives.base import (
 
 @register
 class MaskedPrediction(Objective):
-    """Cross-entropy of the multimodal encoder's output against the quantiser's most likely ids, at the masked frames."""
+    """Cross-entropy of the multimodal encoder's output with the quantiser's most likely ids, at the masked frames."""
 
     name = "masked_prediction"
     kinds = ("speech",)

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from slam_plugin.objectives.base import (
     Classified,
     MaskedPass,
-    Preparation,
     Objective,
     Output,
+    Preparation,
     SpanMask,
     Surroundings,
     classify,

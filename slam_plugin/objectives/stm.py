@@ -1,4 +1,4 @@
-"""Speech-text matching (Bapna et al. 2021, section 3.2, after ALBEF, Li et al. 2021): does the transcript belong to the speech?"""
+"""Speech-text matching (Bapna et al. 2021, section 3.2; after ALBEF, Li et al. 2021): is this its transcript?"""
 
 import math
 from dataclasses import dataclass
@@ -6,14 +6,23 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from slam_plugin.objectives.base import MaskedPass, Preparation, Objective, Output, Surroundings, classify, mean_or_zero, register
+from slam_plugin.objectives.base import (
+    MaskedPass,
+    Objective,
+    Output,
+    Preparation,
+    Surroundings,
+    classify,
+    mean_or_zero,
+    register,
+)
 
 NEGATIVES = ("batch", "text")
 
 
 @dataclass(frozen=True)
 class Options:
-    """``negatives``: a false transcript is another utterance's of the batch ("batch") or a sentence of the unpaired text ("text")."""
+    """``negatives``: where false transcripts come from, other utterances ("batch") or unpaired text ("text")."""
 
     negatives: str = "batch"
 

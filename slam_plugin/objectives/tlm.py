@@ -1,8 +1,17 @@
-"""Translation language modelling on pairs (Bapna et al. 2021, section 3.2): mask both sides, predict each with both in view."""
+"""Translation language modelling on pairs (Bapna et al. 2021, section 3.2): mask both sides, predict each from both."""
 
 from dataclasses import dataclass
 
-from slam_plugin.objectives.base import MaskedPass, Preparation, Objective, Output, SpanMask, Surroundings, mean_or_zero, register
+from slam_plugin.objectives.base import (
+    MaskedPass,
+    Objective,
+    Output,
+    Preparation,
+    SpanMask,
+    Surroundings,
+    mean_or_zero,
+    register,
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,8 @@ class Options:
 class Tlm(Objective):
     """The losses of unpaired speech and text on a transcript and its utterance, read as one sequence.
 
-    Uses the heads of ``span_mlm``, ``contrastive`` and ``masked_prediction``. Only true pairs count: a false transcript (see
+    Uses the heads of ``span_mlm``, ``contrastive`` and ``masked_prediction``. Only true pairs count: a false
+    transcript (see
     ``stm``) predicts nothing about its utterance.
     """
 

@@ -37,10 +37,12 @@ VALID = "valid"
 
 @dataclass
 class SlamPretrainingTaskConfig(FairseqDataclass):
-    """Where the data lies and how long a virtual epoch is; everything else about the data stands in ``corpora.yaml``."""
+    """Where the data lies and how long a virtual epoch is; all else about the data stands in ``corpora.yaml``."""
 
     data: str = field(default=MISSING, metadata={"help": "folder with corpora.yaml, dict.txt and spm.model"})
-    corpora: str = field(default="corpora.yaml", metadata={"help": "the file, in that folder, that says what to train on"})
+    corpora: str = field(
+        default="corpora.yaml", metadata={"help": "the file, in that folder, that says what to train on"}
+    )
     steps_per_epoch: int = field(default=1000, metadata={"help": "plan steps in a virtual epoch"})
     seed: int = II("common.seed")
     update_freq: Any = II("optimization.update_freq")
@@ -58,8 +60,8 @@ class SlamPretrainingTaskConfig(FairseqDataclass):
 class SlamPretrainingTask(FairseqTask):
     """Pre-training after a corpus plan.
 
-    The train subset visits one shard of each corpus in an epoch; the subset ``valid`` goes over every corpus's validation data
-    and ``valid_NAME`` over one corpus's.
+    The train subset visits one shard of each corpus in an epoch; the subset ``valid`` goes over every corpus's
+    validation data and ``valid_NAME`` over one corpus's.
     """
 
     cfg: SlamPretrainingTaskConfig
@@ -116,27 +118,44 @@ class SlamPretrainingTask(FairseqTask):
 
     # ---- data
 
-    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, task_cfg: Any = None, **kwargs: Any) -> None:
+    def load_dataset(
+        self, split: str, epoch: int = 1, combine: bool = False, task_cfg: Any = None, **kwargs: Any
+    ) -> None:
         """Open the shards that ``epoch`` visits (train), or the validation data of every corpus or of one."""
         if split in self.datasets:
             if split.startswith(VALID):
                 return
             self.datasets.pop(split).close()  # the old shards go before the new ones come
         paths = self._paths(split, epoch)
-        ranks = distributed_utils.get_data_parallel_world_size()
         opened: dict[str, Corpus] = {}
         batches: dict[str, Batches] = {}
-        # Text first: false transcripts may be drawn from it.
-        for name, path in sorted(paths.items(), key=lambda entry: self.corpora.corpora[entry[0]].kind != "text"):
-            config = self.corpora.corpora[name]
-            opened[name] = KINDS[config.kind].open(config, path, self._setting(config.kind, opened))
-            shard = VALID if split.startswith(VALID) else config.train.index(path)
-            lengths, limits = opened[name].lengths, (config.budget, config.min_length, config.max_length)
-            batches[name] = cut(lengths, *limits, ranks, self.cfg.seed, name, shard)
+        # Text first, and in valid_NAME as well: false transcripts may be drawn from it.
+        kinds = {name: corpus.kind for name, corpus in self.corpora.corpora.items()}
+        together = self._paths(VALID, epoch) if split.startswith(VALID) else paths
+        needed = {name: path for name, path in together.items() if name in paths or kinds[name] == "text"}
+        for name, path in sorted(needed.items(), key=lambda entry: kinds[entry[0]] != "text"):
+            opened[name], batches[name] = self._open(split, name, path, opened)
             logger.info("%s, %s: %s", name, path, _summary(batches[name]))
+        if not split.startswith(VALID) and not self._hashes:
+            self._check_other_shards(split, paths, opened)
         self.datasets[split] = MultiCorpusDataset(
             {name: opened[name] for name in paths}, {name: batches[name] for name in paths}
         )
+
+    def _open(self, split: str, name: str, path: Path, opened: Mapping[str, Corpus]) -> tuple[Corpus, Batches]:
+        config = self.corpora.corpora[name]
+        shard = VALID if split.startswith(VALID) else config.train.index(path)
+        corpus = KINDS[config.kind].open(config, path, self._setting(config.kind, f"{name}, {shard}", opened))
+        ranks = distributed_utils.get_data_parallel_world_size()
+        limits = config.budget, config.min_length, config.max_length
+        return corpus, cut(corpus.lengths, *limits, ranks, self.cfg.seed, name, shard)
+
+    def _check_other_shards(self, split: str, paths: Mapping[str, Path], opened: Mapping[str, Corpus]) -> None:
+        """Open, one by one, what later epochs will visit: a fault there is to be known now, not days into the run."""
+        for name, corpus in self.corpora.corpora.items():
+            for path in corpus.train:
+                if path != paths[name]:
+                    self._open(split, name, path, opened)
 
     def _paths(self, split: str, epoch: int) -> dict[str, Path]:
         corpora = self.corpora.corpora
@@ -151,9 +170,9 @@ class SlamPretrainingTask(FairseqTask):
             raise ValueError(f"--valid-subset {split}: expected {VALID} or one of {found}")
         return {name: paths[name]}
 
-    def _setting(self, kind: str, opened: Mapping[str, Corpus]) -> Setting:
+    def _setting(self, kind: str, stream: str, opened: Mapping[str, Corpus]) -> Setting:
         text = next((corpus for corpus in opened.values() if corpus.kind == "text"), None)
-        return Setting(self.cfg.seed, self.vocabulary, **vars(self.preparations[kind]), text=text)
+        return Setting(self.cfg.seed, stream, self.vocabulary, **vars(self.preparations[kind]), text=text)
 
     def get_batch_iterator(
         self,
@@ -202,7 +221,13 @@ class SlamPretrainingTask(FairseqTask):
     # ---- steps
 
     def train_step(
-        self, sample: Mapping[str, Any], model: Any, criterion: Any, optimizer: Any, update_num: int, ignore_grad: bool = False
+        self,
+        sample: Mapping[str, Any],
+        model: Any,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Forward and backward of every micro-batch of a plan step; gradients are synchronised with the last one.
 
@@ -225,7 +250,7 @@ class SlamPretrainingTask(FairseqTask):
         return total, 1, {**_add_up(logs), "data_wait": self._steps.take_waited(), "data_wait_steps": 1.0}
 
     def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """The criterion over the one micro-batch that a step of a validation epoch holds; fairseq has turned gradients off."""
+        """The criterion over the one micro-batch of a validation step; fairseq has turned gradients off."""
         model.eval()
         (batch,) = sample["batches"]
         return criterion(model, batch)
@@ -233,8 +258,9 @@ class SlamPretrainingTask(FairseqTask):
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step without the parameters that no objective of this update reached, on any rank.
 
-        The plan gives every rank the same kinds, so what had no gradient here had none anywhere. With two ranks fairseq's
-        gradient exchange has made zeros of it by now, and weight decay and momentum would move it; with one it is None.
+        The plan gives every rank the same kinds, so what had no gradient here had none anywhere. With two ranks
+        fairseq's gradient exchange has made zeros of it by now, and weight decay and momentum would move it; with one
+        it is None.
         """
         for parameter in self._idle:
             parameter.grad = None

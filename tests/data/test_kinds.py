@@ -50,7 +50,7 @@ def binarize(path, lines, vocabulary):
 
 
 def setting(folder, seed=1, speech=SPEECH_MASK, text=TEXT_MASK, false_pairs="batch", unpaired=None):
-    return Setting(seed, Vocabulary.load(folder), speech, text, false_pairs, unpaired)
+    return Setting(seed, "toy, 0", Vocabulary.load(folder), speech, text, false_pairs, unpaired)
 
 
 def config(**options):

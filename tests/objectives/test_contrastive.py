@@ -172,7 +172,7 @@ def test_without_a_distractor_there_is_no_contrastive_loss(case):
     assert logs["contrastive_frames"] == 0
     diversity = logs["diversity_loss"].item()
     assert (diversity == 0.0) == (case == "nothing masked")
-    assert abs(loss.item() - 0.1 * diversity) < 1e-6
+    assert abs(loss.item() - built.options.diversity_weight * diversity) < 1e-6
     loss.backward()
     gradients = [parameter.grad for parameter in built.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)

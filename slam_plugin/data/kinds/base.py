@@ -21,10 +21,11 @@ class Span(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What every corpus of a run shares.
+    """What a corpus is opened with beside its section of ``corpora.yaml``.
 
     Attributes:
         seed: of all random draws.
+        stream: the corpus and its shard, in words; two of them never share their draws.
         vocabulary: the joint text vocabulary (``slam_plugin.data.vocabulary.Vocabulary``).
         speech_mask, text_mask: how this kind's batches are masked; None leaves that side alone.
         false_pairs: where false transcripts come from ("batch" or "text"); None makes true pairs only.
@@ -32,6 +33,7 @@ class Setting:
     """
 
     seed: int
+    stream: str
     vocabulary: Any
     speech_mask: Span | None = None
     text_mask: Span | None = None
@@ -56,7 +58,7 @@ class Corpus(Protocol):
         """A hash of the shard's contents, without opening it for training."""
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
-        """Decode and mask one item; a pure function of (seed, kind, index, cycle)."""
+        """Decode and mask one item; a pure function of (seed, kind, stream, index, cycle)."""
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Tensors of one micro-batch."""

@@ -54,7 +54,7 @@ class PairsCorpus(SpeechCorpus):
         return np.concatenate(([self.bos], ids, [self.eos]))
 
     def _false_tokens(self, i: int, items: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """A transcript of other words: from the batch, from the corpus where the batch has none, or from unpaired text."""
+        """A transcript of other words: of the batch, of the corpus where the batch has none, or of unpaired text."""
         own = items[i]["transcript"].split()
         rng = generator(*items[i]["key"], "false_transcript")
         if self.setting.false_pairs == "text":

@@ -19,8 +19,8 @@ from slam_plugin.data.randomness import generator, seed_of
 class TextCorpus:
     """fairseq's memory-mapped text; lengths are tokens, ``<s>`` and ``</s>`` included.
 
-    ``block`` joins consecutive sentences of a document (documents end at an empty line) up to that many tokens, as the paper's
-    text side is long text.
+    ``block`` joins consecutive sentences of a document (documents end at an empty line) up to that many tokens, as the
+    paper's text side is long text.
     """
 
     kind = "text"
@@ -51,7 +51,7 @@ class TextCorpus:
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
-        """The index's hash: the lengths of all sentences. Hashing the text itself would read all of it at each start."""
+        """The index's hash, of the lengths of all sentences: hashing the text would read all of it at each start."""
         with open(f"{path}.idx", "rb") as file:
             return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
 
@@ -61,7 +61,7 @@ class TextCorpus:
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """tokens (length,) corrupted, targets (length,) and token_mask (length,)."""
-        key = (self.setting.seed, self.kind, index, cycle)
+        key = (self.setting.seed, self.kind, self.setting.stream, index, cycle)
         return {"key": key, **mask_text(self.tokens(index), key, self.setting, self.ordinary, self.mask_token)}
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class TextCorpus:
 def mask_text(
     tokens: np.ndarray, key: tuple, setting: Setting, ordinary: tuple[int, int], mask_token: int
 ) -> dict[str, torch.Tensor]:
-    """Mask spans of one item's ordinary tokens; ``<s>`` and every ``</s>`` stay. Nothing is masked without a text mask."""
+    """Mask spans of one item's ordinary tokens; ``<s>`` and every ``</s>`` stay, as does all without a text mask."""
     mask = np.zeros(len(tokens), dtype=bool)
     corrupted = tokens
     places = np.flatnonzero(tokens >= ordinary[0])
@@ -109,4 +109,6 @@ def _check_ids(sentences: Any, path: Path, symbols: int) -> None:
     for i in range(min(len(sentences), 1000)):
         largest = int(sentences[i].max())
         if largest >= symbols:
-            raise DataError(f"{path}.bin: sentence {i} holds symbol {largest}, but dict.txt has {symbols}: binarise again")
+            raise DataError(
+                f"{path}.bin: sentence {i} holds symbol {largest}, but dict.txt has {symbols}: binarise again"
+            )
