@@ -128,13 +128,18 @@ def options_of(cls: type[Objective]) -> dict[str, tuple[type, Any]]:
     return {field.name: (type(field.default), field.default) for field in fields(cls.Options)}
 
 
-def build_objectives(configs: Mapping[str, Config], surroundings: Surroundings) -> nn.ModuleDict:
-    """Build the objectives that ``configs`` names, each after those it requires (the order of registration)."""
-    built: dict[str, Objective] = {}
+def check_requirements(configs: Mapping[str, Config]) -> None:
+    """Raise ValueError where an objective lacks another one that it requires."""
     for name in configs:
         missing = [other for other in REGISTRY[name].requires if other not in configs]
         if missing:
             raise ValueError(f"objectives.{name}: needs {', '.join(missing)} as well, found {', '.join(configs)}")
+
+
+def build_objectives(configs: Mapping[str, Config], surroundings: Surroundings) -> nn.ModuleDict:
+    """Build the objectives that ``configs`` names, each after those it requires (the order of registration)."""
+    check_requirements(configs)
+    built: dict[str, Objective] = {}
     for name, cls in REGISTRY.items():
         if name in configs:
             parts = Surroundings(**{**vars(surroundings), "built": built})

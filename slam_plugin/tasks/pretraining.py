@@ -21,13 +21,14 @@ import slam_plugin.optim.adamw  # noqa: F401  (all three register themselves)
 from slam_plugin.data import corpora as corpora_file
 from slam_plugin.data.batching import Batches, cut
 from slam_plugin.data.corpora import Corpora
+from slam_plugin.data.errors import DataError
 from slam_plugin.data.iterator import PlanIterator, refuse_unsupported
 from slam_plugin.data.kinds import KINDS, Corpus, Setting
 from slam_plugin.data.multicorpus import MultiCorpusDataset
 from slam_plugin.data.plan import Plan, Sweep
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.kernels.select import log_fused_paths
-from slam_plugin.objectives.base import REGISTRY, merged_preparation, options_of
+from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_preparation, options_of
 from slam_plugin.tasks.checks import refuse_casting
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,12 @@ class SlamPretrainingTask(FairseqTask):
     def __init__(self, cfg: SlamPretrainingTaskConfig, corpora: Corpora, vocabulary: Vocabulary) -> None:
         super().__init__(cfg)
         self.corpora, self.vocabulary = corpora, vocabulary
-        self.preparations = {kind: merged_preparation(corpora.objectives, kind) for kind in KINDS}
+        try:
+            check_requirements(corpora.objectives)
+            self.preparations = {kind: merged_preparation(corpora.objectives, kind) for kind in KINDS}
+            _check_kinds(corpora)
+        except ValueError as error:
+            raise DataError(f"{corpora.path}: {error}") from error
         self._idle: list[Tensor] = []
         self._steps: PlanIterator | None = None
         self._hashes: dict[str, list[str]] = {}
@@ -268,6 +274,15 @@ class SlamPretrainingTask(FairseqTask):
 
     def reduce_metrics(self, logging_outputs: list[Mapping[str, Any]], criterion: Any) -> None:
         criterion.__class__.reduce_metrics(logging_outputs)
+
+
+def _check_kinds(corpora: Corpora) -> None:
+    """Raise ValueError where no objective reads a corpus: its micro-batches would have no loss."""
+    read = {kind for name in corpora.objectives for kind in REGISTRY[name].kinds}
+    for name, corpus in corpora.corpora.items():
+        if corpus.kind not in read:
+            named = ", ".join(corpora.objectives) or "none"
+            raise ValueError(f"corpora.{name}: found kind {corpus.kind}, which no objective reads (there are {named})")
 
 
 def _add_up(logs: list[Mapping[str, Any]]) -> dict[str, Any]:
