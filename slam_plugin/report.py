@@ -1,0 +1,175 @@
+"""One page that shows what a run did: ``python -m slam_plugin.report RUN_DIR`` writes ``RUN_DIR/report.html``.
+
+Read from the run's folder, each where it is there; a section whose input is missing says so:
+
+- ``*.log`` and ``logs/*.log``: what fairseq printed with ``--log-format json``. The log of pre-training is known by
+  its objectives, those of fine-tuning by their names (``asr`` or ``st``; ``scratch``: the twin without pre-training);
+- ``results.json``: pretraining, codebook, asr, st, seconds, machine, versions;
+- ``translations.json``: a list of ``{"source", "reference", "hypothesis"}``;
+- ``attention.npz``: ``weights`` (heads, pieces, frames), ``pieces`` (strings), ``seconds`` (of the utterance).
+
+The page is one file that loads nothing.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from slam_plugin.data.files import atomic_write
+from slam_plugin.reporting import downstream, pretraining
+from slam_plugin.reporting.logs import (
+    Record,
+    codebook_summary,
+    is_dead,
+    is_pretraining,
+    pretraining_summary,
+    read_log,
+)
+from slam_plugin.reporting.style import STYLE
+
+CAVEAT = (
+    "This is one run with one seed on a very small set. It shows that every part works on real input, and proves "
+    "nothing about the method: the twins may differ by no more than another seed would change, so no claim is made."
+)
+
+
+def write_report(run_dir: str | Path) -> Path:
+    """Write ``report.html`` into ``run_dir`` from what is there, and return its path.
+
+    Raises FileNotFoundError where there is no such folder, ValueError where an input is malformed.
+    """
+    run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"{run_dir}: no such folder")
+    logs = read_logs(run_dir)
+    page = _page(
+        pretraining_records(logs),
+        {name: records for name, records in logs.items() if not is_pretraining(records)},
+        _read_json(run_dir / "results.json", {}),
+        _read_json(run_dir / "translations.json", []),
+        run_dir / "attention.npz",
+    )
+    with atomic_write(run_dir / "report.html") as file:
+        file.write(page)
+    return run_dir / "report.html"
+
+
+def read_logs(run_dir: str | Path) -> dict[str, list[Record]]:
+    """Return the statistics of each log of a run by the log's name without its ending."""
+    run_dir = Path(run_dir)
+    return {path.stem: read_log(path) for path in sorted([*run_dir.glob("*.log"), *run_dir.glob("logs/*.log")])}
+
+
+def pretraining_records(logs: Mapping[str, Sequence[Record]]) -> Sequence[Record]:
+    """Return the statistics of pre-training: of the longest log that holds its objectives; empty where none does."""
+    return max((records for records in logs.values() if is_pretraining(records)), key=len, default=[])
+
+
+def _read_json(path: Path, default):
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+
+
+def _in_short(records: Sequence[Record], results: Mapping) -> list[str]:
+    """Return the sentences at the head of the page."""
+    lines = []
+    losses = {k: v for k, v in pretraining_summary(records).items() if k.endswith("_loss") and v["chance"] is not None}
+    if losses:
+        beat = sum(entry["last"] < entry["chance"] for entry in losses.values())
+        lines.append(f"<b>{beat} of {len(losses)}</b> losses with a chance level end below it on validation.")
+    codebook = codebook_summary(records) if records else results.get("codebook", {})
+    if codebook.get("perplexity") is not None and codebook.get("codes_used") is not None:
+        state = "dead" if is_dead(codebook["perplexity"], codebook["codes_used"]) else "alive"
+        lines.append(f"The codebook is <b>{state}</b> (perplexity {codebook['perplexity']:.0f}).")
+    for task, metric, words in (("asr", "cer", "Character error rate"), ("st", "bleu", "BLEU")):
+        scores = results.get(task, {})
+        if all(metric in scores.get(twin, {}) for twin in downstream.TWINS):
+            lines.append(
+                f"{words} on the test set: <b>{scores['pretrained'][metric]:.1f}</b> pre-trained, "
+                f"<b>{scores['scratch'][metric]:.1f}</b> from scratch."
+            )
+    if results.get("seconds"):
+        lines.append(
+            f"The steps’ times add up to <b>{downstream.duration(sum(results['seconds'].values()))}</b>; "
+            "steps that ran side by side count each."
+        )
+    return lines
+
+
+def _page(
+    records: Sequence[Record],
+    fine_tuning: Mapping[str, Sequence[Record]],
+    results: Mapping,
+    translations: Sequence[Mapping],
+    attention: Path,
+) -> str:
+    short = "".join(f"<li>{line}</li>" for line in _in_short(records, results))
+    sections = [
+        (
+            "Scores on the test set",
+            "The twins are fine-tuned alike; only the encoder’s start differs. Error rates and BLEU are in percent, "
+            "the arrow points to better.",
+            downstream.scores_section(results),
+        ),
+        (
+            "Pre-training: is anything learned?",
+            "For each objective, look whether the validation curve leaves the dashed line, which is what a guess "
+            "without knowledge gets. Objectives on pairs begin with the second stage.",
+            pretraining.objectives_section(records),
+        ),
+        (
+            "Codebook: are the speech targets worth predicting?",
+            "A quantiser likes to put everything into a few codes; the objectives on speech then become easy and empty. "
+            "Look for curves well above the dashed line.",
+            pretraining.codebook_section(records, results),
+        ),
+        (
+            "Attention: does text find its place in speech?",
+            "A pair that no training saw. Each row is a piece of the transcript, bright where it looks in the "
+            "utterance. Were text and speech aligned, a diagonal would run from the top left to the bottom right.",
+            pretraining.attention_section(attention),
+        ),
+        (
+            "Fine-tuning",
+            "Validation while training. Look at how early the curves part, if they do.",
+            downstream.curves_section(fine_tuning),
+        ),
+        (
+            "Ten translations",
+            "Test utterances, the pre-trained twin. After so little training, ask only whether a line has anything to "
+            "do with what was said.",
+            downstream.translations_section(translations),
+        ),
+        (
+            "Time",
+            "Wall time of each step, summed over its attempts where it was stopped and went on.",
+            downstream.seconds_section(results.get("seconds", {})),
+        ),
+        ("What it ran on", "Times above mean something only beside these.", downstream.facts_section(results)),
+    ]
+    body = "".join(f"<section><h2>{title}</h2><p>{words}</p>{content}</section>" for title, words, content in sections)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>SLAM for fairseq: report</title>'
+        f"<style>{STYLE}</style></head><body><header><h1>SLAM for fairseq</h1>"
+        '<p class="lead">One Conformer pre-trained on unpaired speech, unpaired text and pairs, then fine-tuned to '
+        f'recognise and to translate.</p><ul class="short">{short}</ul><p class="caveat">{CAVEAT}</p></header>'
+        f"<main>{body}</main></body></html>\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m slam_plugin.report", description=__doc__.split("\n")[0])
+    parser.add_argument("run_dir", type=Path, help="the folder of a run, such as runs/demo")
+    try:
+        print(write_report(parser.parse_args(arguments).run_dir))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The sections on fine-tuning: scores of both twins, their curves, translations; and what the run cost."""
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from slam_plugin.reporting.figures import Line, line_chart, plain
+from slam_plugin.reporting.logs import Record, series, validation
+from slam_plugin.reporting.pretraining import missing
+
+TWINS = {"pretrained": "pre-trained", "scratch": "from scratch"}
+TASKS = {"asr": "Speech recognition", "st": "Speech translation"}
+SHOWN_TRANSLATIONS = 10
+
+_METRICS = (("asr", "cer", "CER ↓"), ("asr", "wer", "WER ↓"), ("st", "bleu", "BLEU ↑"), ("st", "chrf", "chrF ↑"))
+_CURVES = {"loss": "validation loss", "cer": "CER, %", "uer": "UER, %", "wer": "WER, %", "bleu": "BLEU", "chrf": "chrF"}
+
+
+def scores_section(results: Mapping) -> str:
+    """Return the table of scores, a row a twin, and the signatures of BLEU and chrF."""
+    if not any(task in results for task in TASKS):
+        return missing("results.json holds no scores yet.")
+    rows = []
+    for twin, title in TWINS.items():
+        cells = []
+        for task, metric, _ in _METRICS:
+            value = results.get(task, {}).get(twin, {}).get(metric)
+            cells.append(f"<td>{'–' if value is None else f'{value:.1f}'}</td>")
+        rows.append(f'<tr><th scope="row"><i class="swatch {twin}"></i>{title}</th>{"".join(cells)}</tr>')
+    head = "".join(f'<th scope="col">{name}</th>' for _, _, name in _METRICS)
+    found = results.get("st", {})
+    signatures = {found[twin][key] for twin in TWINS if twin in found for key in _signatures(found[twin])}
+    notes = "".join(f"<li><code>{escape(signature)}</code></li>" for signature in sorted(signatures))
+    return (
+        '<table class="scores"><thead><tr><td></td><th colspan="2" scope="colgroup">recognition</th>'
+        f'<th colspan="2" scope="colgroup">translation</th></tr><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+        + (f'<p class="small">Signatures of sacrebleu:</p><ul class="small">{notes}</ul>' if notes else "")
+    )
+
+
+def _signatures(scores: Mapping) -> list[str]:
+    return [key for key in ("bleu_signature", "chrf_signature") if key in scores]
+
+
+def task_and_twin(log_name: str) -> tuple[str, str] | None:
+    """Return which task and twin a log is of by the words of its name (``asr-scratch``, ``st_pretrained``), or None."""
+    words = set(re.split(r"[^a-z]+", log_name.lower()))
+    task = next((task for task in TASKS if task in words), None)
+    return None if task is None else (task, "scratch" if "scratch" in words else "pretrained")
+
+
+def curves_section(logs: Mapping[str, Sequence[Record]]) -> str:
+    """Return validation curves of fine-tuning, both twins in one chart; ``logs`` maps a log's name to its records."""
+    found = {task_and_twin(name): records for name, records in logs.items() if records}
+    parts = []
+    for task, title in TASKS.items():
+        twins = {twin: found[task, twin] for twin in TWINS if (task, twin) in found}
+        end = max((record.update for records in twins.values() for record in records), default=0)
+        charts = []
+        for key, caption in _CURVES.items():
+            lines = [
+                Line(
+                    "pre-trained" if twin == "pretrained" else "scratch",
+                    twin,
+                    series(records, validation(records), key),
+                    marks=True,
+                )
+                for twin, records in twins.items()
+            ]
+            if any(line.points for line in lines):
+                chart = line_chart(lines, f"{title}: {caption} over updates", end, plain)
+                charts.append(f"<figure><figcaption>{caption}</figcaption>{chart}</figure>")
+        if charts:
+            parts.append(f'<h3>{title}</h3><div class="pair">{"".join(charts)}</div>')
+    return "".join(parts) or missing("No log of fine-tuning was found: no curves to draw.")
+
+
+def translations_section(translations: Sequence[Mapping]) -> str:
+    """Return the first ten translations beside source and reference."""
+    if not translations:
+        return missing("translations.json was not found: no translations to show.")
+    columns = ("source", "reference", "hypothesis")
+    rows = "".join(
+        "<tr>" + "".join(f'<td class="{column}">{escape(entry[column]) or "—"}</td>' for column in columns) + "</tr>"
+        for entry in translations[:SHOWN_TRANSLATIONS]
+    )
+    return (
+        '<table class="translations"><thead><tr><th>what was said</th><th>reference</th><th>the model, from the sound '
+        f"alone</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def seconds_section(seconds: Mapping[str, float]) -> str:
+    """Return the wall time of each step as bars."""
+    if not seconds:
+        return missing("results.json holds no times yet.")
+    longest = max(max(seconds.values()), 1e-9)
+    bar = '<i class="bar" style="width:{:.1f}%"></i>'
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{bar.format(100 * spent / longest)}</td>'
+        f"<td>{duration(spent)}</td></tr>"
+        for name, spent in seconds.items()
+    )
+    return f'<table class="seconds"><tbody>{rows}</tbody></table>'
+
+
+def facts_section(results: Mapping) -> str:
+    """Return machine and versions as two lists."""
+    parts = []
+    for key, title in (("machine", "Machine"), ("versions", "Versions")):
+        if results.get(key):
+            items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in results[key].items())
+            parts.append(f"<div><h3>{title}</h3><dl>{items}</dl></div>")
+    return (
+        f'<div class="pair">{"".join(parts)}</div>' if parts else missing("results.json names no machine and versions.")
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people: ``0.8 s``, ``42 s``, ``4 min 12 s``, ``1 h 04 min``."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

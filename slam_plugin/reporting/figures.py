@@ -1,0 +1,164 @@
+"""Figures as inline SVG. Colours come from the page's style sheet and follow the reader's light or dark theme.
+
+By hand rather than by a plotting library: a chart is 3 kB instead of 30, its words are text, and themes work.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from matplotlib import image
+
+Point = tuple[float, float]
+
+WIDTH, HEIGHT = 400, 200
+LEFT, RIGHT, TOP, BOTTOM = 40, 106, 10, 32  # margins: numbers at the left and below, the lines' names at the right
+LABEL_GAP = 13
+MOST_POINTS = 160
+
+ROW, LABEL_WIDTH, PICTURE_WIDTH = 17, 92, 640
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve: ``style`` is a class of the style sheet; ``frames`` says whether it must be wholly in view."""
+
+    label: str
+    style: str
+    points: Sequence[Point]
+    marks: bool = False
+    frames: bool = True
+
+
+def plain(value: float) -> str:
+    """Return a number with about three digits."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def percent(value: float) -> str:
+    """Return a share as percent."""
+    return f"{100 * value:.0f} %" if abs(value) >= 0.1 else f"{100 * value:.1f} %"
+
+
+def line_chart(lines: Sequence[Line], title: str, x_end: float, show: Callable[[float], str] = plain, low=None) -> str:
+    """Return a chart of ``lines`` over updates 0 to ``x_end``, each named at its right end with its last value.
+
+    ``low`` fixes the lower end of the vertical axis. Empty lines are left out; raises ValueError where all are.
+    """
+    lines = [line for line in lines if line.points]
+    if not lines:
+        raise ValueError(f"nothing to draw for {title!r}")
+    bottom, top = _range(lines, low)
+    ticks = nice_ticks(bottom, top, 4)
+
+    def x(update: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * update / max(x_end, 1)
+
+    def y(value: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (min(max(value, bottom), top) - bottom) / (top - bottom)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{escape(title)}</title>']
+    for tick in ticks:
+        parts.append(f'<path class="grid" d="M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(
+            f'<text class="tick end" x="{LEFT - 6}" y="{y(tick) + 3.5:.1f}">{show_tick(tick, ticks, show)}</text>'
+        )
+    for tick in nice_ticks(0, x_end, 4):
+        parts.append(f'<text class="tick middle" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 15}">{tick:g}</text>')
+    parts.append(f'<text class="tick" x="{WIDTH - RIGHT + 22}" y="{HEIGHT - BOTTOM + 15}">updates</text>')
+    for line in lines:
+        points = thinned(line.points)
+        path = "L".join(f"{x(u):.1f} {y(v):.1f}" for u, v in points)
+        parts.append(f'<path class="line {line.style}" d="M{path}"/>')
+        if line.marks:
+            parts += [
+                f'<circle class="mark {line.style}" cx="{x(u):.1f}" cy="{y(v):.1f}" r="2.4">'
+                f"<title>{escape(line.label)}, update {u:g}: {show(v)}</title></circle>"
+                for u, v in points
+            ]
+    heights = spread([y(line.points[-1][1]) for line in lines], LABEL_GAP, TOP, HEIGHT - BOTTOM)
+    for line, height in zip(lines, heights, strict=True):
+        words = f"{escape(line.label)} {show(line.points[-1][1])}"
+        parts.append(f'<text class="name {line.style}" x="{WIDTH - RIGHT + 8}" y="{height + 3.5:.1f}">{words}</text>')
+    return "".join(parts) + "</svg>"
+
+
+def _range(lines: Sequence[Line], low: float | None) -> tuple[float, float]:
+    """Return the vertical range: all of the lines that frame the view, and the others but for their extremes."""
+    ends = []
+    for line in lines:
+        values = np.array([value for _, value in line.points])
+        ends += [*np.quantile(values, [0.0, 1.0] if line.frames else [0.02, 0.95])]
+    bottom, top = (min(ends) if low is None else low), max(ends)
+    pad = 0.06 * (top - bottom) or max(abs(top), 1e-3) * 0.1
+    return (bottom - pad if low is None else bottom), top + pad
+
+
+def nice_ticks(low: float, high: float, about: int) -> list[float]:
+    """Return about that many round numbers from ``low`` to ``high``: multiples of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    return [round(i * step, 10) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def show_tick(tick: float, ticks: Sequence[float], show: Callable[[float], str]) -> str:
+    """Return a tick's number with no more digits than tell the ticks apart."""
+    if show is percent:
+        return f"{100 * tick:g} %"
+    digits = next(d for d in range(8) if len({f"{t:.{d}f}" for t in ticks}) == len(ticks))
+    return f"{tick:.{digits}f}"
+
+
+def thinned(points: Sequence[Point]) -> list[Point]:
+    """Return at most ``MOST_POINTS`` points, means of neighbours where there are more."""
+    size = math.ceil(len(points) / MOST_POINTS)
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
+    return [(sum(u for u, _ in g) / len(g), sum(v for _, v in g) / len(g)) for g in groups]
+
+
+def spread(heights: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
+    """Return ``heights`` moved as little as a downward, then an upward pass needs to keep ``gap`` between them."""
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    moved = list(heights)
+    for previous, current in zip(order, order[1:], strict=False):
+        moved[current] = max(moved[current], moved[previous] + gap)
+    limit = bottom
+    for current in reversed(order):
+        moved[current] = max(min(moved[current], limit), top - gap * len(order))
+        limit = moved[current] - gap
+    return moved
+
+
+def attention_picture(weights: np.ndarray, pieces: Sequence[str], seconds: float) -> str:
+    """Return the attention of text pieces (rows) to speech (columns) as a picture with its two axes.
+
+    weights: (text, speech), non-negative. Each row is scaled by its largest weight: a row says where a piece looks.
+    """
+    rows = weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-12)
+    height = ROW * len(pieces)
+    parts = [
+        f'<svg class="attention" viewBox="0 0 {LABEL_WIDTH + PICTURE_WIDTH + 20} {height + 34}" role="img">'
+        "<title>attention of text pieces to speech</title>",
+        f'<image x="{LABEL_WIDTH}" y="0" width="{PICTURE_WIDTH}" height="{height}" preserveAspectRatio="none" '
+        f'href="{png(rows)}"/>',
+    ]
+    for i, piece in enumerate(pieces):
+        parts.append(f'<text class="piece" x="{LABEL_WIDTH - 8}" y="{ROW * i + 12.5}">{escape(piece)}</text>')
+    for tick in nice_ticks(0, seconds, 6):
+        x = LABEL_WIDTH + PICTURE_WIDTH * tick / seconds
+        parts.append(f'<path class="grid" d="M{x:.1f} {height}v4"/>')
+        parts.append(f'<text class="tick middle" x="{x:.1f}" y="{height + 16}">{tick:g}</text>')
+    parts.append(f'<text class="tick end" x="{LABEL_WIDTH + PICTURE_WIDTH}" y="{height + 31}">seconds of speech</text>')
+    return "".join(parts) + "</svg>"
+
+
+def png(values: np.ndarray) -> str:
+    """Return an array (rows, columns) in 0..1 as the data URI of a PNG, one pixel a value."""
+    buffer = io.BytesIO()
+    image.imsave(buffer, values, cmap="magma", vmin=0.0, vmax=1.0, format="png", metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
