@@ -120,14 +120,15 @@ def _page(
         ),
         (
             "Codebook: are the speech targets worth predicting?",
-            "A quantiser likes to put everything into a few codes; the objectives on speech then become easy and empty. "
-            "Look for curves well above the dashed line.",
+            "A quantiser likes to put everything into a few codes; the objectives on speech then become easy and "
+            "empty. Look for curves well above the dashed line.",
             pretraining.codebook_section(records, results),
         ),
         (
             "Attention: does text find its place in speech?",
             "A pair that no training saw. Each row is a piece of the transcript, bright where it looks in the "
-            "utterance. Were text and speech aligned, a diagonal would run from the top left to the bottom right.",
+            "utterance, and of one colour where it looks everywhere alike. Were text and speech aligned, a diagonal "
+            "would run from the top left to the bottom right.",
             pretraining.attention_section(attention),
         ),
         (

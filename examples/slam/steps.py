@@ -48,8 +48,7 @@ class Step:
     ``run`` is a command, or a Python callable without arguments (``functools.partial`` for some): it runs in a forked
     process, so neither the runner nor its imports may have started threads. ``outputs`` exist once the step is done.
     ``resumes_from`` names files and folders from which a killed attempt goes on (checkpoints): they are deleted when
-    the command changed, for they belong to another run. ``environment`` is added to the runner's. Progress is read off
-    ``watched``, where the step writes it to a file of its own, or off the log.
+    the command changed, for they belong to another run. ``environment`` is added to the runner's.
     """
 
     name: str
@@ -57,7 +56,6 @@ class Step:
     outputs: Sequence[Path] = ()
     resumes_from: Sequence[Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    watched: Path | None = None
 
     def fingerprint(self, before: str) -> str:
         """Return the hash of what the step runs and of ``before``, the fingerprint of the steps that it builds on."""
@@ -85,8 +83,7 @@ class _Running:
     def progress(self) -> str:
         """Return name, share done and time left where the log tells them, the time spent otherwise."""
         spent = time.monotonic() - self.started
-        watched, start = (self.step.watched, 0) if self.step.watched else (self.log, self.log_start)
-        done, total = _last_progress(watched, start, self.step.run)
+        done, total = _last_progress(self.log, self.log_start, self.step.run)
         if done is None or not total:
             return f"{self.step.name} {_clock(self.seconds())}"
         # the rate is measured from the first count on: start-up, and what earlier attempts did, would bend it
@@ -293,8 +290,6 @@ def _last_progress(log: Path, start: int, run: Sequence[str] | Callable) -> tupl
 
 
 def _tail(path: Path, start: int, size: int) -> str:
-    if not path.exists():
-        return ""
     with open(path, "rb") as stream:
         end = stream.seek(0, os.SEEK_END)
         stream.seek(max(start, end - size))

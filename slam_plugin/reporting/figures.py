@@ -74,13 +74,13 @@ def line_chart(lines: Sequence[Line], title: str, x_end: float, show: Callable[[
         points = thinned(line.points)
         path = "L".join(f"{x(u):.1f} {y(v):.1f}" for u, v in points)
         parts.append(f'<path class="line {line.style}" d="M{path}"/>')
-        if line.marks:
+        if line.marks or len(points) == 1:
             parts += [
                 f'<circle class="mark {line.style}" cx="{x(u):.1f}" cy="{y(v):.1f}" r="2.4">'
                 f"<title>{escape(line.label)}, update {u:g}: {show(v)}</title></circle>"
                 for u, v in points
             ]
-    heights = spread([y(line.points[-1][1]) for line in lines], LABEL_GAP, TOP, HEIGHT - BOTTOM)
+    heights = spread([y(line.points[-1][1]) for line in lines], LABEL_GAP, HEIGHT - BOTTOM)
     for line, height in zip(lines, heights, strict=True):
         words = f"{escape(line.label)} {show(line.points[-1][1])}"
         parts.append(f'<text class="name {line.style}" x="{WIDTH - RIGHT + 8}" y="{height + 3.5:.1f}">{words}</text>')
@@ -121,15 +121,15 @@ def thinned(points: Sequence[Point]) -> list[Point]:
     return [(sum(u for u, _ in g) / len(g), sum(v for _, v in g) / len(g)) for g in groups]
 
 
-def spread(heights: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
-    """Return ``heights`` moved as little as a downward, then an upward pass needs to keep ``gap`` between them."""
+def spread(heights: Sequence[float], gap: float, bottom: float) -> list[float]:
+    """Return ``heights`` pushed ``gap`` apart, downwards first, then upwards from ``bottom``."""
     order = sorted(range(len(heights)), key=lambda i: heights[i])
     moved = list(heights)
     for previous, current in zip(order, order[1:], strict=False):
         moved[current] = max(moved[current], moved[previous] + gap)
     limit = bottom
     for current in reversed(order):
-        moved[current] = max(min(moved[current], limit), top - gap * len(order))
+        moved[current] = min(moved[current], limit)
         limit = moved[current] - gap
     return moved
 

@@ -58,7 +58,9 @@ def verdict(entry: Mapping) -> str:
     moved = ("fell" if sign < 0 else "rose") if gain > 0 else ("did not fall" if sign < 0 else "did not rise")
     if entry["chance"] is None:
         return f"it {moved}"
-    return f"it {moved}, and {'beats' if sign * (entry['last'] - entry['chance']) > 0 else 'does not beat'} chance"
+    beats = sign * (entry["last"] - entry["chance"]) > 0
+    link = "and" if beats == (gain > 0) else "but"
+    return f"it {moved}, {link} {'beats' if beats else 'does not beat'} chance"
 
 
 def objectives_section(records: Sequence[Record]) -> str:

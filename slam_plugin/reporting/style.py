@@ -49,7 +49,7 @@ figcaption { font-size: .78rem; color: var(--soft); margin-bottom: .1rem; }
 .objective h3 { margin-top: 0; }
 .objective p { font-size: .88rem; line-height: 1.45; color: var(--soft); }
 .objective p.result { color: var(--ink); }
-.pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem 2rem; max-width: 54rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem 1.8rem; }
 @media (max-width: 62rem) {
   .objective { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .6rem 1.4rem; }
   .objective > div { grid-column: 1 / -1; }
@@ -69,12 +69,12 @@ svg text.middle { text-anchor: middle; }
 .line.valid, .line.pretrained { stroke: var(--blue); }
 .line.scratch { stroke: var(--orange); }
 .line.chance { stroke: var(--chance); stroke-width: 1.3; stroke-dasharray: 5 4; }
-.line.floor { stroke: var(--chance); stroke-width: 1.5; stroke-dasharray: .1 4; }
 .mark.valid, .mark.pretrained { fill: var(--blue); }
 .mark.scratch { fill: var(--orange); }
+.mark.train, .mark.chance { fill: var(--chance); }
 svg text.valid, svg text.pretrained { fill: var(--blue); font-weight: 600; }
 svg text.scratch { fill: var(--orange); font-weight: 600; }
-svg text.train, svg text.chance, svg text.floor { fill: var(--soft); }
+svg text.train, svg text.chance { fill: var(--soft); }
 .wide { max-width: 54rem; }
 .attention image, .head { image-rendering: pixelated; }
 .heads {
