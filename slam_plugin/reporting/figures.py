@@ -16,7 +16,7 @@ from matplotlib import image
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 400, 200
-LEFT, RIGHT, TOP, BOTTOM = 40, 106, 10, 32  # margins: numbers at the left and below, the lines' names at the right
+LEFT, RIGHT, TOP, BOTTOM = 40, 110, 10, 32  # margins: numbers at the left and below, the lines' names at the right
 LABEL_GAP = 13
 MOST_POINTS = 160
 

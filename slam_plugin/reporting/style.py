@@ -37,7 +37,9 @@ ul.small { margin-top: 0; padding-left: 1.2rem; }
 code, svg, table, figcaption, .result, dl, .short {
   font-family: ui-sans-serif, system-ui, "Segoe UI", "Helvetica Neue", Arial, "Liberation Sans", sans-serif;
 }
-code { font-family: ui-monospace, Menlo, Consolas, "Liberation Mono", monospace; font-size: .95em; }
+code {
+  font-family: ui-monospace, Menlo, Consolas, "Liberation Mono", monospace; font-size: .95em; overflow-wrap: anywhere;
+}
 .result { font-size: .86rem; }
 figure { margin: 0; min-width: 0; }
 figcaption { font-size: .78rem; color: var(--soft); margin-bottom: .1rem; }
@@ -53,10 +55,6 @@ figcaption { font-size: .78rem; color: var(--soft); margin-bottom: .1rem; }
 @media (max-width: 62rem) {
   .objective { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .6rem 1.4rem; }
   .objective > div { grid-column: 1 / -1; }
-}
-@media (max-width: 40rem) {
-  .objective, .pair { grid-template-columns: minmax(0, 1fr); }
-  body { padding: 1.5rem 1rem; }
 }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { font-size: 11px; fill: var(--ink); }
@@ -105,5 +103,10 @@ tbody tr { border-top: 1px solid var(--rule); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0; font-size: .88rem; }
 dt { color: var(--soft); }
 dd { margin: 0; }
+@media (max-width: 40rem) {
+  .objective, .pair { grid-template-columns: minmax(0, 1fr); }
+  body { padding: 1.5rem 1rem; }
+  .scores td, .scores thead th { padding-left: 1rem; }
+}
 @media print { body { max-width: none; font-size: 11pt; } .objective, figure, table { break-inside: avoid; } }
 """
