@@ -37,7 +37,7 @@ class Budget:
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=640, pretrain_epoch=80, pairs_from=320, asr=1000, st=600, limit=None)
+FULL = Budget(pretrain=480, pretrain_epoch=80, pairs_from=240, asr=800, st=300, limit=None)
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
 
@@ -106,7 +106,7 @@ def _pretrain(run: Path, budget: Budget, checkpoint: Path) -> Step:
 def _fine_tune(run: Path, task: str, twin: str, budget: Budget, pretrained: Path) -> Step:
     """One of the twins, which run side by side on half the cores each and differ in nothing but the first weights."""
     arguments = ["--task", "slam_speech_to_text", "--train-subset", "train", "--valid-subset", "dev"]
-    arguments += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--specaugment", "--no-epoch-checkpoints"]
+    arguments += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--no-epoch-checkpoints", "--dropout", "0"]
     if task == "asr":
         updates = budget.asr
         arguments += ["--arch", "slam_ctc_tiny", "--criterion", "slam_ctc", "--eval-wer"]
@@ -116,7 +116,7 @@ def _fine_tune(run: Path, task: str, twin: str, budget: Budget, pretrained: Path
         arguments += ["--arch", "slam_speech_to_text_tiny", "--criterion", "label_smoothed_cross_entropy"]
         arguments += ["--label-smoothing", "0.1", "--eval-bleu", "--best-checkpoint-metric", "bleu"]
         arguments += ["--maximize-best-checkpoint-metric"]
-    arguments += ["--lr", "0.002", "--warmup-updates", str(updates // 8)]
+    arguments += ["--lr", "0.001", "--warmup-updates", str(updates // 8)]
     arguments += ["--pretrained", str(pretrained)] if twin == "pretrained" else []
     return _train(run, f"{task}-{twin}", run / "data" / task, max(1, _cores() // 2), updates, arguments)
 
@@ -125,7 +125,7 @@ def _decode(run: Path, task: str, twin: str) -> Step:
     checkpoint, out = run / f"{task}-{twin}" / "checkpoint_best.pt", run / "generated" / f"{task}-{twin}"
     command = [_script("fairseq-generate"), str(run / "data" / task), "--user-dir", str(PLUGIN)]
     command += ["--task", "slam_speech_to_text", "--path", str(checkpoint), "--gen-subset", "test", "--beam", "5"]
-    command += ["--max-tokens", "8000", "--results-path", str(out)]
+    command += ["--max-tokens", "8000", "--results-path", str(out), "--log-format", "simple", "--log-interval", "1"]
     return Step(
         f"{task}-{twin}-decode",
         command,
@@ -138,6 +138,7 @@ def finish(run: Path) -> None:
     """Score what was decoded, draw a test pair's attention, and write ``results.json`` and ``report.html``."""
     # Imported here: the runner itself must start in a blink and own no threads.
     import numpy as np
+    import yaml
 
     from examples.slam.steps import seconds_of
     from slam_plugin.data.manifest import Manifest
@@ -151,10 +152,11 @@ def finish(run: Path) -> None:
         (task, twin): run / "generated" / f"{task}-{twin}" / "generate-test.txt" for task in METRICS for twin in TWINS
     }
     records = pretraining_records(read_logs(run))
+    codes = yaml.safe_load((run / "corpora.yaml").read_text(encoding="utf-8"))["objectives"]["contrastive"]["codes"]
     test = Manifest.open(run / "data" / "st" / "test.tsv")
     results = {
         "pretraining": pretraining_summary(records),
-        "codebook": codebook_summary(records),
+        "codebook": codebook_summary(records, codes),
         **{task: {twin: score_file(generated[task, twin], METRICS[task]) for twin in TWINS} for task in METRICS},
         "seconds": seconds_of(run / "logs"),
         "machine": machine(),

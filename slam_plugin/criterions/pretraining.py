@@ -109,5 +109,6 @@ def _log_codes(sums: Mapping[str, float]) -> None:
     metrics.log_derived("code_perplexity", lambda m: round(float(np.exp(entropy(m))), 2))
     metrics.log_derived("codes_used", lambda m: round(float((share(m) > 0).mean()), 4))
     # A guess by code frequency alone: what masked prediction has to beat, and what falls when a codebook collapses.
-    metrics.log_derived("masked_prediction_chance", lambda m: round(float(share(m).max()), 4))
-    metrics.log_derived("masked_prediction_chance_loss", lambda m: round(entropy(m), 4))
+    for name in ("masked_prediction", "tlm_masked_prediction"):
+        metrics.log_derived(f"{name}_chance", lambda m: round(float(share(m).max()), 4))
+        metrics.log_derived(f"{name}_chance_loss", lambda m: round(entropy(m), 4))

@@ -92,15 +92,18 @@ class Trunk(nn.Module):
         super().__init__()
         self.dim, self.gap = dim, (kernel - 1) // 2
 
+        residual_scale = (4 * (speech_layers + multimodal_layers)) ** -0.5  # four branches a layer, as in GPT-2
+
         def layers(count: int) -> nn.ModuleList:
-            return nn.ModuleList(
-                ConformerLayer(dim, heads, ffn_dim, kernel, conv_groups, rotary, dropout, norm) for _ in range(count)
-            )
+            sizes = (dim, heads, ffn_dim, kernel, conv_groups, rotary, dropout)
+            return nn.ModuleList(ConformerLayer(*sizes, residual_scale, norm) for _ in range(count))
 
         self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
         self.dropout = nn.Dropout(dropout)
         self.speech_layers = layers(speech_layers)
         self.speech_projection = nn.Linear(dim, dim)
+        nn.init.eye_(self.speech_projection.weight)
+        nn.init.zeros_(self.speech_projection.bias)
         self.multimodal_layers = layers(multimodal_layers)
         self.text_embedding = None if vocab_size is None else TextEmbedding(vocab_size, dim, padding_idx, dropout)
         self.speech_mask = nn.Parameter(torch.empty(dim).uniform_()) if mask_speech else None

@@ -109,6 +109,8 @@ class ConformerLayer(nn.Module):
         dim, heads, ffn_dim, kernel: sizes.
         conv_groups: groups of the conv module's group norm; None takes layer norm.
         rotary: rotary positions in attention.
+        residual_scale: factor of the four branches' output weights at the start of training. Small ones let the input
+            through all layers of an untrained stack: without that, CTC stays at the letters' frequencies for long.
         norm: class of every other norm, called with ``dim``.
     """
 
@@ -121,6 +123,7 @@ class ConformerLayer(nn.Module):
         conv_groups: int | None = 8,
         rotary: bool = False,
         dropout: float = 0.0,
+        residual_scale: float = 1.0,
         norm: NormFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
@@ -129,6 +132,9 @@ class ConformerLayer(nn.Module):
         self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm)
         self.second_ffn = FeedForward(dim, ffn_dim, dropout, norm)
         self.final_norm = norm(dim)
+        for branch_end in (self.first_ffn.contract, self.attention.out, self.conv.contract, self.second_ffn.contract):
+            branch_end.weight.data.mul_(residual_scale)
+            nn.init.zeros_(branch_end.bias)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
         """One layer; the value at a valid position does not depend on what stands at padding, nor on how much of it.

@@ -24,6 +24,10 @@ class ConvSubsampler(nn.Module):
         self.first = nn.Conv2d(1, channels, kernel_size=3, stride=2, padding=1)
         self.second = nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1)
         self.project = nn.Linear(channels * subsampled_length(mel_bins), dim)
+        # torch's defaults would leave states a tenth as large as the first layer's output, under their own biases.
+        for layer, nonlinearity in ((self.first, "relu"), (self.second, "relu"), (self.project, "linear")):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity=nonlinearity)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Halve time twice; padded frames are zeroed before each convolution, so they act like the zeros at the end.

@@ -34,8 +34,8 @@ class Preparation:
 class MaskedPass:
     """One micro-batch after the trunk: what objectives read.
 
-    ``encoded`` is the trunk's ``Encoded``; ``generator`` draws what is random on the device (it is seeded by the batch's
-    own key); ``cache`` keeps what several objectives of the pass share, by name.
+    ``encoded`` is the trunk's ``Encoded``; ``generator`` draws what is random on the device (the batch's own key seeds
+    it); ``cache`` keeps what several objectives of the pass share, by name.
     """
 
     batch: Mapping[str, Any]

@@ -72,13 +72,18 @@ class SpanMlm(Objective):
         targets = view.batch["token_targets"][masked]
         return classify(self.logits(view.encoded.text[masked]), targets), targets
 
+    def chance(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """What a guess by word frequency alone gets at ``targets`` (N,): right answers and loss, summed."""
+        return (targets == self.unigram.argmax()).sum(), -self.unigram[targets].sum()
+
     def forward(self, view: MaskedPass) -> Output:
         (loss, correct, count), targets = self.predict(view)
+        chance, chance_loss = self.chance(targets)
         logs = {
             "span_mlm_loss": loss.detach(),
             "span_mlm_accuracy": correct,
-            "span_mlm_chance": (targets == self.unigram.argmax()).sum(),
-            "span_mlm_chance_loss": -self.unigram[targets].sum(),
+            "span_mlm_chance": chance,
+            "span_mlm_chance_loss": chance_loss,
             "span_mlm_tokens": count,
         }
         return Output(mean_or_zero(loss, count), logs)

@@ -40,8 +40,12 @@ class Tlm(Objective):
     ratios = {
         "tlm_text_loss": "tlm_tokens",
         "tlm_text_accuracy": "tlm_tokens",
+        "tlm_text_chance": "tlm_tokens",
+        "tlm_text_chance_loss": "tlm_tokens",
         "tlm_contrastive_loss": "tlm_contrastive_frames",
         "tlm_contrastive_accuracy": "tlm_contrastive_frames",
+        "tlm_contrastive_chance": "tlm_contrastive_frames",
+        "tlm_contrastive_chance_loss": "tlm_contrastive_frames",
         "tlm_masked_prediction_loss": "tlm_frames",
         "tlm_masked_prediction_accuracy": "tlm_frames",
     }
@@ -61,16 +65,21 @@ class Tlm(Objective):
     def forward(self, view: MaskedPass) -> Output:
         contrastive, masked_prediction, span_mlm = self._siblings
         true_pairs = view.batch["matches"]  # (batch,)
-        text, _ = span_mlm.predict(view, true_pairs)
-        contrast = contrastive.contrast(view, true_pairs).classified
+        text, tokens = span_mlm.predict(view, true_pairs)
+        text_chance, text_chance_loss = span_mlm.chance(tokens)
+        contrast, contrast_chance, contrast_chance_loss = contrastive.contrast(view, true_pairs)
         codes = masked_prediction.predict(view, true_pairs)
         loss = sum(mean_or_zero(part.loss, part.count) for part in (text, contrast, codes))
         logs = {
             "tlm_text_loss": text.loss.detach(),
             "tlm_text_accuracy": text.correct,
+            "tlm_text_chance": text_chance,
+            "tlm_text_chance_loss": text_chance_loss,
             "tlm_tokens": text.count,
             "tlm_contrastive_loss": contrast.loss.detach(),
             "tlm_contrastive_accuracy": contrast.correct,
+            "tlm_contrastive_chance": contrast_chance,
+            "tlm_contrastive_chance_loss": contrast_chance_loss,
             "tlm_contrastive_frames": contrast.count,
             "tlm_masked_prediction_loss": codes.loss.detach(),
             "tlm_masked_prediction_accuracy": codes.correct,

@@ -1,0 +1,76 @@
+"""The demo from end to end: ``--quick`` on a tree of the corpora's packages in their publishers' layout."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.data_prep.test_demo import write_tree
+
+ROOT = Path(__file__).parents[1]
+
+
+def demo(tree: Path, run: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "examples.slam.demo", "--quick", "--tree", str(tree), "--run", str(run)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tree, and a run on it that was killed in pre-training and went on."""
+    folder = tmp_path_factory.mktemp("demo")
+    tree, run = folder / "tree", folder / "run"
+    write_tree(tree)
+    killed = demo(tree, run)
+    checkpoint, deadline = run / "pretrain" / "checkpoint_last.pt", time.monotonic() + 120
+    while not checkpoint.exists():
+        assert killed.poll() is None, killed.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    again = demo(tree, run)
+    output, _ = again.communicate(timeout=400)
+    assert again.returncode == 0, output
+    return tree, run
+
+
+def test_it_goes_on_from_the_checkpoint(finished):
+    _, run = finished
+    log = (run / "logs" / "pretrain.log").read_text(encoding="utf-8")
+    assert log.count("fairseq-train") >= 2
+    assert "Loaded checkpoint" in log
+
+
+def test_results_and_report(finished):
+    _, run = finished
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    for name in ("contrastive", "masked_prediction", "span_mlm", "tlm_text", "tlm_contrastive", "stm"):
+        entry = results["pretraining"][f"{name}_loss"]
+        assert entry["first"] > 0 and entry["last"] > 0 and entry["chance"] > 0
+    assert results["codebook"]["perplexity"] > 1 and results["codebook"]["size"] == 320
+    for twin in ("pretrained", "scratch"):
+        assert {"cer", "wer"} <= set(results["asr"][twin])
+        assert {"bleu", "chrf", "bleu_signature", "chrf_signature"} <= set(results["st"][twin])
+    assert {"prepare", "pretrain", "asr-scratch", "st-pretrained-decode"} <= set(results["seconds"])
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page and "http-equiv" not in page
+    assert (run / "attention.npz").exists()
+
+
+def test_a_finished_run_ends_at_once(finished):
+    tree, run = finished
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    spent = os.times().children_user
+    again = demo(tree, run)
+    output, _ = again.communicate(timeout=60)
+    assert again.returncode == 0, output
+    assert output.count("done before") == 11 and "asr cer" in output
+    changed = {path.name for path in run.rglob("*") if path.is_file() and before.get(path) != path.stat().st_mtime_ns}
+    assert changed <= {"steps.json", ".lock", "corpora.yaml"}
+    assert os.times().children_user - spent < 15  # seconds of a run without any training
