@@ -32,7 +32,7 @@ class SpeechCorpus:
     def open(cls, config: Any, path: Path, setting: Setting) -> "SpeechCorpus":
         manifest = Manifest.open(path)
         root = config.options["audio_root"] or path.parent
-        ensure_valid(manifest, root, config.min_length, config.max_length, cls.text_columns)
+        ensure_valid(manifest, root, config.min_length, config.max_length, cls.text_columns, progress=True)
         return cls(manifest, root, setting)
 
     @classmethod
