@@ -37,7 +37,7 @@ class Budget:
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=480, pretrain_epoch=80, pairs_from=240, asr=800, st=300, limit=None)
+FULL = Budget(pretrain=450, pretrain_epoch=75, pairs_from=225, asr=700, st=320, limit=None)
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
 
@@ -114,7 +114,8 @@ def _fine_tune(run: Path, task: str, twin: str, budget: Budget, pretrained: Path
     else:
         updates = budget.st
         arguments += ["--arch", "slam_speech_to_text_tiny", "--criterion", "label_smoothed_cross_entropy"]
-        arguments += ["--label-smoothing", "0.1", "--eval-bleu", "--best-checkpoint-metric", "bleu"]
+        arguments += ["--label-smoothing", "0.1", "--eval-bleu", "--eval-args", '{"max_len_b": 60}']
+        arguments += ["--best-checkpoint-metric", "bleu"]
         arguments += ["--maximize-best-checkpoint-metric"]
     arguments += ["--lr", "0.001", "--warmup-updates", str(updates // 8)]
     arguments += ["--pretrained", str(pretrained)] if twin == "pretrained" else []
