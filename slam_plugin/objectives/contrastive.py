@@ -98,8 +98,8 @@ class Contrastive(Objective):
         encoded, masked = view.encoded, view.batch["mask_indices"]
         if encoded.speech_padding_mask is not None:
             masked = masked & ~encoded.speech_padding_mask
-        # The front end learns through the context alone. Through the targets it would learn to be predictable: in trials
-        # of a few minutes the contrastive accuracy then was 18 % instead of 31 %, and recognition learned more slowly.
+        # The front end learns through the context alone. Through its targets it would learn to be predictable: in
+        # trials of minutes the contrastive accuracy then was 18 % instead of 31 %, and recognition learned more slowly.
         states = encoded.subsampled.detach()
         frames = normalize_over_time(states, encoded.speech_padding_mask)[masked]  # (N, dim)
         generator = view.generator if view.training else None
