@@ -104,7 +104,7 @@ def commands(text: str) -> Iterator[Command]:
         if piece.language is None:
             program, _, rest = piece.text.partition(" ")
             name = program.rpartition("/")[2]
-            if program in NOT_RUN and "/" in program or rest and (name in PROGRAMS or name.startswith("fairseq-")):
+            if program == ".ci/run" or (rest and (name in PROGRAMS or name.startswith("fairseq-"))):
                 yield Command(piece.line, shlex.split(piece.text), None)
         elif piece.language in SHELL and not is_manifest(piece):
             for line in piece.text.replace("\\\n", " ").splitlines():
@@ -332,8 +332,7 @@ def test_flags_named_in_sentences_exist():
     for document in (README, BY_HAND):
         sentences = re.sub(r"^```.*?^```$", "", read(document), flags=re.MULTILINE | re.DOTALL)
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", sentences))
-        assert len(named) > 3
-        assert named <= known, f"{document}: {sorted(named - known)}"
+        assert named and named <= known, f"{document}: {sorted(named - known)}"
 
 
 def test_flags_of_several_ranks(toy, tmp_path):
