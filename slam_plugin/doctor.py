@@ -32,6 +32,7 @@ TESTED = {
 ALTERNATIVES = {"ve-fairseq": ("fairseq-fixed",)}
 REINSTALL = "`make venv` installs the tested set"
 DEMO_GIB = 6
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class Finding(NamedTuple):
@@ -200,7 +201,8 @@ def _cuda() -> Finding:
 
 def bf16_supported() -> bool:
     """Whether the device that trains here multiplies in bf16 by itself: the GPU if there is one, else the processor."""
-    if import_error("torch") is None:
+    # Importing torch to hear that there is no GPU would cost a second.
+    if NVIDIA_DRIVER.exists() and import_error("torch") is None:
         import torch
 
         if torch.cuda.is_available():

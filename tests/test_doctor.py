@@ -116,6 +116,7 @@ def test_bf16_follows_the_processor_where_there_is_no_gpu(monkeypatch, flags, ex
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor, "NVIDIA_DRIVER", Path(__file__))  # a driver without a GPU that torch can use
     monkeypatch.setattr(doctor, "processor_flags", lambda path: flags)
     assert doctor.bf16_supported() is expected
 

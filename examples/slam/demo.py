@@ -6,6 +6,7 @@ a check that all of it works, not a result.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from examples.slam.steps import Step, run_steps
 from slam_plugin.data.files import atomic_write
-from slam_plugin.doctor import bf16_supported
+from slam_plugin.doctor import bf16_supported, cores
+from slam_plugin.reporting.pretraining import codebook_words
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "slam_plugin"
@@ -52,7 +54,14 @@ def plan(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list
     fine_tuned = [[_fine_tune(run, task, twin, budget, pretrained) for twin in TWINS] for task in ("asr", "st")]
     return [
         *([] if tree else [Step("fetch", [sys.executable, *fetch], outputs=[corpus])]),
-        Step("prepare", [sys.executable, *prepare], outputs=[data / "stats.json", data / "corpora.yaml"]),
+        Step(
+            "prepare",
+            [sys.executable, *prepare],
+            outputs=[data / "stats.json", data / "corpora.yaml"],
+            resumes_from=[data],
+            # Part of what tells a finished step from a changed one.
+            environment={"CORPORA": hashlib.sha256(corpora.read_bytes()).hexdigest()[:16]},
+        ),
         _pretrain(run, budget, pretrained),
         *fine_tuned,
         [_decode(run, task, twin) for task in ("asr", "st") for twin in TWINS],
@@ -63,14 +72,18 @@ def plan(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list
 def _corpora(run: Path, budget: Budget) -> Path:
     """The demo's corpora.yaml with the second stage where the budget has it."""
     text = (ROOT / "examples/slam/config/demo_corpora.yaml").read_text(encoding="utf-8")
+    text, found = re.subn(r"(?<=\n  )\d+(?=: \[speech, text, pairs\])", str(budget.pairs_from), text)
+    if found != 1:
+        raise ValueError(f"demo_corpora.yaml: found {found} lines 'STEP: [speech, text, pairs]', expected 1")
     with atomic_write(run / "corpora.yaml") as file:
-        file.write(re.sub(r"(?<=\n  )\d+(?=: \[speech, text, pairs\])", str(budget.pairs_from), text))
+        file.write(text)
     return run / "corpora.yaml"
 
 
 def _train(run: Path, name: str, data: Path, threads: int, updates: int, arguments: Sequence[str]) -> Step:
     """A training with fairseq-train, which goes on from its last checkpoint."""
     common = ["--user-dir", str(PLUGIN), "--seed", SEED, "--max-update", str(updates), "--save-dir", str(run / name)]
+    common += ["--distributed-world-size", "1"]
     logs = ["--log-format", "json", "--log-interval", "10", "--tensorboard-logdir", str(run / "tensorboard" / name)]
     learning = ["--optimizer", "slam_adamw", "--weight-decay", "0.01", "--clip-norm", "1.0"]
     rate = ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
@@ -100,7 +113,7 @@ def _pretrain(run: Path, budget: Budget, checkpoint: Path) -> Step:
     # fairseq asks for a batch size; the budgets in corpora.yaml are what counts
     arguments += ["--batch-size", "1", "--steps-per-epoch", str(budget.pretrain_epoch), "--no-epoch-checkpoints"]
     arguments += ["--lr", "0.002", "--warmup-updates", str(budget.pretrain // 8)]
-    return _train(run, checkpoint.parent.name, run / "data", _cores(), budget.pretrain, arguments)
+    return _train(run, checkpoint.parent.name, run / "data", cores(), budget.pretrain, arguments)
 
 
 def _fine_tune(run: Path, task: str, twin: str, budget: Budget, pretrained: Path) -> Step:
@@ -119,7 +132,7 @@ def _fine_tune(run: Path, task: str, twin: str, budget: Budget, pretrained: Path
         arguments += ["--maximize-best-checkpoint-metric"]
     arguments += ["--lr", "0.001", "--warmup-updates", str(updates // 8)]
     arguments += ["--pretrained", str(pretrained)] if twin == "pretrained" else []
-    return _train(run, f"{task}-{twin}", run / "data" / task, max(1, _cores() // 2), updates, arguments)
+    return _train(run, f"{task}-{twin}", run / "data" / task, max(1, cores() // 2), updates, arguments)
 
 
 def _decode(run: Path, task: str, twin: str) -> Step:
@@ -153,7 +166,9 @@ def finish(run: Path) -> None:
         (task, twin): run / "generated" / f"{task}-{twin}" / "generate-test.txt" for task in METRICS for twin in TWINS
     }
     records = pretraining_records(read_logs(run))
-    codes = yaml.safe_load((run / "corpora.yaml").read_text(encoding="utf-8"))["objectives"]["contrastive"]["codes"]
+    codes = yaml.safe_load((run / "data" / "corpora.yaml").read_text(encoding="utf-8"))["objectives"]["contrastive"][
+        "codes"
+    ]
     test = Manifest.open(run / "data" / "st" / "test.tsv")
     results = {
         "pretraining": pretraining_summary(records),
@@ -192,20 +207,14 @@ def _script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what of the demo is not done yet and print the scores."""
     parser = argparse.ArgumentParser(prog="python -m examples.slam.demo", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--run", type=Path, default=ROOT / "runs" / "demo", help="folder of the run (default: runs/demo)"
-    )
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/demo, runs/quick)")
     parser.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
     parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
     options = parser.parse_args(arguments)
-    run = options.run.absolute()
+    run = (options.run or ROOT / "runs" / ("quick" if options.quick else "demo")).absolute()
     run_steps(plan(run, QUICK if options.quick else FULL, options.tree, os.environ.get("DEBS") or None), run / "logs")
     print(table(json.loads((run / "results.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {run / 'report.html'}")
@@ -218,8 +227,7 @@ def table(results: dict) -> str:
     for name, entry in results["pretraining"].items():
         chance = "" if entry["chance"] is None else f"{entry['chance']:.3f}"
         lines.append(f"{name:38}{entry['first']:10.3f}{entry['last']:10.3f}{chance:>10}")
-    codebook = results["codebook"]
-    lines.append(f"codebook: perplexity {codebook['perplexity']:.1f}, {codebook['codes_used']:.0%} of the codes in use")
+    lines.append(codebook_words(results["codebook"]))
     lines.append(f"\n{'test set':38}{'pretrained':>12}{'scratch':>12}")
     for task, metrics in METRICS.items():
         for metric in metrics:

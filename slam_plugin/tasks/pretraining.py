@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+import torch
 from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from fairseq.distributed import utils as distributed_utils
@@ -29,7 +30,9 @@ from slam_plugin.data.plan import Plan, Sweep
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_preparation, options_of
-from slam_plugin.tasks.checks import refuse_casting
+from slam_plugin.reporting.logs import is_dead
+from slam_plugin.reporting.pretraining import codebook_words
+from slam_plugin.tasks.checks import refuse_casting, refuse_partial_exchange
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,13 @@ class SlamPretrainingTaskConfig(FairseqDataclass):
     curriculum: int = II("dataset.curriculum")
     fix_batches_to_gpus: bool = II("distributed_training.fix_batches_to_gpus")
     update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")
+    batch_size: Optional[int] = II("dataset.batch_size")
+    batch_size_valid: Optional[int] = II("dataset.batch_size_valid")
+    max_tokens: Optional[int] = II("dataset.max_tokens")
+    max_tokens_valid: Optional[int] = II("dataset.max_tokens_valid")
+    train_subset: str = II("dataset.train_subset")
+    ddp_backend: str = II("distributed_training.ddp_backend")
+    distributed_world_size: int = II("distributed_training.distributed_world_size")
 
 
 @register_task("slam_pretraining", dataclass=SlamPretrainingTaskConfig)
@@ -84,6 +94,7 @@ class SlamPretrainingTask(FairseqTask):
     def setup_task(cls, cfg: SlamPretrainingTaskConfig, **kwargs: Any) -> "SlamPretrainingTask":
         """Read and check all that can be checked before any data is opened."""
         refuse_casting(cfg)
+        refuse_partial_exchange(cfg)
         log_fused_paths()
         refuse_unsupported(
             skip_remainder_batch=cfg.skip_remainder_batch,
@@ -91,6 +102,8 @@ class SlamPretrainingTask(FairseqTask):
             curriculum=cfg.curriculum,
             fix_batches_to_gpus=cfg.fix_batches_to_gpus,
             update_ordered_indices_seed=cfg.update_ordered_indices_seed,
+            batch_size_valid=cfg.batch_size_valid not in (None, cfg.batch_size),
+            max_tokens_valid=cfg.max_tokens_valid not in (None, cfg.max_tokens),
         )
         kinds = {name: corpora_file.Kind(kind.options, kind.suffixes) for name, kind in KINDS.items()}
         options = {
@@ -193,7 +206,7 @@ class SlamPretrainingTask(FairseqTask):
         """fairseq's iterator over the plan; how batches are made is the plan's affair, whatever fairseq's flags say."""
         sizes = {name: len(batches) for name, batches in dataset.batches.items()}
         fingerprint: dict[str, Any] = {}
-        if dataset is self.datasets.get("train"):
+        if dataset is self.datasets.get(self.cfg.train_subset):
             plan = Plan(self.corpora, self.cfg.seed, num_shards, self.cfg.steps_per_epoch)
             fingerprint = {
                 "vocabulary": self.vocabulary.hash,
@@ -247,9 +260,13 @@ class SlamPretrainingTask(FairseqTask):
         for i, batch in enumerate(batches):
             waiting = i < len(batches) - 1 and hasattr(model, "no_sync")
             with model.no_sync() if waiting else contextlib.nullcontext():
-                loss, _, log = criterion(model, batch)
-                loss = loss / of_kind[batch["kind"]] * (0.0 if ignore_grad else 1.0)
-                optimizer.backward(loss)
+                try:
+                    loss, _, log = criterion(model, batch)
+                    loss = loss / of_kind[batch["kind"]] * (0.0 if ignore_grad else 1.0)
+                    optimizer.backward(loss)
+                except torch.OutOfMemoryError as error:
+                    # fairseq would catch it and leave out the update, on this rank alone
+                    raise MemoryError(_too_large(sample["plan_step"], batch)) from error
             total = total + loss.detach()
             logs.append(log)
         self._idle = [parameter for parameter in model.parameters() if parameter.grad is None]
@@ -260,6 +277,16 @@ class SlamPretrainingTask(FairseqTask):
         model.eval()
         (batch,) = sample["batches"]
         return criterion(model, batch)
+
+    def post_validate(self, model: Any, stats: Mapping[str, Any], agg: Any) -> None:
+        """Say it in words where the codebook has died: the losses look their best then."""
+        if "codes_used" in stats and is_dead(stats["code_perplexity"], stats["codes_used"]):
+            size = self.corpora.objectives["contrastive"].options["codes"]
+            logger.warning(
+                codebook_words(
+                    {"perplexity": stats["code_perplexity"], "codes_used": stats["codes_used"], "size": size}
+                )
+            )
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step without the parameters that no objective of this update reached, on any rank.
@@ -283,6 +310,11 @@ def _check_kinds(corpora: Corpora) -> None:
         if corpus.kind not in read:
             named = ", ".join(corpora.objectives) or "none"
             raise ValueError(f"corpora.{name}: found kind {corpus.kind}, which no objective reads (there are {named})")
+
+
+def _too_large(plan_step: int, batch: Mapping[str, Any]) -> str:
+    size = f"{batch['n_frames']} frames and {batch['n_tokens']} tokens"
+    return f"plan step {plan_step}: a batch of {batch['kind']} with {size} does not fit; lower its corpus's budget"
 
 
 def _add_up(logs: list[Mapping[str, Any]]) -> dict[str, Any]:
