@@ -54,7 +54,6 @@ class SpeechEncoder(FairseqEncoder):
         self.frozen = config.freeze_encoder_updates > 0
         if config.encoder_lr_scale != 1.0:
             for parameter in trunk.parameters():
-                parameter.param_group = "encoder"
                 parameter.optim_overrides = {"optimizer": {"lr_scale": config.encoder_lr_scale}}
 
     @classmethod
