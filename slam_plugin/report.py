@@ -115,7 +115,8 @@ def _page(
         (
             "Pre-training: is anything learned?",
             "For each objective, look whether the validation curve leaves the dashed line, which is what a guess "
-            "without knowledge gets. Objectives on pairs begin with the second stage.",
+            "without knowledge gets. Validation covers pairs from the first epoch on, training only from the second "
+            "stage: the curves on pairs begin untrained.",
             pretraining.objectives_section(records),
         ),
         (

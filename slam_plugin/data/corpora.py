@@ -2,8 +2,8 @@
 
 One file names the corpora (kind, shards, budget, length limits, weight), the mode, stages and quotas of the plan, and
 the objectives with their weights and options. Which kinds and objectives exist, and which options each declares, is
-passed in by the caller, so that a new one needs no change here. All faults of a file are
-reported together, those of stages and quotas once the rest is right.
+passed in by the caller, so that a new one needs no change here. All faults of a file are reported together, those of
+stages and quotas once the rest is right.
 """
 
 import re

@@ -36,7 +36,9 @@ class TrunkConfig(FairseqDataclass):
     conv_norm: ChoiceEnum(["group", "layer"]) = field(
         default="group", metadata={"help": "norm of the conv module; group is the paper's"}
     )
-    conv_groups: int = field(default=8, metadata={"help": "groups of the conv module's group norm"})
+    conv_groups: int = field(
+        default=8, metadata={"help": "groups of the conv module's group norm; the paper gives no number"}
+    )
     positions: ChoiceEnum(["none", "rotary"]) = field(
         default="none", metadata={"help": "positions in self-attention; none is the paper's"}
     )
@@ -61,8 +63,7 @@ class Trunk(nn.Module):
     """SLAM's encoder (Bapna et al. 2021, section 3.1).
 
     Speech goes through the convolutional front end and ``speech_layers`` Conformer layers, text through an embedding;
-    the
-    ``multimodal_layers`` above take speech, or text, or text and speech one behind the other.
+    the ``multimodal_layers`` above take speech, or text, or text and speech one behind the other.
 
     Args:
         vocab_size: symbols of the text side; None builds a trunk for speech alone.

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-# conv_groups: the paper gives no number of groups; 8 is ours.
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {
         "encoder_dim": 160,

@@ -44,7 +44,6 @@ class ConvSubsampler(nn.Module):
                 image = image.masked_fill(padding_mask[:, None, :, None], 0.0)
                 padding_mask = padding_mask[:, ::2]
             image = F.silu(conv(image.contiguous(memory_format=torch.channels_last)))
-        # (batch, channels, time, mel) -> (batch, time, mel * channels): the order that channels-last memory already
-        # has.
+        # (batch, channels, time, mel) -> (batch, time, mel * channels): the order of channels-last memory.
         states = self.project(image.permute(0, 2, 3, 1).flatten(2))
         return states, padding_mask

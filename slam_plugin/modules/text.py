@@ -19,7 +19,7 @@ class TextEmbedding(nn.Module):
 
     Args:
         vocab_size: number of symbols.
-        padding_idx: the symbol whose embedding stays zero.
+        padding_idx: the symbol whose look-up has no gradient.
     """
 
     def __init__(self, vocab_size: int, dim: int, padding_idx: int, dropout: float = 0.0) -> None:

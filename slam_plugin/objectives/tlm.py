@@ -29,8 +29,7 @@ class Tlm(Objective):
     """The losses of unpaired speech and text on a transcript and its utterance, read as one sequence.
 
     Uses the heads of ``span_mlm``, ``contrastive`` and ``masked_prediction``. Only true pairs count: a false
-    transcript (see
-    ``stm``) predicts nothing about its utterance.
+    transcript (see ``stm``) predicts nothing about its utterance.
     """
 
     name = "tlm"

@@ -105,9 +105,9 @@ def chance_key(name: str, metric: str) -> str:
 def pretraining_summary(records: Sequence[Record]) -> dict[str, dict[str, float | str | None]]:
     """Return first and last validation value, chance and direction of each metric, for ``results.json``.
 
-    Keys are ``contrastive_loss``, ``contrastive_accuracy`` ...; ``first`` is the value of the first validation in which
-    the objective was active; ``chance`` is that of the last one, None where none is logged; ``better`` is ``lower`` or
-    ``higher``.
+    Keys are ``contrastive_loss``, ``contrastive_accuracy`` ...; ``first`` is the value of the first validation, which
+    covers every objective, one that no stage has trained so far included; ``chance`` is that of the last one, None
+    where none is logged; ``better`` is ``lower`` or ``higher``.
     """
     subset = validation(records)
     summary: dict[str, dict[str, float | str | None]] = {}
