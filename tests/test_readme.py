@@ -53,7 +53,7 @@ SMALLER = {
     "fairseq-hydra-train": [
         *(f"+model.{name.replace('-', '_')}={value}" for name, value in training.MODEL.items()),
         "optimization.max_update=2",
-        "+common.cpu=true",
+        "++common.cpu=true",
     ],
     "python -m data_prep.fetch": ["--debs", "debs"],
     "python -m data_prep.demo": ["--limit", "40"],
@@ -160,7 +160,8 @@ def run(command: Command, folder: Path) -> None:
 def check(words: list[str], folder: Path, output: str) -> None:
     """What a command that ended well has to leave behind."""
     if words[0] == "fairseq-train":
-        assert updates(folder / after(words, "--save-dir") / "checkpoint_best.pt") == 2
+        saved = folder / after(words, "--save-dir")
+        assert updates(saved / "checkpoint_last.pt") == 2 and (saved / "checkpoint_best.pt").exists()
     elif words[0] == "fairseq-hydra-train":
         (checkpoint,) = folder.glob("outputs/*/*/checkpoints/checkpoint_last.pt")
         assert updates(checkpoint) == 2
@@ -180,7 +181,7 @@ def updates(checkpoint: Path) -> int:
 def start(commands: list[list[str]], folder: Path, logs: list[Path]) -> list[multiprocessing.Process]:
     """Processes at work, each a fork of one that has imported fairseq."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload([*PRELOADED, "tests.test_readme"])
     processes = [context.Process(target=_execute, args=(w, folder, log)) for w, log in zip(commands, logs, strict=True)]
     for process in processes:
         process.start()
