@@ -39,7 +39,7 @@ class Budget:
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=450, pretrain_epoch=75, pairs_from=225, asr=700, st=320, limit=None)
+FULL = Budget(pretrain=390, pretrain_epoch=65, pairs_from=195, asr=700, st=260, limit=None)
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
 
