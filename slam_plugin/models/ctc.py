@@ -6,8 +6,7 @@ from typing import Any
 from fairseq.models import FairseqEncoderModel, register_model, register_model_architecture
 from torch import Tensor, nn
 
-from slam_plugin.models.presets import SIZES
-from slam_plugin.models.pretrained import set_size
+from slam_plugin.models.presets import SIZES, set_size
 from slam_plugin.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 
 

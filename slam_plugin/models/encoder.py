@@ -9,7 +9,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from slam_plugin.models.presets import SIZES, filled
+from slam_plugin.models.presets import DEFAULT, SIZES, filled
 from slam_plugin.modules.conformer import ConformerLayer, NormFactory
 from slam_plugin.modules.subsampler import ConvSubsampler
 from slam_plugin.modules.text import TextEmbedding
@@ -21,7 +21,7 @@ MEL_BINS = 80
 class TrunkConfig(FairseqDataclass):
     """Sizes and choices of the trunk. A size field left out is filled from the preset that ``size`` names."""
 
-    size: ChoiceEnum(list(SIZES)) = field(default="tiny", metadata={"help": "preset that fills the fields left out"})
+    size: ChoiceEnum(list(SIZES)) = field(default=DEFAULT, metadata={"help": "preset that fills the fields left out"})
     encoder_dim: Optional[int] = field(default=None, metadata={"help": "size of a state"})
     encoder_heads: Optional[int] = field(default=None, metadata={"help": "attention heads of a Conformer layer"})
     encoder_ffn_dim: Optional[int] = field(default=None, metadata={"help": "inner size of the feed-forward modules"})

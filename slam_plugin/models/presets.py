@@ -1,8 +1,9 @@
 """Named sizes. ``xl`` is the paper's (Bapna et al. 2021); the smaller ones keep its proportions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+DEFAULT = "tiny"
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {
         "encoder_dim": 160,
@@ -40,9 +41,24 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
-    """The fields of the preset ``config.size``, each from ``config`` where it is set there, else from the preset."""
-    size = str(config.size)
+    """The fields of the preset ``config.size``, each from ``config`` where it is set there, else from the preset.
+
+    Where ``config.size`` is None it is that of ``DEFAULT``.
+    """
+    size = DEFAULT if config.size is None else str(config.size)
     if size not in sizes:
         raise ValueError(f"size: found {size!r}, expected one of {', '.join(sizes)}")
     given = {key: getattr(config, key, None) for key in sizes[size]}
     return {key: preset if given[key] is None else given[key] for key, preset in sizes[size].items()}
+
+
+def set_size(size: str) -> Callable[[Any], None]:
+    """The architecture function of ``--arch NAME_size``: it sets ``size``, and refuses another ``--size`` beside it."""
+
+    def architecture(cfg: Any) -> None:
+        asked = getattr(cfg, "size", None)
+        if asked is not None and str(asked) != size:
+            raise ValueError(f"size: found {asked} beside an architecture of size {size}; leave one of the two out")
+        cfg.size = size
+
+    return architecture

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.models.encoder import Trunk, TrunkConfig
-from slam_plugin.models.presets import SIZES, filled
+from slam_plugin.models.presets import DEFAULT, SIZES, filled
 
 logger = logging.getLogger(__name__)
 
@@ -29,18 +29,6 @@ class Earlier(NamedTuple):
     config: Any  # its model's configuration
     weights: Mapping[str, Tensor]  # its model's state
     task: Mapping[str, Any]  # its task's state
-
-
-def set_size(size: str) -> Callable[[Any], None]:
-    """The architecture function of ``--arch NAME_size``: it sets ``size``, and refuses another ``--size`` beside it."""
-
-    def architecture(cfg: Any) -> None:
-        asked = getattr(cfg, "size", None)
-        if asked is not None and str(asked) != size:
-            raise ValueError(f"size: found {asked} beside an architecture of size {size}; leave one of the two out")
-        cfg.size = size
-
-    return architecture
 
 
 def read_earlier(path: str | Path) -> Earlier:
@@ -69,12 +57,12 @@ def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
         cfg._name = ARCH_MODEL_NAME_REGISTRY[cfg._name]
         asked = _asked(cfg)
         if earlier is None:
-            cfg.size = cfg.size or _DEFAULTS["size"]
+            cfg.size = cfg.size or DEFAULT
             settled = {**{key: _DEFAULTS[key] for key in ARCHITECTURE}, **filled(cfg), **asked}
         else:
             settled = _described(earlier.config)
             _refuse_contradictions(asked, settled, cfg.size, earlier)
-            cfg.size = str(earlier.config.size)
+            cfg.size = str(earlier.config.size or DEFAULT)
         cfg.update(settled)
 
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 import torch
+from fairseq.dataclass import ChoiceEnum
 from fairseq.models import BaseFairseqModel, register_model, register_model_architecture
 from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
 from slam_plugin.data.errors import DataError
 from slam_plugin.models.encoder import Trunk, TrunkConfig, autocast, build_trunk
-from slam_plugin.models.presets import SIZES, filled
+from slam_plugin.models.presets import DEFAULT, SIZES, filled, set_size
 from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
 
 
@@ -19,6 +20,9 @@ from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_
 class SlamPretrainingConfig(TrunkConfig):
     """The trunk's configuration; what is trained on, and by which objectives, stands in ``corpora.yaml``."""
 
+    size: Optional[ChoiceEnum(list(SIZES))] = field(
+        default=None, metadata={"help": "preset that fills the fields left out (default: the architecture's, or tiny)"}
+    )
     dropout: float = field(default=0.0, metadata={"help": "dropout in the encoder, attention weights included"})
 
 
@@ -41,6 +45,7 @@ class SlamPretraining(BaseFairseqModel):
 
     @classmethod
     def build_model(cls, cfg: SlamPretrainingConfig, task: Any) -> "SlamPretraining":
+        cfg.size = cfg.size or DEFAULT
         for key, value in filled(cfg).items():
             setattr(cfg, key, value)  # the checkpoint then holds every size, whatever a later version's presets say
         dictionary = task.source_dictionary
@@ -91,11 +96,5 @@ class SlamPretraining(BaseFairseqModel):
         raise NotImplementedError("the objectives hold their own targets")
 
 
-def _architecture(size: str) -> None:
-    @register_model_architecture("slam_pretraining", f"slam_pretraining_{size}")
-    def set_size(args: Any) -> None:
-        args.size = size
-
-
 for _size in SIZES:
-    _architecture(_size)
+    register_model_architecture("slam_pretraining", f"slam_pretraining_{_size}")(set_size(_size))

@@ -9,8 +9,7 @@ from fairseq.models.transformer.transformer_config import DecoderConfig, EncDecB
 from torch import Tensor, nn
 
 from slam_plugin.models.encoder import autocast
-from slam_plugin.models.presets import SIZES, filled
-from slam_plugin.models.pretrained import set_size
+from slam_plugin.models.presets import SIZES, filled, set_size
 from slam_plugin.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
 
 # ``base`` and ``xl`` have the paper's decoder: 4 layers, 384 wide, feed-forward 1536, 4 heads.

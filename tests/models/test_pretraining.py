@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from fairseq.data import Dictionary
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import REGISTRY
+from tests import training
 
 FRAMES, TOKENS = [90, 61, 40], [8, 11, 5]
 KINDS = ("speech", "text", "pairs")
@@ -221,6 +223,18 @@ def test_the_configuration_holds_every_size_once_a_model_is_built():
     config = built.config
     assert (config.speech_layers, config.multimodal_layers, config.encoder_dim) == (4, 2, 16)
     assert len(built.trunk.speech_layers) == 4
+
+
+def test_a_size_left_out_is_tiny():
+    built = model()
+    assert str(built.config.size) == "tiny" and len(built.trunk.speech_layers) == 2
+
+
+def test_the_architectures_name_and_the_size_must_agree():
+    assert str(training.configuration(Path("data"), arch="slam_pretraining_small").model.size) == "small"
+    assert str(training.configuration(Path("data"), arch="slam_pretraining", size="base").model.size) == "base"
+    with pytest.raises(ValueError, match="size: found base beside an architecture of size tiny"):
+        training.configuration(Path("data"), arch="slam_pretraining_tiny", size="base")
 
 
 def test_the_embedding_is_counted_once_and_counts_come_from_the_dictionary():
