@@ -79,11 +79,7 @@ class Vocabulary:
 
     def check_same(self, other_hash: str, where: str) -> None:
         """Raise :class:`DataError` with both hashes unless ``other_hash``, of the vocabulary of ``where``, is ours."""
-        if other_hash != self.hash:
-            raise DataError(
-                f"two vocabularies: that of {self.source} has the hash {self.hash}, that of {where} has {other_hash}; "
-                "the ids of a model mean something only with the vocabulary it was trained with"
-            )
+        check_hashes(self.hash, other_hash, self.source, where)
 
     def encode(self, text: str) -> LongTensor:
         """Ids (tokens,) of a text, without ``<s>`` and ``</s>``; characters that no piece holds become ``<unk>``."""
@@ -92,6 +88,18 @@ class Vocabulary:
     def decode(self, ids: Tensor | Iterable[int]) -> str:
         """The text of ids; ``<s>`` and ``</s>`` are left out."""
         return join_pieces(self.dictionary.string(torch.as_tensor(ids)))
+
+
+def check_hashes(ours: str, theirs: str, source: str, where: str) -> None:
+    """Raise :class:`DataError` unless the hash of the vocabulary of ``source`` is that of the vocabulary of ``where``.
+
+    The error names both hashes.
+    """
+    if ours != theirs:
+        raise DataError(
+            f"two vocabularies: that of {source} has the hash {ours}, that of {where} has {theirs}; "
+            "the ids of a model mean something only with the vocabulary it was trained with"
+        )
 
 
 def join_pieces(pieces: str) -> str:

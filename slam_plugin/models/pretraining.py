@@ -10,7 +10,7 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
-from slam_plugin.data.errors import DataError
+from slam_plugin.data.vocabulary import check_hashes
 from slam_plugin.models.encoder import Trunk, TrunkConfig, autocast, build_trunk
 from slam_plugin.models.presets import DEFAULT, SIZES, filled, set_size
 from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
@@ -66,11 +66,7 @@ class SlamPretraining(BaseFairseqModel):
         if "vocabulary_hash" in state_dict:  # else fairseq says that it is missing
             hashes = state_dict["vocabulary_hash"], self.vocabulary_hash
             theirs, ours = (bytes(found.tolist()).hex() for found in hashes)
-            if theirs != ours:
-                raise DataError(
-                    f"two vocabularies: this run's has the hash {ours}, the checkpoint's {theirs}; the ids of a model "
-                    "mean something only with the vocabulary it was trained with"
-                )
+            check_hashes(ours, theirs, "this run", "the checkpoint")
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Output]:
