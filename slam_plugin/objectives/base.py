@@ -80,7 +80,7 @@ class Objective(nn.Module):
 
     Attributes:
         name: as written in ``corpora.yaml``.
-        Options: frozen dataclass of its options there, each with a default.
+        Options: frozen dataclass of its options there, each with a default; ValueError for one out of its bounds.
         kinds: the kinds of batch it reads.
         requires: objectives that must be there as well.
         ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged.
@@ -107,6 +107,29 @@ class Objective(nn.Module):
     def zero_logs(self) -> dict[str, float]:
         """Every key that this objective logs, at zero: the fixed schema of a step without it."""
         return dict.fromkeys((*self.ratios, *self.ratios.values()), 0.0)
+
+
+class Bound(NamedTuple):
+    """What a number has to be, in words and as a test."""
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+def at_least(least: int) -> Bound:
+    return Bound(f"at least {least}", lambda value: value >= least)
+
+
+POSITIVE = Bound("more than 0", lambda value: value > 0)
+SHARE = Bound("more than 0 and less than 1", lambda value: 0 < value < 1)
+
+
+def check_bounds(objective: str, options: Any, **bounds: Bound) -> None:
+    """Raise ValueError that names the first of an objective's ``options`` that is out of its bound."""
+    for name, bound in bounds.items():
+        found = getattr(options, name)
+        if not bound.holds(found):
+            raise ValueError(f"objectives.{objective}.{name}: found {found}, expected {bound.words}")
 
 
 @dataclass(frozen=True)

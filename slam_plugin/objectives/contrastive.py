@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from slam_plugin.modules.contrast import contrastive_logits, draw_distractors
 from slam_plugin.modules.quantizer import GumbelQuantizer, Quantized, normalize_over_time
 from slam_plugin.objectives.base import (
+    POSITIVE,
+    SHARE,
     Classified,
     MaskedPass,
     Objective,
@@ -16,6 +18,8 @@ from slam_plugin.objectives.base import (
     Preparation,
     SpanMask,
     Surroundings,
+    at_least,
+    check_bounds,
     mean_or_zero,
     register,
 )
@@ -51,6 +55,23 @@ class Options:
     gumbel_decay: float = 0.999995  # an update
     mask_rate: float = 0.49
     mask_span: int = 10  # of 40 ms
+
+    def __post_init__(self) -> None:
+        check_bounds(
+            "contrastive",
+            self,
+            diversity_weight=at_least(0),
+            distractors=at_least(1),
+            similarity_temperature=POSITIVE,
+            codes=at_least(2),
+            code_dim=at_least(1),
+            logit_std=POSITIVE,
+            gumbel_start=POSITIVE,
+            gumbel_end=POSITIVE,
+            gumbel_decay=POSITIVE,
+            mask_rate=SHARE,
+            mask_span=at_least(1),
+        )
 
 
 @register

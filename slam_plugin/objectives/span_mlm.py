@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slam_plugin.objectives.base import (
+    SHARE,
     Classified,
     MaskedPass,
     Objective,
@@ -14,6 +15,8 @@ from slam_plugin.objectives.base import (
     Preparation,
     SpanMask,
     Surroundings,
+    at_least,
+    check_bounds,
     classify,
     mean_or_zero,
     register,
@@ -26,6 +29,9 @@ class Options:
 
     mask_rate: float = 0.15
     mask_span: int = 5
+
+    def __post_init__(self) -> None:
+        check_bounds("span_mlm", self, mask_rate=SHARE, mask_span=at_least(1))
 
 
 @register

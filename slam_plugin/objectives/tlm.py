@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 from slam_plugin.objectives.base import (
+    SHARE,
     MaskedPass,
     Objective,
     Output,
     Preparation,
     SpanMask,
     Surroundings,
+    at_least,
+    check_bounds,
     mean_or_zero,
     register,
 )
@@ -22,6 +25,10 @@ class Options:
     text_mask_span: int = 5
     speech_mask_rate: float = 0.75
     speech_mask_span: int = 10  # of 40 ms
+
+    def __post_init__(self) -> None:
+        check_bounds("tlm", self, text_mask_rate=SHARE, speech_mask_rate=SHARE)
+        check_bounds("tlm", self, text_mask_span=at_least(1), speech_mask_span=at_least(1))
 
 
 @register

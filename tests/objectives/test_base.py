@@ -86,6 +86,37 @@ def test_unknown_options_are_refused():
         merged_preparation(configs("stm", stm={"negatives": "speech"}), "pairs")
 
 
+@pytest.mark.parametrize(
+    ("objective", "option", "bad", "good", "expected"),
+    [
+        ("contrastive", "mask_rate", (0.0, 1.0, -0.1, 49.0, math.nan), (0.01, 0.99), "more than 0 and less than 1"),
+        ("contrastive", "mask_span", (0, -1), (1,), "at least 1"),
+        ("contrastive", "codes", (1, 0), (2,), "at least 2"),
+        ("contrastive", "code_dim", (0,), (1,), "at least 1"),
+        ("contrastive", "distractors", (0, -5), (1,), "at least 1"),
+        ("contrastive", "similarity_temperature", (0.0, -0.1, math.nan), (0.01,), "more than 0"),
+        ("contrastive", "gumbel_start", (0.0,), (0.1,), "more than 0"),
+        ("contrastive", "gumbel_end", (0.0,), (0.1,), "more than 0"),
+        ("contrastive", "gumbel_decay", (0.0, -1.0), (1.0,), "more than 0"),
+        ("contrastive", "logit_std", (0.0,), (1.0,), "more than 0"),
+        ("contrastive", "diversity_weight", (-0.1,), (0.0,), "at least 0"),
+        ("span_mlm", "mask_rate", (0.0, 1.0), (0.5,), "more than 0 and less than 1"),
+        ("span_mlm", "mask_span", (0,), (1,), "at least 1"),
+        ("tlm", "text_mask_rate", (0.0, 1.0), (0.5,), "more than 0 and less than 1"),
+        ("tlm", "text_mask_span", (0,), (1,), "at least 1"),
+        ("tlm", "speech_mask_rate", (0.0, 1.0), (0.5,), "more than 0 and less than 1"),
+        ("tlm", "speech_mask_span", (0,), (1,), "at least 1"),
+    ],
+)
+def test_an_option_out_of_its_bounds_is_named(objective, option, bad, good, expected):
+    kind = REGISTRY[objective].kinds[0]
+    for value in good:
+        merged_preparation(configs(objective, **{objective: {option: value}}), kind)
+    for value in bad:
+        with pytest.raises(ValueError, match=f"objectives.{objective}.{option}: found {value}, expected {expected}$"):
+            merged_preparation(configs(objective, **{objective: {option: value}}), kind)
+
+
 def test_options_reach_the_objective():
     given = {"codes": 7, "distractors": 3, "diversity_weight": 0.5}
     built = build_objectives(configs("contrastive", contrastive=given), surroundings())["contrastive"]

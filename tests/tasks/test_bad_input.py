@@ -231,6 +231,10 @@ def unknown_negatives(corpora):
     corpora["objectives"]["stm"]["negatives"] = "air"
 
 
+def codebook_of_one(corpora):
+    corpora["objectives"]["contrastive"]["codes"] = 1
+
+
 YAML = [
     (absent_shard, "talk:", r"corpora\.talk\.train\.2: found no file .*speech/c\.tsv, expected a file that exists"),
     (absent_text, "- text/c", r"corpora\.prose\.train\.1: found no file .*text/c\.bin, expected a file that exists"),
@@ -248,6 +252,7 @@ YAML = [
     ),
     (lacking_objective, None, r"objectives\.masked_prediction: needs contrastive as well, found masked_prediction, "),
     (no_objective_of_a_kind, None, r"corpora\.told: found kind pairs, which no objective reads"),
+    (codebook_of_one, None, r"objectives\.contrastive\.codes: found 1, expected at least 2"),
     (unknown_negatives, None, r"objectives\.stm\.negatives: found 'air', expected one of batch, text"),
 ]
 
