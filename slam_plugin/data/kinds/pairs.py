@@ -28,7 +28,6 @@ class PairsCorpus(SpeechCorpus):
         super().__init__(manifest, root, setting)
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
-        self.mask_token, self.ordinary = dictionary.index("<mask>"), (dictionary.nspecial, dictionary.index("<mask>"))
         if setting.false_pairs == "text" and setting.text is None:
             raise DataError("objectives.stm.negatives: found 'text', expected a corpus of kind text to draw from")
 
@@ -36,7 +35,7 @@ class PairsCorpus(SpeechCorpus):
         """The speech item, its transcript, and whether its transcript is to be a false one."""
         item = super().item(index, cycle)
         rng = generator(*item["key"], "false_pair")
-        item["transcript"] = self.manifest.row(index)["tgt_text"]
+        item["transcript"] = self.manifest.value(index, "tgt_text")
         item["false"] = self.setting.false_pairs is not None and rng.random() < FALSE_SHARE
         return item
 
@@ -45,7 +44,7 @@ class PairsCorpus(SpeechCorpus):
         sides = []
         for i, item in enumerate(items):
             tokens = self._false_tokens(i, items) if item["false"] else self._encode(item["transcript"])
-            sides.append(mask_text(tokens, item["key"], self.setting, self.ordinary, self.mask_token))
+            sides.append(mask_text(tokens, item["key"], self.setting))
         matches = torch.tensor([not item["false"] for item in items])
         return {**super().collate(items), **collate_text(sides, self.pad), "matches": matches}
 
@@ -63,7 +62,7 @@ class PairsCorpus(SpeechCorpus):
         if others:
             return self._encode(others[int(rng.integers(len(others)))])
         for _ in range(DRAWS):
-            other = self.manifest.row(int(rng.integers(len(self.manifest))))["tgt_text"]
+            other = self.manifest.value(int(rng.integers(len(self.manifest))), "tgt_text")
             if other.split() != own:
                 return self._encode(other)
         raise DataError(f"{self.manifest.path}: no transcript found that differs from {items[i]['transcript']!r}")

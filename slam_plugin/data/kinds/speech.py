@@ -41,7 +41,7 @@ class SpeechCorpus:
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """features (frames, 80) and speech_mask (subsampled frames,)."""
-        features = normalize(load_features(self.manifest.row(index)["audio"], self.root))
+        features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
         item = {"key": (self.setting.seed, self.kind, self.setting.stream, index, cycle), "features": features}
         if self.setting.speech_mask is not None:
             rng = generator(*item["key"], "speech_mask")

@@ -14,6 +14,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.kinds.base import Setting, pad_stack, padding_mask_of
 from slam_plugin.data.masks import corrupt_spans, span_mask
 from slam_plugin.data.randomness import generator, seed_of
+from slam_plugin.data.vocabulary import MASK
 
 
 class TextCorpus:
@@ -31,7 +32,6 @@ class TextCorpus:
         self.setting = setting
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
-        self.mask_token, self.ordinary = dictionary.index("<mask>"), (dictionary.nspecial, dictionary.index("<mask>"))
         # Not TokenBlockDataset's own mode for sentences: it needs a numpy before 2.
         self.blocks = sentences
         if block is not None:
@@ -62,7 +62,7 @@ class TextCorpus:
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """tokens (length,) corrupted, targets (length,) and token_mask (length,)."""
         key = (self.setting.seed, self.kind, self.setting.stream, index, cycle)
-        return {"key": key, **mask_text(self.tokens(index), key, self.setting, self.ordinary, self.mask_token)}
+        return {"key": key, **mask_text(self.tokens(index), key, self.setting)}
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed."""
@@ -74,17 +74,17 @@ class TextCorpus:
         }
 
 
-def mask_text(
-    tokens: np.ndarray, key: tuple, setting: Setting, ordinary: tuple[int, int], mask_token: int
-) -> dict[str, torch.Tensor]:
+def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, torch.Tensor]:
     """Mask spans of one item's ordinary tokens; ``<s>`` and every ``</s>`` stay, as does all without a text mask."""
+    dictionary = setting.vocabulary.dictionary
+    first, mask_token = dictionary.nspecial, dictionary.index(MASK)
     mask = np.zeros(len(tokens), dtype=bool)
     corrupted = tokens
-    places = np.flatnonzero(tokens >= ordinary[0])
+    places = np.flatnonzero(tokens >= first)
     if setting.text_mask is not None and len(places):
         rng = generator(*key, "text_mask")
         mask[places] = span_mask(rng, len(places), *setting.text_mask)
-        corrupted = corrupt_spans(rng, tokens, mask, mask_token, ordinary)
+        corrupted = corrupt_spans(rng, tokens, mask, mask_token, (first, mask_token))
     return {
         "tokens": torch.from_numpy(corrupted),
         "token_targets": torch.from_numpy(tokens),
