@@ -43,9 +43,13 @@ def folder(tmp_path_factory):
 
 
 def binarize(path, lines, vocabulary):
-    builder = indexed_dataset.make_builder(f"{path}.bin", "mmap", len(vocabulary.dictionary))
-    for line in lines:
-        builder.add_item(torch.cat((vocabulary.encode(line), torch.tensor([vocabulary.dictionary.eos()]))).int())
+    binarize_ids(path, [[*vocabulary.encode(line).tolist(), vocabulary.dictionary.eos()] for line in lines])
+
+
+def binarize_ids(path, sentences):
+    builder = indexed_dataset.make_builder(f"{path}.bin", "mmap", 1000)
+    for sentence in sentences:
+        builder.add_item(torch.tensor(sentence).int())
     builder.finalize(f"{path}.idx")
 
 
@@ -266,6 +270,34 @@ def test_text_that_cannot_be_used_is_named(folder):
     builder.finalize(str(folder / "larger.idx"))
     with pytest.raises(DataError, match=f"sentence 0 holds symbol {symbols}, but dict.txt has {symbols}"):
         open_corpus(folder, "text", "larger")
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 7, 1 << 22])
+def test_a_foreign_symbol_is_found_wherever_it_stands(folder, monkeypatch, chunk):
+    monkeypatch.setattr("slam_plugin.data.kinds.text.CHUNK", chunk)
+    symbols = len(Vocabulary.load(folder).dictionary)
+    sentences = [[5] * (1 + i % 3) + [2] for i in range(1500)]
+    binarize_ids(folder / "late", sentences)
+    assert len(open_corpus(folder, "text", "late").lengths) == 1500
+    for at in (0, 1234, 1499):
+        binarize_ids(folder / "late", [[*s[:-1], symbols + 2] if i == at else s for i, s in enumerate(sentences)])
+        with pytest.raises(DataError, match=f"late.bin: sentence {at} holds symbol {symbols + 2}, but dict.txt has"):
+            open_corpus(folder, "text", "late")
+
+
+def test_text_cut_short_is_refused(folder):
+    binarize_ids(folder / "short", [[5, 6, 2]] * 20)
+    whole = (folder / "short.bin").read_bytes()
+    (folder / "short.bin").write_bytes(whole[:-3])
+    with pytest.raises(DataError, match=rf"short.bin: found {len(whole) - 3} bytes, expected the {len(whole)} of"):
+        open_corpus(folder, "text", "short")
+
+
+def test_blocks_that_hold_next_to_nothing_are_refused(folder):
+    assert len(open_corpus(folder, "text", block=8).lengths)
+    for block in (7, 1, 0, -3):
+        with pytest.raises(DataError, match=f"block of .*text: found {block}, expected at least 8 tokens"):
+            open_corpus(folder, "text", block=block)
 
 
 def test_other_text_has_another_fingerprint(folder):

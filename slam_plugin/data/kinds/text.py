@@ -16,6 +16,9 @@ from slam_plugin.data.masks import corrupt_spans, span_mask
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.vocabulary import MASK
 
+CHUNK = 1 << 22  # ids looked at at a time
+LEAST_BLOCK = 8  # below, hardly a sentence fits
+
 
 class TextCorpus:
     """fairseq's memory-mapped text; lengths are tokens, ``<s>`` and ``</s>`` included.
@@ -42,12 +45,14 @@ class TextCorpus:
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: Setting) -> "TextCorpus":
+        block = config.options["block"]
+        if block is not None and block < LEAST_BLOCK:
+            raise DataError(f"block of {path}: found {block}, expected at least {LEAST_BLOCK} tokens")
         sentences = data_utils.load_indexed_dataset(str(path), setting.vocabulary.dictionary, "mmap")
         if sentences is None:
             raise DataError(f"{path}.idx: not found, expected a text corpus made by fairseq-preprocess")
-        corpus = cls(sentences, config.options["block"], setting)
         _check_ids(sentences, path, len(setting.vocabulary.dictionary))
-        return corpus
+        return cls(sentences, block, setting)
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
@@ -105,10 +110,17 @@ def collate_text(items: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]
 
 
 def _check_ids(sentences: Any, path: Path, symbols: int) -> None:
-    """A corpus binarised with a larger dictionary would index past the embedding: look at the first sentences."""
-    for i in range(min(len(sentences), 1000)):
-        largest = int(sentences[i].max())
-        if largest >= symbols:
+    """A corpus binarised with a larger dictionary would index past the embedding, were it in the last sentence."""
+    dtype = np.dtype(sentences._index.dtype)
+    found, expected = Path(f"{path}.bin").stat().st_size, int(sentences.sizes.sum(dtype=np.int64)) * dtype.itemsize
+    if found != expected:
+        raise DataError(f"{path}.bin: found {found} bytes, expected the {expected} of {path}.idx: binarise again")
+    ids = np.memmap(f"{path}.bin", dtype=dtype, mode="r")
+    for begin in range(0, len(ids), CHUNK):
+        chunk = ids[begin : begin + CHUNK]
+        if int(chunk.max()) >= symbols:
+            place = begin + int(np.argmax(chunk >= symbols))
+            sentence = int(np.searchsorted(np.cumsum(sentences.sizes, dtype=np.int64), place, side="right"))
             raise DataError(
-                f"{path}.bin: sentence {i} holds symbol {largest}, but dict.txt has {symbols}: binarise again"
+                f"{path}.bin: sentence {sentence} holds symbol {ids[place]}, but dict.txt has {symbols}: binarise again"
             )
