@@ -27,6 +27,7 @@ from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset
 from slam_plugin.data.validate import ensure_valid
 from slam_plugin.data.vocabulary import DICTIONARY_FILE, MASK, MODEL_FILE, PieceDictionary, Vocabulary, join_pieces
 from slam_plugin.decoding.ctc import CtcGenerator
+from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.models.ctc import SlamCtc
 from slam_plugin.models.pretrained import load_trunk, read_earlier, settle
 from slam_plugin.models.speech_encoder import frozen_parameters
@@ -96,6 +97,7 @@ class SlamSpeechToTextTask(FairseqTask):
     def setup_task(cls, cfg: SlamSpeechToTextTaskConfig, **kwargs: Any) -> "SlamSpeechToTextTask":
         """Check what can be checked before any data is read."""
         refuse_casting(cfg)
+        log_fused_paths()
         _parse_eval_args(cfg.eval_args)
         return cls(cfg, Vocabulary.load(cfg.data) if Vocabulary.is_in(cfg.data) else None)
 
