@@ -1,8 +1,9 @@
 """What a run ran on, in words that name no host and no folder."""
 
-import os
 import platform
 from importlib import metadata
+
+from slam_plugin.doctor import cores, memory_gib
 
 PACKAGES = ("torch", "torchaudio", "ve-fairseq", "fairseq-fixed", "sentencepiece", "sacrebleu", "editdistance", "numpy")
 
@@ -11,11 +12,10 @@ def machine() -> dict[str, str | int]:
     """Return the processor's name, the cores this process may use, the memory and the system."""
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": names[0] if names else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory": f"{memory / 2**30:.0f} GiB",
+        "cores": cores(),
+        "memory": f"{memory_gib():.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
     }
 
