@@ -1,0 +1,1 @@
+"""Speed against fairseq, torchaudio and the bare matrix products: ``python -m benchmarks``."""

@@ -1,0 +1,96 @@
+"""How much of an utterance's output changes when it stands in a batch of longer ones."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks.figures import Figure, Goal, Scale
+from benchmarks.floor import Shape
+from benchmarks.layer import LAYERS
+from slam_plugin.models.encoder import Trunk, TrunkConfig, build_trunk
+
+GOAL = Goal("<=", 1e-6)
+MEANING = "largest |in batch - alone| / |alone| over utterances, root mean squares, noise where there is padding"
+VOCABULARY, PAD = 1000, 1
+
+
+def change(alone: Tensor, in_batch: Tensor) -> float:
+    """Root mean square of the difference over that of ``alone``."""
+    return float((in_batch - alone).norm() / alone.norm())
+
+
+def figures(scale: Scale) -> list[Figure]:
+    """The whole encoder at ``small`` for speech, text and pairs, then single layers, also those of other libraries."""
+    found = []
+    with torch.no_grad():
+        trunk = build_trunk(TrunkConfig(size="small"), VOCABULARY, PAD, mask_speech=False).eval()
+        for name, measure in (("speech", of_speech), ("text", of_text), ("pairs", of_pairs)):
+            value = measure(trunk, scale.batch)
+            found.append(Figure(f"padding, small encoder, {name}", value, "relative change", MEANING, GOAL))
+        for name in LAYERS:
+            goal = GOAL if name in ("layer", "rotary layer") else None
+            value = of_layer(name, Shape(scale.batch, 200, 256))
+            found.append(Figure(f"padding, {name}, d256 T200", value, "relative change", MEANING, goal))
+    return found
+
+
+def of_layer(name: str, shape: Shape) -> float:
+    """Of one layer in evaluation mode, where batch norm keeps to its running statistics."""
+    layer, run = LAYERS[name](shape)
+    layer.eval()
+    x, lengths = torch.randn(shape.batch, shape.time, shape.dim), spread(shape.time, shape.batch)
+    return _largest(run(x, _mask(lengths)), lengths, lambda b, length: run(x[b : b + 1, :length], _mask([length])))
+
+
+def of_speech(trunk: Trunk, batch: int) -> float:
+    """Of the speech encoder and the multimodal encoder above it, on 8 s."""
+    features, lengths = torch.randn(batch, 800, 80), spread(800, batch)
+    together, _ = trunk.encode_speech(features, _mask(lengths))
+
+    def alone(b: int, length: int) -> Tensor:
+        return trunk.encode_speech(features[b : b + 1, :length], None)[0]
+
+    return _largest(together, lengths, alone)
+
+
+def of_text(trunk: Trunk, batch: int) -> float:
+    """Of the multimodal encoder on 64 tokens."""
+    tokens, lengths = _tokens(batch)
+    together, _ = trunk.encode_text(tokens, _mask(lengths))
+    return _largest(together, lengths, lambda b, length: trunk.encode_text(tokens[b : b + 1, :length], None)[0])
+
+
+def of_pairs(trunk: Trunk, batch: int) -> float:
+    """Of the speech side of pairs, where the longest transcript has the shortest speech."""
+    features, frames = torch.randn(batch, 800, 80), spread(800, batch)
+    tokens, lengths = _tokens(batch)
+    tokens, lengths = tokens.flip(0), lengths[::-1]
+    together = trunk(features, _mask(frames), tokens, _mask(lengths)).speech
+
+    def alone(b: int, length: int) -> Tensor:
+        return trunk(features[b : b + 1, :length], None, tokens[b : b + 1, : lengths[b]], None).speech
+
+    return _largest(together, frames, alone)
+
+
+def spread(longest: int, batch: int) -> list[int]:
+    """Lengths from a third of the longest to the longest."""
+    return torch.linspace(longest / 3, longest, batch).round().int().tolist()
+
+
+def _tokens(batch: int) -> tuple[Tensor, list[int]]:
+    lengths = spread(64, batch)
+    tokens = torch.randint(PAD + 1, VOCABULARY, (batch, 64))
+    return tokens.masked_fill(_mask(lengths), PAD), lengths
+
+
+def _mask(lengths: list[int]) -> Tensor:
+    """(batch, longest), True at padding."""
+    return torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+
+
+def _largest(together: Tensor, lengths: list[int], alone: Callable[[int, int], Tensor]) -> float:
+    """Over the utterances, ``alone(row, length)`` being (1, states, dim) and ``together`` (batch, states, dim)."""
+    outputs = [alone(b, length)[0] for b, length in enumerate(lengths)]
+    return max(change(output, together[b, : len(output)]) for b, output in enumerate(outputs))

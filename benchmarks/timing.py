@@ -1,0 +1,54 @@
+"""CPU time of several candidates, interleaved: figures that a busy machine does not move."""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Mapping
+
+
+def minima(
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    shortest: float = 0.05,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, float]:
+    """The least seconds that one call of each candidate took.
+
+    Wall time on a shared machine swings by factors, and even CPU time drifts with the load on caches and clocks. Each
+    round therefore calls every candidate once, in an order that turns from round to round: ratios of the minima compare
+    like with like.
+
+    Args:
+        candidates: name -> call.
+        rounds: visits of every candidate.
+        shortest: seconds that a visit lasts at least; a quick candidate is called several times in a visit.
+        clock: seconds so far; by default the CPU time of all threads of this process.
+    """
+    repeats = {name: _repeats(call, shortest, clock) for name, call in candidates.items()}
+    names = list(candidates)
+    least = dict.fromkeys(names, math.inf)
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            least[name] = min(least[name], _seconds(candidates[name], repeats[name], clock))
+    return least
+
+
+def _repeats(call: Callable[[], object], shortest: float, clock: Callable[[], float]) -> int:
+    """Calls that fill a visit, from the second call: the first pays for caches and kernels made on demand."""
+    call()
+    seconds = _seconds(call, 1, clock)
+    return 1 if seconds >= shortest else math.ceil(shortest / max(seconds, 1e-6))
+
+
+def _seconds(call: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+    """Seconds of one call, on average over ``repeats``, with the garbage collector held back."""
+    gc.collect()
+    gc.disable()
+    try:
+        start = clock()
+        for _ in range(repeats):
+            call()
+        return (clock() - start) / repeats
+    finally:
+        gc.enable()
