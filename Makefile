@@ -1,4 +1,4 @@
-# make venv | test | lint | demo | clean      PYTHON=/path/to/python3.12 chooses the interpreter, DEBS=folder the demo's packages
+# make venv | test | lint | demo | bench | clean      PYTHON=/path/to/python3.12 chooses the interpreter, DEBS=folder the demo's packages
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 
-.PHONY: venv test lint demo clean
+.PHONY: venv test lint demo bench clean
 .DEFAULT_GOAL := venv
 
 venv: $(INSTALLED)
@@ -35,6 +35,10 @@ lint: venv
 
 demo: venv
 	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo
+
+# QUICK=1 leaves the committed figures as they are.
+bench: venv
+	$(RUN) -m benchmarks $(if $(QUICK),--quick --out runs/benchmarks_quick.json)
 
 # Removes what the other targets make again; runs/, where trained models lie, stays.
 clean:
