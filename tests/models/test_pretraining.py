@@ -6,6 +6,7 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 
+from slam_plugin.models.presets import SIZES, filled
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import REGISTRY
@@ -228,6 +229,7 @@ def test_the_configuration_holds_every_size_once_a_model_is_built():
 def test_a_size_left_out_is_tiny():
     built = model()
     assert str(built.config.size) == "tiny" and len(built.trunk.speech_layers) == 2
+    assert filled(SlamPretrainingConfig()) == SIZES["tiny"]  # a checkpoint of --arch slam_pretraining holds no size
 
 
 def test_the_architectures_name_and_the_size_must_agree():
