@@ -42,8 +42,6 @@ def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: i
         return stats
     if out.is_dir() and any(out.iterdir()):
         raise DataError(f"{out}: holds files but no {STATS}: no finished data folder; remove it or choose another")
-    # Each manifest's Arrow copy would be announced.
-    logging.getLogger("slam_plugin").setLevel(logging.WARNING)
     # Importing torch and fairseq takes seconds, which a run that has nothing to do need not wait for.
     from data_prep.demo_folder import fill
 
@@ -106,4 +104,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    logging.getLogger("slam_plugin").setLevel(logging.WARNING)  # each manifest's Arrow copy would be announced
     sys.exit(main())
