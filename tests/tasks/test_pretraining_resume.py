@@ -29,8 +29,8 @@ def assert_same_end(one: training.Run, other: training.Run) -> None:
 def _schedule(state: dict) -> dict:
     """The last entry of fairseq's history, without the best validation loss.
 
-    fairseq tells a schedule an epoch's loss after it has saved that epoch's checkpoint, and a run that goes on from there
-    never hears of it. Only reduce_lr_on_plateau would care.
+    fairseq tells a schedule an epoch's loss after it has saved that epoch's checkpoint, and a run that goes on from
+    there never hears of it. Only reduce_lr_on_plateau would care.
     """
     entry = state["optimizer_history"][-1]
     schedule = {key: value for key, value in entry["lr_scheduler_state"].items() if key != "best"}
