@@ -88,9 +88,6 @@ class SlamPretraining(BaseFairseqModel):
         """No limit of the model's: length limits belong to the corpora."""
         return None
 
-    def get_targets(self, sample: Any, net_output: Any) -> Tensor:
-        raise NotImplementedError("the objectives hold their own targets")
-
 
 for _size in SIZES:
     register_model_architecture("slam_pretraining", f"slam_pretraining_{_size}")(set_size(_size))

@@ -141,7 +141,8 @@ class SlamPretrainingTask(FairseqTask):
         self, split: str, epoch: int = 1, combine: bool = False, task_cfg: Any = None, **kwargs: Any
     ) -> None:
         """Open the shards that ``epoch`` visits (train), or the validation data of every corpus or of one."""
-        if split in self.datasets:
+        first = split not in self.datasets
+        if not first:
             if split.startswith(VALID):
                 return
             self.datasets.pop(split).close()  # the old shards go before the new ones come
@@ -155,7 +156,7 @@ class SlamPretrainingTask(FairseqTask):
         for name, path in sorted(needed.items(), key=lambda entry: kinds[entry[0]] != "text"):
             opened[name], batches[name] = self._open(split, name, path, opened)
             logger.info("%s, %s: %s", name, path, _summary(batches[name]))
-        if not split.startswith(VALID) and not self._hashes:
+        if first and not split.startswith(VALID):
             self._check_other_shards(split, paths, opened)
         self.datasets[split] = MultiCorpusDataset(
             {name: opened[name] for name in paths}, {name: batches[name] for name in paths}
