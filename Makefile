@@ -38,7 +38,7 @@ demo: venv
 
 # QUICK=1 leaves the committed figures as they are.
 bench: venv
-	$(RUN) -m benchmarks $(if $(QUICK),--quick --out runs/benchmarks_quick.json)
+	$(RUN) -m benchmarks $(if $(QUICK),--scale quick --out runs/benchmarks_quick.json)
 
 # Removes what the other targets make again; runs/, where trained models lie, stays.
 clean:

@@ -1,4 +1,4 @@
-"""Measure everything, print a table and write the figures: ``python -m benchmarks [--quick]``."""
+"""Measure everything, print a table and write the figures: ``python -m benchmarks [--scale quick] [--data FOLDER]``."""
 
 import argparse
 import time
@@ -8,9 +8,15 @@ from pathlib import Path
 import torch
 
 from benchmarks import layer, padding, targets
-from benchmarks.figures import FULL, QUICK, Figure, table, write
+from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.reporting.machine import machine, versions
 
+# Modules with a docstring that says what is measured and ``figures(scale)`` that measures it.
+PARTS = (
+    layer,
+    targets,
+    padding,
+)
 RESULTS = Path(__file__).parent / "results.json"
 METHOD = (
     "process CPU time on one thread, candidates interleaved round by round in one process, ratio of the minima; "
@@ -20,20 +26,21 @@ METHOD = (
 
 def main(arguments: Sequence[str] | None = None) -> list[Figure]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK.rounds} rounds of {QUICK.batch} utterances")
+    parser.add_argument("--scale", choices=SCALES, default="full", help="how much is measured (default: %(default)s)")
+    parser.add_argument("--data", type=Path, default=SCALES["full"].data, help="the demo's data (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go (default: %(default)s)")
     options = parser.parse_args(arguments)
-    scale = QUICK if options.quick else FULL
+    scale = SCALES[options.scale]._replace(data=options.data)
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     start = time.monotonic()
     found: list[Figure] = []
-    for part in (layer, targets, padding):
-        print(f"measuring: {part.__doc__}", flush=True)
+    for part in PARTS:
+        print(f"{time.monotonic() - start:4.0f} s  {part.__name__}: {part.__doc__}", flush=True)
         found += part.figures(scale)
     facts = {
-        "scale": {"name": "quick" if options.quick else "full", **scale._asdict()},
+        "scale": {"name": options.scale, "rounds": scale.rounds, "batch": scale.batch, "budget": scale.budget},
         "method": METHOD,
         "seconds": round(time.monotonic() - start, 1),
         "machine": {**machine(), "vector instructions": torch.backends.cpu.get_cpu_capability()},

@@ -13,14 +13,28 @@ COMPARE = {"<=": operator.le, ">=": operator.ge}
 
 
 class Scale(NamedTuple):
-    """How much is measured: rounds of interleaved visits and utterances in a batch."""
+    """How much is measured, and on what.
+
+    Attributes:
+        rounds: interleaved visits of every candidate.
+        batch: utterances in a batch of random ones.
+        size: preset of whole models.
+        budget: frames of 10 ms in a batch of the corpus, padding included.
+        data: folder that the demo's preparation has filled; a part that needs it says what it does without.
+    """
 
     rounds: int
     batch: int
+    size: str
+    budget: int
+    data: Path = Path("runs/demo/data")
 
 
-FULL = Scale(rounds=9, batch=8)
-QUICK = Scale(rounds=3, batch=2)
+SCALES = {
+    "full": Scale(rounds=9, batch=8, size="small", budget=9600),
+    "quick": Scale(rounds=3, batch=2, size="small", budget=2400),
+    "smoke": Scale(rounds=1, batch=2, size="tiny", budget=800),  # whether everything runs: no figure means anything
+}
 
 
 class Goal(NamedTuple):

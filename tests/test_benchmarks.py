@@ -201,14 +201,14 @@ def test_goals_tables_and_files(tmp_path):
     }
 
 
-def test_a_quick_run_writes_every_figure_once(tmp_path, capsys):
+def test_a_run_writes_every_figure_once(tmp_path, capsys):
     threads = torch.get_num_threads()
     try:
-        found = main(["--quick", "--out", str(tmp_path / "quick.json")])
+        found = main(["--scale", "smoke", "--out", str(tmp_path / "results.json")])
     finally:
         torch.set_num_threads(threads)
-    written = json.loads((tmp_path / "quick.json").read_text(encoding="utf-8"))
-    assert written["scale"] == {"name": "quick", "rounds": 3, "batch": 2}
+    written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert written["scale"] == {"name": "smoke", "rounds": 1, "batch": 2, "budget": 800}
     assert written["machine"]["processor"] and written["versions"]["torch"]
     names = [figure["name"] for figure in written["figures"]]
     assert names == [figure.name for figure in found] and len(set(names)) == len(names)
