@@ -50,7 +50,7 @@ def test_it_goes_on_from_the_checkpoint(finished):
 def test_results_and_report(finished):
     _, run = finished
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    for name in ("contrastive", "masked_prediction", "span_mlm", "tlm_text", "tlm_contrastive", "stm"):
+    for name in ("contrastive", "masked_prediction", "span_mlm", "tlm_span_mlm", "tlm_contrastive", "stm"):
         entry = results["pretraining"][f"{name}_loss"]
         assert entry["first"] > 0 and entry["last"] > 0 and entry["chance"] > 0
     assert results["codebook"]["perplexity"] > 1 and results["codebook"]["size"] == 320

@@ -10,9 +10,7 @@ from fairseq.criterions import FairseqCriterion, register_criterion
 from torch import Tensor
 
 from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE
-from slam_plugin.objectives.base import REGISTRY
-
-CODE = "_code_"
+from slam_plugin.objectives.base import REGISTRY, counts_key
 
 
 @register_criterion("slam_pretraining")
@@ -20,7 +18,7 @@ class SlamPretrainingCriterion(FairseqCriterion):
     """Goes over one micro-batch; the task sums the logs of a plan step.
 
     Whatever the batch holds, the same keys are logged, at zero where an objective had no part: ranks and
-    micro-batches can then be added up. A key is a sum; ``Objective.ratios`` says what divides it.
+    micro-batches can then be added up. A key is a sum; the objective's ``Schema`` says what divides it.
     """
 
     def forward(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
@@ -45,7 +43,7 @@ class SlamPretrainingCriterion(FairseqCriterion):
         sums = _summed(logging_outputs)
         _log_ratios(sums)
         _log_loss(sums)
-        _log_codes(sums)
+        _log_histograms(sums)
         seconds = sums["frames"] * FRAME_SHIFT / SAMPLE_RATE
         metrics.log_scalar("tokens", sums["tokens"], priority=500, round=0)
         metrics.log_scalar("frames", sums["frames"], priority=500, round=0)
@@ -59,18 +57,21 @@ class SlamPretrainingCriterion(FairseqCriterion):
         return True
 
 
-def _summed(logging_outputs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The logs' sums as Python numbers, fetched from the device in one go."""
+def _summed(logging_outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The logs' sums as Python numbers, fetched from the device in one go, and those of counts as arrays."""
     sums = {key: sum(log[key] for log in logging_outputs) for key in logging_outputs[0]}
-    tensors = {key: value.double() for key, value in sums.items() if torch.is_tensor(value)}
+    tensors = {key: value.double().view(-1) for key, value in sums.items() if torch.is_tensor(value)}
     if tensors:
-        sums.update(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True))
+        values = torch.cat(list(tensors.values())).cpu().numpy()
+        sizes = np.cumsum([len(value) for value in tensors.values()])[:-1]
+        for (key, value), part in zip(tensors.items(), np.split(values, sizes), strict=True):
+            sums[key] = part if len(value) > 1 else float(part[0])
     return sums
 
 
 def _log_ratios(sums: Mapping[str, float]) -> None:
     for objective in REGISTRY.values():
-        for key, count in objective.ratios.items():
+        for key, count in objective.schema().ratios.items():
             if sums.get(count, 0.0) > 0:
                 metrics.log_scalar(key, sums[key] / sums[count], sums[count], priority=100, round=4)
 
@@ -90,25 +91,27 @@ def _log_loss(sums: Mapping[str, float]) -> None:
     metrics.log_derived("loss", total, priority=0)
 
 
-def _log_codes(sums: Mapping[str, float]) -> None:
-    """Perplexity and share of the codebook in use over everything that was validated, from the codes' counts."""
-    counts = np.array([value for key, value in sums.items() if key.startswith(CODE)])
-    if not counts.any():  # training, and subsets that hold no unpaired speech
-        return
-    metrics.log_scalar("_codes", counts, 1)
+def _log_histograms(sums: Mapping[str, Any]) -> None:
+    """Perplexity and share of each codebook in use over all that was validated, and what a guess by frequency gets."""
+    schemas = [objective.schema() for objective in REGISTRY.values()]
+    for name in [schema.histogram for schema in schemas if schema.histogram is not None]:
+        counts = sums.get(counts_key(name), np.zeros(1))
+        if not counts.any():  # training, and subsets without the batches that are counted
+            continue
+        metrics.log_scalar(f"_{name}", counts, 1)
+        metrics.log_derived(f"{name}_perplexity", lambda m, n=name: round(float(np.exp(_entropy(m, n))), 2))
+        metrics.log_derived(f"{name}s_used", lambda m, n=name: round(float((_share(m, n) > 0).mean()), 4))
+        for metric in [metric for schema in schemas for metric, found in schema.guesses.items() if found == name]:
+            metrics.log_derived(f"{metric}_chance", lambda m, n=name: round(float(_share(m, n).max()), 4))
+            metrics.log_derived(f"{metric}_chance_loss", lambda m, n=name: round(_entropy(m, n), 4))
 
-    def share(meters: Mapping[str, Any]) -> np.ndarray:
-        total = np.asarray(meters["_codes"].sum)
-        return total / max(total.sum(), 1.0)
 
-    def entropy(meters: Mapping[str, Any]) -> float:
-        used = share(meters)
-        used = used[used > 0]
-        return float(-(used * np.log(used)).sum())
+def _share(meters: Mapping[str, Any], histogram: str) -> np.ndarray:
+    total = np.asarray(meters[f"_{histogram}"].sum)
+    return total / max(total.sum(), 1.0)
 
-    metrics.log_derived("code_perplexity", lambda m: round(float(np.exp(entropy(m))), 2))
-    metrics.log_derived("codes_used", lambda m: round(float((share(m) > 0).mean()), 4))
-    # A guess by code frequency alone: what masked prediction has to beat, and what falls when a codebook collapses.
-    for name in ("masked_prediction", "tlm_masked_prediction"):
-        metrics.log_derived(f"{name}_chance", lambda m: round(float(share(m).max()), 4))
-        metrics.log_derived(f"{name}_chance_loss", lambda m: round(entropy(m), 4))
+
+def _entropy(meters: Mapping[str, Any], histogram: str) -> float:
+    used = _share(meters, histogram)
+    used = used[used > 0]
+    return float(-(used * np.log(used)).sum())

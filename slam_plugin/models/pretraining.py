@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
 from slam_plugin.data.vocabulary import check_hashes
-from slam_plugin.models.encoder import Trunk, TrunkConfig, autocast, build_trunk
+from slam_plugin.models.encoder import MEL_BINS, Encoded, Trunk, TrunkConfig, autocast, build_trunk
 from slam_plugin.models.presets import DEFAULT, SIZES, filled, set_size
 from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
 
@@ -52,9 +52,10 @@ class SlamPretraining(BaseFairseqModel):
         trunk = build_trunk(cfg, len(dictionary), dictionary.pad(), mask_speech=True)
         surroundings = Surroundings(
             dim=trunk.dim,
+            features=MEL_BINS,
             text_embedding=trunk.text_embedding.tokens,
             token_counts=torch.tensor(dictionary.count),
-            built={},
+            bos=dictionary.bos(),
         )
         return cls(trunk, build_objectives(task.corpora.objectives, surroundings), cfg, task.vocabulary.hash)
 
@@ -74,15 +75,23 @@ class SlamPretraining(BaseFairseqModel):
         device = next(self.parameters()).device
         generator = torch.Generator(device).manual_seed(batch["seed"])
         with autocast(self.config, device):
-            encoded = self.trunk(
-                features=batch.get("features"),
-                feature_padding_mask=batch.get("feature_padding_mask"),
-                tokens=batch.get("tokens"),
-                token_padding_mask=batch.get("token_padding_mask"),
-                mask_indices=batch.get("mask_indices"),
-            )
-            view = MaskedPass(batch, encoded, generator, self.training, {})
+            encoded = self._encode(batch, batch.get("tokens"), batch.get("mask_indices"))
+            masked = "mask_indices" in batch or "token_mask_indices" in batch
+
+            def encode_clean() -> Encoded:
+                return self._encode(batch, batch.get("token_targets"), None) if masked else encoded
+
+            view = MaskedPass(batch, encoded, encode_clean, generator, self.training)
             return {name: o(view) for name, o in self.objectives.items() if batch["kind"] in o.kinds}
+
+    def _encode(self, batch: Mapping[str, Any], tokens: Tensor | None, mask_indices: Tensor | None) -> Encoded:
+        return self.trunk(
+            features=batch.get("features"),
+            feature_padding_mask=batch.get("feature_padding_mask"),
+            tokens=tokens,
+            token_padding_mask=batch.get("token_padding_mask"),
+            mask_indices=mask_indices,
+        )
 
     def max_positions(self) -> None:
         """No limit of the model's: length limits belong to the corpora."""

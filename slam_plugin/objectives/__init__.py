@@ -1,3 +1,15 @@
-"""Importing this package registers the objectives, each after those that it builds on."""
+"""Importing this package registers the objectives, in the order in which a run builds those that it has.
 
-from slam_plugin.objectives import contrastive, masked_prediction, span_mlm, stm, tlm  # noqa: F401
+An objective finds the ones before it among its surroundings: ``tlm`` comes after all that it asks for their losses.
+"""
+
+import importlib
+
+for _name in (
+    "contrastive",
+    "masked_prediction",
+    "span_mlm",
+    "tlm",
+    "stm",
+):
+    importlib.import_module(f"{__name__}.{_name}")

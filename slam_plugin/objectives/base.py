@@ -1,7 +1,8 @@
 """What an objective is: a head and a loss, the kinds of batch it reads, how these are prepared, and what it logs."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -34,21 +35,28 @@ class Preparation:
 class MaskedPass:
     """One micro-batch after the trunk: what objectives read.
 
-    ``encoded`` is the trunk's ``Encoded``; ``generator`` draws what is random on the device (the batch's own key seeds
-    it); ``cache`` keeps what several objectives of the pass share, by name.
+    Attributes:
+        encoded: the trunk's ``Encoded``.
+        encode_clean: runs the trunk once more, on the batch before masking; see :meth:`clean`.
+        generator: draws what is random on the device; the batch's own key seeds it.
     """
 
     batch: Mapping[str, Any]
     encoded: Any
+    encode_clean: Callable[[], Any]
     generator: torch.Generator
     training: bool
-    cache: dict[str, Any]
+    cache: dict[str, Any] = field(default_factory=dict)
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
-        """``make()`` the first time, the same object afterwards."""
+        """What several objectives need: ``make()`` the first time, the same object afterwards."""
         if name not in self.cache:
             self.cache[name] = make()
         return self.cache[name]
+
+    def clean(self) -> Any:
+        """The trunk's ``Encoded`` of the batch without masks: a second pass, where an objective asks for one."""
+        return self.shared("clean", self.encode_clean)
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,11 @@ class Surroundings:
     """What an objective is built into: the trunk's sizes, the vocabulary and the objectives built before it."""
 
     dim: int
-    text_embedding: nn.Embedding | None
-    token_counts: Tensor | None  # (vocabulary,) how often each symbol occurs in training text
-    built: Mapping[str, "Objective"]
+    features: int  # mel bins of a 10 ms frame
+    text_embedding: nn.Embedding
+    token_counts: Tensor  # (vocabulary,) how often each symbol occurs in training text
+    bos: int  # the symbol that begins every text and occurs nowhere else
+    built: Mapping[str, "Objective"] = field(default_factory=dict)
 
 
 class Config(Protocol):
@@ -75,6 +85,22 @@ class Output(NamedTuple):
     logs: dict[str, Tensor]
 
 
+class Schema(NamedTuple):
+    """What an objective logs.
+
+    Attributes:
+        ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged.
+        histogram: name of the codes that are counted in validation, under :func:`counts_key`. Logged as
+            ``NAME_perplexity`` and ``NAMEs_used``.
+        guesses: metrics' first part -> the histogram whose frequencies alone make a guess. Logged as ``..._chance``
+            and ``..._chance_loss``: what has to be beaten, and what falls when a codebook collapses.
+    """
+
+    ratios: Mapping[str, str]
+    histogram: str | None = None
+    guesses: Mapping[str, str] = MappingProxyType({})
+
+
 class Objective(nn.Module):
     """Base of the objectives.
 
@@ -83,14 +109,14 @@ class Objective(nn.Module):
         Options: frozen dataclass of its options there, each with a default; ValueError for one out of its bounds.
         kinds: the kinds of batch it reads.
         requires: objectives that must be there as well.
-        ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged.
+        logged: what it logs.
     """
 
     name: ClassVar[str]
     Options: ClassVar[type]
     kinds: ClassVar[tuple[str, ...]]
     requires: ClassVar[tuple[str, ...]] = ()
-    ratios: ClassVar[Mapping[str, str]]
+    logged: ClassVar[Schema]
 
     def __init__(self, weight: float) -> None:
         super().__init__()
@@ -101,23 +127,57 @@ class Objective(nn.Module):
         """How an objective with these ``Options`` needs its batches; what it has no opinion on is None."""
         return Preparation()
 
+    @classmethod
+    def check_siblings(cls, names: Collection[str]) -> None:
+        """Raise ValueError where the objectives ``names`` lack one that this one builds on."""
+        missing = [other for other in cls.requires if other not in names]
+        if missing:
+            raise ValueError(f"objectives.{cls.name}: needs {', '.join(missing)} as well, found {', '.join(names)}")
+
+    @classmethod
+    def schema(cls) -> Schema:
+        """What it logs, whatever the other objectives are."""
+        return cls.logged
+
     def forward(self, view: MaskedPass) -> Output:
         raise NotImplementedError
 
-    def zero_logs(self) -> dict[str, float]:
+    def zero_logs(self) -> dict[str, float | Tensor]:
         """Every key that this objective logs, at zero: the fixed schema of a step without it."""
-        return dict.fromkeys((*self.ratios, *self.ratios.values()), 0.0)
+        ratios = self.schema().ratios
+        return dict.fromkeys((*ratios, *ratios.values()), 0.0)
+
+
+class MaskedObjective(Objective):
+    """One that predicts masked positions of speech or of text. TLM asks it for the same on pairs.
+
+    Attributes:
+        predicted: metric -> count of :meth:`predict`, as in ``Schema.ratios``.
+    """
+
+    predicted: ClassVar[Mapping[str, str]]
+
+    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
+        """Loss and logs over the utterances or sentences that ``rows`` (batch,) keeps, all by default."""
+        raise NotImplementedError
+
+    def forward(self, view: MaskedPass) -> Output:
+        return self.predict(view)
 
 
 class Bound(NamedTuple):
-    """What a number has to be, in words and as a test."""
+    """What an option has to be, in words and as a test."""
 
     words: str
-    holds: Callable[[float], bool]
+    holds: Callable[[Any], bool]
 
 
 def at_least(least: int) -> Bound:
     return Bound(f"at least {least}", lambda value: value >= least)
+
+
+def one_of(*choices: str) -> Bound:
+    return Bound(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
 POSITIVE = Bound("more than 0", lambda value: value > 0)
@@ -129,7 +189,7 @@ def check_bounds(objective: str, options: Any, **bounds: Bound) -> None:
     for name, bound in bounds.items():
         found = getattr(options, name)
         if not bound.holds(found):
-            raise ValueError(f"objectives.{objective}.{name}: found {found}, expected {bound.words}")
+            raise ValueError(f"objectives.{objective}.{name}: found {found!r}, expected {bound.words}")
 
 
 @dataclass(frozen=True)
@@ -154,18 +214,16 @@ def options_of(cls: type[Objective]) -> dict[str, tuple[type, Any]]:
 def check_requirements(configs: Mapping[str, Config]) -> None:
     """Raise ValueError where an objective lacks another one that it requires."""
     for name in configs:
-        missing = [other for other in REGISTRY[name].requires if other not in configs]
-        if missing:
-            raise ValueError(f"objectives.{name}: needs {', '.join(missing)} as well, found {', '.join(configs)}")
+        REGISTRY[name].check_siblings(configs)
 
 
 def build_objectives(configs: Mapping[str, Config], surroundings: Surroundings) -> nn.ModuleDict:
-    """Build the objectives that ``configs`` names, each after those it requires (the order of registration)."""
+    """Build the objectives that ``configs`` names, each after those it builds on (the order of registration)."""
     check_requirements(configs)
     built: dict[str, Objective] = {}
     for name, cls in REGISTRY.items():
         if name in configs:
-            parts = Surroundings(**{**vars(surroundings), "built": built})
+            parts = replace(surroundings, built=dict(built))
             built[name] = cls(parts, configs[name].weight, cls.Options(**configs[name].options))
     return nn.ModuleDict(built)
 
@@ -187,6 +245,11 @@ def merged_preparation(configs: Mapping[str, Config], kind: str) -> Preparation:
 def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
     """``total / count``, and a zero that still hangs on the graph where nothing was counted."""
     return total / count.clamp(min=1)
+
+
+def counts_key(histogram: str) -> str:
+    """The key under which the counts (codes,) of a :class:`Schema`'s histogram are logged."""
+    return f"_{histogram}_counts"
 
 
 class Classified(NamedTuple):

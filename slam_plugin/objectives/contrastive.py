@@ -12,15 +12,18 @@ from slam_plugin.objectives.base import (
     POSITIVE,
     SHARE,
     Classified,
+    MaskedObjective,
     MaskedPass,
-    Objective,
     Output,
     Preparation,
+    Schema,
     SpanMask,
     Surroundings,
     at_least,
     check_bounds,
+    counts_key,
     mean_or_zero,
+    one_of,
     register,
 )
 
@@ -42,8 +45,13 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """Defaults are those of w2v-BERT, but for the codebook's (code_dim, logit_std), which are ours."""
+    """Defaults are those of w2v-BERT, but for the codebook's (code_dim, logit_std), which are ours.
 
+    ``context`` says whose output is contrasted: that of the "speech" encoder, or of the "multimodal" one above it, as
+    in the paper's w2v-conformer, which has no masked prediction to train the upper layers.
+    """
+
+    context: str = "speech"
     diversity_weight: float = 0.2
     distractors: int = 100
     similarity_temperature: float = 0.1
@@ -60,6 +68,7 @@ class Options:
         check_bounds(
             "contrastive",
             self,
+            context=one_of("speech", "multimodal"),
             diversity_weight=at_least(0),
             distractors=at_least(1),
             similarity_temperature=POSITIVE,
@@ -75,24 +84,30 @@ class Options:
 
 
 @register
-class Contrastive(Objective):
+class Contrastive(MaskedObjective):
     """Quantise the unmasked front-end states at the masked frames; find the right one among ``distractors`` others.
 
-    Reads the speech encoder's output. Owns the codebook, whose ids masked prediction learns to predict.
+    Owns the codebook, whose ids masked prediction learns to predict.
     """
 
     name = "contrastive"
     Options = Options
     kinds = ("speech",)
-    ratios = {
+    predicted = {
         "contrastive_loss": "contrastive_frames",
         "contrastive_accuracy": "contrastive_frames",
         "contrastive_chance": "contrastive_frames",
         "contrastive_chance_loss": "contrastive_frames",
-        "diversity_loss": "quantized_batches",
-        "batch_code_perplexity": "quantized_batches",
-        "temperature": "quantized_batches",
     }
+    logged = Schema(
+        {
+            **predicted,
+            "diversity_loss": "quantized_batches",
+            "batch_code_perplexity": "quantized_batches",
+            "temperature": "quantized_batches",
+        },
+        histogram="code",
+    )
 
     def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
@@ -132,7 +147,8 @@ class Contrastive(Objective):
         counts = masked.sum(1)
         largest = int(counts.max())
         place = torch.arange(largest, device=masked.device) < counts[:, None]  # (batch, M) filled from the left
-        context = self.project_context(view.encoded.context[masked])  # (N, code_dim)
+        states = view.encoded.context if self.options.context == "speech" else view.encoded.speech
+        context = self.project_context(states[masked])  # (N, code_dim)
         targets = self.project_targets(quantized.vectors)
         indices, usable = draw_distractors(counts, self.options.distractors, view.generator)
         logits = contrastive_logits(
@@ -154,36 +170,40 @@ class Contrastive(Objective):
         choices = candidates[counted].float()
         return Contrast(Classified(loss, correct, counted.sum()), (1.0 / choices).sum(), choices.log().sum())
 
+    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
+        contrast = self.contrast(view, rows)
+        loss, correct, count = contrast.classified
+        logs = {
+            "contrastive_loss": loss.detach(),
+            "contrastive_accuracy": correct,
+            "contrastive_chance": contrast.chance,
+            "contrastive_chance_loss": contrast.chance_loss,
+            "contrastive_frames": count,
+        }
+        return Output(mean_or_zero(loss, count), logs)
+
     def forward(self, view: MaskedPass) -> Output:
-        contrast = self.contrast(view)
+        """The prediction's loss and the codebook's diversity loss by its weight."""
+        loss, logs = self.predict(view)
         quantized = self.targets(view).quantized
         frames = quantized.ids.numel()
         diversity = quantized.diversity_loss if frames else quantized.vectors.sum()
-        loss = (
-            mean_or_zero(contrast.classified.loss, contrast.classified.count)
-            + self.options.diversity_weight * diversity
-        )
         counts = torch.bincount(quantized.ids, minlength=self.options.codes)
         one = float(frames > 0)
-        logs = {
-            "contrastive_loss": contrast.classified.loss.detach(),
-            "contrastive_accuracy": contrast.classified.correct,
-            "contrastive_chance": contrast.chance,
-            "contrastive_chance_loss": contrast.chance_loss,
-            "contrastive_frames": contrast.classified.count,
+        logs |= {
             "diversity_loss": diversity.detach(),
             "batch_code_perplexity": perplexity(counts) * one,
             "temperature": self.temperature * one,
             "quantized_batches": one,
         }
         if not view.training:
-            logs.update({f"_code_{i}": count for i, count in enumerate(counts.tolist())})
-        return Output(loss, logs)
+            logs[counts_key("code")] = counts
+        return Output(loss + self.options.diversity_weight * diversity, logs)
 
-    def zero_logs(self) -> dict[str, float]:
+    def zero_logs(self) -> dict[str, float | Tensor]:
         logs = super().zero_logs()
         if not self.training:
-            logs.update({f"_code_{i}": 0 for i in range(self.options.codes)})
+            logs[counts_key("code")] = self.project_context.weight.new_zeros(self.options.codes, dtype=torch.long)
         return logs
 
 

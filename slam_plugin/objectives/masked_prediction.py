@@ -3,11 +3,11 @@
 from torch import Tensor, nn
 
 from slam_plugin.objectives.base import (
-    Classified,
+    MaskedObjective,
     MaskedPass,
     NoOptions,
-    Objective,
     Output,
+    Schema,
     Surroundings,
     classify,
     mean_or_zero,
@@ -16,17 +16,18 @@ from slam_plugin.objectives.base import (
 
 
 @register
-class MaskedPrediction(Objective):
+class MaskedPrediction(MaskedObjective):
     """Cross-entropy of the multimodal encoder's output with the quantiser's most likely ids, at the masked frames."""
 
     name = "masked_prediction"
     kinds = ("speech",)
     Options = NoOptions
     requires = ("contrastive",)
-    ratios = {
+    predicted = {
         "masked_prediction_loss": "masked_prediction_frames",
         "masked_prediction_accuracy": "masked_prediction_frames",
     }
+    logged = Schema(predicted, guesses={"masked_prediction": "code"})
 
     def __init__(self, surroundings: Surroundings, weight: float, options: NoOptions) -> None:
         super().__init__(weight)
@@ -34,17 +35,13 @@ class MaskedPrediction(Objective):
         self._siblings = (surroundings.built["contrastive"],)
         self.to_codes = nn.Linear(surroundings.dim, self._siblings[0].options.codes)
 
-    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Classified:
-        """Sums over the masked frames of the utterances that ``rows`` (batch,) keeps, all by default."""
+    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
         masked, quantized = self._siblings[0].targets(view)
         states, ids = view.encoded.speech[masked], quantized.ids  # (N, dim), (N,)
         if rows is not None:
             kept = rows[:, None].expand_as(masked)[masked]  # (N,)
             states, ids = states[kept], ids[kept]
-        return classify(self.to_codes(states), ids)
-
-    def forward(self, view: MaskedPass) -> Output:
-        loss, correct, count = self.predict(view)
+        loss, correct, count = classify(self.to_codes(states), ids)
         logs = {
             "masked_prediction_loss": loss.detach(),
             "masked_prediction_accuracy": correct,

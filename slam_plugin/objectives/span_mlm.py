@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from slam_plugin.objectives.base import (
     SHARE,
-    Classified,
+    MaskedObjective,
     MaskedPass,
-    Objective,
     Output,
     Preparation,
+    Schema,
     SpanMask,
     Surroundings,
     at_least,
@@ -25,7 +25,7 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """The paper's: 15 % of the tokens in spans of 5."""
+    """The paper's: 15 % of the tokens in spans of 5; mSLAM (Bapna et al. 2022) has spans of 20."""
 
     mask_rate: float = 0.15
     mask_span: int = 5
@@ -35,7 +35,7 @@ class Options:
 
 
 @register
-class SpanMlm(Objective):
+class SpanMlm(MaskedObjective):
     """Predict the tokens of masked spans; the output layer shares the embedding's weights.
 
     ``span_mlm_chance`` and ``span_mlm_chance_loss`` are those of a guess by word frequency alone.
@@ -44,12 +44,13 @@ class SpanMlm(Objective):
     name = "span_mlm"
     Options = Options
     kinds = ("text",)
-    ratios = {
+    predicted = {
         "span_mlm_loss": "span_mlm_tokens",
         "span_mlm_accuracy": "span_mlm_tokens",
         "span_mlm_chance": "span_mlm_tokens",
         "span_mlm_chance_loss": "span_mlm_tokens",
     }
+    logged = Schema(predicted)
 
     def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
@@ -70,26 +71,17 @@ class SpanMlm(Objective):
         """(N, dim) -> (N, vocabulary)"""
         return F.linear(self.transform(states), self._embedding[0].weight, self.bias)
 
-    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> tuple[Classified, Tensor]:
-        """Sums over the masked tokens of the sentences that ``rows`` (batch,) keeps, and those tokens' ids (N,)."""
+    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
         masked = view.batch["token_mask_indices"]  # (batch, L)
         if rows is not None:
             masked = masked & rows[:, None]
-        targets = view.batch["token_targets"][masked]
-        return classify(self.logits(view.encoded.text[masked]), targets), targets
-
-    def chance(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """What a guess by word frequency alone gets at ``targets`` (N,): right answers and loss, summed."""
-        return (targets == self.unigram.argmax()).sum(), -self.unigram[targets].sum()
-
-    def forward(self, view: MaskedPass) -> Output:
-        (loss, correct, count), targets = self.predict(view)
-        chance, chance_loss = self.chance(targets)
+        targets = view.batch["token_targets"][masked]  # (N,)
+        loss, correct, count = classify(self.logits(view.encoded.text[masked]), targets)
         logs = {
             "span_mlm_loss": loss.detach(),
             "span_mlm_accuracy": correct,
-            "span_mlm_chance": chance,
-            "span_mlm_chance_loss": chance_loss,
+            "span_mlm_chance": (targets == self.unigram.argmax()).sum(),
+            "span_mlm_chance_loss": -self.unigram[targets].sum(),
             "span_mlm_tokens": count,
         }
         return Output(mean_or_zero(loss, count), logs)

@@ -11,50 +11,60 @@ from slam_plugin.objectives.base import (
     Objective,
     Output,
     Preparation,
+    Schema,
     Surroundings,
+    check_bounds,
     classify,
     mean_or_zero,
+    one_of,
     register,
 )
-
-NEGATIVES = ("batch", "text")
 
 
 @dataclass(frozen=True)
 class Options:
-    """``negatives``: where false transcripts come from, other utterances ("batch") or unpaired text ("text")."""
+    """``negatives``: where false transcripts come from, other utterances ("batch") or unpaired text ("text").
+
+    ``inputs``: the pair as TLM sees it ("masked", which costs nothing), or in a pass of its own without masks
+    ("clean"), as in ALBEF. The paper does not say which.
+    """
 
     negatives: str = "batch"
+    inputs: str = "masked"
+
+    def __post_init__(self) -> None:
+        check_bounds("stm", self, negatives=one_of("batch", "text"), inputs=one_of("masked", "clean"))
 
 
 @register
 class Stm(Objective):
-    """A two-way decision on the ``<s>`` output of the masked pair."""
+    """A two-way decision on the ``<s>`` output of the pair."""
 
     name = "stm"
     Options = Options
     kinds = ("pairs",)
-    ratios = {
-        "stm_loss": "stm_pairs",
-        "stm_accuracy": "stm_pairs",
-        "stm_chance": "stm_pairs",
-        "stm_chance_loss": "stm_pairs",
-    }
+    logged = Schema(
+        {
+            "stm_loss": "stm_pairs",
+            "stm_accuracy": "stm_pairs",
+            "stm_chance": "stm_pairs",
+            "stm_chance_loss": "stm_pairs",
+        }
+    )
 
     def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
+        self.inputs = options.inputs
         self.to_match = nn.Linear(surroundings.dim, 2)
 
     @classmethod
     def preparation(cls, options: Options) -> Preparation:
-        found = options.negatives
-        if found not in NEGATIVES:
-            raise ValueError(f"objectives.stm.negatives: found {found!r}, expected one of {', '.join(NEGATIVES)}")
-        return Preparation(false_pairs=found)
+        return Preparation(false_pairs=options.negatives)
 
     def forward(self, view: MaskedPass) -> Output:
         matches = view.batch["matches"].long()  # (batch,)
-        loss, correct, count = classify(self.to_match(view.encoded.text[:, 0]), matches)
+        encoded = view.clean() if self.inputs == "clean" else view.encoded
+        loss, correct, count = classify(self.to_match(encoded.text[:, 0]), matches)
         # A guess always right on the more frequent answer is no better than chance here: the answers are drawn evenly.
         logs = {
             "stm_loss": loss.detach(),

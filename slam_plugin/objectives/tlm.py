@@ -1,18 +1,23 @@
 """Translation language modelling on pairs (Bapna et al. 2021, section 3.2): mask both sides, predict each from both."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from slam_plugin.objectives.base import (
+    REGISTRY,
     SHARE,
+    MaskedObjective,
     MaskedPass,
     Objective,
     Output,
     Preparation,
+    Schema,
     SpanMask,
     Surroundings,
     at_least,
     check_bounds,
-    mean_or_zero,
     register,
 )
 
@@ -35,31 +40,25 @@ class Options:
 class Tlm(Objective):
     """The losses of unpaired speech and text on a transcript and its utterance, read as one sequence.
 
-    Uses the heads of ``span_mlm``, ``contrastive`` and ``masked_prediction``. Only true pairs count: a false
-    transcript (see ``stm``) predicts nothing about its utterance.
+    It is the sum of what every masked objective of the run makes of the pair, with their heads, each by a weight of 1;
+    their log keys come back after ``tlm_``. Only true pairs count: a false transcript (see ``stm``) predicts nothing
+    about its utterance.
     """
 
     name = "tlm"
     Options = Options
     kinds = ("pairs",)
-    requires = ("contrastive", "masked_prediction", "span_mlm")
-    ratios = {
-        "tlm_text_loss": "tlm_tokens",
-        "tlm_text_accuracy": "tlm_tokens",
-        "tlm_text_chance": "tlm_tokens",
-        "tlm_text_chance_loss": "tlm_tokens",
-        "tlm_contrastive_loss": "tlm_contrastive_frames",
-        "tlm_contrastive_accuracy": "tlm_contrastive_frames",
-        "tlm_contrastive_chance": "tlm_contrastive_frames",
-        "tlm_contrastive_chance_loss": "tlm_contrastive_frames",
-        "tlm_masked_prediction_loss": "tlm_frames",
-        "tlm_masked_prediction_accuracy": "tlm_frames",
-    }
 
     def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
         # In a tuple: the siblings' parameters stay their own.
-        self._siblings = tuple(surroundings.built[name] for name in self.requires)
+        self._siblings = tuple(o for o in surroundings.built.values() if isinstance(o, MaskedObjective))
+
+    @classmethod
+    def check_siblings(cls, names: Collection[str]) -> None:
+        masked = [name for name, objective in REGISTRY.items() if issubclass(objective, MaskedObjective)]
+        if not set(masked) & set(names):
+            raise ValueError(f"objectives.tlm: needs at least one of {', '.join(masked)}, found {', '.join(names)}")
 
     @classmethod
     def preparation(cls, options: Options) -> Preparation:
@@ -68,27 +67,20 @@ class Tlm(Objective):
             text_mask=SpanMask(options.text_mask_rate, options.text_mask_span),
         )
 
+    @classmethod
+    def schema(cls) -> Schema:
+        ratios, guesses = {}, {}
+        for objective in REGISTRY.values():
+            if issubclass(objective, MaskedObjective):
+                ratios |= {f"tlm_{key}": f"tlm_{count}" for key, count in objective.predicted.items()}
+                guesses |= {f"tlm_{key}": histogram for key, histogram in objective.schema().guesses.items()}
+        return Schema(ratios, guesses=guesses)
+
     def forward(self, view: MaskedPass) -> Output:
-        contrastive, masked_prediction, span_mlm = self._siblings
-        true_pairs = view.batch["matches"]  # (batch,)
-        text, tokens = span_mlm.predict(view, true_pairs)
-        text_chance, text_chance_loss = span_mlm.chance(tokens)
-        contrast, contrast_chance, contrast_chance_loss = contrastive.contrast(view, true_pairs)
-        codes = masked_prediction.predict(view, true_pairs)
-        loss = sum(mean_or_zero(part.loss, part.count) for part in (text, contrast, codes))
-        logs = {
-            "tlm_text_loss": text.loss.detach(),
-            "tlm_text_accuracy": text.correct,
-            "tlm_text_chance": text_chance,
-            "tlm_text_chance_loss": text_chance_loss,
-            "tlm_tokens": text.count,
-            "tlm_contrastive_loss": contrast.loss.detach(),
-            "tlm_contrastive_accuracy": contrast.correct,
-            "tlm_contrastive_chance": contrast_chance,
-            "tlm_contrastive_chance_loss": contrast_chance_loss,
-            "tlm_contrastive_frames": contrast.count,
-            "tlm_masked_prediction_loss": codes.loss.detach(),
-            "tlm_masked_prediction_accuracy": codes.correct,
-            "tlm_frames": codes.count,
-        }
-        return Output(loss, logs)
+        outputs = [sibling.predict(view, view.batch["matches"]) for sibling in self._siblings]
+        logs = {f"tlm_{key}": value for output in outputs for key, value in output.logs.items()}
+        return Output(sum(output.loss for output in outputs), logs)
+
+    def zero_logs(self) -> dict[str, float | Tensor]:
+        predicted = [pair for sibling in self._siblings for pair in sibling.predicted.items()]
+        return {f"tlm_{key}": 0.0 for pair in predicted for key in pair}

@@ -36,7 +36,7 @@ OBJECTIVES = {
         "Span masking",
         "Text. Which pieces stood in the masked spans? Chance knows only how frequent pieces are.",
     ),
-    "tlm_text": ("Translation LM, text", "Pairs. Half of the transcript is masked, and the speech is there to help."),
+    "tlm_span_mlm": ("Translation LM, text", "Pairs. Half of the transcript is masked; the speech is there to help."),
     "tlm_contrastive": ("Translation LM, contrastive", "Pairs. As above, with three quarters of the speech masked."),
     "tlm_masked_prediction": (
         "Translation LM, masked prediction",

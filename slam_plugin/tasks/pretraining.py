@@ -281,13 +281,12 @@ class SlamPretrainingTask(FairseqTask):
 
     def post_validate(self, model: Any, stats: Mapping[str, Any], agg: Any) -> None:
         """Say it in words where the codebook has died: the losses look their best then."""
-        if "codes_used" in stats and is_dead(stats["code_perplexity"], stats["codes_used"]):
-            size = self.corpora.objectives["contrastive"].options["codes"]
-            logger.warning(
-                codebook_words(
-                    {"perplexity": stats["code_perplexity"], "codes_used": stats["codes_used"], "size": size}
-                )
-            )
+        for name, config in self.corpora.objectives.items():
+            histogram = REGISTRY[name].schema().histogram
+            used = stats.get(f"{histogram}s_used")
+            if used is not None and is_dead(stats[f"{histogram}_perplexity"], used):
+                found = {"perplexity": stats[f"{histogram}_perplexity"], "codes_used": used}
+                logger.warning("%s: %s", name, codebook_words({**found, "size": config.options["codes"]}))
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step without the parameters that no objective of this update reached, on any rank.

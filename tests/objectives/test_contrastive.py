@@ -5,20 +5,21 @@ import torch
 from fairseq.modules import GumbelVectorQuantizer
 from torch.nn import functional as F
 
-from slam_plugin.models.encoder import Encoded
 from slam_plugin.modules.contrast import draw_distractors
 from slam_plugin.modules.quantizer import normalize_over_time
-from slam_plugin.objectives.base import REGISTRY, MaskedPass, Surroundings
+from slam_plugin.objectives.base import REGISTRY, counts_key
 from slam_plugin.objectives.contrastive import Contrastive, Options, perplexity
+from tests.passes import masked_pass, surroundings
 
 DIM, TIME, SEED = 8, 20, 3
 LENGTHS = [20, 20, 12, 6]
+STATES = {"speech": "context", "multimodal": "speech"}
 
 
 def objective(training=False, **options):
     torch.manual_seed(0)
     given = {"codes": 12, "code_dim": 6, "distractors": 5} | options
-    built = Contrastive(Surroundings(DIM, None, None, {}), 1.0, Options(**given))
+    built = Contrastive(surroundings(DIM), 1.0, Options(**given))
     return built.train(training)
 
 
@@ -38,8 +39,9 @@ def random_mask():
 def view_of(mask, training=False, padded=True):
     torch.manual_seed(7)
     states = [torch.randn(len(LENGTHS), TIME, DIM, requires_grad=True) for _ in range(3)]
-    encoded = Encoded(*states, padding() if padded else None, None, None)
-    return MaskedPass({"mask_indices": mask}, encoded, torch.Generator().manual_seed(SEED), training, {})
+    names = dict(zip(("subsampled", "context", "speech"), states, strict=True))
+    padding_mask = padding() if padded else None
+    return masked_pass({"mask_indices": mask}, training, SEED, speech_padding_mask=padding_mask, **names)
 
 
 def sums_of_a_loop(built, view, rows=None):
@@ -53,7 +55,7 @@ def sums_of_a_loop(built, view, rows=None):
         codes = [built.quantizer.logits(frames[b, t]).argmax().item() for t in places]
         targets = [built.project_targets(built.quantizer.codebook[code]) for code in codes]
         for m, t in enumerate(places):
-            context = built.project_context(encoded.context[b, t])
+            context = built.project_context(getattr(encoded, STATES[built.options.context])[b, t])
             others = distractors[b, m, : min(len(places) - 1, built.options.distractors)].tolist()
             others = [j for j in others if codes[j] != codes[m]]
             if not others or (rows is not None and not rows[b]):
@@ -67,9 +69,10 @@ def sums_of_a_loop(built, view, rows=None):
     return sums
 
 
-@pytest.mark.parametrize("distractors", [3, 100])
-def test_loss_and_chance_are_those_of_a_loop(distractors):
-    built, view = objective(distractors=distractors, diversity_weight=0.0), view_of(random_mask())
+@pytest.mark.parametrize(("distractors", "context"), [(3, "speech"), (100, "speech"), (3, "multimodal")])
+def test_loss_and_chance_are_those_of_a_loop(distractors, context):
+    options = {"distractors": distractors, "context": context, "diversity_weight": 0.0}
+    built, view = objective(**options), view_of(random_mask())
     expected = sums_of_a_loop(built, view)
     loss, logs = built(view)
     assert 10 < expected["count"] < random_mask().sum()
@@ -140,7 +143,7 @@ def test_perplexity_in_closed_form():
     counts = torch.bincount(built.targets(view).quantized.ids, minlength=12)
     logs = built(view).logs
     assert abs(logs["batch_code_perplexity"].item() - perplexity(counts).item()) < 1e-5
-    assert [logs[f"_code_{i}"] for i in range(12)] == counts.tolist()
+    assert logs[counts_key("code")].tolist() == counts.tolist()
 
 
 def test_the_temperature_is_fairseqs_at_every_update():
@@ -190,5 +193,5 @@ def test_the_schema_of_logs_is_fixed(training):
     keys = built.zero_logs().keys()
     assert keys == built(view_of(random_mask(), training)).logs.keys()
     assert keys == built(view_of(torch.zeros(len(LENGTHS), TIME, dtype=torch.bool), training)).logs.keys()
-    assert not any(built.zero_logs().values())
-    assert REGISTRY["contrastive"] is Contrastive and set(built.ratios) < set(keys)
+    assert not any(torch.as_tensor(value).any() for value in built.zero_logs().values())
+    assert REGISTRY["contrastive"] is Contrastive and set(built.logged.ratios) < set(keys)

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from slam_plugin.models.encoder import Encoded
-from slam_plugin.objectives.base import MaskedPass, Surroundings
 from slam_plugin.objectives.span_mlm import Options, SpanMlm
+from tests.passes import masked_pass, surroundings
 
 DIM, TOKENS, VOCABULARY = 8, 10, 9
 COUNTS = [0, 0, 0, 3, 10, 40, 25, 20, 2]
@@ -15,7 +14,7 @@ COUNTS = [0, 0, 0, 3, 10, 40, 25, 20, 2]
 
 def objective():
     torch.manual_seed(0)
-    built = SpanMlm(Surroundings(DIM, nn.Embedding(VOCABULARY, DIM), torch.tensor(COUNTS), {}), 1.0, Options())
+    built = SpanMlm(surroundings(DIM, VOCABULARY, torch.tensor(COUNTS)), 1.0, Options())
     nn.init.normal_(built.bias)
     return built
 
@@ -25,7 +24,7 @@ def view_of(mask):
     text = torch.randn(3, TOKENS, DIM, requires_grad=True)
     targets = torch.randint(4, VOCABULARY, (3, TOKENS))
     batch = {"token_mask_indices": mask, "token_targets": targets, "tokens": torch.full_like(targets, VOCABULARY - 1)}
-    return MaskedPass(batch, Encoded(None, None, None, None, text, None), torch.Generator(), True, {})
+    return masked_pass(batch, text=text)
 
 
 def random_mask():
@@ -46,11 +45,11 @@ def test_it_names_the_original_of_every_masked_token(rows):
             loss += math.log(sum(map(math.exp, scores))) - scores[target]
             correct += scores.index(max(scores)) == target
             count += 1
-    found, targets = built.predict(view, None if rows is None else torch.tensor(rows))
-    assert found.count == count == len(targets) > 5 and found.correct == correct
-    assert abs(found.loss.item() - loss) < 1e-3
+    mean, logs = built.predict(view, None if rows is None else torch.tensor(rows))
+    assert logs["span_mlm_tokens"] == count > 5 and logs["span_mlm_accuracy"] == correct
+    assert abs(logs["span_mlm_loss"].item() - loss) < 1e-3 and abs(mean.item() - loss / count) < 1e-4
     if rows is None:
-        assert abs(built(view).loss.item() - loss / count) < 1e-4
+        assert built(view) == (mean, logs)
 
 
 def test_chance_is_a_guess_by_frequency():

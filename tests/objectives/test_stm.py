@@ -4,22 +4,22 @@ import pytest
 import torch
 
 from slam_plugin.models.encoder import Encoded
-from slam_plugin.objectives.base import MaskedPass, Surroundings
 from slam_plugin.objectives.stm import Options, Stm
+from tests.passes import masked_pass, surroundings
 
 DIM, MATCHES = 8, [True, False, False, True, True]
 
 
-def objective():
+def objective(**options):
     torch.manual_seed(0)
-    return Stm(Surroundings(DIM, None, None, {}), 1.0, Options())
+    return Stm(surroundings(DIM), 1.0, Options(**options))
 
 
 def view_of(matches):
     torch.manual_seed(7)
     text = torch.randn(len(matches), 6, DIM, requires_grad=True)
     batch = {"matches": torch.tensor(matches, dtype=torch.bool)}
-    return MaskedPass(batch, Encoded(None, None, None, None, text, None), torch.Generator(), True, {})
+    return masked_pass(batch, text=text)
 
 
 def test_the_loss_is_that_of_the_first_states_answer():
@@ -57,3 +57,14 @@ def test_chance_is_a_fair_coin():
     assert abs(loss.item() - math.log(2.0)) < 1e-6
     torch.testing.assert_close(logs["stm_loss"], logs["stm_chance_loss"])
     assert logs["stm_chance"] == len(MATCHES) / 2
+
+
+def test_a_clean_pass_takes_the_place_of_the_masked_one():
+    matches = {"matches": torch.tensor(MATCHES)}
+    masked, clean = (torch.randn(len(MATCHES), 6, DIM, requires_grad=True) for _ in range(2))
+    view = masked_pass(matches, clean=Encoded(None, None, None, None, clean, None), text=masked)
+    loss, _ = objective(inputs="clean")(view)
+    expected, _ = objective()(masked_pass(matches, text=clean))
+    assert loss == expected != objective()(view).loss
+    loss.backward()
+    assert clean.grad.any() and masked.grad is None

@@ -2,23 +2,23 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
-from slam_plugin.models.encoder import Encoded
-from slam_plugin.objectives.base import MaskedPass, Surroundings, build_objectives
+from slam_plugin.objectives.base import REGISTRY, build_objectives
+from tests.passes import masked_pass, surroundings
 
 DIM, TIME, TOKENS, VOCABULARY, PAIRS = 8, 14, 9, 20, 5
 MATCHES = torch.tensor([True, False, True, True, False])
 
 
-def objectives():
+ALL = ("contrastive", "masked_prediction", "span_mlm")
+
+
+def objectives(siblings=ALL):
     torch.manual_seed(0)
     options = {"contrastive": {"codes": 12, "code_dim": 6, "distractors": 100}}  # more than there are: all are taken
-    names = ("contrastive", "masked_prediction", "span_mlm", "tlm")
+    names = (*siblings, "tlm")
     configs = {name: SimpleNamespace(weight=1.0, options=options.get(name, {})) for name in names}
-    return build_objectives(
-        configs, Surroundings(DIM, nn.Embedding(VOCABULARY, DIM), torch.ones(VOCABULARY), {})
-    ).eval()
+    return build_objectives(configs, surroundings(DIM, VOCABULARY)).eval()
 
 
 def view_of(rows, matches=MATCHES):
@@ -33,26 +33,34 @@ def view_of(rows, matches=MATCHES):
     }
     padding = torch.arange(TIME)[None, :] >= torch.tensor([14, 14, 10, 8, 5])[:, None]
     states = [state[rows].requires_grad_() for state in (*speech, text)]
-    encoded = Encoded(*states[:3], padding[rows], states[3], None)
-    return MaskedPass({key: value[rows] for key, value in batch.items()}, encoded, torch.Generator(), False, {})
+    encoded = dict(zip(("subsampled", "context", "speech", "text"), states, strict=True))
+    chosen = {key: value[rows] for key, value in batch.items()}
+    return masked_pass(chosen, training=False, speech_padding_mask=padding[rows], **encoded)
 
 
-def test_it_is_the_three_losses_on_the_true_pairs_alone():
-    built = objectives()
+@pytest.mark.parametrize("siblings", [ALL, ("span_mlm",), ("contrastive",), ("contrastive", "masked_prediction")])
+def test_it_is_the_siblings_losses_on_the_true_pairs_alone(siblings):
+    built = objectives(siblings)
     loss, logs = built["tlm"](view_of(torch.arange(PAIRS)))
     true = view_of(MATCHES.nonzero().flatten())
-    text, _ = built["span_mlm"].predict(true)
-    contrast, codes = built["contrastive"].contrast(true).classified, built["masked_prediction"].predict(true)
-    expected = 0.0
-    counts = ("tlm_tokens", "tlm_contrastive_frames", "tlm_frames")
-    for name, count, part in zip(
-        ("text", "contrastive", "masked_prediction"), counts, (text, contrast, codes), strict=True
-    ):
-        torch.testing.assert_close(logs[f"tlm_{name}_loss"], part.loss.detach(), rtol=1e-5, atol=1e-5)
-        assert logs[f"tlm_{name}_accuracy"] == part.correct and logs[count] == part.count > 5
-        expected += part.loss.item() / part.count.item()
+    expected, keys = 0.0, set()
+    for name in siblings:
+        alone = built[name].predict(true)
+        expected += alone.loss.item()
+        for key, value in alone.logs.items():
+            torch.testing.assert_close(
+                torch.as_tensor(logs[f"tlm_{key}"]), torch.as_tensor(value), rtol=1e-5, atol=1e-5
+            )
+            keys.add(f"tlm_{key}")
+        assert logs[f"tlm_{name}_loss"] > 0
     assert abs(loss.item() - expected) < 1e-4
-    assert logs.keys() == built["tlm"].zero_logs().keys()
+    assert logs.keys() == keys == built["tlm"].zero_logs().keys()
+
+
+def test_it_is_judged_by_the_chance_of_its_siblings():
+    schema = REGISTRY["tlm"].schema()
+    assert schema.ratios["tlm_span_mlm_loss"] == "tlm_span_mlm_tokens"
+    assert schema.guesses["tlm_masked_prediction"] == "code" and schema.histogram is None
 
 
 def test_false_pairs_get_no_gradient():

@@ -15,6 +15,7 @@ import torch
 
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
 from slam_plugin.data.multicorpus import MultiCorpusDataset
+from slam_plugin.objectives.base import counts_key
 from tests import training
 
 SPEECH = {
@@ -29,8 +30,8 @@ SPEECH = {
 CODES = {"code_perplexity", "codes_used", "masked_prediction_chance"}  # over a whole validation set
 TEXT = {"span_mlm_loss", "span_mlm_accuracy", "span_mlm_chance"}
 PAIRS = {
-    "tlm_text_loss",
-    "tlm_text_accuracy",
+    "tlm_span_mlm_loss",
+    "tlm_span_mlm_accuracy",
     "tlm_contrastive_loss",
     "tlm_contrastive_accuracy",
     "tlm_masked_prediction_loss",
@@ -185,17 +186,18 @@ def test_validation_logs_means_over_all_items(toy, reference):
     with torch.no_grad():
         for step in task.get_batch_iterator(task.datasets["valid"]).next_epoch_itr():
             for output in model(step["batches"][0]).values():
-                sums.update({name: float(value) for name, value in output.logs.items()})
+                sums.update({name: np.asarray(value, dtype=float) for name, value in output.logs.items()})
     logged = reference.logged("valid")[-1]
     for name, count in {
         "contrastive_loss": "contrastive_frames",
         "masked_prediction_accuracy": "masked_prediction_frames",
         "span_mlm_loss": "span_mlm_tokens",
-        "tlm_text_loss": "tlm_tokens",
+        "tlm_span_mlm_loss": "tlm_span_mlm_tokens",
         "stm_loss": "stm_pairs",
     }.items():
         assert logged[name] == pytest.approx(sums[name] / sums[count], abs=2e-4)
-    counts = np.array([sums[f"_code_{code}"] for code in range(16)])
+    counts = sums[counts_key("code")]
+    assert counts.shape == (16,)
     share = counts[counts > 0] / counts.sum()
     assert logged["code_perplexity"] == pytest.approx(math.exp(-(share * np.log(share)).sum()), abs=0.01)
     assert logged["codes_used"] == (counts > 0).mean()

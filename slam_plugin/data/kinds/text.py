@@ -70,7 +70,10 @@ class TextCorpus:
         return {"key": key, **mask_text(self.tokens(index), key, self.setting)}
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed."""
+        """tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed.
+
+        There are no token_mask_indices where nothing is masked, and no token_padding_mask where nothing is padded.
+        """
         return {
             "kind": self.kind,
             "seed": seed_of(*(part for item in items for part in item["key"])),
@@ -81,12 +84,14 @@ class TextCorpus:
 
 def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, torch.Tensor]:
     """Mask spans of one item's ordinary tokens; ``<s>`` and every ``</s>`` stay, as does all without a text mask."""
+    if setting.text_mask is None:
+        return {"tokens": torch.from_numpy(tokens), "token_targets": torch.from_numpy(tokens)}
     dictionary = setting.vocabulary.dictionary
     first, mask_token = dictionary.nspecial, dictionary.index(MASK)
     mask = np.zeros(len(tokens), dtype=bool)
     corrupted = tokens
     places = np.flatnonzero(tokens >= first)
-    if setting.text_mask is not None and len(places):
+    if len(places):
         rng = generator(*key, "text_mask")
         mask[places] = span_mask(rng, len(places), *setting.text_mask)
         corrupted = corrupt_spans(rng, tokens, mask, mask_token, (first, mask_token))
@@ -100,13 +105,15 @@ def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, tor
 def collate_text(items: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
     """Pad the items of :func:`mask_text` to one batch."""
     lengths = [len(item["tokens"]) for item in items]
-    return {
+    batch = {
         "tokens": pad_stack([item["tokens"] for item in items], pad),
         "token_targets": pad_stack([item["token_targets"] for item in items], pad),
-        "token_mask_indices": pad_stack([item["token_mask"] for item in items], False),
         "token_padding_mask": padding_mask_of(lengths),
         "n_tokens": sum(lengths),
     }
+    if "token_mask" in items[0]:
+        batch["token_mask_indices"] = pad_stack([item["token_mask"] for item in items], False)
+    return batch
 
 
 def _check_ids(sentences: Any, path: Path, symbols: int) -> None:

@@ -1,0 +1,26 @@
+"""What tests of objectives are made of: surroundings and passes of the trunk with random states."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slam_plugin.models.encoder import Encoded
+from slam_plugin.objectives.base import MaskedPass, Surroundings
+
+FEATURES = 5
+
+
+def surroundings(dim: int, vocabulary: int = 20, counts: Tensor | None = None) -> Surroundings:
+    """A trunk of ``dim`` channels over ``FEATURES`` mel bins, and symbols 0 (``<s>``) to ``vocabulary`` - 1."""
+    counts = torch.ones(vocabulary) if counts is None else counts
+    return Surroundings(dim, FEATURES, nn.Embedding(vocabulary, dim), counts, bos=0)
+
+
+def masked_pass(
+    batch: Mapping[str, Any], training: bool = True, seed: int = 0, clean: Encoded | None = None, **encoded: Any
+) -> MaskedPass:
+    """A pass whose trunk put out ``encoded``, and without masks ``clean``."""
+    states = Encoded(**{name: encoded.get(name) for name in Encoded._fields})
+    return MaskedPass(batch, states, lambda: clean, torch.Generator().manual_seed(seed), training)
