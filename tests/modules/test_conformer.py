@@ -13,13 +13,17 @@ LENGTHS = [13, 8, 3, 1]
 OPTIONS = [(groups, rotary) for groups in (GROUPS, None) for rotary in (False, True)]
 
 
-def layer(groups=GROUPS, rotary=False, dropout=0.0):
+def layer(groups=GROUPS, dropout=0.0):
     """A layer none of whose parameters has a special value."""
     torch.manual_seed(0)
-    module = ConformerLayer(DIM, HEADS, FFN, KERNEL, groups, rotary, dropout)
+    module = ConformerLayer(DIM, HEADS, FFN, KERNEL, groups, dropout)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.5 if parameter.dim() == 1 else parameter.size(-1) ** -0.5)
     return module
+
+
+def rotation(time, scale=1, begin=0):
+    return rotary_angles(scale * torch.arange(begin, begin + time), DIM // HEADS)
 
 
 def batch():
@@ -50,21 +54,20 @@ def test_attention_is_torchs(padded):
 
 def test_rotary_attention_turns_queries_and_keys():
     x, padding = batch()
-    ours = layer(rotary=True).attention
+    ours, time = layer().attention, x.size(1)
     query, key, value = (
         part.view(len(LENGTHS), -1, HEADS, DIM // HEADS).transpose(1, 2)
         for part in F.linear(ours.norm(x), ours.qkv.weight, ours.qkv.bias).chunk(3, dim=-1)
     )
-    positions = torch.arange(x.size(1)).expand(len(LENGTHS), -1)
-    angles = rotary_angles(positions, DIM // HEADS)
-    scores = rotate(query, *angles) @ rotate(key, *angles).transpose(2, 3) / math.sqrt(DIM // HEADS)
+    turned, turned_key = rotate(query, rotation(time)), rotate(key, rotation(time))
+    scores = turned @ turned_key.transpose(2, 3) / math.sqrt(DIM // HEADS)
     weights = scores.masked_fill(padding[:, None, None, :], -torch.inf).softmax(-1)
     expected = ours.out((weights @ value).transpose(1, 2).reshape(x.shape))
-    torch.testing.assert_close(ours(x, padding, None), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(ours(x, padding, positions), expected, rtol=1e-5, atol=1e-6)
-    shifted = ours(x, padding, positions + 50)
+    torch.testing.assert_close(ours(x, padding, rotation(time)), expected, rtol=1e-5, atol=1e-6)
+    shifted = ours(x, padding, rotation(time, begin=50))
     torch.testing.assert_close(shifted, expected, rtol=1e-4, atol=1e-4)
-    assert (ours(x, padding, 2 * positions) - expected).norm() > 0.01 * expected.norm()
+    for other in (rotation(time, scale=2), None):
+        assert (ours(x, padding, other) - expected).norm() > 0.01 * expected.norm()
 
 
 def plain_layer(module, x):
@@ -104,21 +107,21 @@ def test_a_layer_is_the_plain_layer_on_each_utterance(groups):
 
 @pytest.mark.parametrize(("groups", "rotary"), OPTIONS)
 def test_padding_changes_no_result(groups, rotary):
-    module = layer(groups, rotary)
+    module = layer(groups)
     x, padding = batch()
     x = torch.where(padding[:, :, None], 100.0 * torch.randn(x.shape), x)
-    out = module(x, padding)
+    out = module(x, padding, rotation(x.size(1)) if rotary else None)
     for b, length in enumerate(LENGTHS):
-        alone = module(x[b : b + 1, :length])[0]
+        alone = module(x[b : b + 1, :length], None, rotation(length) if rotary else None)[0]
         assert (out[b, :length] - alone).norm() <= 1e-6 * alone.norm()
 
 
 @pytest.mark.parametrize(("groups", "rotary"), OPTIONS)
 def test_gradients_reach_every_parameter_and_every_valid_frame(groups, rotary):
-    module = layer(groups, rotary)
+    module = layer(groups)
     x, padding = batch()
     x.requires_grad_()
-    out = module(x, padding)
+    out = module(x, padding, rotation(x.size(1)) if rotary else None)
     (out * torch.randn(out.shape))[~padding].sum().backward()
     for name, parameter in module.named_parameters():
         if name == "attention.qkv.bias":
@@ -153,6 +156,6 @@ def test_the_norm_is_a_class_that_one_may_choose():
 
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="3 heads do not divide 16 channels"):
-        SelfAttention(16, 3, 0.0, rotary=False)
+        SelfAttention(16, 3, 0.0)
     with pytest.raises(ValueError, match="must be odd, not 4"):
         ConvModule(16, 4, None, 0.0)

@@ -7,8 +7,7 @@ SIZE = 16
 
 def turned(x, positions):
     """Vectors x (time, size) turned by their positions."""
-    cos, sin = rotary_angles(positions[None], SIZE)
-    return rotate(x[None, None], cos, sin)[0, 0]
+    return rotate(x[None, None], rotary_angles(positions, SIZE))[0, 0]
 
 
 def test_each_pair_of_channels_is_a_complex_number_times_a_rotation():
