@@ -54,6 +54,11 @@ class MaskedPass:
             self.cache[name] = make()
         return self.cache[name]
 
+    def masked_speech(self) -> Tensor:
+        """(batch, T) True at the states that are masked and valid."""
+        masked, padding_mask = self.batch["mask_indices"], self.encoded.speech_padding_mask
+        return masked if padding_mask is None else masked & ~padding_mask
+
     def clean(self) -> Any:
         """The trunk's ``Encoded`` of the batch without masks: a second pass, where an objective asks for one."""
         return self.shared("clean", self.encode_clean)
@@ -250,6 +255,14 @@ def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
 def counts_key(histogram: str) -> str:
     """The key under which the counts (codes,) of a :class:`Schema`'s histogram are logged."""
     return f"_{histogram}_counts"
+
+
+def of_rows(rows: Tensor | None, masked: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    """Of ``values`` (N, ...), one for each True in ``masked`` (batch, length), those of the ``rows`` (batch,) kept."""
+    if rows is None:
+        return values
+    kept = rows[:, None].expand_as(masked)[masked]  # (N,)
+    return tuple(value[kept] for value in values)
 
 
 class Classified(NamedTuple):

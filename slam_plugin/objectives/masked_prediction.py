@@ -11,6 +11,7 @@ from slam_plugin.objectives.base import (
     Surroundings,
     classify,
     mean_or_zero,
+    of_rows,
     register,
 )
 
@@ -37,10 +38,7 @@ class MaskedPrediction(MaskedObjective):
 
     def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
         masked, quantized = self._siblings[0].targets(view)
-        states, ids = view.encoded.speech[masked], quantized.ids  # (N, dim), (N,)
-        if rows is not None:
-            kept = rows[:, None].expand_as(masked)[masked]  # (N,)
-            states, ids = states[kept], ids[kept]
+        states, ids = of_rows(rows, masked, view.encoded.speech[masked], quantized.ids)  # (N, dim), (N,)
         loss, correct, count = classify(self.to_codes(states), ids)
         logs = {
             "masked_prediction_loss": loss.detach(),
