@@ -8,6 +8,7 @@ import importlib
 for _name in (
     "contrastive",
     "masked_prediction",
+    "best_rq",
     "span_mlm",
     "tlm",
     "stm",
