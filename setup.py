@@ -46,6 +46,7 @@ setup(
     extras_require={
         "tensorboard": ["tensorboard", "tensorboardX"],
         "report": ["matplotlib"],
+        "bench": ["transformers"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )
