@@ -12,5 +12,6 @@ for _name in (
     "span_mlm",
     "tlm",
     "stm",
+    "ctc",
 ):
     importlib.import_module(f"{__name__}.{_name}")
