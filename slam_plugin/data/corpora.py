@@ -1,9 +1,11 @@
 """``corpora.yaml``: what a run trains on, read and checked before any data is touched.
 
 One file names the corpora (kind, shards, budget, length limits, weight), the mode, stages and quotas of the plan, and
-the objectives with their weights and options. Which kinds and objectives exist, and which options each declares, is
-passed in by the caller, so that a new one needs no change here. All faults of a file are reported together, those of
-stages and quotas once the rest is right.
+the objectives with their weights and options. It may build on another file (``base: other.yaml``,
+:mod:`slam_plugin.data.layers`): corpora and objectives are then added to those there, or take the place of the one of
+the same name; mode, stages and quota replace. Which kinds and objectives exist, and which options each declares, is
+passed in by the caller, so that a new one needs no change here. All faults are reported together, those of stages and
+quotas once the rest is right.
 """
 
 import re
@@ -12,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from slam_plugin.data.errors import DataError, Fault, raise_faults
+from slam_plugin.data.errors import Fault, raise_faults
+from slam_plugin.data.layers import BASE, Key, Layered, dotted, read_layered
 
 MODES = ("all", "ratio")
+_NAMES = ("mode", "stages", "quota", "corpora", "objectives", BASE)
 _REQUIRED = object()
 _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", Path: "a path"}
 
 
 class Option(NamedTuple):
-    """A setting that a kind or an objective declares; a ``Path`` is relative to the folder of ``corpora.yaml``."""
+    """A setting that a kind or an objective declares; a ``Path`` is relative to the data folder."""
 
     type: type
     default: Any
@@ -69,7 +71,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Corpora:
-    """The whole file. ``quota`` holds every kind that a corpus has."""
+    """What ``path`` and the files it builds on say. ``quota`` holds every kind that a corpus has."""
 
     path: Path
     mode: str
@@ -80,17 +82,20 @@ class Corpora:
 
 
 def read_corpora(
-    path: str | Path, kinds: Mapping[str, Kind], objectives: Mapping[str, Mapping[str, Option]]
+    path: str | Path, root: str | Path, kinds: Mapping[str, Kind], objectives: Mapping[str, Mapping[str, Option]]
 ) -> Corpora:
     """Read ``path`` (YAML) against the registered ``kinds`` and ``objectives`` (name to declared options).
 
+    ``path`` may lie anywhere; what it says of paths is relative to ``root``, the data folder.
+
     Left out, ``mode`` is ``all``, every kind is active from step 0 with a quota of 1, ``min_length`` is 1,
-    ``max_length`` the budget, and weights are 1. Raises :class:`DataError` listing the faults of the file: line, key
+    ``max_length`` the budget, and weights are 1. Raises :class:`DataError` listing the faults: file, line, key
     path, what was found, what was expected.
     """
     path = Path(path)
-    values, lines, faults = _parse(path)
-    top = _Section(values, (), _Report(path, lines, faults), ("mode", "stages", "quota", "corpora", "objectives"))
+    layered = read_layered(path, joined=("corpora", "objectives"))
+    faults = layered.faults
+    top = _Section(layered.values, (), _Report(layered, Path(root)), _NAMES)
     mode = top.choice("mode", MODES, default="all")
     corpora = _corpora(top, kinds)
     named = _objectives(top, objectives)
@@ -190,21 +195,20 @@ def _objectives(top: "_Section", declared: Mapping[str, Mapping[str, Option]]) -
 
 
 class _Report:
-    """Collects faults with the line of the key they are about."""
+    """Collects faults with the file and the line of the key they are about; ``root`` is the data folder."""
 
-    def __init__(self, path: Path, lines: Mapping[tuple, int], faults: list[Fault]) -> None:
-        self.path, self.lines, self.faults = path, lines, faults
+    def __init__(self, layered: Layered, root: Path) -> None:
+        self.places, self.faults, self.root = layered.places, layered.faults, root
 
-    def add(self, key: tuple, found: str, expected: str) -> None:
-        known = next((key[:n] for n in range(len(key), -1, -1) if key[:n] in self.lines), None)
-        message = f"{_dotted(key)}: found {found}, expected {expected}"
-        self.faults.append(Fault(str(self.path), self.lines.get(known), message))
+    def add(self, key: Key, found: str, expected: str) -> None:
+        known = next(key[:n] for n in range(len(key), -1, -1) if key[:n] in self.places)
+        self.faults.append(Fault(*self.places[known], f"{dotted(key)}: found {found}, expected {expected}"))
 
 
 class _Section:
     """One mapping of the file: hands out its values and reports what is wrong with them."""
 
-    def __init__(self, values: Any, key: tuple, report: _Report, known: tuple[str, ...] | None = None) -> None:
+    def __init__(self, values: Any, key: Key, report: _Report, known: tuple[str, ...] | None = None) -> None:
         self.key, self.report, self._before = key, report, len(report.faults)
         if values is None:
             values = {}
@@ -255,7 +259,7 @@ class _Section:
         elif least is not None and not value >= least:
             self.fault(name, repr(value), words)
         else:
-            return self.report.path.parent / value if kind is Path else kind(value)
+            return self.report.root / value if kind is Path else kind(value)
         return kind("." if kind is Path else 1)
 
     def options(self, declared: Mapping[str, Option]) -> dict[str, Any]:
@@ -272,53 +276,13 @@ class _Section:
         if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
             self.fault(name, "nothing" if values is None else repr(values), "a list of paths, one a shard")
             return ()
-        paths = tuple(self.report.path.parent / value for value in values)
+        paths = tuple(self.report.root / value for value in values)
         for number, path in enumerate(paths):
             self._exists((*self.key, name, number), path, suffixes)
         return paths
 
-    def _exists(self, key: tuple, path: Path, suffixes: tuple[str, ...]) -> None:
+    def _exists(self, key: Key, path: Path, suffixes: tuple[str, ...]) -> None:
         for suffix in suffixes:
             if not Path(f"{path}{suffix}").is_file():
                 self.report.add(key, f"no file {path}{suffix}", "a file that exists")
                 return
-
-
-def _parse(path: Path) -> tuple[Any, dict[tuple, int], list[Fault]]:
-    """The values of a YAML file, the line of each of its keys, and a fault for each key that stands twice."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        node, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise DataError(str(Fault(str(path), line, f"is not YAML: {error.problem}"))) from error
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: is not YAML: {error}") from error
-    lines: dict[tuple, int] = {}
-    faults: list[Fault] = []
-    _walk(node, (), lines, faults, str(path))
-    return values, lines, faults
-
-
-def _walk(node: yaml.Node | None, key: tuple, lines: dict[tuple, int], faults: list[Fault], file: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for name, child in node.value:
-            at = (*key, int(name.value) if name.tag.endswith(":int") and name.value.isdigit() else name.value)
-            line = name.start_mark.line + 1
-            if at in lines:
-                message = f"{_dotted(at)}: found a second time, expected once (first in line {lines[at]})"
-                faults.append(Fault(file, line, message))
-                continue
-            lines[at] = line
-            _walk(child, at, lines, faults, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, child in enumerate(node.value):
-            lines[(*key, number)] = child.start_mark.line + 1
-            _walk(child, (*key, number), lines, faults, file)
-
-
-def _dotted(key: tuple) -> str:
-    """``("corpora", "x", "train", 0)`` as people write it: ``corpora.x.train.0``."""
-    return ".".join(map(str, key)) or "the file"

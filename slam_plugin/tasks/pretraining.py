@@ -36,6 +36,7 @@ from slam_plugin.tasks.checks import refuse_casting, refuse_partial_exchange
 
 logger = logging.getLogger(__name__)
 
+CORPORA = "corpora.yaml"
 VALID = "valid"
 
 
@@ -43,9 +44,9 @@ VALID = "valid"
 class SlamPretrainingTaskConfig(FairseqDataclass):
     """Where the data lies and how long a virtual epoch is; all else about the data stands in ``corpora.yaml``."""
 
-    data: str = field(default=MISSING, metadata={"help": "folder with corpora.yaml, dict.txt and spm.model"})
-    corpora: str = field(
-        default="corpora.yaml", metadata={"help": "the file, in that folder, that says what to train on"}
+    data: str = field(default=MISSING, metadata={"help": "folder of all data, with dict.txt and spm.model"})
+    corpora: Optional[str] = field(
+        default=None, metadata={"help": "the file that says what to train on (default: corpora.yaml in that folder)"}
     )
     steps_per_epoch: int = field(default=1000, metadata={"help": "plan steps in a virtual epoch"})
     seed: int = II("common.seed")
@@ -110,8 +111,9 @@ class SlamPretrainingTask(FairseqTask):
             name: {key: corpora_file.Option(*option) for key, option in options_of(objective).items()}
             for name, objective in REGISTRY.items()
         }
-        corpora = corpora_file.read_corpora(Path(cfg.data) / cfg.corpora, kinds, options)
-        return cls(cfg, corpora, Vocabulary.load(Path(cfg.data)))
+        data = Path(cfg.data)
+        corpora = corpora_file.read_corpora(cfg.corpora or data / CORPORA, data, kinds, options)
+        return cls(cfg, corpora, Vocabulary.load(data))
 
     @property
     def source_dictionary(self) -> Dictionary:

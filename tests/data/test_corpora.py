@@ -44,7 +44,7 @@ def read(tmp_path):
     def reader(text):
         path = tmp_path / "corpora.yaml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return read_corpora(path, KINDS, OBJECTIVES)
+        return read_corpora(path, tmp_path, KINDS, OBJECTIVES)
 
     return reader
 
@@ -132,4 +132,15 @@ def test_files_that_hold_nothing(read, text):
 
 def test_missing_file(tmp_path):
     with pytest.raises(DataError, match="nowhere.yaml: cannot be read"):
-        read_corpora(tmp_path / "nowhere.yaml", KINDS, OBJECTIVES)
+        read_corpora(tmp_path / "nowhere.yaml", tmp_path, KINDS, OBJECTIVES)
+
+
+def test_paths_are_relative_to_the_data_folder(read, tmp_path):
+    elsewhere = tmp_path / "elsewhere" / "mine.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(GOOD)
+    there, here = read_corpora(elsewhere, tmp_path, KINDS, OBJECTIVES), read(GOOD)
+    assert there.path == elsewhere and there.corpora == here.corpora
+    assert there.corpora["dialogue"].options == {"audio_root": tmp_path / "sound"}
+    with pytest.raises(DataError, match=r"mine.yaml:7: corpora.dialogue.train.0: found no file .*/wrong/a.tsv"):
+        read_corpora(elsewhere, tmp_path / "wrong", KINDS, OBJECTIVES)

@@ -1,0 +1,127 @@
+"""YAML files that build on others: what they say together, and where each of their keys stands.
+
+A file may say ``base: other.yaml``, or name a list of files of which a later one goes before an earlier one; a path is
+relative to the file that it stands in. What the file itself says goes before its bases.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from slam_plugin.data.errors import DataError, Fault, raise_faults
+
+BASE = "base"
+
+Key = tuple[Any, ...]  # the names, and within lists the numbers, from the top of a file down to a value
+
+
+class Place(NamedTuple):
+    """Where a key stands; ``line`` is None for a file as a whole."""
+
+    file: str
+    line: int | None
+
+
+class Layered(NamedTuple):
+    """What files say together, ``base`` left out, and the ``faults`` that were found in reading them."""
+
+    values: Any
+    places: Mapping[Key, Place]
+    faults: list[Fault]
+
+
+def read_layered(path: Path, joined: Collection[str]) -> Layered:
+    """Read ``path`` and all it builds on.
+
+    A name's value replaces that of the bases; that of a name in ``joined`` does so entry by entry. Raises
+    :class:`DataError` for a file that cannot be read, is not YAML, or names a base that is none.
+    """
+    return _read(path, joined, ())
+
+
+def dotted(key: Key) -> str:
+    """``("corpora", "x", "train", 0)`` as people write it: ``corpora.x.train.0``."""
+    return ".".join(map(str, key)) or "the file"
+
+
+def _read(path: Path, joined: Collection[str], above: tuple[Path, ...]) -> Layered:
+    """``above``: the files that led here, resolved, the first one first."""
+    own = _parse(path)
+    if not isinstance(own.values, dict) or BASE not in own.values:
+        return own
+    named, chain = own.values.pop(BASE), (*above, path.resolve())
+    entries = {(BASE, number): name for number, name in enumerate(named)} if isinstance(named, list) else {}
+    entries = entries or {(BASE,): named}
+    wrong = {key: _why_not(path, name, chain) for key, name in entries.items()}
+    raise_faults([Fault(*own.places[key], f"{dotted(key)}: {why}") for key, why in wrong.items() if why])
+    result = Layered({}, {}, [])
+    for name in entries.values():
+        result = _over(_read(path.parent / name, joined, chain), result, joined)
+    return _over(own, result, joined)
+
+
+def _why_not(path: Path, name: Any, chain: tuple[Path, ...]) -> str | None:
+    """What is wrong with the base ``name`` of ``path``, if anything is; ``chain`` are the files that led there."""
+    if not isinstance(name, str):
+        found = "nothing" if name is None else repr(name)
+        return f"found {found}, expected the path of a file, or a list of paths"
+    base = (path.parent / name).resolve()
+    if base in chain:
+        circle = " -> ".join(file.name for file in (*chain[chain.index(base) :], base))
+        return f"found a circle: {circle}, expected files that lead to an end"
+    return None if base.is_file() else f"found no file {path.parent / name}, expected a file that exists"
+
+
+def _over(upper: Layered, lower: Layered, joined: Collection[str]) -> Layered:
+    """``upper`` laid over ``lower``, which is a mapping."""
+    if not isinstance(upper.values, dict | None):
+        raise_faults([Fault(*upper.places[()], f"found {upper.values!r}, expected a mapping of names to values")])
+    values, replaced = dict(lower.values), {()}
+    for name, value in (upper.values or {}).items():
+        below = values.get(name)
+        if name in joined and isinstance(below, dict) and isinstance(value, dict | None):
+            values[name] = {**below, **(value or {})}
+            replaced |= {(name, entry) for entry in value or {}}
+        else:
+            values[name] = value
+            replaced.add((name,))
+    kept = {key: place for key, place in lower.places.items() if not {key[:1], key[:2]} & replaced}
+    faults = list(dict.fromkeys((*lower.faults, *upper.faults)))  # two files may share a base
+    return Layered(values, {**kept, **upper.places}, faults)
+
+
+def _parse(path: Path) -> Layered:
+    """One file by itself, with a fault for each key that stands twice."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        node, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise DataError(str(Fault(str(path), line, f"is not YAML: {error.problem}"))) from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: is not YAML: {error}") from error
+    places: dict[Key, Place] = {(): Place(str(path), None)}
+    faults: list[Fault] = []
+    _walk(node, (), places, faults, str(path))
+    return Layered(values, places, faults)
+
+
+def _walk(node: yaml.Node | None, key: Key, places: dict[Key, Place], faults: list[Fault], file: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for name, child in node.value:
+            at = (*key, int(name.value) if name.tag.endswith(":int") and name.value.isdigit() else name.value)
+            place = Place(file, name.start_mark.line + 1)
+            if at in places:
+                message = f"{dotted(at)}: found a second time, expected once (first in line {places[at].line})"
+                faults.append(Fault(*place, message))
+                continue
+            places[at] = place
+            _walk(child, at, places, faults, file)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, child in enumerate(node.value):
+            places[(*key, number)] = Place(file, child.start_mark.line + 1)
+            _walk(child, (*key, number), places, faults, file)
