@@ -24,7 +24,7 @@ def figures(scale: Scale) -> list[Figure]:
     """The whole encoder at ``small`` for speech, text and pairs, then single layers, also those of other libraries."""
     found = []
     with torch.no_grad():
-        trunk = build_trunk(TrunkConfig(size="small"), VOCABULARY, PAD, mask_speech=False).eval()
+        trunk = build_trunk(TrunkConfig(size="small"), VOCABULARY, PAD).eval()
         for name, measure in (("speech", of_speech), ("text", of_text), ("pairs", of_pairs)):
             value = measure(trunk, scale.batch)
             found.append(Figure(f"padding, small encoder, {name}", value, "relative change", MEANING, GOAL))

@@ -287,7 +287,7 @@ def _pretrained_trunk(path: str | Path, state: dict[str, Any], vocabulary: Vocab
     """The trunk alone: its objectives stand in a corpora.yaml that may be gone, and only training needs them."""
     config = merge_with_parent(SlamPretrainingConfig(), state["cfg"]["model"], remove_missing=True)
     dictionary = vocabulary.dictionary
-    trunk = build_trunk(config, len(dictionary), dictionary.pad(), mask_speech=False)
+    trunk = build_trunk(config, len(dictionary), dictionary.pad())
     load_trunk(trunk, Earlier(str(path), config, state["model"], state["task_state"]))
     return trunk
 

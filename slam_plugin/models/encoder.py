@@ -8,6 +8,7 @@ import torch
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from slam_plugin.models.presets import DEFAULT, SIZES, filled
 from slam_plugin.modules.conformer import ConformerLayer, NormFactory
@@ -47,6 +48,14 @@ class TrunkConfig(FairseqDataclass):
     autocast: ChoiceEnum(["none", "bf16"]) = field(
         default="none", metadata={"help": "type of the matrix products; losses, softmax and norms stay in fp32"}
     )
+    checkpoint_activations: bool = field(
+        default=False,
+        metadata={"help": "keep only the Conformer layers' inputs for the backward pass, and run each layer twice"},
+    )
+    compile: bool = field(
+        default=False,
+        metadata={"help": "torch.compile the Conformer layers: for GPUs, on a CPU it costs a minute and gains little"},
+    )
 
 
 class Encoded(NamedTuple):
@@ -70,7 +79,7 @@ class Trunk(nn.Module):
         vocab_size: symbols of the text side; None builds a trunk for speech alone.
         conv_groups: groups of the conv modules' group norm; None takes layer norm.
         rotary: rotary positions in self-attention; without them it sees no order.
-        mask_speech: whether there is a learned vector that replaces masked speech states (pre-training).
+        checkpoint_activations: keep a Conformer layer's input alone for the backward pass, and run the layer twice.
         norm: class of the Conformer layers' norms, called with ``dim``.
     """
 
@@ -89,12 +98,13 @@ class Trunk(nn.Module):
         dropout: float,
         vocab_size: int | None,
         padding_idx: int,
-        mask_speech: bool,
+        checkpoint_activations: bool = False,
         norm: NormFactory = nn.LayerNorm,
     ) -> None:
         super().__init__()
         self.dim, self.gap = dim, (kernel - 1) // 2
         self.rotary, self.head_dim = rotary, dim // heads
+        self.checkpoint_activations = checkpoint_activations
 
         residual_scale = (4 * (speech_layers + multimodal_layers)) ** -0.5  # four branches a layer, as in GPT-2
 
@@ -110,7 +120,6 @@ class Trunk(nn.Module):
         nn.init.zeros_(self.speech_projection.bias)
         self.multimodal_layers = layers(multimodal_layers)
         self.text_embedding = None if vocab_size is None else TextEmbedding(vocab_size, dim, padding_idx, dropout)
-        self.speech_mask = nn.Parameter(torch.empty(dim).uniform_()) if mask_speech else None
 
     def forward(
         self,
@@ -119,6 +128,7 @@ class Trunk(nn.Module):
         tokens: Tensor | None = None,
         token_padding_mask: Tensor | None = None,
         mask_indices: Tensor | None = None,
+        mask_vectors: Tensor | None = None,
     ) -> Encoded:
         """Encode speech, text, or the two as one sequence: text, a gap, speech.
 
@@ -128,18 +138,23 @@ class Trunk(nn.Module):
         Args:
             features: (batch, frames, 80) log-mel; feature_padding_mask: (batch, frames), True at padding.
             tokens: (batch, L) ids; token_padding_mask: (batch, L), True at padding.
-            mask_indices: (batch, T) speech states that the learned vector replaces.
+            mask_indices: (batch, T) speech states that are replaced by mask_vectors, (D,) or (batch, T, D).
         """
         subsampled = context = speech_mask = None
         if features is not None:
-            subsampled, context, speech_mask = self._encode_speech(features, feature_padding_mask, mask_indices)
+            subsampled, speech_mask = self.subsampler(features, feature_padding_mask)
+            states = subsampled
+            if mask_indices is not None:
+                states = torch.where(mask_indices.unsqueeze(-1), mask_vectors.to(states.dtype), states)
+            states = self.dropout(states)
+            context = self._through(self.speech_layers, states, speech_mask, self._rotation(states))
         if tokens is None:
             states = self.speech_projection(context)
-            speech = self._encode_multimodal(states, speech_mask, self._rotation(states))
+            speech = self._through(self.multimodal_layers, states, speech_mask, self._rotation(states))
             return Encoded(subsampled, context, speech, speech_mask, None, None)
         states = self._embed(tokens)
         if features is None:
-            text = self._encode_multimodal(states, token_padding_mask, self._rotation(states))
+            text = self._through(self.multimodal_layers, states, token_padding_mask, self._rotation(states))
             return Encoded(None, None, None, None, text, token_padding_mask)
         text, speech = self._encode_pair(states, token_padding_mask, self.speech_projection(context), speech_mask)
         return Encoded(subsampled, context, speech, speech_mask, text, token_padding_mask)
@@ -153,21 +168,6 @@ class Trunk(nn.Module):
         """(batch, L) and (batch, L) -> (batch, L, D) and (batch, L)"""
         encoded = self(tokens=tokens, token_padding_mask=padding_mask)
         return encoded.text, encoded.text_padding_mask
-
-    def _encode_speech(
-        self, features: Tensor, padding_mask: Tensor | None, mask_indices: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        subsampled, padding_mask = self.subsampler(features, padding_mask)
-        states = subsampled
-        if mask_indices is not None:
-            if self.speech_mask is None:
-                raise ValueError("this trunk has no mask vector: it was built for fine-tuning")
-            states = torch.where(mask_indices.unsqueeze(-1), self.speech_mask.to(states.dtype), states)
-        states = self.dropout(states)
-        rotation = self._rotation(states)
-        for layer in self.speech_layers:
-            states = layer(states, padding_mask, rotation)
-        return subsampled, states, padding_mask
 
     def _embed(self, tokens: Tensor) -> Tensor:
         if self.text_embedding is None:
@@ -188,12 +188,17 @@ class Trunk(nn.Module):
             ),
             dim=1,
         )
-        states = self._encode_multimodal(states, padding, self._rotation(text, gap, speech))
+        states = self._through(self.multimodal_layers, states, padding, self._rotation(text, gap, speech))
         return states[:, :tokens], states[:, tokens + self.gap :]
 
-    def _encode_multimodal(self, states: Tensor, padding_mask: Tensor | None, rotation: Rotation | None) -> Tensor:
-        for layer in self.multimodal_layers:
-            states = layer(states, padding_mask, rotation)
+    def _through(
+        self, layers: nn.ModuleList, states: Tensor, padding_mask: Tensor | None, rotation: Rotation | None
+    ) -> Tensor:
+        for layer in layers:
+            if self.checkpoint_activations:
+                states = checkpoint(layer, states, padding_mask, rotation, use_reentrant=False)
+            else:
+                states = layer(states, padding_mask, rotation)
         return states
 
     def _rotation(self, *sides: Tensor) -> Rotation | None:
@@ -209,10 +214,10 @@ def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:
     return states.new_zeros(states.shape[:2], dtype=torch.bool) if padding_mask is None else padding_mask
 
 
-def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, mask_speech: bool) -> Trunk:
+def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int) -> Trunk:
     """Build the trunk that a :class:`TrunkConfig`, or anything with its fields, describes."""
     sizes = filled(config)
-    return Trunk(
+    trunk = Trunk(
         dim=sizes["encoder_dim"],
         heads=sizes["encoder_heads"],
         ffn_dim=sizes["encoder_ffn_dim"],
@@ -225,9 +230,13 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, m
         dropout=config.dropout,
         vocab_size=vocab_size,
         padding_idx=padding_idx,
-        mask_speech=mask_speech,
+        checkpoint_activations=config.checkpoint_activations,
         norm=LayerNorm,  # fairseq's: apex's fused one where that is installed and a GPU is there, else torch's
     )
+    if config.compile:
+        for layer in (*trunk.speech_layers, *trunk.multimodal_layers):
+            layer.compile(dynamic=True)  # in place: parameters keep their names
+    return trunk
 
 
 def autocast(config: TrunkConfig, device: torch.device) -> contextlib.AbstractContextManager:

@@ -24,6 +24,10 @@ class SlamPretrainingConfig(TrunkConfig):
         default=None, metadata={"help": "preset that fills the fields left out (default: the architecture's, or tiny)"}
     )
     dropout: float = field(default=0.0, metadata={"help": "dropout in the encoder, attention weights included"})
+    mask_vectors: ChoiceEnum(["learned", "random"]) = field(
+        default="learned",
+        metadata={"help": "what masked speech states become: one learned vector, or noise (w2v-BERT's random vectors)"},
+    )
 
 
 @register_model("slam_pretraining", dataclass=SlamPretrainingConfig)
@@ -32,7 +36,7 @@ class SlamPretraining(BaseFairseqModel):
 
     Args:
         objectives: built around this very trunk.
-        config: anything with the field ``autocast``.
+        config: anything with the fields ``autocast`` and ``mask_vectors``.
         vocabulary_hash: of the text side, in hexadecimal; the weights carry it.
     """
 
@@ -41,6 +45,8 @@ class SlamPretraining(BaseFairseqModel):
     ) -> None:
         super().__init__()
         self.trunk, self.objectives, self.config = trunk, objectives, config
+        learned = str(config.mask_vectors) == "learned"
+        self.speech_mask = nn.Parameter(torch.empty(trunk.dim).uniform_()) if learned else None
         self.register_buffer("vocabulary_hash", torch.tensor(list(bytes.fromhex(vocabulary_hash)), dtype=torch.uint8))
 
     @classmethod
@@ -49,7 +55,7 @@ class SlamPretraining(BaseFairseqModel):
         for key, value in filled(cfg).items():
             setattr(cfg, key, value)  # the checkpoint then holds every size, whatever a later version's presets say
         dictionary = task.source_dictionary
-        trunk = build_trunk(cfg, len(dictionary), dictionary.pad(), mask_speech=True)
+        trunk = build_trunk(cfg, len(dictionary), dictionary.pad())
         surroundings = Surroundings(
             dim=trunk.dim,
             features=MEL_BINS,
@@ -75,23 +81,39 @@ class SlamPretraining(BaseFairseqModel):
         device = next(self.parameters()).device
         generator = torch.Generator(device).manual_seed(batch["seed"])
         with autocast(self.config, device):
-            encoded = self._encode(batch, batch.get("tokens"), batch.get("mask_indices"))
-            masked = "mask_indices" in batch or "token_mask_indices" in batch
+            mask_indices = batch.get("mask_indices")
+            mask_vectors = None if mask_indices is None else self._mask_vectors(mask_indices, generator)
+            encoded = self._encode(batch, batch.get("tokens"), mask_indices, mask_vectors)
+            masked = mask_indices is not None or "token_mask_indices" in batch
 
             def encode_clean() -> Encoded:
-                return self._encode(batch, batch.get("token_targets"), None) if masked else encoded
+                return self._encode(batch, batch.get("token_targets")) if masked else encoded
 
             view = MaskedPass(batch, encoded, encode_clean, generator, self.training)
             return {name: o(view) for name, o in self.objectives.items() if batch["kind"] in o.kinds}
 
-    def _encode(self, batch: Mapping[str, Any], tokens: Tensor | None, mask_indices: Tensor | None) -> Encoded:
+    def _encode(
+        self,
+        batch: Mapping[str, Any],
+        tokens: Tensor | None,
+        mask_indices: Tensor | None = None,
+        mask_vectors: Tensor | None = None,
+    ) -> Encoded:
         return self.trunk(
             features=batch.get("features"),
             feature_padding_mask=batch.get("feature_padding_mask"),
             tokens=tokens,
             token_padding_mask=batch.get("token_padding_mask"),
             mask_indices=mask_indices,
+            mask_vectors=mask_vectors,
         )
+
+    def _mask_vectors(self, mask_indices: Tensor, generator: torch.Generator) -> Tensor:
+        """What masked states become: (D,), or for a mask (batch, T) noise (batch, T, D) of unit variance."""
+        if self.speech_mask is not None:
+            return self.speech_mask
+        shape = (*mask_indices.shape, self.trunk.dim)
+        return torch.randn(shape, generator=generator, device=mask_indices.device)
 
     def max_positions(self) -> None:
         """No limit of the model's: length limits belong to the corpora."""

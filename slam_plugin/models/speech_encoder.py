@@ -59,7 +59,7 @@ class SpeechEncoder(FairseqEncoder):
     @classmethod
     def build(cls, config: SpeechEncoderConfig, padding_idx: int) -> "SpeechEncoder":
         """A new trunk for speech alone; every size field of ``config`` is filled in already."""
-        return cls(build_trunk(config, vocab_size=None, padding_idx=padding_idx, mask_speech=False), config)
+        return cls(build_trunk(config, vocab_size=None, padding_idx=padding_idx), config)
 
     def set_num_updates(self, num_updates: int) -> None:
         super().set_num_updates(num_updates)

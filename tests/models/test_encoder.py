@@ -1,3 +1,4 @@
+import functools
 import math
 
 import pytest
@@ -16,17 +17,17 @@ OPTIONS = [(groups, rotary) for groups in (4, None) for rotary in (False, True)]
 def trunk(conv_groups=4, rotary=False, **changes):
     torch.manual_seed(0)
     sizes = dict(dim=16, heads=2, ffn_dim=32, speech_layers=2, multimodal_layers=3, subsample_channels=4, kernel=5)
-    others = dict(dropout=0.0, vocab_size=VOCABULARY, padding_idx=PAD, mask_speech=True)
+    others = dict(dropout=0.0, vocab_size=VOCABULARY, padding_idx=PAD)
     return Trunk(**{**sizes, **others, "conv_groups": conv_groups, "rotary": rotary, **changes})
 
 
 def tiny(**changes):
     torch.manual_seed(0)
     config = TrunkConfig(dropout=0.0, **changes)
-    return config, build_trunk(config, VOCABULARY, PAD, mask_speech=True)
+    return config, build_trunk(config, VOCABULARY, PAD)
 
 
-def inputs():
+def inputs(dim=16):
     """A batch of pairs, with noise and stray symbols at padding."""
     torch.manual_seed(3)
     longest = max(FRAMES), max(TOKENS)
@@ -40,6 +41,7 @@ def inputs():
         "tokens": torch.randint(4, VOCABULARY, (len(TOKENS), longest[1])),
         "token_padding_mask": paddings[1],
         "mask_indices": torch.rand(len(FRAMES), math.ceil(longest[0] / 4)) < 0.4,
+        "mask_vectors": torch.rand(dim),
     }
 
 
@@ -53,7 +55,8 @@ def alone(batch, row):
     """One row without its padding; nothing says that nothing is padded."""
     frames, tokens = FRAMES[row], TOKENS[row]
     lengths = {"features": frames, "tokens": tokens, "mask_indices": math.ceil(frames / 4)}
-    return {name: batch[name][row : row + 1, :length] for name, length in lengths.items() if name in batch}
+    cut = {name: batch[name][row : row + 1, :length] for name, length in lengths.items() if name in batch}
+    return {**cut, **{name: value for name, value in batch.items() if name == "mask_vectors"}}
 
 
 def distance(found, expected):
@@ -80,7 +83,7 @@ def test_padding_changes_no_result(kind, groups, rotary):
 @pytest.mark.parametrize("changes", [{}, {"positions": "rotary", "conv_norm": "layer"}])
 def test_padding_changes_no_result_of_a_preset(changes):
     _, module = tiny(**changes)
-    batch = inputs()
+    batch = inputs(module.dim)
     together = module(**batch)
     for row in range(len(FRAMES)):
         by_itself = module(**alone(batch, row))
@@ -139,15 +142,18 @@ def test_the_mask_vector_replaces_the_masked_states_alone():
     encoded = module(**batch)
     assert torch.equal(encoded.subsampled, plain.subsampled) and torch.equal(plain.context, plain.subsampled)
     assert torch.equal(encoded.context[~masked], plain.subsampled[~masked])
-    assert torch.equal(encoded.context[masked], module.speech_mask.expand(int(masked.sum()), -1))
+    assert torch.equal(encoded.context[masked], batch["mask_vectors"].expand(int(masked.sum()), -1))
+    vectors = torch.randn(*masked.shape, module.dim)
+    assert torch.equal(module(**{**batch, "mask_vectors": vectors}).context[masked], vectors[masked])
     nothing = module(**{**batch, "mask_indices": torch.zeros_like(masked)})
     assert torch.equal(nothing.speech, plain.speech)
 
 
 def test_what_is_under_the_mask_is_not_seen():
     module, batch = trunk(), inputs()
-    batch = {"features": batch["features"], "mask_indices": torch.zeros(len(FRAMES), 18, dtype=torch.bool)}
-    batch["mask_indices"][:, 4:9] = True
+    mask_indices = torch.zeros(len(FRAMES), 18, dtype=torch.bool)
+    mask_indices[:, 4:9] = True
+    batch = {**{name: batch[name] for name in ("features", "mask_vectors")}, "mask_indices": mask_indices}
     features = batch["features"].clone()
     features[:, 19:31] += 5.0  # seen by the states 5 to 7 and, in part, by those beside them
     before, after = module(**batch), module(**{**batch, "features": features})
@@ -157,8 +163,6 @@ def test_what_is_under_the_mask_is_not_seen():
 
 def test_what_a_trunk_was_not_built_for_is_refused():
     batch = inputs()
-    with pytest.raises(ValueError, match="no mask vector: it was built for fine-tuning"):
-        trunk(mask_speech=False)(**kind_of(batch, "speech"))
     with pytest.raises(ValueError, match="no text side: it was built without a vocabulary"):
         trunk(vocab_size=None)(**kind_of(batch, "text"))
 
@@ -184,7 +188,7 @@ def test_dropout_is_for_training_alone():
 @pytest.mark.parametrize("changes", [{}, {"positions": "rotary", "conv_norm": "layer"}])
 def test_bf16_is_near_fp32(kind, changes):
     config, module = tiny(autocast="bf16", **changes)
-    batch = kind_of(inputs(), kind)
+    batch = kind_of(inputs(module.dim), kind)
     expected = module(**batch)
     with autocast(config, torch.device("cpu")):
         found = module(**batch)
@@ -199,10 +203,53 @@ def test_bf16_is_near_fp32(kind, changes):
     assert torch.equal(wanted, found)
 
 
+@pytest.mark.parametrize("autocast_to", ["none", "bf16"])
+def test_checkpointing_keeps_less_and_changes_nothing(autocast_to):
+    config, batch = TrunkConfig(autocast=autocast_to), inputs()
+
+    def run(checkpoint_activations):
+        module, kept = trunk(dropout=0.2, checkpoint_activations=checkpoint_activations), {}
+
+        def keep(tensor):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        torch.manual_seed(5)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            with autocast(config, torch.device("cpu")):
+                encoded = module(**batch)
+            loss = encoded.speech.float().square().mean() + encoded.text.float().square().mean()
+        stored = sum(kept.values())
+        loss.backward()
+        return loss, [parameter.grad for parameter in module.parameters()], stored
+
+    expected, found = run(False), run(True)
+    assert torch.equal(found[0], expected[0])
+    assert all(torch.equal(a, b) for a, b in zip(found[1], expected[1], strict=True))
+    assert found[2] < 0.5 * expected[2]
+
+
+def test_compiled_layers_are_the_same_and_keep_their_names(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    calls = torch._dynamo.utils.counters["stats"]
+    sizes = dict(encoder_dim=16, encoder_ffn_dim=32, speech_layers=1, multimodal_layers=1)
+    plain, batch = tiny(**sizes)[1].eval(), inputs()
+    compiled = tiny(**sizes, compile=True)[1].eval()
+    assert plain.state_dict().keys() == compiled.state_dict().keys() and not calls["calls_captured"]
+    with torch.no_grad():
+        for kind in ("speech", "pairs"):
+            expected, found = plain(**kind_of(batch, kind)), compiled(**kind_of(batch, kind))
+            for wanted, state in zip(expected, found, strict=True):
+                assert (wanted is None) == (state is None)
+                if wanted is not None:
+                    torch.testing.assert_close(state, wanted, rtol=1e-4, atol=1e-5)
+    assert calls["calls_captured"]
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_presets_build(size):
     with torch.device("meta"):
-        module = build_trunk(TrunkConfig(size=size), vocab_size=5000, padding_idx=PAD, mask_speech=True)
+        module = build_trunk(TrunkConfig(size=size), vocab_size=5000, padding_idx=PAD)
     count = sum(parameter.numel() for parameter in module.parameters())
     # DESIGN: tiny has about 3.5M; the paper's has .6B
     low, high = {"tiny": (3e6, 5e6), "small": (1e7, 2.5e7), "base": (5e7, 1e8), "xl": (0.55e9, 0.65e9)}[size]
@@ -216,14 +263,14 @@ def test_presets_build(size):
 
 def test_a_field_that_is_set_goes_before_the_preset():
     config = TrunkConfig(size="small", encoder_dim=24, speech_layers=0, conv_kernel=7, conv_groups=3)
-    module = build_trunk(config, None, PAD, mask_speech=False)
+    module = build_trunk(config, None, PAD)
     assert (module.dim, len(module.speech_layers), len(module.multimodal_layers), module.gap) == (24, 0, 8, 3)
-    assert module.speech_mask is None and module.text_embedding is None
+    assert module.text_embedding is None
     assert [layer.conv.conv_norm.groups for layer in module.multimodal_layers] == [3] * 8
     assert filled(config) == {**SIZES["small"], "encoder_dim": 24, "speech_layers": 0}
-    module = build_trunk(TrunkConfig(conv_norm="layer", positions="rotary"), None, PAD, mask_speech=False)
+    module = build_trunk(TrunkConfig(conv_norm="layer", positions="rotary"), None, PAD)
     assert isinstance(module.multimodal_layers[0].conv.conv_norm, MaskedLayerNorm) and module.rotary
-    module = build_trunk(TrunkConfig(), None, PAD, mask_speech=False)
+    module = build_trunk(TrunkConfig(), None, PAD)
     assert isinstance(module.multimodal_layers[0].conv.conv_norm, MaskedGroupNorm) and not module.rotary
 
 

@@ -23,7 +23,7 @@ OBJECTIVES = {
 }
 OF_KIND = {"speech": {"contrastive", "masked_prediction"}, "text": {"span_mlm"}, "pairs": {"stm", "tlm"}}
 
-FRONT = {"trunk.subsampler", "trunk.speech_layers", "trunk.speech_mask"}
+FRONT = {"trunk.subsampler", "trunk.speech_layers", "speech_mask"}
 JOINT = {"trunk.speech_projection", "trunk.multimodal_layers"}
 TEXT = {"trunk.text_embedding"}
 CODEBOOK = {f"objectives.contrastive.{part}" for part in ("quantizer", "project_context", "project_targets")}
@@ -156,6 +156,20 @@ def test_the_schema_of_logs_is_fixed(kind, training):
 def test_no_two_objectives_log_the_same_key():
     keys = [key for objective in model().eval().objectives.values() for key in objective.zero_logs()]
     assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("kind", ["speech", "pairs"])
+def test_random_mask_vectors_follow_the_batch_and_not_the_model(kind):
+    learned, random = model().eval(), model(mask_vectors="random").eval()
+    assert learned.state_dict().keys() - random.state_dict().keys() == {"speech_mask"}
+    mask, seeds = batch_of(kind)["mask_indices"], (1, 1, 2)
+    first, again, other = (random._mask_vectors(mask, torch.Generator().manual_seed(seed)) for seed in seeds)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.shape == (3, 23, 16) and first.std().item() == pytest.approx(1.0, abs=0.1)
+    by_seed = [random(batch_of(kind, seed)) for seed in (1, 1, 2)]
+    name = {"speech": "masked_prediction", "pairs": "stm"}[kind]
+    losses = [outputs[name].loss.item() for outputs in by_seed]
+    assert losses[0] == losses[1] != losses[2]
 
 
 @pytest.mark.parametrize("kind", KINDS)

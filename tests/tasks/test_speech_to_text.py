@@ -74,7 +74,7 @@ def pretrained(tmp_path_factory):
     config = {**OmegaConf.to_container(config, enum_to_str=True), **SIZES, "size": "tiny", "positions": "rotary"}
     config.update(conv_kernel=5, conv_norm="group", conv_groups=8, _name="slam_pretraining")
     torch.manual_seed(3)
-    trunk = build_trunk(OmegaConf.create(config), vocab_size=30, padding_idx=1, mask_speech=True)
+    trunk = build_trunk(OmegaConf.create(config), vocab_size=30, padding_idx=1)
     path = tmp_path_factory.mktemp("pretrained") / "pretrained.pt"
     history = [{"criterion_name": "C", "optimizer_name": "O", "lr_scheduler_state": {}, "num_updates": 7}]
     weights = {f"trunk.{name}": value for name, value in trunk.state_dict().items()}
