@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks.figures import Figure, Goal, Scale
 from benchmarks.floor import Shape
-from benchmarks.layer import LAYERS
+from benchmarks.peers.layers import LAYERS, OURS
 from slam_plugin.models.encoder import Trunk, TrunkConfig, build_trunk
 
 GOAL = Goal("<=", 1e-6)
@@ -29,7 +29,7 @@ def figures(scale: Scale) -> list[Figure]:
             value = measure(trunk, scale.batch)
             found.append(Figure(f"padding, small encoder, {name}", value, "relative change", MEANING, GOAL))
         for name in LAYERS:
-            goal = GOAL if name in ("layer", "rotary layer") else None
+            goal = GOAL if name in OURS else None
             value = of_layer(name, Shape(scale.batch, 200, 256))
             found.append(Figure(f"padding, {name}, d256 T200", value, "relative change", MEANING, goal))
     return found
@@ -37,10 +37,14 @@ def figures(scale: Scale) -> list[Figure]:
 
 def of_layer(name: str, shape: Shape) -> float:
     """Of one layer in evaluation mode, where batch norm keeps to its running statistics."""
-    layer, run = LAYERS[name](shape)
-    layer.eval()
+    layer = LAYERS[name](shape)
+    layer.module.eval()
     x, lengths = torch.randn(shape.batch, shape.time, shape.dim), spread(shape.time, shape.batch)
-    return _largest(run(x, _mask(lengths)), lengths, lambda b, length: run(x[b : b + 1, :length], _mask([length])))
+
+    def alone(b: int, length: int) -> Tensor:
+        return layer.run(x[b : b + 1, :length], _mask([length]))
+
+    return _largest(layer.run(x, _mask(lengths)), lengths, alone)
 
 
 def of_speech(trunk: Trunk, batch: int) -> float:

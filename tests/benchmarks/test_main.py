@@ -1,0 +1,26 @@
+"""A whole run, on a scale that measures nothing."""
+
+import json
+
+import torch
+
+from benchmarks.__main__ import main
+
+
+def test_a_run_writes_every_figure_once(tmp_path, capsys):
+    threads = torch.get_num_threads()
+    try:
+        found = main(["--scale", "smoke", "--out", str(tmp_path / "results.json")])
+    finally:
+        torch.set_num_threads(threads)
+    written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert written["scale"] == {"name": "smoke", "rounds": 1, "batch": 2, "budget": 800}
+    assert written["machine"]["processor"] and written["versions"]["torch"]
+    names = [figure["name"] for figure in written["figures"]]
+    assert names == [figure.name for figure in found] and len(set(names)) == len(names)
+    printed = capsys.readouterr().out
+    for figure in written["figures"]:
+        assert figure["value"] >= 0 and figure["name"] in printed
+        assert (figure["met"] is None) == (figure["goal"] is None)
+    padded = [figure for figure in written["figures"] if figure["name"].startswith("padding, small encoder")]
+    assert len(padded) == 3 and all(figure["met"] for figure in padded)

@@ -1,0 +1,31 @@
+"""Times are the least of interleaved visits. No test looks at a real one."""
+
+from benchmarks import timing
+
+
+def test_minima_are_the_least_of_interleaved_visits():
+    now, calls = 0.0, []
+    costs = {"a": iter([9.0, 1.0, 3.0, 2.0, 5.0]), "b": iter([9.0, 1.0, 4.0, 6.0, 7.0])}
+
+    def candidate(name):
+        def call():
+            nonlocal now
+            calls.append(name)
+            now += next(costs[name])
+
+        return call
+
+    found = timing.minima({name: candidate(name) for name in costs}, rounds=3, shortest=0.5, clock=lambda: now)
+    assert found == {"a": 2.0, "b": 4.0}  # the first call, and the one that sets the repeats, do not count
+    assert calls == ["a", "a", "b", "b"] + ["a", "b"] + ["b", "a"] + ["a", "b"]
+
+
+def test_a_quick_candidate_is_repeated_and_its_time_is_that_of_one_call():
+    now, calls = 0.0, 0
+
+    def call():
+        nonlocal now, calls
+        now, calls = now + 0.25, calls + 1
+
+    assert timing.minima({"quick": call}, rounds=2, shortest=1.0, clock=lambda: now) == {"quick": 0.25}
+    assert calls == 2 + 2 * 4
