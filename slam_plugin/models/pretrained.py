@@ -1,15 +1,17 @@
-"""Where a fine-tuned model's trunk comes from: sizes of an earlier checkpoint, weights of a pre-trained one."""
+"""Where a model starts from: sizes of an earlier checkpoint, weights of a pre-trained one."""
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from fairseq import checkpoint_utils
+from fairseq.dataclass import ChoiceEnum
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY
 from omegaconf import DictConfig, open_dict
-from torch import Tensor
+from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.models.encoder import Trunk, TrunkConfig
@@ -19,7 +21,30 @@ logger = logging.getLogger(__name__)
 
 # What makes two trunks different; ``size`` is only a name for some of these.
 ARCHITECTURE = (*SIZES["tiny"], "conv_kernel", "conv_norm", "conv_groups", "positions")
+PRETRAINED, FINE_TUNED = "trunk.", "encoder.trunk."  # what the names of a trunk's weights begin with
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrunkConfig)}
+
+
+@dataclass
+class InheritingTrunkConfig(TrunkConfig):
+    """A trunk that may come from an earlier checkpoint: what is left out is then that one's."""
+
+    size: Optional[ChoiceEnum(list(SIZES))] = field(
+        default=None,
+        metadata={"help": "preset that fills the fields left out (default: the earlier checkpoint's, or tiny)"},
+    )
+    conv_kernel: Optional[int] = field(default=None, metadata={"help": "depthwise kernel of the conv module, odd"})
+    conv_norm: Optional[ChoiceEnum(["group", "layer"])] = field(
+        default=None, metadata={"help": "norm of the conv module; group is the paper's"}
+    )
+    conv_groups: Optional[int] = field(default=None, metadata={"help": "groups of the conv module's group norm"})
+    positions: Optional[ChoiceEnum(["none", "rotary"])] = field(
+        default=None, metadata={"help": "positions in self-attention; none is the paper's"}
+    )
+    pretrained: Optional[str] = field(
+        default=None,
+        metadata={"help": "checkpoint that a new model starts from; not read when a run resumes or decodes"},
+    )
 
 
 class Earlier(NamedTuple):
@@ -67,21 +92,45 @@ def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
 
 
 def load_trunk(trunk: Trunk, earlier: Earlier) -> None:
-    """Copy the trunk's weights out of a checkpoint; the log names what was taken, what was left and what is missing."""
+    """Copy the trunk's weights out of a checkpoint; the log names what was taken and what was left."""
     prefix = _trunk_prefix(earlier.weights)
-    found = {name.removeprefix(prefix): value for name, value in earlier.weights.items() if name.startswith(prefix)}
     own = trunk.state_dict()
+    found = {name.removeprefix(prefix): value for name, value in earlier.weights.items() if name.startswith(prefix)}
     taken = {name: found[name] for name in own if name in found}
-    missing = [name for name in own if name not in found]
+    _refuse_misfits(earlier, own, taken, needed=own)
+    trunk.load_state_dict(taken)
+    _log_taken(earlier, taken, [name for name in earlier.weights if name.removeprefix(prefix) not in taken])
+
+
+def load_pretraining(model: nn.Module, earlier: Earlier) -> None:
+    """Copy what a pre-training checkpoint and ``model`` have in common: the trunk, and objectives of one name.
+
+    The log names what was taken, what was left, and what ``model`` begins afresh.
+    """
+    if _trunk_prefix(earlier.weights) != PRETRAINED:
+        raise DataError(f"{earlier.path}: is of a fine-tuned model, expected a checkpoint of pre-training")
+    own = model.state_dict()
+    taken = {name: value for name, value in earlier.weights.items() if name in own}
+    _refuse_misfits(earlier, own, taken, needed=[name for name in own if name.startswith(PRETRAINED)])
+    model.load_state_dict({**own, **taken})
+    _log_taken(earlier, taken, [name for name in earlier.weights if name not in own])
+    logger.info("%s: not there, begun afresh: %s", earlier.path, _modules(own.keys() - taken.keys()) or "nothing")
+
+
+def _refuse_misfits(
+    earlier: Earlier, own: Mapping[str, Tensor], taken: Mapping[str, Tensor], needed: Collection[str]
+) -> None:
+    missing = [name for name in needed if name not in taken]
     unequal = [
         f"{n} {tuple(v.shape)}, expected {tuple(own[n].shape)}" for n, v in taken.items() if v.shape != own[n].shape
     ]
     if missing or unequal:
-        raise DataError(f"{earlier.path}: the trunk does not fit: missing {missing or 'nothing'}, unequal {unequal}")
-    trunk.load_state_dict(taken)
-    left = [name for name in earlier.weights if name.removeprefix(prefix) not in taken]
+        raise DataError(f"{earlier.path}: does not fit: missing {missing or 'nothing'}, unequal {unequal or 'nothing'}")
+
+
+def _log_taken(earlier: Earlier, taken: Mapping[str, Tensor], left: Collection[str]) -> None:
     numbers = sum(value.numel() for value in taken.values())
-    logger.info("%s: took %d tensors (%d numbers) of the trunk: %s", earlier.path, len(taken), numbers, _modules(taken))
+    logger.info("%s: took %d tensors (%d numbers): %s", earlier.path, len(taken), numbers, _modules(taken))
     logger.info("%s: left %d tensors: %s", earlier.path, len(left), _modules(left) or "none")
 
 
@@ -113,8 +162,8 @@ def _refuse_contradictions(asked: Mapping[str, Any], settled: Mapping[str, Any],
 
 
 def _trunk_prefix(weights: Mapping[str, Tensor]) -> str | None:
-    """``trunk.`` in a pre-training checkpoint, ``encoder.trunk.`` in a fine-tuned one; None where there is neither."""
-    return next((p for p in ("trunk.", "encoder.trunk.") if any(name.startswith(p) for name in weights)), None)
+    """What the names of a checkpoint's trunk begin with; None where there is no trunk."""
+    return next((p for p in (PRETRAINED, FINE_TUNED) if any(name.startswith(p) for name in weights)), None)
 
 
 def _modules(names: Any) -> str:

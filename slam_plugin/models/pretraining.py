@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.dataclass import ChoiceEnum
@@ -11,18 +11,16 @@ from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
 from slam_plugin.data.vocabulary import check_hashes
-from slam_plugin.models.encoder import MEL_BINS, Encoded, Trunk, TrunkConfig, autocast, build_trunk
-from slam_plugin.models.presets import DEFAULT, SIZES, filled, set_size
+from slam_plugin.models.encoder import MEL_BINS, Encoded, Trunk, autocast, build_trunk
+from slam_plugin.models.presets import SIZES, set_size
+from slam_plugin.models.pretrained import InheritingTrunkConfig
 from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
 
 
 @dataclass
-class SlamPretrainingConfig(TrunkConfig):
+class SlamPretrainingConfig(InheritingTrunkConfig):
     """The trunk's configuration; what is trained on, and by which objectives, stands in ``corpora.yaml``."""
 
-    size: Optional[ChoiceEnum(list(SIZES))] = field(
-        default=None, metadata={"help": "preset that fills the fields left out (default: the architecture's, or tiny)"}
-    )
     dropout: float = field(default=0.0, metadata={"help": "dropout in the encoder, attention weights included"})
     mask_vectors: ChoiceEnum(["learned", "random"]) = field(
         default="learned",
@@ -51,9 +49,7 @@ class SlamPretraining(BaseFairseqModel):
 
     @classmethod
     def build_model(cls, cfg: SlamPretrainingConfig, task: Any) -> "SlamPretraining":
-        cfg.size = cfg.size or DEFAULT
-        for key, value in filled(cfg).items():
-            setattr(cfg, key, value)  # the checkpoint then holds every size, whatever a later version's presets say
+        """Build from a configuration that the task has settled: every field of the trunk is filled in."""
         dictionary = task.source_dictionary
         trunk = build_trunk(cfg, len(dictionary), dictionary.pad())
         surroundings = Surroundings(

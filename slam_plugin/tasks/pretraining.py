@@ -12,8 +12,9 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from fairseq.distributed import utils as distributed_utils
+from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, DictConfig
 from torch import Tensor
 
 import slam_plugin.criterions.pretraining
@@ -29,10 +30,12 @@ from slam_plugin.data.multicorpus import MultiCorpusDataset
 from slam_plugin.data.plan import Plan, Sweep
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.kernels.select import log_fused_paths
+from slam_plugin.models.pretrained import load_pretraining, read_earlier, settle
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_preparation, options_of
 from slam_plugin.reporting.logs import is_dead
 from slam_plugin.reporting.pretraining import codebook_words
 from slam_plugin.tasks.checks import refuse_casting, refuse_partial_exchange
+from slam_plugin.tasks.resuming import resumed_from
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +67,9 @@ class SlamPretrainingTaskConfig(FairseqDataclass):
     max_tokens: Optional[int] = II("dataset.max_tokens")
     max_tokens_valid: Optional[int] = II("dataset.max_tokens_valid")
     train_subset: str = II("dataset.train_subset")
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
     ddp_backend: str = II("distributed_training.ddp_backend")
     distributed_world_size: int = II("distributed_training.distributed_world_size")
 
@@ -136,6 +142,25 @@ class SlamPretrainingTask(FairseqTask):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """Build the model; a new one may start from ``pretrained``, an earlier pre-training of the same vocabulary.
+
+        A run that resumes takes the sizes of its trunk from the checkpoint it goes on from; fairseq loads the weights.
+        """
+        if from_checkpoint:
+            return super().build_model(cfg, True)
+        resumed = resumed_from(self.cfg)
+        earlier = read_earlier(resumed or cfg.pretrained) if cfg.pretrained else None
+        settle(cfg, earlier)
+        model = super().build_model(cfg)
+        if earlier and resumed:
+            logger.info("%s: not read, the run goes on from %s", cfg.pretrained, resumed)
+        elif earlier:
+            theirs = Vocabulary.from_state(earlier.task["vocabulary"], earlier.path)
+            self.vocabulary.check_same(theirs.hash, earlier.path)
+            load_pretraining(model, earlier)
+        return model
 
     # ---- data
 

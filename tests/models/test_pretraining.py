@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fairseq.data import Dictionary
+from omegaconf import OmegaConf
 
 from slam_plugin.models.presets import SIZES, filled
+from slam_plugin.models.pretrained import settle
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import REGISTRY, counts_key
@@ -53,7 +55,11 @@ def model(objectives=tuple(OBJECTIVES), **changes):
     corpora, vocabulary = SimpleNamespace(objectives=configs), SimpleNamespace(hash="0" * 64)
     task = SimpleNamespace(source_dictionary=dictionary(), corpora=corpora, vocabulary=vocabulary)
     sizes = dict(encoder_dim=16, encoder_heads=2, encoder_ffn_dim=32, multimodal_layers=2, subsample_channels=4)
-    return SlamPretraining.build_model(SlamPretrainingConfig(**{**sizes, **changes}), task)
+    config = OmegaConf.structured(SlamPretrainingConfig(**{**sizes, **changes}))
+    OmegaConf.set_struct(config, False)
+    config = OmegaConf.create(OmegaConf.to_container(config, enum_to_str=True) | {"_name": "slam_pretraining"})
+    settle(config, None)
+    return SlamPretraining.build_model(config, task)
 
 
 def batch_of(kind, seed=11, masked=0.6):

@@ -1,0 +1,18 @@
+"""Which checkpoint fairseq's trainer will go on from, known before the model is built."""
+
+from pathlib import Path
+from typing import Any
+
+
+def resumed_from(cfg: Any) -> str | None:
+    """The checkpoint that the trainer will load; None where it will find none.
+
+    Args:
+        cfg: has ``save_dir``, ``restore_file`` and ``finetune_from_model`` of fairseq's section ``checkpoint``.
+    """
+    restore = cfg.restore_file
+    if restore == "checkpoint_last.pt":
+        restore = str(Path(cfg.save_dir, restore))
+        if not Path(restore).exists():
+            return cfg.finetune_from_model
+    return restore if Path(restore).exists() else None
