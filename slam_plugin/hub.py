@@ -286,6 +286,7 @@ def _read_checkpoint(path: str | Path) -> dict[str, Any]:
 def _pretrained_trunk(path: str | Path, state: dict[str, Any], vocabulary: Vocabulary) -> Trunk:
     """The trunk alone: its objectives stand in a corpora.yaml that may be gone, and only training needs them."""
     config = merge_with_parent(SlamPretrainingConfig(), state["cfg"]["model"], remove_missing=True)
+    config.compile = False  # pays in training alone
     dictionary = vocabulary.dictionary
     trunk = build_trunk(config, len(dictionary), dictionary.pad())
     load_trunk(trunk, Earlier(str(path), config, state["model"], state["task_state"]))

@@ -35,6 +35,7 @@ from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_pre
 from slam_plugin.reporting.logs import is_dead
 from slam_plugin.reporting.pretraining import codebook_words
 from slam_plugin.tasks.checks import refuse_casting, refuse_partial_exchange
+from slam_plugin.tasks.ranks import first_rank_first
 from slam_plugin.tasks.resuming import resumed_from
 
 logger = logging.getLogger(__name__)
@@ -192,7 +193,8 @@ class SlamPretrainingTask(FairseqTask):
     def _open(self, split: str, name: str, path: Path, opened: Mapping[str, Corpus]) -> tuple[Corpus, Batches]:
         config = self.corpora.corpora[name]
         shard = VALID if split.startswith(VALID) else config.train.index(path)
-        corpus = KINDS[config.kind].open(config, path, self._setting(config.kind, f"{name}, {shard}", opened))
+        with first_rank_first():  # it decodes what was never checked, and builds what is memory-mapped
+            corpus = KINDS[config.kind].open(config, path, self._setting(config.kind, f"{name}, {shard}", opened))
         ranks = distributed_utils.get_data_parallel_world_size()
         limits = config.budget, config.min_length, config.max_length
         return corpus, cut(corpus.lengths, *limits, ranks, self.cfg.seed, name, shard)

@@ -1,5 +1,7 @@
 """Two ranks do what one rank does that is fed the same batches, and leave alone what nobody trains."""
 
+import re
+import shutil
 from collections import Counter
 
 import pytest
@@ -88,3 +90,25 @@ def test_what_no_objective_of_a_stage_trains_does_not_move_although_weights_deca
     known = torch.load(run.after(2), weights_only=True)["last_optimizer_state"]["state"]
     assert not [parameters[place] for place in known if parameters[place] in heads["stm"]]
     assert [parameters[place] for place in known if parameters[place] in heads["text"]]
+
+
+def test_one_rank_checks_the_audio_for_all(toy, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(toy, data, ignore=shutil.ignore_patterns("*.checked", "*.arrow"))
+    run = training.train(data, tmp_path / "run", 2, max_update=1, disable_validation=True)
+    first, second = ((run.folder / f"rank{rank}.log").read_text() for rank in (0, 1))
+    assert run.code == 0, run.output[-3000:]
+    decoded = re.findall(r"(\w+/\w+\.tsv): decoding \d+ utterances", first)
+    assert sorted(decoded) == ["pairs/train.tsv", "speech/a.tsv", "speech/b.tsv"]
+    # fairseq lets other ranks log warnings alone: their progress bars would still be there
+    assert "a.tsv:" in first and "a.tsv:" not in second
+
+
+def test_a_fault_that_one_rank_finds_stops_all(toy, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(toy, data, ignore=shutil.ignore_patterns("*.checked", "*.arrow"))
+    (data / "wav/a3.wav").write_bytes(b"")
+    run = training.train(data, tmp_path / "run", 2, max_update=1)
+    assert run.code != 0
+    for rank in (0, 1):
+        assert "wav/a3.wav" in (run.folder / f"rank{rank}.log").read_text()

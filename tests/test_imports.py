@@ -1,0 +1,60 @@
+"""Imports go one way, and the layers know nothing but torch."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "slam_plugin"
+# package -> the packages of the plugin that it may import, beside itself
+ALLOWED = {
+    "modules": {"kernels"},
+    "kernels": set(),
+    "objectives": {"modules"},
+    "data": {"modules"},
+    "optim": set(),
+    "decoding": set(),
+    "models": {"modules", "objectives", "data", "optim"},
+    "criterions": {"objectives", "data"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of all that a file imports, inside functions as well."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names.add(node.module)
+    return names
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / PACKAGE / package).rglob("*.py"))
+
+
+def test_modules_import_torch_and_the_kernels_that_run_them_alone():
+    assert len(files("modules")) > 5
+    for path in files("modules"):
+        for name in imported(path):
+            top = name.split(".")[0]
+            assert top in {"torch", PACKAGE} or top in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_go_one_way(package):
+    for path in files(package):
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == PACKAGE and len(parts) > 1 and (ROOT / PACKAGE / parts[1]).is_dir():
+                assert parts[1] in ALLOWED[package] | {package}, f"{package}/{path.name} imports {name}"
+
+
+def test_nothing_imports_preparation_examples_or_benchmarks():
+    for path in (ROOT / PACKAGE).rglob("*.py"):
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert not tops & {"data_prep", "examples", "benchmarks", "tests"}, path
