@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import layer, padding, targets
+from benchmarks import layer, padding, share, targets
 from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.reporting.machine import machine, versions
 
@@ -16,6 +16,7 @@ PARTS = (
     layer,
     targets,
     padding,
+    share,
 )
 RESULTS = Path(__file__).parent / "results.json"
 METHOD = (

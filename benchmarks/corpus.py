@@ -1,0 +1,110 @@
+"""A corpus on disk to measure on: the demo's where it has been prepared, generated sounds and words elsewhere."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import yaml
+
+from data_prep.binarize import binarize
+from data_prep.pack import pack_manifests
+from data_prep.vocab import train_vocabulary
+from slam_plugin.data.audio import SAMPLE_RATE, frames_in
+from slam_plugin.data.manifest import Manifest, write_manifest
+from slam_plugin.data.validate import ensure_valid
+
+CORPORA = Path(__file__).resolve().parent.parent / "examples/slam/config/demo_corpora.yaml"
+SYLLABLES = [first + last for first in "bdfgklmnprstv" for last in ("a", "e", "i", "o", "u", "an", "er", "ost")]
+PIECES = 1000
+SECONDS, SPREAD = 2.6, 0.7  # median and standard deviation of the logarithm: roughly the demo's utterances
+SHORTEST, LONGEST = 0.5, 15.0
+
+
+class Corpus(NamedTuple):
+    """A data folder, and in words what it holds."""
+
+    folder: Path
+    words: str
+
+
+def cached_corpus(data: Path, scratch: Path, utterances: int) -> Corpus:
+    """The prepared demo in ``data``, whose features lie in a stored zip; else a generated one like it."""
+    if (data / "corpora.yaml").is_file():
+        return Corpus(data, "the demo's corpus, features cached in a stored zip")
+    folder = generate(scratch, utterances)
+    pack_manifests(_manifests(folder), folder / "features.zip")
+    _stamp(folder)
+    print(f"no corpora.yaml in {data}: measured on generated sounds and words (make demo prepares human speech)")
+    return Corpus(folder, "generated sounds and words, features cached in a stored zip")
+
+
+def sound_corpus(scratch: Path, utterances: int) -> Corpus:
+    """The demo keeps no sound files, so this one is always generated."""
+    folder = generate(scratch, utterances)
+    _stamp(folder)
+    return Corpus(folder, "generated sounds in FLAC files, and generated words")
+
+
+def generate(folder: Path, utterances: int) -> Path:
+    """Fill ``folder`` as the demo's preparation does: FLAC files, manifests, text, vocabulary, ``corpora.yaml``."""
+    rng = np.random.default_rng(1)
+    words = ["".join(rng.choice(SYLLABLES, rng.integers(1, 4))) for _ in range(3000)]
+    lines = [" ".join(rng.choice(words, rng.integers(3, 20))) if i % 8 else "" for i in range(1, 30 * utterances)]
+    train_vocabulary(lines, folder, PIECES)
+    source = folder / "text/train.txt"
+    source.parent.mkdir()
+    source.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    binarize(source, folder, source.with_suffix(""))
+    for kind in ("speech", "pairs"):
+        (folder / kind).mkdir()
+        rows = [_utterance(folder / kind, f"{kind}{i}", words, rng) for i in range(utterances)]
+        write_manifest(folder / kind / "train.tsv", rows, list(rows[0]))
+    (folder / "corpora.yaml").write_bytes(CORPORA.read_bytes())
+    return folder
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return [folder / "speech/train.tsv", folder / "pairs/train.tsv"]
+
+
+def _stamp(folder: Path) -> None:
+    """A run would check the audio, and show that it does."""
+    for path in _manifests(folder):
+        ensure_valid(Manifest.open(path), path.parent, 1, int(100 * LONGEST))
+
+
+def _utterance(folder: Path, name: str, words: list[str], rng: np.random.Generator) -> dict[str, Any]:
+    """A FLAC file and its row: three syllables a second and two words a second."""
+    seconds = float(np.clip(rng.lognormal(np.log(SECONDS), SPREAD), SHORTEST, LONGEST))
+    samples = voice(int(seconds * SAMPLE_RATE), rng)
+    soundfile.write(folder / f"{name}.flac", samples, SAMPLE_RATE)
+    text = " ".join(rng.choice(words, max(1, round(2 * seconds))))
+    return {"id": name, "audio": f"{name}.flac", "n_frames": frames_in(len(samples)), "tgt_text": text}
+
+
+def voice(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Harmonics of a gliding pitch under an envelope of syllables, and noise: (samples,) within [-1, 1]."""
+    time = np.arange(samples) / SAMPLE_RATE
+    pitch = 120 + 40 * np.sin(2 * np.pi * rng.uniform(0.2, 0.6) * time)
+    phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
+    harmonics = sum(np.sin(n * phase + rng.uniform(0, 6)) / n for n in range(1, 9))
+    envelope = 0.55 - 0.45 * np.cos(2 * np.pi * 3 * time)
+    return 0.2 * envelope * harmonics + 0.01 * rng.standard_normal(samples)
+
+
+def training_file(corpus: Corpus, budget: int, path: Path) -> Path:
+    """Write a copy of the folder's ``corpora.yaml`` that trains on every kind from the first step, and return it.
+
+    ``budget`` is that of the corpora of speech, in frames of 10 ms, or more where one utterance may be longer; budgets
+    of text change in proportion. Validation is left out.
+    """
+    corpora = yaml.safe_load((corpus.folder / "corpora.yaml").read_text(encoding="utf-8"))
+    sections = corpora["corpora"].values()
+    corpora["stages"] = {0: list(dict.fromkeys(section["kind"] for section in sections))}
+    factor = budget / max(section["budget"] for section in sections if section["kind"] == "speech")
+    for section in sections:
+        section["budget"] = max(int(section["budget"] * factor), section["max_length"])
+        section.pop("valid", None)
+    path.write_text(yaml.safe_dump(corpora, sort_keys=False), encoding="utf-8")
+    return path
