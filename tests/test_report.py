@@ -39,6 +39,7 @@ def stats(update: int, perplexity: float = 60.0) -> dict[str, float | None]:
         "stm_accuracy": 0.5 if late else None,
         "best_loss": 1.0,
         "nll_loss": 2.0,
+        "audio_seconds_per_second": 60.0,
     }
 
 
@@ -207,6 +208,14 @@ def test_a_whole_page(run_dir):
         assert words in page.text, words
     assert "zdroj 10" not in page.text and "not found" not in page.text
     assert len(text) < 200_000 and str(run_dir) not in text
+
+
+def test_an_objective_without_words_goes_by_its_name():
+    records = [
+        logs.Record("valid", update, {"new_idea_loss": 3.0 - update, "diversity_loss": 1.0}) for update in (1, 2)
+    ]
+    section = pretraining.objectives_section(records)
+    assert "<h3>new idea</h3>" in section and "2 → 1" in section and "diversity" not in section
 
 
 def test_a_dead_codebook_is_said_in_the_report(run_dir):

@@ -21,7 +21,8 @@ from slam_plugin.reporting.logs import (
     validation,
 )
 
-# name: title, what is asked of the model
+NO_TASKS = ("diversity",)  # a loss that asks nothing of the model
+# name: title, what is asked of the model; one that is not here goes by its name
 OBJECTIVES = {
     "contrastive": (
         "Contrastive",
@@ -69,7 +70,9 @@ def objectives_section(records: Sequence[Record]) -> str:
         return missing("No log of pre-training was found: no curves to draw.")
     summary = pretraining_summary(records)
     known = [name for name in OBJECTIVES if name in objectives(records)]
-    others = [name for name in objectives(records) if name not in OBJECTIVES and f"{name}_accuracy" in summary]
+    others = [
+        name for name in objectives(records) if name not in (*OBJECTIVES, *NO_TASKS) and f"{name}_loss" in summary
+    ]
     end = max(record.update for record in records)
     return "".join(_objective(name, records, summary, end) for name in known + others)
 
