@@ -215,7 +215,7 @@ def test_an_objective_without_words_goes_by_its_name():
         logs.Record("valid", update, {"new_idea_loss": 3.0 - update, "diversity_loss": 1.0}) for update in (1, 2)
     ]
     section = pretraining.objectives_section(records)
-    assert "<h3>new idea</h3>" in section and "2 → 1" in section and "diversity" not in section
+    assert "<h3>new idea</h3>" in section and "2.00 → 1.00" in section and "diversity" not in section
 
 
 def test_a_dead_codebook_is_said_in_the_report(run_dir):
