@@ -1,0 +1,175 @@
+"""Arithmetic of a training step and parameters of a model, in closed form, for any size.
+
+A multiply-add is two operations. Only products count: linear layers, convolutions, attention, the quantiser's and the
+losses' matrices, forward and for both gradients. Left out are norms, activations, softmax, look-ups, the optimiser and
+the two outputs of speech-text matching: few operations, which take more of the time than of the count.
+
+Lengths are states of 40 ms (25 a second), tokens, or both. Where a number of masked positions is asked for, an expected
+one will do.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from slam_plugin.data.audio import MEL_BINS
+from slam_plugin.models.presets import SIZES
+from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.objectives import contrastive, span_mlm, tlm
+
+STATES_A_SECOND = 25
+FILTER = 9  # 3 x 3
+# Forward, gradient of the input, gradient of the weights.
+TRAINING = 3
+# The same, and the layer once more from its input.
+RECOMPUTED = 4
+
+Flops = Mapping[str, float]
+
+
+class Sizes(NamedTuple):
+    """What the arithmetic depends on; the number of heads is not among it."""
+
+    dim: int
+    ffn_dim: int
+    speech_layers: int
+    multimodal_layers: int
+    channels: int  # of the front end
+    kernel: int = 5
+    vocabulary: int = 32000
+    codes: int = contrastive.Options.codes
+    code_dim: int = contrastive.Options.code_dim
+
+    @property
+    def gap(self) -> int:
+        """Positions between text and speech of a pair."""
+        return (self.kernel - 1) // 2
+
+
+def sizes_of(size: str, vocabulary: int = Sizes._field_defaults["vocabulary"]) -> Sizes:
+    """A preset's sizes, with the paper's vocabulary by default."""
+    preset = SIZES[size]
+    return Sizes(
+        dim=preset["encoder_dim"],
+        ffn_dim=preset["encoder_ffn_dim"],
+        speech_layers=preset["speech_layers"],
+        multimodal_layers=preset["multimodal_layers"],
+        channels=preset["subsample_channels"],
+        vocabulary=vocabulary,
+    )
+
+
+def speech(sizes: Sizes, states: int, masked: float | None = None, passes: int = TRAINING) -> Flops:
+    """Operations that one utterance of ``states`` costs in training, by part of the model.
+
+    Args:
+        masked: masked states; the expected ones by default.
+        passes: how often the Conformer layers' products are worked out, ``RECOMPUTED`` under activation checkpointing.
+    """
+    masked = contrastive.Options.mask_rate * states if masked is None else masked
+    return {
+        "front end": front_end(sizes, states),
+        "speech layers": sizes.speech_layers * layer(sizes, states, passes),
+        "multimodal layers": sizes.multimodal_layers * layer(sizes, states, passes),
+        "objectives": contrast(sizes, masked) + code_prediction(sizes, masked),
+    }
+
+
+def text(sizes: Sizes, tokens: int, masked: float | None = None, passes: int = TRAINING) -> Flops:
+    """Operations that one block of ``tokens`` costs in training; arguments as for :func:`speech`."""
+    masked = span_mlm.Options.mask_rate * tokens if masked is None else masked
+    return {
+        "multimodal layers": sizes.multimodal_layers * layer(sizes, tokens, passes),
+        "objectives": token_prediction(sizes, masked),
+    }
+
+
+def pair(
+    sizes: Sizes,
+    states: int,
+    tokens: int,
+    masked_states: float | None = None,
+    masked_tokens: float | None = None,
+    true_share: float = 0.5,
+    passes: int = TRAINING,
+) -> Flops:
+    """Operations that one utterance with a transcript costs: speech encoder, joint sequence, TLM.
+
+    ``true_share`` is the probability that the transcript is the true one: of the others nothing is predicted, though
+    their speech is quantised and contrasted.
+    """
+    options = tlm.Options()
+    masked_states = options.speech_mask_rate * states if masked_states is None else masked_states
+    masked_tokens = options.text_mask_rate * tokens if masked_tokens is None else masked_tokens
+    predicted = code_prediction(sizes, masked_states) + token_prediction(sizes, masked_tokens)
+    return {
+        "front end": front_end(sizes, states),
+        "speech layers": sizes.speech_layers * layer(sizes, states, passes),
+        "multimodal layers": sizes.multimodal_layers * layer(sizes, tokens + sizes.gap + states, passes),
+        "objectives": contrast(sizes, masked_states) + true_share * predicted,
+    }
+
+
+def front_end(sizes: Sizes, states: int) -> float:
+    """Subsampler and the projection behind the speech layers."""
+    half, quarter = (MEL_BINS + 1) // 2, subsampled_length(MEL_BINS)
+    first = 2 * half * FILTER * sizes.channels  # two frames of 20 ms a state
+    second = quarter * FILTER * sizes.channels**2
+    linear = quarter * sizes.channels * sizes.dim + sizes.dim**2
+    # Nobody asks for the gradient of the features.
+    return 2 * states * ((TRAINING - 1) * first + TRAINING * (second + linear))
+
+
+def layer(sizes: Sizes, length: int, passes: int = TRAINING) -> float:
+    """One Conformer layer over a sequence, attention's two products over all pairs of positions included."""
+    dim = sizes.dim
+    feed_forward = 4 * dim * sizes.ffn_dim
+    attention = 4 * dim**2 + 2 * length * dim
+    convolution = 3 * dim**2 + sizes.kernel * dim
+    return 2 * passes * length * (feed_forward + attention + convolution)
+
+
+def contrast(sizes: Sizes, masked: float) -> float:
+    """Quantiser and contrastive loss over the masked states of one utterance, all against all."""
+    dim, codes, code_dim = sizes.dim, sizes.codes, sizes.code_dim
+    logits = (TRAINING - 1) * dim * codes  # the front end gets no gradient through its targets
+    lookup = codes * code_dim  # a gather forward, one product backward
+    projections = TRAINING * (dim * code_dim + code_dim**2)
+    similarities = TRAINING * masked * code_dim
+    return 2 * masked * (logits + lookup + projections + similarities)
+
+
+def code_prediction(sizes: Sizes, masked: float) -> float:
+    """Masked prediction of the codes."""
+    return 2 * TRAINING * masked * sizes.dim * sizes.codes
+
+
+def token_prediction(sizes: Sizes, masked: float) -> float:
+    """Span masking: a linear layer and the output layer over the vocabulary."""
+    return 2 * TRAINING * masked * sizes.dim * (sizes.dim + sizes.vocabulary)
+
+
+def parameters(sizes: Sizes) -> dict[str, int]:
+    """Numbers of parameters, by part of the model, of the five objectives of the paper."""
+    dim, ffn, channels = sizes.dim, sizes.ffn_dim, sizes.channels
+    quarter, norm = subsampled_length(MEL_BINS), 2 * dim
+    one_layer = (
+        2 * (norm + _linear(dim, ffn) + _linear(ffn, dim))
+        + (norm + _linear(dim, 3 * dim) + _linear(dim, dim))
+        + (norm + _linear(dim, 2 * dim) + (sizes.kernel + 1) * dim + norm + _linear(dim, dim))
+        + norm
+    )
+    convolutions = _linear(FILTER, channels) + _linear(FILTER * channels, channels)
+    quantizer = _linear(dim, sizes.codes) + sizes.codes * sizes.code_dim
+    projections = _linear(dim, sizes.code_dim) + _linear(sizes.code_dim, sizes.code_dim)
+    heads = _linear(dim, sizes.codes) + _linear(dim, dim) + norm + sizes.vocabulary + _linear(dim, 2)
+    return {
+        "front end": convolutions + _linear(quarter * channels, dim) + _linear(dim, dim),
+        "speech layers": sizes.speech_layers * one_layer,
+        "multimodal layers": sizes.multimodal_layers * one_layer,
+        "text embedding": sizes.vocabulary * dim + norm,
+        "objectives": quantizer + projections + heads + dim,  # and the vector that masked states become
+    }
+
+
+def _linear(inputs: int, outputs: int) -> int:
+    return (inputs + 1) * outputs

@@ -1,0 +1,77 @@
+"""The joint model with random batches of every kind, to measure on where no corpus is needed."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from fairseq.data import Dictionary
+
+from slam_plugin.data.audio import MEL_BINS
+from slam_plugin.models.encoder import TrunkConfig
+from slam_plugin.models.pretraining import SlamPretraining
+from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.objectives import contrastive, span_mlm, tlm
+
+SPEECH = ("contrastive", "masked_prediction")
+PAPER = (*SPEECH, "span_mlm", "tlm", "stm")
+
+
+class Batch(NamedTuple):
+    """Equal utterances or blocks: ``frames`` of 10 ms, or ``tokens``, or both, in each of ``items``."""
+
+    kind: str
+    items: int
+    frames: int = 0
+    tokens: int = 0
+
+    @property
+    def states(self) -> int:
+        """Of 40 ms, in an utterance."""
+        return subsampled_length(self.frames)
+
+    @property
+    def seconds(self) -> float:
+        """Of audio, in the batch."""
+        return self.items * self.frames / 100
+
+
+def joint_model(objectives: Sequence[str], vocabulary: int, config: TrunkConfig) -> SlamPretraining:
+    """A model in training with these objectives' defaults and one learned vector for masked states."""
+    dictionary = Dictionary()
+    for number in range(vocabulary - len(dictionary)):
+        dictionary.add_symbol(f"piece{number}")
+    task = SimpleNamespace(
+        source_dictionary=dictionary,
+        corpora=SimpleNamespace(objectives={name: SimpleNamespace(weight=1.0, options={}) for name in objectives}),
+        vocabulary=SimpleNamespace(hash="00"),
+    )
+    settled = SimpleNamespace(**vars(config), mask_vectors="learned")
+    return SlamPretraining.build_model(settled, task).train()
+
+
+def random_batch(shape: Batch, vocabulary: int, seed: int = 1) -> dict[str, Any]:
+    """What the kind's ``collate`` would give, of noise, masked at the rates of the objectives' defaults."""
+    draw = torch.Generator().manual_seed(seed)
+    paired = shape.kind == "pairs"
+    batch: dict[str, Any] = {"kind": shape.kind, "seed": seed}
+    batch |= {"n_frames": shape.items * shape.frames, "n_tokens": shape.items * shape.tokens}
+    if shape.frames:
+        batch["features"] = torch.randn(shape.items, shape.frames, MEL_BINS, generator=draw)
+        batch["feature_padding_mask"] = None
+        rate = tlm.Options.speech_mask_rate if paired else contrastive.Options.mask_rate
+        batch["mask_indices"] = torch.rand(shape.items, shape.states, generator=draw) < rate
+    if shape.tokens:
+        size = (shape.items, shape.tokens)
+        targets = torch.randint(Dictionary().nspecial, vocabulary, size, generator=draw)
+        rate = tlm.Options.text_mask_rate if paired else span_mlm.Options.mask_rate
+        batch |= {"tokens": targets, "token_targets": targets, "token_padding_mask": None}
+        batch["token_mask_indices"] = torch.rand(size, generator=draw) < rate
+    if paired:
+        batch["matches"] = torch.arange(shape.items) % 2 == 0
+    return batch
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The batch with its tensors on ``device``."""
+    return {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}
