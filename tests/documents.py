@@ -135,13 +135,18 @@ def run(command: Command, folder: Path) -> None:
     if name == "mkdir":
         subprocess.run(words, cwd=folder, check=True)
         return
-    log = folder / (command.log or "output.log")
+    output = execute(words, folder, folder / (command.log or "output.log"), f"line {command.line}")
+    check(words, folder, output)
+
+
+def execute(words: list[str], folder: Path, log: Path, where: str) -> str:
+    """The output of a command in ``folder``; AssertionError that begins with ``where`` if it fails."""
     (process,) = start([words], folder, [log])
     process.join(timeout=120)
     process.kill()
     output = log.read_text(errors="replace")
-    assert process.exitcode == 0, f"line {command.line}: {shlex.join(words)}\n{output[-4000:]}"
-    check(words, folder, output)
+    assert process.exitcode == 0, f"{where}: {shlex.join(words)}\n{output[-4000:]}"
+    return output
 
 
 def check(words: list[str], folder: Path, output: str) -> None:

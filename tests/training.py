@@ -20,6 +20,7 @@ import yaml
 
 from slam_plugin.data.audio import SAMPLE_RATE, frames_in
 from slam_plugin.data.manifest import write_manifest
+from tests.commands import PRELOADED
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = [first + last for first in ("ba", "de", "fi", "go", "lu") for last in ("ka", "men", "pi", "ros", "tu")]
@@ -253,7 +254,7 @@ def train(data: Path, folder: Path, ranks: int = 1, **flags: Any) -> Run:
         how = {"distributed_no_spawn": True, "distributed_backend": "gloo", "ddp_backend": "legacy_ddp", "device_id": 0}
         commands = [command(data, folder, **flags, **address, **how, distributed_rank=rank) for rank in range(ranks)]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fairseq_cli.train", "slam_plugin.tasks.pretraining", "tests.training"])
+    context.set_forkserver_preload([*PRELOADED, "tests.training"])
     logs = [folder / f"rank{rank}.log" for rank in range(ranks)]
     processes = [
         context.Process(target=_fairseq_train, args=(arguments, log))
