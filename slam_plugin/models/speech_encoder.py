@@ -4,39 +4,30 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import torch
-from fairseq.dataclass import ChoiceEnum
 from fairseq.models import FairseqEncoder
 from torch import Tensor
 
-from slam_plugin.models.encoder import Trunk, TrunkConfig, autocast, build_trunk
-from slam_plugin.models.presets import SIZES
+from slam_plugin.models.encoder import Trunk, autocast, build_trunk
+from slam_plugin.models.pretrained import InheritingTrunkConfig
+from slam_plugin.optim.adamw import GroupOptions, set_group
 
 
 @dataclass
-class SpeechEncoderConfig(TrunkConfig):
-    """A trunk that may come from pre-training: what is left out is then the pre-trained trunk's."""
+class SpeechEncoderConfig(InheritingTrunkConfig):
+    """The trunk as an encoder that is fine-tuned."""
 
-    size: Optional[ChoiceEnum(list(SIZES))] = field(
-        default=None,
-        metadata={"help": "preset that fills the fields left out (default: the pre-trained one's, or tiny)"},
-    )
-    conv_kernel: Optional[int] = field(default=None, metadata={"help": "depthwise kernel of the conv module, odd"})
-    conv_norm: Optional[ChoiceEnum(["group", "layer"])] = field(
-        default=None, metadata={"help": "norm of the conv module; group is the paper's"}
-    )
-    conv_groups: Optional[int] = field(default=None, metadata={"help": "groups of the conv module's group norm"})
-    positions: Optional[ChoiceEnum(["none", "rotary"])] = field(
-        default=None, metadata={"help": "positions in self-attention; none is the paper's"}
-    )
-    pretrained: Optional[str] = field(
-        default=None,
-        metadata={"help": "checkpoint whose trunk a new model starts from; not read when a run resumes or decodes"},
-    )
     freeze_encoder_updates: int = field(
         default=0, metadata={"help": "keep the trunk as it is for this many updates at the beginning"}
     )
     encoder_lr_scale: float = field(
         default=1.0, metadata={"help": "learning rate of the trunk over that of the rest; needs --optimizer slam_adamw"}
+    )
+    encoder_warmup_updates: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "warm-up of the trunk (default: that of the rest); needs --optimizer slam_adamw and "
+            "--lr-scheduler slam_inverse_sqrt"
+        },
     )
 
 
@@ -45,16 +36,16 @@ class SpeechEncoder(FairseqEncoder):
 
     Args:
         trunk: built without text side.
-        config: read for ``autocast``, ``freeze_encoder_updates`` and ``encoder_lr_scale``.
+        config: read for ``autocast``, ``freeze_encoder_updates`` and the two fields of the trunk's learning rate.
     """
 
     def __init__(self, trunk: Trunk, config: SpeechEncoderConfig) -> None:
         super().__init__(dictionary=None)
         self.trunk, self.config = trunk, config
         self.frozen = config.freeze_encoder_updates > 0
-        if config.encoder_lr_scale != 1.0:
-            for parameter in trunk.parameters():
-                parameter.optim_overrides = {"optimizer": {"lr_scale": config.encoder_lr_scale}}
+        options = GroupOptions("encoder", config.encoder_lr_scale, config.encoder_warmup_updates)
+        if options != GroupOptions("encoder"):
+            set_group(trunk.parameters(), options)
 
     @classmethod
     def build(cls, config: SpeechEncoderConfig, padding_idx: int) -> "SpeechEncoder":

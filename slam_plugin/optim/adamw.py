@@ -1,8 +1,8 @@
-"""``slam_adamw``: torch's fused AdamW with a learning rate of its own for each group of parameters."""
+"""``slam_adamw``: torch's fused AdamW with a learning rate and a warm-up of its own for each group of parameters."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, List  # noqa: UP035  (fairseq makes flags of typing.List only)
+from typing import Any, List, NamedTuple  # noqa: UP035  (fairseq makes flags of typing.List only)
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -23,20 +23,34 @@ class SlamAdamWConfig(FairseqDataclass):
     lr: List[float] = II("optimization.lr")  # noqa: UP006
 
 
+class GroupOptions(NamedTuple):
+    """How the learning rate of a group of parameters differs from the schedule's."""
+
+    name: str = "default"
+    lr_scale: float = 1.0  # of the schedule's rate
+    warmup_updates: int | None = None  # None: the schedule's; heeded by slam_inverse_sqrt alone
+
+
+def set_group(parameters: Iterable[Parameter], options: GroupOptions) -> None:
+    """Mark ``parameters`` as a group of :class:`SlamAdamW`: fairseq hands an optimizer parameters without names."""
+    for parameter in parameters:
+        parameter.slam_group = options
+
+
 @register_optimizer("slam_adamw", dataclass=SlamAdamWConfig)
 class SlamAdamW(FairseqOptimizer):
-    """AdamW (Loshchilov and Hutter 2019).
+    """AdamW (Loshchilov and Hutter 2019), one torch group for each :class:`GroupOptions` found on the parameters.
 
-    A parameter may carry fairseq's ``optim_overrides = {"optimizer": {"lr_scale": x}}``: its learning rate is then x
-    times the schedule's. Parameters of one scale make one group.
+    Unlike fairseq's ``adam``, ``adam_eps`` is added after the correction of the mean square's bias, as in the paper.
     """
 
     def __init__(self, cfg: SlamAdamWConfig, params: Iterable[Parameter]) -> None:
         super().__init__(cfg)
-        by_scale: dict[float, list[Parameter]] = {}
+        members: dict[GroupOptions, list[Parameter]] = {}
         for parameter in params:
-            by_scale.setdefault(_lr_scale(parameter), []).append(parameter)
-        groups = [{"params": members, "lr_scale": scale} for scale, members in by_scale.items()]
+            members.setdefault(getattr(parameter, "slam_group", GroupOptions()), []).append(parameter)
+        self._options = list(members)
+        groups = [{"params": parameters, **options._asdict()} for options, parameters in members.items()]
         self._optimizer = torch.optim.AdamW(groups, fused=True, **self.optimizer_config)
         self.set_lr(cfg.lr[0])
 
@@ -50,10 +64,11 @@ class SlamAdamW(FairseqOptimizer):
         }
 
     def get_lr(self) -> float:
-        """The schedule's learning rate, which a parameter with scale 1 has."""
+        """The schedule's learning rate, which a group without options has."""
         return self._lr
 
     def set_lr(self, lr: float) -> None:
+        """Give every group ``lr`` times its scale."""
         self._lr = lr
         for group in self.param_groups:
             group["lr"] = lr * group["lr_scale"]
@@ -61,13 +76,18 @@ class SlamAdamW(FairseqOptimizer):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], optimizer_overrides: Mapping[str, Any] | None = None
     ) -> None:
-        """Take the means and steps of ``state_dict``; the scales stay as this run was told."""
-        scales = [group["lr_scale"] for group in self.param_groups]
+        """Take the means and steps of ``state_dict``; scales and warm-ups stay as this run was told.
+
+        Raises ValueError where the parameters are grouped in another way there.
+        """
+        found = [len(group["params"]) for group in state_dict["param_groups"]]
+        expected = [len(group["params"]) for group in self.param_groups]
+        if found != expected:
+            raise ValueError(
+                f"the checkpoint's optimizer: found groups of {found} parameters, expected {expected}; an encoder with "
+                "a rate of its own is a group, so give it one where the earlier run did, or --reset-optimizer"
+            )
         super().load_state_dict(state_dict, optimizer_overrides)
-        for group, scale in zip(self.param_groups, scales, strict=True):
-            group["lr_scale"] = scale
+        for group, options in zip(self.param_groups, self._options, strict=True):
+            group.update(options._asdict())
         self.set_lr(self._lr)
-
-
-def _lr_scale(parameter: Parameter) -> float:
-    return getattr(parameter, "optim_overrides", {}).get("optimizer", {}).get("lr_scale", 1.0)

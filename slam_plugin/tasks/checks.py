@@ -26,3 +26,44 @@ def refuse_partial_exchange(cfg: Any) -> None:
             f"--ddp-backend {cfg.ddp_backend}: found with {cfg.distributed_world_size} ranks, expected legacy_ddp; "
             "a micro-batch reaches only some of the parameters"
         )
+
+
+def refuse_ignored_rates(model: Any) -> None:
+    """Raise ValueError where the encoder's rate or warm-up would be passed over, or is none.
+
+    ``model`` is the model's part of a run's whole configuration, where the optimizer and the schedule are named.
+    """
+    scale, warmup, whole = model.encoder_lr_scale, model.encoder_warmup_updates, model._get_parent()
+    if warmup is not None and warmup < 1:
+        raise ValueError(f"--encoder-warmup-updates: found {warmup}, expected 1 or more")
+    asked = [f"--encoder-lr-scale {scale}"] if scale != 1.0 else []
+    asked += [f"--encoder-warmup-updates {warmup}"] if warmup is not None else []
+    if not asked or whole is None:
+        return
+    if whole.optimizer._name != "slam_adamw":
+        raise ValueError(
+            f"{', '.join(asked)}: found --optimizer {whole.optimizer._name}, expected slam_adamw, which alone knows "
+            "groups with rates of their own"
+        )
+    if warmup is not None and whole.lr_scheduler._name != "slam_inverse_sqrt":
+        raise ValueError(
+            f"{asked[-1]}: found --lr-scheduler {whole.lr_scheduler._name}, expected slam_inverse_sqrt, which alone "
+            "knows groups with warm-ups of their own"
+        )
+
+
+def refuse_waiting_exchange(model: Any) -> None:
+    """Raise ValueError where torch's DDP would wait for the gradients of a frozen encoder.
+
+    ``model`` is the model's part of a run's whole configuration.
+    """
+    whole = model._get_parent()
+    if model.freeze_encoder_updates < 1 or whole is None:
+        return
+    how = whole.distributed_training
+    if how.distributed_world_size > 1 and how.ddp_backend not in _WHOLE_EXCHANGE and not how.find_unused_parameters:
+        raise ValueError(
+            f"--ddp-backend {how.ddp_backend}: found with {how.distributed_world_size} ranks and "
+            f"--freeze-encoder-updates {model.freeze_encoder_updates}, expected legacy_ddp or "
+            "--find-unused-parameters; a frozen encoder has no gradients, for which torch's DDP would wait"
+        )

@@ -18,7 +18,8 @@ from omegaconf import II, MISSING, DictConfig
 from torch import Tensor, nn
 
 import slam_plugin.criterions.ctc
-import slam_plugin.optim.adamw  # noqa: F401  (both register themselves)
+import slam_plugin.optim.adamw
+import slam_plugin.optim.schedule  # noqa: F401  (all three register themselves)
 from slam_plugin.criterions.ctc import needed_by
 from slam_plugin.data.errors import LISTED_FAULTS, DataError
 from slam_plugin.data.manifest import Manifest
@@ -33,7 +34,8 @@ from slam_plugin.models.pretrained import load_trunk, read_earlier, settle
 from slam_plugin.models.speech_encoder import frozen_parameters
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.tasks import validation
-from slam_plugin.tasks.checks import refuse_casting
+from slam_plugin.tasks.checks import refuse_casting, refuse_ignored_rates, refuse_waiting_exchange
+from slam_plugin.tasks.resuming import resumed_from
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +167,8 @@ class SlamSpeechToTextTask(FairseqTask):
         The fields of ``cfg`` are filled in, so that a checkpoint needs no other file.
         """
         self._trains = not from_checkpoint
+        if from_checkpoint:
+            cfg.compile = False  # pays in training alone
         model = super().build_model(cfg, True) if from_checkpoint else self._build_new(cfg)
         self._ctc = isinstance(model, SlamCtc)
         if self.cfg.eval_wer or self.cfg.eval_bleu:
@@ -174,8 +178,9 @@ class SlamSpeechToTextTask(FairseqTask):
     def _build_new(self, cfg: DictConfig) -> BaseFairseqModel:
         if self.vocabulary is None:
             raise DataError(f"{self.cfg.data}: has neither {DICTIONARY_FILE} nor {MODEL_FILE}, and training needs both")
-        _check_optimizer(cfg)
-        resumed = self._resumed()
+        refuse_ignored_rates(cfg)
+        refuse_waiting_exchange(cfg)
+        resumed = resumed_from(self.cfg)
         source = resumed or cfg.pretrained
         earlier = read_earlier(source) if source else None
         settle(cfg, earlier)
@@ -187,15 +192,6 @@ class SlamSpeechToTextTask(FairseqTask):
         elif earlier:
             load_trunk(model.encoder.trunk, earlier)
         return model
-
-    def _resumed(self) -> str | None:
-        """The checkpoint that fairseq's trainer will load after the model is built; None where it will find none."""
-        restore = self.cfg.restore_file
-        if restore == "checkpoint_last.pt":
-            restore = str(Path(self.cfg.save_dir, restore))
-            if not Path(restore).exists():
-                return self.cfg.finetune_from_model
-        return restore if Path(restore).exists() else None
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """One step that leaves a frozen trunk as it is: on several ranks its gradients are zeros, not absent."""
@@ -257,16 +253,6 @@ def _parse_eval_args(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"--eval-args: found {text!r}, expected JSON such as '{{\"beam\": 5}}' ({error})") from error
     return {"beam": 1, **options}
-
-
-def _check_optimizer(cfg: DictConfig) -> None:
-    """Refuse an encoder rate that the optimiser of the whole configuration, where there is one, would pass over."""
-    whole = cfg._get_parent()
-    if cfg.encoder_lr_scale != 1.0 and whole is not None and whole.optimizer._name != "slam_adamw":
-        raise ValueError(
-            f"--encoder-lr-scale {cfg.encoder_lr_scale}: found --optimizer {whole.optimizer._name}, expected "
-            "slam_adamw, which alone knows groups with rates of their own"
-        )
 
 
 def _warn_of_impossible(dataset: SpeechToTextDataset) -> None:
