@@ -18,7 +18,7 @@ from tests import training
 from tests.commands import PRELOADED
 
 ROOT = Path(__file__).resolve().parents[1]
-README, BY_HAND = "README.md", "examples/slam/README.md"
+README, BY_HAND, PRETRAINING = "README.md", "examples/slam/README.md", "examples/slam/pretraining.md"
 
 SHELL = ("", "sh", "bash")  # what a block of commands may be marked with
 PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", ".")

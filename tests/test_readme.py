@@ -19,6 +19,7 @@ from tests.data_prep.test_demo import write_tree
 from tests.data_prep.test_fetch import deb_of, entry
 from tests.documents import (
     BY_HAND,
+    PRETRAINING,
     README,
     ROOT,
     SHELL,
@@ -103,7 +104,7 @@ def test_a_command_without_a_test_is_an_error(text, tmp_path):
         run(command, tmp_path)
 
 
-@pytest.mark.parametrize("document", [README, BY_HAND])
+@pytest.mark.parametrize("document", [README, BY_HAND, PRETRAINING])
 def test_every_block_is_of_a_known_kind(document):
     blocks = [piece for piece in pieces(read(document)) if piece.language is not None]
     assert {piece.language for piece in blocks} <= {*SHELL, "yaml"}
@@ -162,7 +163,7 @@ def test_flags_named_in_sentences_exist():
     for name in ("fetch", "demo", "vocab", "binarize"):
         known |= flags_of(f"data_prep.{name}")
     known |= flags_of("examples.slam.demo")
-    for document in (README, BY_HAND):
+    for document in (README, BY_HAND, PRETRAINING):
         sentences = re.sub(r"^```.*?^```$", "", read(document), flags=re.MULTILINE | re.DOTALL)
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", sentences))
         assert named and named <= known, f"{document}: {sorted(named - known)}"

@@ -22,9 +22,8 @@ from slam_plugin import compat
 from slam_plugin.data.corpora import Corpora
 from slam_plugin.objectives.base import REGISTRY
 from tests import training
-from tests.documents import ROOT, Command, after, commands, execute, pieces, read, updates, yaml_blocks
+from tests.documents import PRETRAINING, ROOT, Command, after, commands, execute, pieces, read, updates, yaml_blocks
 
-DOCUMENT = "examples/slam/pretraining.md"
 PAPER = ROOT / "examples/slam/config/paper"
 SIZE = "pretrain_xl"
 BASES = {"speech"}  # what others build on and no run by itself
@@ -52,7 +51,7 @@ TINY = {"max-update": 3, "num-workers": 0, "distributed-world-size": 1}
 
 def tables() -> Iterator[list[str]]:
     """The rows of all tables of the document, cell by cell."""
-    for line in read(DOCUMENT).splitlines():
+    for line in read(PRETRAINING).splitlines():
         if line.startswith("| "):
             yield [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -91,7 +90,7 @@ def row_of(command: Command) -> Row:
 
 
 def rows() -> list[Row]:
-    return [row_of(command) for command in commands(read(DOCUMENT)) if command.words[0].startswith("fairseq-")]
+    return [row_of(command) for command in commands(read(PRETRAINING)) if command.words[0].startswith("fairseq-")]
 
 
 def composed(given: dict[str, str]) -> DictConfig:
@@ -217,7 +216,7 @@ def test_the_global_batch_is_the_one_that_is_stated(recipe):
 
 
 def test_fewer_ranks_by_a_file_that_builds_on_a_recipe(recipe, tree, tmp_path):
-    (block,) = yaml_blocks(read(DOCUMENT))
+    (block,) = yaml_blocks(read(PRETRAINING))
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "mine.yaml").write_text(block)
     mine, plain = over(tree, tmp_path / "mine.yaml").corpora, recipe("slam_tlm").corpora
@@ -325,7 +324,7 @@ def test_the_commands_train_as_toys(checkout):
     first = {(row.recipe, row.continued, row.hydra): row for row in reversed(rows())}
     for row in sorted(first.values(), key=lambda row: row.command.line):
         log = checkout / f"{row.recipe}{row.command.line}.log"
-        output = execute(toy_words(row, checkout), checkout, log, f"{DOCUMENT}:{row.command.line}")
+        output = execute(toy_words(row, checkout), checkout, log, f"{PRETRAINING}:{row.command.line}")
         assert updates(checkout / row.save_dir / "checkpoint_last.pt") == TINY["max-update"]
         for objective in RECIPES[row.recipe][0]:
             assert f'"train_{objective}_' in output, f"{row}: nothing was logged of {objective}"
