@@ -35,6 +35,7 @@ from slam_plugin.models.speech_encoder import frozen_parameters
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.tasks import validation
 from slam_plugin.tasks.checks import refuse_casting, refuse_ignored_rates, refuse_waiting_exchange
+from slam_plugin.tasks.ranks import first_rank_first
 from slam_plugin.tasks.resuming import resumed_from
 
 logger = logging.getLogger(__name__)
@@ -140,10 +141,12 @@ class SlamSpeechToTextTask(FairseqTask):
 
         Targets may be absent where a model only decodes.
         """
-        manifest = Manifest.open(Path(self.cfg.data, f"{split}.tsv"))
-        root = Path(self.cfg.audio_root) if self.cfg.audio_root else manifest.path.parent
-        texts = (TARGET_COLUMN,) if self._trains or TARGET_COLUMN in manifest.columns else ()
-        ensure_valid(manifest, root, self.cfg.min_source_positions, self.cfg.max_source_positions, texts, progress=True)
+        limits = self.cfg.min_source_positions, self.cfg.max_source_positions
+        with first_rank_first():  # it decodes what was never checked
+            manifest = Manifest.open(Path(self.cfg.data, f"{split}.tsv"))
+            root = Path(self.cfg.audio_root) if self.cfg.audio_root else manifest.path.parent
+            texts = (TARGET_COLUMN,) if self._trains or TARGET_COLUMN in manifest.columns else ()
+            ensure_valid(manifest, root, *limits, texts, progress=True)
         training = self._trains and split == self.cfg.train_subset
         augment = self._augment() if training and self.cfg.specaugment else None
         self.datasets[split] = SpeechToTextDataset(
