@@ -15,44 +15,43 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (batch, time, channels) in x's type.
     """
-    weight, bias = weight.to(x.dtype), bias.to(x.dtype)
-    if x.device.type == "cpu" and x.dtype == torch.bfloat16:
-        return _ShiftedSum.apply(x, weight) + bias
+    if x.device.type == "cpu":
+        return _OnCpu.apply(x.to(weight.dtype), weight, bias).to(x.dtype)
+    return depthwise_conv_plain(x, weight.to(x.dtype), bias.to(x.dtype))
+
+
+def depthwise_conv_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The definition of :func:`depthwise_conv`, for tensors of one type."""
     # (batch, channels, 1, time) with channels last in memory: the layout that x already has.
     image = x.transpose(1, 2).unsqueeze(2)
     kernel = weight[:, None, None, :]
-    out = F.conv2d(image, kernel, bias, padding=(0, weight.size(1) // 2), groups=weight.size(0))
+    with torch.autocast(x.device.type, enabled=False):  # the type is chosen above
+        out = F.conv2d(image, kernel, bias, padding=(0, weight.size(1) // 2), groups=weight.size(0))
     return out.squeeze(2).transpose(1, 2)
 
 
-class _ShiftedSum(torch.autograd.Function):
-    """The same sum as shifted multiply-adds: torch's CPU convolution has no fast path for depthwise bf16."""
+class _OnCpu(torch.autograd.Function):
+    """The same in the weight's type, which is fp32, and with the weight's gradient as sums of shifted products.
+
+    On a CPU torch's convolution has no fast path for depthwise bf16, and its gradient of a depthwise weight takes four
+    times as long as these sums.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _shifted_sum(x, weight)
+        return depthwise_conv_plain(x, weight, bias)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        grad_x = _shifted_sum(grad, weight.flip(1))
-        half, time = weight.size(1) // 2, x.size(1)
+        kernel, time = weight.size(1), x.size(1)
         columns = []
-        for k in range(weight.size(1)):
-            out_rows, in_rows = _overlap(k - half, time)
+        for k in range(kernel):
+            out_rows, in_rows = _overlap(k - kernel // 2, time)
             columns.append((grad[:, out_rows] * x[:, in_rows]).sum((0, 1)))
-        return grad_x, torch.stack(columns, dim=1)
-
-
-def _shifted_sum(x: Tensor, weight: Tensor) -> Tensor:
-    half, time = weight.size(1) // 2, x.size(1)
-    out = x * weight[:, half]
-    for k in range(weight.size(1)):
-        if k != half:
-            out_rows, in_rows = _overlap(k - half, time)
-            out[:, out_rows].addcmul_(x[:, in_rows], weight[:, k].expand_as(x[:, in_rows]))
-    return out
+        grad_x = depthwise_conv_plain(grad, weight.flip(1), None)
+        return grad_x, torch.stack(columns, dim=1), grad.sum((0, 1))
 
 
 def _overlap(shift: int, time: int) -> tuple[slice, slice]:

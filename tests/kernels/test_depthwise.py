@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from slam_plugin.kernels.depthwise import _ShiftedSum, depthwise_conv
+from slam_plugin.kernels.depthwise import depthwise_conv, depthwise_conv_plain
 
 BATCH, CHANNELS = 3, 6
 # (time, kernel): longer than the kernel, as long, shorter, and a single frame
@@ -41,11 +41,30 @@ def test_output_and_gradients_are_those_of_conv1d(time, kernel, dtype, tolerance
 
 
 @pytest.mark.parametrize(("time", "kernel"), SHAPES)
-def test_gradients_of_the_shifted_sum(time, kernel):
-    x, weight, _ = (leaf.detach().double().requires_grad_() for leaf in leaves(time, kernel))
-    expected = reference(x, weight, torch.zeros(CHANNELS, dtype=torch.float64))
-    torch.testing.assert_close(_ShiftedSum.apply(x, weight), expected, rtol=1e-12, atol=1e-12)
-    assert torch.autograd.gradcheck(_ShiftedSum.apply, (x, weight))
+def test_gradients_in_double_precision(time, kernel):
+    doubles = [leaf.detach().double().requires_grad_() for leaf in leaves(time, kernel)]
+    for function in (depthwise_conv, depthwise_conv_plain):
+        torch.testing.assert_close(function(*doubles), reference(*doubles), rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(depthwise_conv, doubles)
+    gradients = [
+        torch.autograd.grad(function(*doubles).square().sum(), doubles)
+        for function in (depthwise_conv, depthwise_conv_plain)
+    ]
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_does_not_choose_the_type(dtype):
+    x, weight, bias = leaves(9, 5)
+    x, direction = x.detach().to(dtype).requires_grad_(), torch.randn(BATCH, 9, CHANNELS)
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            results.append(output_and_gradients(depthwise_conv, x, weight, bias, direction, dtype))
+    (plain, plain_gradients), (found, gradients) = results
+    assert found.dtype == dtype and torch.equal(found, plain)
+    assert all(torch.equal(*pair) for pair in zip(gradients, plain_gradients, strict=True))
 
 
 def test_the_input_may_be_a_view():
