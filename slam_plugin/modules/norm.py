@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from slam_plugin.kernels.group_norm import masked_group_norm
+
 
 class MaskedGroupNorm(nn.Module):
     """Group norm over (time, channels of a group), the conv-module norm of SLAM (Bapna et al. 2021, section 3.1).
@@ -25,22 +27,7 @@ class MaskedGroupNorm(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
         """(batch, time, dim) and (batch, time) True at padding -> (batch, time, dim) in x's type, zero at padding."""
-        batch, time, dim = x.shape
-        grouped = x.float().view(batch, time, self.groups, dim // self.groups)
-        if padding_mask is None:
-            var, mean = torch.var_mean(grouped, dim=(1, 3), keepdim=True, correction=0)
-            centred = grouped - mean
-        else:
-            valid = (~padding_mask).float()[:, :, None, None]  # (batch, time, 1, 1)
-            count = valid.sum(1, keepdim=True) * (dim // self.groups)
-            mean = (grouped * valid).sum((1, 3), keepdim=True) / count
-            centred = (grouped - mean) * valid
-            var = centred.square().sum((1, 3), keepdim=True) / count
-        normed = (centred * torch.rsqrt(var + self.eps)).view(batch, time, dim)
-        out = torch.addcmul(self.bias, normed, self.weight)
-        if padding_mask is not None:
-            out = out.masked_fill(padding_mask[:, :, None], 0.0)
-        return out.to(x.dtype)
+        return masked_group_norm(x, self.weight, self.bias, padding_mask, self.groups, self.eps)
 
 
 class MaskedLayerNorm(nn.LayerNorm):
