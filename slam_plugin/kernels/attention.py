@@ -29,16 +29,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor |
 def attend_plain(
     query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None, dropout: float = 0.0
 ) -> Tensor:
-    """The definition of :func:`attend`: the softmax is taken in fp32 whatever the inputs' type."""
-    weights = attention_weights(query, key, key_padding_mask).to(value.dtype)
+    """The definition of :func:`attend`."""
+    weights = attention_weights(query, key, key_padding_mask)
     if dropout > 0.0:
         weights = F.dropout(weights, dropout)
     return torch.matmul(weights, value)
 
 
 def attention_weights(query: Tensor, key: Tensor, key_padding_mask: Tensor | None) -> Tensor:
-    """Softmax weights, (batch, heads, time, time) in fp32; a row sums to one over the keys that are not padding."""
+    """Softmax weights, (batch, heads, time, time); a row sums to one over the keys that are not padding.
+
+    They have the query's type, but torch computes a softmax of bf16 in fp32.
+    """
     scores = torch.matmul(query / math.sqrt(query.size(-1)), key.transpose(-2, -1))
     if key_padding_mask is not None:
-        scores = scores.masked_fill(key_padding_mask[:, None, None, :], -torch.inf)
-    return torch.softmax(scores, dim=-1, dtype=torch.float32)
+        bias = torch.zeros_like(key_padding_mask, dtype=scores.dtype).masked_fill(key_padding_mask, -torch.inf)
+        scores = scores + bias[:, None, None, :]
+    return torch.softmax(scores, dim=-1, dtype=scores.dtype)  # the type keeps autocast from another one

@@ -76,12 +76,20 @@ def test_short_bf16_on_a_cpu_takes_the_plain_path(monkeypatch):
 
 
 def test_weights_sum_to_one_over_the_keys_that_are_not_padding():
-    query, key, _ = inputs(torch.bfloat16)
+    query, key, _ = inputs()
     weights = attention_weights(query, key, padding())
-    assert weights.dtype == torch.float32
     for b, length in enumerate(LENGTHS):
         assert not weights[b, :, :, length:].any()
         torch.testing.assert_close(weights[b].sum(-1), torch.ones(HEADS, TIME))
+
+
+def test_the_softmax_of_bf16_is_that_of_fp32_rounded():
+    query, key, _ = inputs(torch.bfloat16)
+    scores = (query / math.sqrt(SIZE)) @ key.transpose(2, 3)
+    expected = scores.float().masked_fill(padding()[:, None, None, :], -torch.inf).softmax(-1)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            assert torch.equal(attention_weights(query, key, padding()), expected.bfloat16())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
