@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
     def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         batch, time, dim = x.shape
         qkv = self.qkv(self.norm(x)).view(batch, time, 3, self.heads, dim // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, time, head_dim)
+        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (batch, heads, time, head_dim)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
         return query, key, value
@@ -90,7 +90,7 @@ class ConvModule(nn.Module):
         """(batch, time, dim) and (batch, time) -> (batch, time, dim)"""
         gated = F.glu(self.expand(self.norm(x)), dim=-1)
         if padding_mask is not None:
-            gated = gated.masked_fill(padding_mask[:, :, None], 0.0)
+            gated = gated * (~padding_mask).to(gated.dtype).unsqueeze(2)
         mixed = depthwise_conv(gated, self.depthwise_weight, self.depthwise_bias)
         return self.dropout(self.contract(F.silu(self.conv_norm(mixed, padding_mask))))
 
@@ -136,8 +136,8 @@ class ConformerLayer(nn.Module):
             rotation: what ``rotary_angles`` makes of the positions; without it attention sees no order (the paper's
                 choice).
         """
-        x = x + 0.5 * self.first_ffn(x)
+        x = x.add(self.first_ffn(x), alpha=0.5)
         x = x + self.attention(x, padding_mask, rotation)
         x = x + self.conv(x, padding_mask)
-        x = x + 0.5 * self.second_ffn(x)
+        x = x.add(self.second_ffn(x), alpha=0.5)
         return self.final_norm(x)

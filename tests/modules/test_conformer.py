@@ -1,9 +1,11 @@
+import functools
 import math
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from slam_plugin.modules.conformer import ConformerLayer, ConvModule, FeedForward, SelfAttention
 from slam_plugin.modules.rotary import rotary_angles, rotate
@@ -132,6 +134,33 @@ def test_gradients_reach_every_parameter_and_every_valid_frame(groups, rotary):
             assert parameter.grad is not None and parameter.grad.abs().max() > 1e-6, name
     assert (x.grad[~padding].abs().sum(-1) > 0).all()
     assert not x.grad[padding].any()
+
+
+def run(function, x, padding, angles, module, autocast=False):
+    """Output at valid frames and all gradients."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = function(x, padding, angles)
+    if padding is not None:
+        out = out[~padding]
+    torch.manual_seed(3)
+    return [out, *torch.autograd.grad((out * torch.randn(out.shape)).sum(), (x, *module.parameters()))]
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("groups", [GROUPS, None])
+def test_checkpointed_and_compiled_it_is_the_same_layer(groups, padded, autocast):
+    module = layer(groups)
+    x, padding = batch()
+    given = (x.requires_grad_(), padding if padded else None, rotation(x.size(1)), module, autocast)
+    expected = run(module, *given)
+    again = run(functools.partial(checkpoint, module, use_reentrant=False), *given)
+    assert all(torch.equal(*pair) for pair in zip(again, expected, strict=True))
+    # This backend traces and differentiates as the real one does, without minutes of compiling.
+    compiled = run(torch.compile(module, backend="aot_eager", fullgraph=True), *given)
+    tolerance = 2e-2 if autocast else 1e-5
+    for found, wanted in zip(compiled, expected, strict=True):
+        assert (found - wanted).norm() <= tolerance * wanted.norm()
 
 
 def test_dropout_is_for_training_alone():

@@ -17,9 +17,9 @@ def test_each_pair_of_channels_is_a_complex_number_times_a_rotation():
     for t, position in enumerate(positions.tolist()):
         for i in range(SIZE // 2):
             angle = position * 10000.0 ** (-2 * i / SIZE)
-            number = complex(x[t, i], x[t, i + SIZE // 2]) * torch.exp(torch.tensor(1j * angle, dtype=torch.cdouble))
+            number = complex(x[t, 2 * i], x[t, 2 * i + 1]) * torch.exp(torch.tensor(1j * angle, dtype=torch.cdouble))
             # fp32 angles of up to 2000 are good to 1e-4
-            assert abs(number.real - found[t, i]) < 1e-3 and abs(number.imag - found[t, i + SIZE // 2]) < 1e-3
+            assert abs(number.real - found[t, 2 * i]) < 1e-3 and abs(number.imag - found[t, 2 * i + 1]) < 1e-3
 
 
 def test_products_depend_on_distance_alone():
@@ -44,3 +44,19 @@ def test_lengths_and_types_are_kept():
     torch.testing.assert_close(turned(x, positions).norm(dim=-1), x.norm(dim=-1))
     assert turned(x.bfloat16(), positions).dtype == torch.bfloat16
     assert torch.equal(turned(x, torch.zeros(5, dtype=torch.long)), x)
+
+
+def test_gradients_are_turned_back():
+    """A rotation is orthogonal: its gradient is the rotation by the opposite angles."""
+    torch.manual_seed(0)
+    rotation = rotary_angles(torch.tensor([0, 3, 700]), SIZE)
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 1e-2)):
+        # the layout of a layer: heads are taken from the middle of a tensor
+        x = torch.randn(2, 3, 4, SIZE).to(dtype).transpose(1, 2).requires_grad_()
+        direction = torch.randn(x.shape).to(dtype)
+        (gradient,) = torch.autograd.grad(rotate(x, rotation), x, direction)
+        assert gradient.dtype == dtype
+        expected = rotate(direction.float(), rotation.conj())
+        assert (gradient.float() - expected).norm() <= tolerance * expected.norm()
+    doubles = torch.randn(2, 1, 3, SIZE, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: rotate(x, rotation.to(torch.cdouble)), doubles)
