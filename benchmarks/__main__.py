@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import layer, padding, share, targets
+from benchmarks import layer, memory, padding, share, targets
 from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.reporting.machine import machine, versions
 
@@ -17,6 +17,7 @@ PARTS = (
     targets,
     padding,
     share,
+    memory,
 )
 RESULTS = Path(__file__).parent / "results.json"
 METHOD = (
