@@ -139,7 +139,7 @@ def check_fused_paths() -> list[Finding]:
         return []
     from slam_plugin.kernels.select import fused_paths
 
-    return [Finding(piece, path) for piece, path in fused_paths().items()]
+    return [Finding(piece, path.found, path.cure) for piece, path in fused_paths().items()]
 
 
 def installed_version(*distributions: str) -> str | None:

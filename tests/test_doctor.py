@@ -128,4 +128,4 @@ def test_fused_paths_are_logged_once(caplog):
         select.log_fused_paths()
     (record,) = caplog.records
     for piece, path in select.fused_paths().items():
-        assert f"{piece}: {path}" in record.getMessage()
+        assert f"{piece}: {path.found}" in record.getMessage()

@@ -3,18 +3,30 @@
 import functools
 import importlib.util
 import logging
+import warnings
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
+
+from slam_plugin.kernels.build import COMMAND, MODULE
 
 logger = logging.getLogger(__name__)
 
 
-def fused_paths() -> dict[str, str]:
-    """For each piece that has a fused path: what runs it here, and where it is the plain one, why."""
+class FusedPath(NamedTuple):
+    """What runs a piece here, and where it is the plain path, why; ``cure`` is what would bring the fused one."""
+
+    found: str
+    cure: str = ""
+
+
+def fused_paths() -> dict[str, FusedPath]:
+    """The path of each piece that has a fused one."""
     return {
-        "layer norm": _layer_norm(),
-        "attention": _attention(),
-        "optimizer": _optimizer(),
+        "layer norm": FusedPath(_layer_norm()),
+        "attention": FusedPath(_attention()),
+        "optimizer": FusedPath(_optimizer()),
         "n-gram blocking": _ngram_blocking(),
     }
 
@@ -22,7 +34,7 @@ def fused_paths() -> dict[str, str]:
 @functools.cache
 def log_fused_paths() -> None:
     """One line in the log, once a process."""
-    logger.info("fused paths: %s", "; ".join(f"{piece}: {path}" for piece, path in fused_paths().items()))
+    logger.info("fused paths: %s", "; ".join(f"{piece}: {path.found}" for piece, path in fused_paths().items()))
 
 
 def _layer_norm() -> str:
@@ -50,11 +62,40 @@ def _optimizer() -> str:
     return "torch AdamW(fused=True)" + (" on CUDA" if torch.cuda.is_available() else " on the CPU")
 
 
-def _ngram_blocking() -> str:
-    if importlib.util.find_spec("fairseq.ngram_repeat_block_cuda") is None:
-        return "fairseq's Python loop (its CUDA kernel is not built)"
+def _ngram_blocking() -> FusedPath:
+    """fairseq's generator takes its kernel or the plain path without a word."""
+    kernel = f"fairseq.{MODULE}"
+    if importlib.util.find_spec(kernel) is None:
+        if torch.cuda.is_available():
+            return _without_kernel("is not built", f"`{COMMAND}` builds it")
+        return _without_kernel("is not built, and there is no CUDA device")
+    try:
+        extension = importlib.import_module(kernel)
+    except ImportError as error:
+        return _without_kernel(f"is built, but does not import: {error}", f"`{COMMAND}` builds it anew")
+    if not torch.cuda.is_available():
+        return _without_kernel("is built, but there is no CUDA device")
     from fairseq.ngram_repeat_block import is_cuda_extension_usable
 
-    return (
-        "fairseq's CUDA kernel" if is_cuda_extension_usable() else "fairseq's Python loop (its CUDA kernel fails here)"
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its advice is for fairseq's own build
+        usable = is_cuda_extension_usable()
+    if usable:
+        return FusedPath("fairseq's CUDA kernel")
+    return _without_kernel(f"is built, but fails here: {_failure(extension)}", f"`{COMMAND}` builds it anew")
+
+
+def _without_kernel(why: str, cure: str = "") -> FusedPath:
+    return FusedPath(f"torch (fairseq's CUDA kernel {why})", cure)
+
+
+def _failure(extension: ModuleType) -> str:
+    """What CUDA says of the kernel, which fairseq keeps to itself."""
+    try:
+        extension.forward(
+            torch.zeros(1, 4, dtype=torch.long, device="cuda"), torch.zeros(1, 8, device="cuda"), 1, 3, 1, 3
+        )
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return "fairseq's trial of it does not pass"
