@@ -27,9 +27,11 @@ from fairseq import checkpoint_utils, models, tasks
 from fairseq.data import data_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
+from fairseq.ngram_repeat_block import NGramRepeatBlock
 from fairseq.trainer import Trainer
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.kernels.ngrams import block_repeats
 
 PLUGIN = Path(__file__).resolve().parent
 
@@ -212,6 +214,20 @@ def _keep_last_batch() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# beam search
+
+
+def _block_ngrams() -> None:
+    original = NGramRepeatBlock._no_repeat_ngram
+
+    @functools.wraps(original)
+    def _no_repeat_ngram(self, tokens, lprobs, bsz, beam_size, step):
+        return block_repeats(tokens, lprobs, self.no_repeat_ngram_size, step)
+
+    NGramRepeatBlock._no_repeat_ngram = _no_repeat_ngram
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # the user directory
 
 
@@ -268,6 +284,12 @@ MENDS = (
         "batch_by_size throws the last batch away unless its size is a multiple of 8 (--required-batch-size-multiple): "
         "fairseq-generate, validation and training silently leave sentences out, and a small set is empty",
         _keep_last_batch,
+    ),
+    Mend(
+        "n-gram blocking",
+        "without fairseq's CUDA kernel, --no-repeat-ngram-size does nothing: the loop looks for repetitions of the end "
+        "of the generator's buffer, which is padding (facebookresearch/fairseq issue 5206)",
+        _block_ngrams,
     ),
     Mend(
         "own folder",

@@ -230,7 +230,7 @@ def kill_self(point: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# early stopping, own folder
+# early stopping, n-gram blocking, own folder
 
 
 def stop_after_interruptions(folder: Path) -> None:
@@ -245,6 +245,15 @@ def stop_after_interruptions(folder: Path) -> None:
     state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
     epoch = state["extra_state"]["train_iterator"]["epoch"]
     expect(epoch == 4, f"it stopped after epoch {epoch - 1} instead of 3")
+
+
+def repeat_nothing(folder: Path) -> None:
+    """Hypotheses of five words, none of which is there twice."""
+    run_main(fairseq_cli.generate, "data", "--path=once/checkpoint_last.pt", "--beam=2", "--cpu", "--max-tokens=64",
+             "--min-len=5", "--max-len-b=5", "--no-repeat-ngram-size=1", f"--results-path={folder}")  # fmt: skip
+    lines = [line for line in (folder / "generate-test.txt").read_text().splitlines() if line.startswith("H-")]
+    for words in (line.split("\t")[2].split() for line in lines):
+        expect(len(words) == len(set(words)) == 5, f"it says {' '.join(words)}")
 
 
 def load_by_other_path(folder: Path) -> None:
@@ -281,6 +290,7 @@ SCENARIOS = [
     (survive_kill, "atomic copies"),
     (stop_after_interruptions, "early stopping"),
     (generate, "last batch"),
+    (repeat_nothing, "n-gram blocking"),
     (load_by_other_path, "own folder"),
     (load_by_same_path, "own folder"),
 ]

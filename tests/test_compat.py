@@ -23,6 +23,7 @@ FAILURES = [
     ("survive_kill", "atomic copies", "killed at half of the copy: checkpoint_last.pt is not whole"),
     ("stop_after_interruptions", "early stopping", "it stopped after epoch 5 instead of 3"),
     ("generate", "last batch", "8 hypotheses"),
+    ("repeat_nothing", "n-gram blocking", "it says "),
     ("load_by_other_path", "own folder", "not globally unique"),
     ("load_by_same_path", "own folder", "not imported"),
 ]

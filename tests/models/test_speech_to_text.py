@@ -1,5 +1,7 @@
 """slam_speech_to_text: padding, incremental decoding and fairseq's generator."""
 
+import itertools
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +10,7 @@ from fairseq.data import Dictionary
 from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
+from slam_plugin import compat
 from slam_plugin.models.pretrained import settle
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 
@@ -103,8 +106,8 @@ def test_reordering_moves_whole_utterances():
     assert torch.equal(moved["encoder_padding_mask"][0], encoded["encoder_padding_mask"][0][order])
 
 
-def best(model, inputs, beam):
-    generator = SequenceGenerator([model], dictionary(), beam_size=beam, max_len_b=8)
+def best(model, inputs, beam, **options):
+    generator = SequenceGenerator([model], dictionary(), **{"beam_size": beam, "max_len_b": 8, **options})
     return [(nbest[0]["tokens"].tolist(), float(nbest[0]["score"])) for nbest in generator.generate([model], inputs)]
 
 
@@ -138,6 +141,21 @@ def test_greedy_generation_is_the_argmax_of_full_passes():
         tokens.append(EOS)
     found = best(model, {"net_input": {"features": features, "padding_mask": mask}}, beam=1)[0][0]
     assert found == tokens[1:]
+
+
+def test_blocked_bigrams_are_said_once():
+    compat.apply()
+    model = build()
+    inputs, _, _ = sample()
+    net_input = {key: inputs[key] for key in ("features", "padding_mask")}
+
+    def most(**options):
+        """How often the most frequent bigram of each hypothesis is in it."""
+        found = [tokens for tokens, _ in best(model, {"net_input": net_input}, beam=2, max_len_b=12, **options)]
+        return [max(Counter(itertools.pairwise(tokens)).values()) for tokens in found]
+
+    assert min(most()) > 1
+    assert most(no_repeat_ngram_size=2) == [1, 1, 1]
 
 
 def test_bf16_gives_fp32_logits_near_fp32():
