@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import transformers
 
-from benchmarks import layer, memory, padding, share, targets
+from benchmarks import layer, memory, padding, share, step, targets
 from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.reporting.machine import machine, versions
 
@@ -15,6 +16,7 @@ from slam_plugin.reporting.machine import machine, versions
 PARTS = (
     layer,
     targets,
+    step,
     padding,
     share,
     memory,
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
         "method": METHOD,
         "seconds": round(time.monotonic() - start, 1),
         "machine": {**machine(), "vector instructions": torch.backends.cpu.get_cpu_capability()},
-        "versions": versions(),
+        "versions": {**versions(), "transformers": transformers.__version__},
     }
     write(options.out, found, facts)
     print(table(found))

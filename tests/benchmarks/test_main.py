@@ -4,10 +4,13 @@ import json
 
 import torch
 
-from benchmarks.__main__ import main
+from benchmarks import layer
+from benchmarks.__main__ import PARTS, main
 
 
-def test_a_run_writes_every_figure_once(tmp_path, capsys):
+def test_a_run_writes_every_figure_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(layer, "FP32_GOALS", {(64, 20): 1.15})  # one small shape: the whole test takes seconds
+    monkeypatch.setattr(layer, "BF16_GOALS", {(64, 20): 1.5})
     threads = torch.get_num_threads()
     try:
         found = main(["--scale", "smoke", "--out", str(tmp_path / "results.json")])
@@ -15,10 +18,11 @@ def test_a_run_writes_every_figure_once(tmp_path, capsys):
         torch.set_num_threads(threads)
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert written["scale"] == {"name": "smoke", "rounds": 1, "batch": 2, "budget": 800}
-    assert written["machine"]["processor"] and written["versions"]["torch"]
+    assert written["machine"]["processor"] and written["versions"]["transformers"]
     names = [figure["name"] for figure in written["figures"]]
     assert names == [figure.name for figure in found] and len(set(names)) == len(names)
     printed = capsys.readouterr().out
+    assert all(part.__doc__ in printed for part in PARTS)
     for figure in written["figures"]:
         assert figure["value"] >= 0 and figure["name"] in printed
         assert (figure["met"] is None) == (figure["goal"] is None)
