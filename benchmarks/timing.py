@@ -24,14 +24,19 @@ def minima(
         shortest: seconds that a visit lasts at least; a quick candidate is called several times in a visit.
         clock: seconds so far; by default the CPU time of all threads of this process.
     """
-    repeats = {name: _repeats(call, shortest, clock) for name, call in candidates.items()}
-    names = list(candidates)
-    least = dict.fromkeys(names, math.inf)
-    for turn in range(rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            least[name] = min(least[name], _seconds(candidates[name], repeats[name], clock))
-    return least
+    gc.collect()
+    gc.freeze()  # what is there already would be gone through again in every visit
+    try:
+        repeats = {name: _repeats(call, shortest, clock) for name, call in candidates.items()}
+        names = list(candidates)
+        least = dict.fromkeys(names, math.inf)
+        for turn in range(rounds):
+            first = turn % len(names)
+            for name in names[first:] + names[:first]:
+                least[name] = min(least[name], _seconds(candidates[name], repeats[name], clock))
+        return least
+    finally:
+        gc.unfreeze()
 
 
 def _repeats(call: Callable[[], object], shortest: float, clock: Callable[[], float]) -> int:
