@@ -50,8 +50,8 @@ def figures(scale: Scale) -> list[Figure]:
 
 
 def slopes(configurations: Sequence[tuple[str, str, bool]], batch: int) -> list[float]:
-    """Bytes a state, between batches of half as many and twice as many utterances as ``batch``."""
-    few, many = max(1, batch // 2), 2 * batch
+    """Bytes a state, between batches of a quarter of ``batch`` utterances, at least one, and of all."""
+    few, many = max(1, batch // 4), batch
     found = peaks([Request(*each, utterances) for each in configurations for utterances in (few, many)])
     states = (many - few) * subsampled_length(FRAMES)
     return [(high - low) / states for low, high in zip(found[::2], found[1::2], strict=True)]

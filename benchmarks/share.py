@@ -14,6 +14,7 @@ from unittest import mock
 
 import fairseq_cli.train
 from fairseq import metrics, options, tasks, utils
+from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging.progress_bar import JsonProgressBar
 from fairseq.optim import FairseqOptimizer
@@ -163,12 +164,12 @@ def seconds_of_a_step(
     corpus: Corpus, scale: Scale, autocast: str, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
     """CPU seconds of every part of a step, the mean of several."""
-    compat.register()
     stopwatch = Stopwatch(clock)
-    with tempfile.TemporaryDirectory() as scratch, _logging_to(Path(scratch) / "log"), watched(stopwatch):
+    with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"), watched(stopwatch):
         corpora = training_file(corpus, scale.budget, Path(scratch) / "corpora.yaml")
         metrics.reset()
-        trainer, task = _trainer(corpus.folder, corpora, scale, autocast)
+        flags = {"arch": f"slam_pretraining_{scale.size}", "corpora": corpora, "autocast": autocast}
+        trainer, task = _trainer(configured(corpus.folder, **flags, steps_per_epoch=1 + _steps(scale)))
         iterator = trainer.get_train_iterator(1)
         fairseq_cli.train.train(trainer.cfg, trainer, task, iterator)
         seconds = stopwatch.seconds()
@@ -180,15 +181,19 @@ def _steps(scale: Scale) -> int:
     return -(-scale.rounds // 3)
 
 
-def _trainer(data: Path, corpora: Path, scale: Scale, autocast: str) -> tuple[Trainer, SlamPretrainingTask]:
-    """What ``fairseq-train`` makes of its command line."""
-    own = {"arch": f"slam_pretraining_{scale.size}", "corpora": corpora, "autocast": autocast}
-    named = {**FLAGS, **own, "steps-per-epoch": 1 + _steps(scale)}
+def configured(data: Path, **flags: Any) -> FairseqConfig:
+    """fairseq's configuration of a run on ``data``: :data:`FLAGS` and ``flags``, whose names have _ for -."""
+    named = {**FLAGS, **{name.replace("_", "-"): value for name, value in flags.items()}}
     arguments = [str(data), *SWITCHES, *(text for name, value in named.items() for text in (f"--{name}", str(value)))]
+    compat.register()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what hydra thinks of fairseq
         parsed = options.parse_args_and_arch(options.get_training_parser(), arguments)
-        config = convert_namespace_to_omegaconf(parsed)
+        return convert_namespace_to_omegaconf(parsed)
+
+
+def _trainer(config: FairseqConfig) -> tuple[Trainer, SlamPretrainingTask]:
+    """What ``fairseq-train`` makes of its command line."""
     task = tasks.setup_task(config.task)
     utils.set_torch_seed(config.common.seed)
     model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
@@ -196,7 +201,7 @@ def _trainer(data: Path, corpora: Path, scale: Scale, autocast: str) -> tuple[Tr
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def logging_to(path: Path) -> Iterator[None]:
     """Logs go to a file instead of the console: writing them is part of a step, reading them here is not."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level

@@ -15,9 +15,9 @@ def test_the_slope_leaves_out_what_every_batch_has(monkeypatch):
 
     monkeypatch.setattr(memory, "peaks", peaks)
     assert memory.slopes([("base", "bf16", True), ("small", "none", False)], 8) == [7000, 7000]
-    assert asked == [("base", "bf16", True, 4), ("base", "bf16", True, 16)] + [
-        ("small", "none", False, 4),
-        ("small", "none", False, 16),
+    assert asked == [("base", "bf16", True, 2), ("base", "bf16", True, 8)] + [
+        ("small", "none", False, 2),
+        ("small", "none", False, 8),
     ]
 
 

@@ -1,0 +1,32 @@
+"""How much audio the workers of a training run deliver: the task's own iterator, with nobody who computes on it."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from fairseq import tasks
+
+from benchmarks.corpus import Corpus, training_file
+from benchmarks.share import configured, logging_to
+
+BUDGET = 9600  # frames in a batch
+WARM = 8  # batches left out: workers start, and begin ahead of the one who asks
+
+
+def audio_seconds_per_second(corpus: Corpus, workers: int, batches: int) -> float:
+    """Seconds of audio in unpaired and paired batches of a joint plan, with their text, for each second of waiting."""
+    with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"):
+        corpora = training_file(corpus, BUDGET, Path(scratch) / "corpora.yaml")
+        task = tasks.setup_task(
+            configured(
+                corpus.folder, arch="slam_pretraining_tiny", corpora=corpora, steps_per_epoch=WARM + batches
+            ).task
+        )
+        task.load_dataset("train")
+        iterator = task.get_batch_iterator(task.dataset("train"), num_workers=workers).next_epoch_itr(shuffle=False)
+        for _ in range(WARM):
+            next(iterator)
+        start, frames = time.perf_counter(), 0
+        for step in iterator:
+            frames += sum(batch["n_frames"] for batch in step["batches"])
+        return frames / 100 / (time.perf_counter() - start)
