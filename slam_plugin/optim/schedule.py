@@ -12,7 +12,7 @@ from omegaconf import II
 
 @dataclass
 class SlamInverseSqrtConfig(FairseqDataclass):
-    """The names of fairseq's ``inverse_sqrt``, whose rate starts from ``warmup_init_lr`` instead of one step of it."""
+    """The names of fairseq's ``inverse_sqrt``; there is no ``warmup_init_lr``, the first update has a rate already."""
 
     warmup_updates: int = field(default=4000, metadata={"help": "updates until the learning rate is --lr"})
     lr: List[float] = II("optimization.lr")  # noqa: UP006
@@ -22,8 +22,8 @@ class SlamInverseSqrtConfig(FairseqDataclass):
 class SlamInverseSqrt(FairseqLRScheduler):
     """The schedule of Vaswani et al. 2017, section 5.3, with its peak at ``lr``.
 
-    A group of ``slam_adamw`` with ``lr_scale`` s and ``warmup_updates`` w has s times :func:`inverse_sqrt` of w, all
-    others ``warmup_updates`` of the schedule. Rates of groups with a warm-up of their own are logged as ``lr_NAME``.
+    A group of ``slam_adamw`` may have a warm-up of its own, and with it its own course: ``lr`` times its scale times
+    :func:`inverse_sqrt` of that warm-up, logged as ``lr_NAME``. All others follow the schedule's.
     """
 
     def __init__(self, cfg: SlamInverseSqrtConfig, optimizer: FairseqOptimizer) -> None:
