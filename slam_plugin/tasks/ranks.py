@@ -1,9 +1,13 @@
 """What one rank does for all."""
 
 import contextlib
+import datetime
+import functools
 from collections.abc import Iterator
 
 import torch.distributed
+
+PATIENCE = datetime.timedelta(days=7)
 
 
 @contextlib.contextmanager
@@ -12,11 +16,24 @@ def first_rank_first() -> Iterator[None]:
 
     Where it raises on rank 0, the others find the fault by themselves.
     """
-    several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
-    if several and torch.distributed.get_rank() > 0:
-        torch.distributed.barrier()
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        yield
+        return
+    first, waiting = torch.distributed.get_rank() == 0, _patient(torch.distributed.group.WORLD)
+    if not first:
+        torch.distributed.barrier(waiting)
     try:
         yield
     finally:
-        if several and torch.distributed.get_rank() == 0:
-            torch.distributed.barrier()
+        if first:
+            torch.distributed.barrier(waiting)
+
+
+@functools.cache
+def _patient(world: torch.distributed.ProcessGroup) -> torch.distributed.ProcessGroup:
+    """The ranks of ``world`` as a group that waits for ``PATIENCE``.
+
+    ``world`` itself, as fairseq makes it, gives up after 10 minutes under NCCL and 30 under gloo; to decode a large
+    corpus takes hours.
+    """
+    return torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
