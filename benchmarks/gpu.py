@@ -20,6 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import corpus, flops, joint, loading
 from benchmarks.joint import Batch
+from benchmarks.markdown import table
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
 from slam_plugin.models.encoder import TrunkConfig
 from slam_plugin.models.presets import SIZES
@@ -220,8 +221,8 @@ def section(size: str, items: Sequence[int], compiled: bool, device: torch.devic
         title,
         f"A step: {_words(batches)}. Most memory allocated: {memory:.1f} GB. "
         f"Attention: {', '.join(backends) or 'no fused operator'}.\n",
-        _table(("part", "ms", "audio s/s", "text tokens/s", "TFLOPS", "MFU"), [row.cells(peak) for row in rows]),
-        _table(("kernel", "ms a step", "share", "calls"), _busiest(events)),
+        table(("part", "ms", "audio s/s", "text tokens/s", "TFLOPS", "MFU"), [row.cells(peak) for row in rows]),
+        table(("kernel", "ms a step", "share", "calls"), _busiest(events)),
     ]
     whole = rows[-1]
     return "\n".join(lines), whole.step.seconds / whole.wall
@@ -262,12 +263,7 @@ def workers_section(data: Path, needed: Mapping[str, float], utterances: int, ba
         for source in sources:
             rate = loading.audio_seconds_per_second(source, WORKERS, batches)
             rows.append((f"{WORKERS} workers deliver: {source.words}", f"{rate:,.0f}"))
-    return "### Data\n\n" + _table(("", "audio s/s"), rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "### Data\n\n" + table(("", "audio s/s"), rows)
 
 
 def _or_none(value: float, form: str) -> str:

@@ -1,0 +1,76 @@
+"""The page on scale says what the arithmetic says, and the arithmetic agrees with simpler ones and with the recipes."""
+
+import pytest
+import yaml
+
+from benchmarks import flops, scaling
+from benchmarks.scaling import BLOCKS, PAIRS, SECOND_STAGES, SENTENCES, SPEECH
+
+RECIPES = scaling.PAGE.parent / "config/paper"
+PAGE = scaling.PAGE.read_text(encoding="utf-8")
+
+
+def recipe(name: str) -> dict:
+    return yaml.safe_load((RECIPES / name).read_text(encoding="utf-8"))
+
+
+def test_the_pages_tables_are_the_arithmetics():
+    assert scaling.written(PAGE) == PAGE, "run python -m benchmarks.scaling"
+
+
+def test_an_old_table_is_replaced_and_a_missing_mark_is_named():
+    old = PAGE.replace(scaling.days(), "| of another day |\n")
+    assert old != PAGE and scaling.written(old) == PAGE
+    with pytest.raises(ValueError, match="no place for the table days"):
+        scaling.written(PAGE.replace("<!-- end of days -->", ""))
+
+
+def test_what_the_text_says():
+    both = {text: scaling.update(SPEECH, text, PAIRS) for text in (BLOCKS, SENTENCES)}
+    assert f"{scaling.PARAMETERS / 1e6:.0f}M parameters" in PAGE
+    assert "text is three quarters of the arithmetic" in PAGE
+    assert scaling.update(BLOCKS) / both[BLOCKS] == pytest.approx(0.75, abs=0.05)
+    assert "an update is a quarter as long" in PAGE
+    assert both[SENTENCES] / both[BLOCKS] == pytest.approx(0.25, abs=0.05)
+    assert "2 GB for LibriLM" in PAGE
+    assert 2 * scaling.LIBRI_LM_WORDS * scaling.TOKENS_A_WORD / 1e9 == pytest.approx(2, abs=0.2)
+    for number in ("803M words", "989 TFLOPS", "450 GB/s", "400 Gbit/s", "80 GB"):
+        assert number in PAGE
+    assert scaling.PEAK == 989e12 and 8 * scaling.INFINIBAND == 400e9
+
+
+def test_the_batch_is_the_recipes():
+    """Budgets of 64 ranks; the speech of pairs has a little room."""
+    ranks = recipe("pretrain_xl.yaml")["distributed_training"]["distributed_world_size"]
+    assert ranks == scaling.RANKS
+    speech, text, pairs = recipe("speech.yaml"), recipe("bert.yaml"), recipe("slam_tlm.yaml")
+    assert ranks * speech["corpora"]["speech"]["budget"] == SPEECH.count * SPEECH.seconds / SPEECH.count * 100
+    in_a_step = text["quota"]["text"] * text["corpora"]["text"]["budget"]
+    assert ranks * in_a_step == BLOCKS.count * BLOCKS.tokens
+    assert text["corpora"]["text"]["block"] == BLOCKS.tokens
+    assert ranks * (pairs["corpora"]["pairs"]["budget"] // 1230) == PAIRS.count
+    assert list(pairs["stages"]) == [0, scaling.FIRST_STAGE]
+    assert recipe("w2v_bert.yaml")["objectives"]["contrastive"]["code_dim"] == scaling.SIZES.code_dim
+    assert recipe("pretrain_xl.yaml")["optimization"]["max_update"] == scaling.FIRST_STAGE + SECOND_STAGES[1]
+
+
+def test_operations_are_six_for_each_parameter_that_a_position_meets():
+    """Kaplan et al.'s rule; attention and the heads come on top."""
+    parts = flops.parameters(scaling.SIZES)
+    shared = parts["multimodal layers"]
+    assert BLOCKS.cost() / BLOCKS.tokens == pytest.approx(6 * shared, rel=0.12)
+    assert SPEECH.cost() / SPEECH.states == pytest.approx(6 * (shared + parts["speech layers"]), rel=0.12)
+
+
+def test_days_follow_from_the_run():
+    expected = (500_000 + 250_000) * scaling.update(SPEECH, BLOCKS) + 250_000 * scaling.update(PAIRS)
+    assert scaling.run(BLOCKS, 250_000) == pytest.approx(expected)
+    gpu_days = expected / (0.45 * 989e12) / 86_400
+    assert f"| {gpu_days:,.0f} ({gpu_days / 64:.1f}) |" in scaling.days()
+
+
+def test_the_state_is_sixteen_bytes_a_parameter_and_what_passes_need():
+    state = scaling.state_bytes()
+    fixed = [size for name, size in state.items() if name.endswith(", fp32")]
+    assert sum(fixed) == 16 * scaling.PARAMETERS
+    assert len(state) == len(fixed) + 2
