@@ -101,7 +101,8 @@ def _log_histograms(sums: Mapping[str, Any]) -> None:
         metrics.log_scalar(f"_{name}", counts, 1)
         metrics.log_derived(f"{name}_perplexity", lambda m, n=name: round(float(np.exp(_entropy(m, n))), 2))
         metrics.log_derived(f"{name}s_used", lambda m, n=name: round(float((_share(m, n) > 0).mean()), 4))
-        for metric in [metric for schema in schemas for metric, found in schema.guesses.items() if found == name]:
+        guesses = [metric for schema in schemas for metric, found in schema.guesses.items() if found == name]
+        for metric in [metric for metric in guesses if f"{metric}_loss" in sums]:  # those of this run's objectives
             metrics.log_derived(f"{metric}_chance", lambda m, n=name: round(float(_share(m, n).max()), 4))
             metrics.log_derived(f"{metric}_chance_loss", lambda m, n=name: round(_entropy(m, n), 4))
 
