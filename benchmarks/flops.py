@@ -5,12 +5,13 @@ losses' matrices, forward and for both gradients. Left out are norms, activation
 the two outputs of speech-text matching: few operations, which take more of the time than of the count.
 
 Lengths are states of 40 ms (25 a second), tokens, or both. Where a number of masked positions is asked for, an expected
-one will do.
+one will do. ``python -m benchmarks.flops`` prints what each size costs.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from benchmarks.markdown import table
 from slam_plugin.data.audio import MEL_BINS
 from slam_plugin.models.presets import SIZES
 from slam_plugin.modules.subsampler import subsampled_length
@@ -173,3 +174,21 @@ def parameters(sizes: Sizes) -> dict[str, int]:
 
 def _linear(inputs: int, outputs: int) -> int:
     return (inputs + 1) * outputs
+
+
+def overview(seconds: int = 12, tokens: int = 512) -> str:
+    """A table of all presets: parameters, and operations in training on utterances and blocks of these lengths."""
+    rows = []
+    for name in SIZES:
+        sizes = sizes_of(name)
+        audio = sum(speech(sizes, seconds * STATES_A_SECOND).values()) / seconds
+        token = sum(text(sizes, tokens).values()) / tokens
+        rows.append(
+            (name, f"{sum(parameters(sizes).values()) / 1e6:.1f} M", f"{audio / 1e9:.2f}", f"{token / 1e9:.3f}")
+        )
+    head = ("size", "parameters", f"GFLOP for a second of audio (of {seconds})", f"GFLOP for a token (of {tokens})")
+    return table(head, rows)
+
+
+if __name__ == "__main__":
+    print(overview(), end="")

@@ -105,6 +105,14 @@ def test_xl_is_the_papers_size():
     assert sum(flops.parameters(flops.sizes_of("xl")).values()) == pytest.approx(0.6e9, rel=0.05)
 
 
+def test_the_overview_has_every_size():
+    lines = flops.overview(seconds=10, tokens=200).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == [f"| {size}" for size in SIZES]
+    sizes = flops.sizes_of("base")
+    audio, token = sum(flops.speech(sizes, 250).values()) / 10, sum(flops.text(sizes, 200).values()) / 200
+    assert lines[2].endswith(f"| {audio / 1e9:.2f} | {token / 1e9:.3f} |")
+
+
 def test_attention_alone_grows_with_the_length():
     sizes = flops.sizes_of("base")
     per_state = [flops.layer(sizes, length) / length for length in (100, 200, 300)]
