@@ -186,7 +186,12 @@ def overview(seconds: int = 12, tokens: int = 512) -> str:
         rows.append(
             (name, f"{sum(parameters(sizes).values()) / 1e6:.1f} M", f"{audio / 1e9:.2f}", f"{token / 1e9:.3f}")
         )
-    head = ("size", "parameters", f"GFLOP for a second of audio (of {seconds})", f"GFLOP for a token (of {tokens})")
+    head = (
+        "size",
+        "parameters with 32k pieces",
+        f"GFLOP for a second of audio (of {seconds})",
+        f"GFLOP for a token (of {tokens})",
+    )
     return table(head, rows)
 
 
