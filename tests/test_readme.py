@@ -149,6 +149,8 @@ def test_flags_named_in_sentences_exist():
     from fairseq import options
     from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
     from fairseq.models import MODEL_DATACLASS_REGISTRY
+    from fairseq.optim import OPTIMIZER_DATACLASS_REGISTRY
+    from fairseq.optim.lr_scheduler import LR_SCHEDULER_DATACLASS_REGISTRY
     from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
     from slam_plugin import compat
@@ -157,12 +159,19 @@ def test_flags_named_in_sentences_exist():
     known = set()
     for parser in (options.get_training_parser(), options.get_generation_parser()):
         known |= parser._option_string_actions.keys()
-    for registry in (TASK_DATACLASS_REGISTRY, MODEL_DATACLASS_REGISTRY, CRITERION_DATACLASS_REGISTRY):
+    for registry in (
+        TASK_DATACLASS_REGISTRY,
+        MODEL_DATACLASS_REGISTRY,
+        CRITERION_DATACLASS_REGISTRY,
+        OPTIMIZER_DATACLASS_REGISTRY,
+        LR_SCHEDULER_DATACLASS_REGISTRY,
+    ):
         own = [config for name, config in registry.items() if name.startswith("slam_")]
         known |= {f"--{field.name.replace('_', '-')}" for config in own for field in dataclasses.fields(config)}
     for name in ("fetch", "demo", "vocab", "binarize"):
         known |= flags_of(f"data_prep.{name}")
-    known |= flags_of("examples.slam.demo")
+    for module in ("examples.slam.demo", "slam_plugin.kernels.build"):
+        known |= flags_of(module)
     for document in (README, BY_HAND, PRETRAINING):
         sentences = re.sub(r"^```.*?^```$", "", read(document), flags=re.MULTILINE | re.DOTALL)
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", sentences))
