@@ -213,6 +213,7 @@ def test_the_global_batch_is_the_one_that_is_stated(recipe):
         for corpus in corpora.corpora.values()
     }
     assert items == {"speech": 2048, "text": 8192, "pairs": 256} and cfg.optimization.update_freq == [1]
+    assert corpora.corpora["pairs"].max_length > 3520, "LibriSpeech's development sets have utterances of 35 s"
 
 
 def test_fewer_ranks_by_a_file_that_builds_on_a_recipe(recipe, tree, tmp_path):

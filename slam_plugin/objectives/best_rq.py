@@ -45,7 +45,11 @@ class Options:
 
 @register
 class BestRq(MaskedObjective):
-    """Cross-entropy of the multimodal encoder's output at the masked frames. Needs no other objective."""
+    """Cross-entropy of the multimodal encoder's output at the masked frames. Needs no other objective.
+
+    The paper masks the input; here the states of the front end are masked, as for every objective. The state after a
+    span still hears three of the four frames of 10 ms that the span's last target is made of.
+    """
 
     name = "best_rq"
     Options = Options

@@ -25,7 +25,7 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """The paper's: 15 % of the tokens in spans of 5; mSLAM (Bapna et al. 2022) has spans of 20."""
+    """The paper's: 15 % of the tokens in spans of 5; mSLAM (Bapna et al. 2022) has spans of 20 characters."""
 
     mask_rate: float = 0.15
     mask_span: int = 5

@@ -147,7 +147,7 @@ class SlamPretrainingTask(FairseqTask):
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build the model; a new one may start from ``pretrained``, an earlier pre-training of the same vocabulary.
 
-        A run that resumes takes the sizes of its trunk from the checkpoint it goes on from; fairseq loads the weights.
+        When such a run resumes, its trunk has the sizes of the checkpoint it goes on from, whose weights fairseq loads.
         """
         if from_checkpoint:
             return super().build_model(cfg, True)
