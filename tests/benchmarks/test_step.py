@@ -119,3 +119,15 @@ def test_the_floor_of_a_step_is_that_of_all_its_layers(batch):
     layers = SIZES["tiny"]["speech_layers"] + SIZES["tiny"]["multimodal_layers"]
     assert flops(calls["floor, fp32"]) % layers == 0
     assert flops(calls["floor, bf16"]) == flops(calls["floor, fp32"]) > 0.8 * flops(calls["layers, fp32"])
+
+
+def test_ratios_and_shares_are_those_of_the_candidates(batch):
+    names = list(step.candidates("tiny", batch))
+    seconds = {name: float(1 + place) for place, name in enumerate(names)}
+    ratios = step._ratios(seconds, "tiny", "words")
+    assert [figure.value for figure in ratios] == [seconds[one] / seconds[other] for one, other in step.RATIOS]
+    shares = step._shares(seconds, "tiny", "words")
+    assert len(shares) == 2 * len(OurStep("tiny", False).parts(batch))
+    assert shares[0].value == seconds["front end, fp32"] / seconds["ours, fp32"]
+    assert shares[-1].value == seconds["optimiser, bf16"] / seconds["ours, bf16"]
+    assert all("words" in figure.meaning for figure in ratios + shares)
