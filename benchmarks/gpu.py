@@ -21,6 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import corpus, flops, joint, loading
 from benchmarks.joint import Batch
 from benchmarks.markdown import table
+from benchmarks.share import logging_to
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
 from slam_plugin.models.encoder import TrunkConfig
 from slam_plugin.models.presets import SIZES
@@ -253,7 +254,8 @@ def _busiest(events: Sequence[Event]) -> list[tuple[str, ...]]:
 def workers_section(data: Path, needed: Mapping[str, float], utterances: int, batches: int) -> str:
     """Audio that ``WORKERS`` workers deliver, beside what each measured step takes."""
     rows = [(f"a step of {name} takes", f"{rate:,.0f}") for name, rate in needed.items() if rate]
-    with tempfile.TemporaryDirectory() as scratch:
+    # fairseq has its logs go where the section goes.
+    with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch, "log")):
         for name in ("cached", "sounds"):
             Path(scratch, name).mkdir()
         sources = (

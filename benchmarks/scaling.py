@@ -28,7 +28,7 @@ UTILISATIONS, GOAL = (0.30, 0.45, 0.60), 0.45
 DAY, HOUR = 86_400, 3600
 GPU_MEMORY = 80e9
 # Bytes of activations for a position: ``benchmarks.memory`` at xl, in bf16, on utterances of 12 s, on a processor.
-KEPT, CHECKPOINTED = 1.99e6, 0.18e6
+KEPT, CHECKPOINTED = 1.95e6, 0.18e6
 FP32, BF16 = 4, 2  # bytes
 EXCHANGE_BUFFER = 2**28  # numbers, of fairseq's legacy_ddp
 NVLINK, INFINIBAND = 450e9, 50e9  # bytes a second and direction for each GPU of an H100 node; 400 Gbit/s

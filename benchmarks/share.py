@@ -137,7 +137,7 @@ def figures(scale: Scale) -> list[Figure]:
     """The share outside the model, from cached features and from sound files; and each part's share."""
     utterances = max(16, 5 * scale.budget // 400)  # some batches
     found = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"):
         cached = cached_corpus(scale.data, _folder(scratch, "cached"), utterances)
         sounds = sound_corpus(_folder(scratch, "sounds"), utterances)
         for corpus, name in ((cached, "cached features"), (sounds, "FLAC")):

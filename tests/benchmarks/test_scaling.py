@@ -74,3 +74,9 @@ def test_the_state_is_sixteen_bytes_a_parameter_and_what_passes_need():
     fixed = [size for name, size in state.items() if name.endswith(", fp32")]
     assert sum(fixed) == 16 * scaling.PARAMETERS
     assert len(state) == len(fixed) + 2
+
+
+def test_the_measured_memory_is_that_of_the_results():
+    results = (scaling.PAGE.parent / "RESULTS.md").read_text(encoding="utf-8")
+    assert f"{scaling.KEPT / 1e6:.2f} MB a state" in results
+    assert f"{scaling.CHECKPOINTED / 1e6:.2f} MB with" in results
