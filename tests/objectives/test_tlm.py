@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from slam_plugin.objectives.base import REGISTRY, build_objectives
+from slam_plugin.objectives.base import REGISTRY, MaskedObjective, build_objectives
 from tests.passes import masked_pass, surroundings
 
 DIM, TIME, TOKENS, VOCABULARY, PAIRS = 8, 14, 9, 20, 5
@@ -55,6 +55,13 @@ def test_it_is_the_siblings_losses_on_the_true_pairs_alone(siblings):
         assert logs[f"tlm_{name}_loss"] > 0
     assert abs(loss.item() - expected) < 1e-4
     assert logs.keys() == keys == built["tlm"].zero_logs().keys()
+
+
+def test_it_is_built_after_all_that_it_asks():
+    """One registered behind it would never be asked, and nobody would notice."""
+    names = list(REGISTRY)
+    masked = [name for name, objective in REGISTRY.items() if issubclass(objective, MaskedObjective)]
+    assert len(masked) > 3 and all(names.index(name) < names.index("tlm") for name in masked)
 
 
 def test_it_is_judged_by_the_chance_of_its_siblings():
