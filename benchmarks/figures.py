@@ -16,7 +16,7 @@ class Scale(NamedTuple):
     """How much is measured, and on what.
 
     Attributes:
-        rounds: interleaved visits of every candidate.
+        rounds: interleaved visits of every candidate, beside those that find out how long it takes.
         batch: utterances in a batch of random ones.
         size: preset of whole models.
         budget: frames of 10 ms in a batch of the corpus, padding included.
@@ -31,8 +31,8 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "full": Scale(rounds=9, batch=8, size="small", budget=9600),
-    "quick": Scale(rounds=3, batch=2, size="small", budget=2400),
+    "full": Scale(rounds=8, batch=8, size="small", budget=9600),
+    "quick": Scale(rounds=2, batch=2, size="small", budget=2400),
     "smoke": Scale(rounds=1, batch=2, size="tiny", budget=800),  # whether everything runs: no figure means anything
 }
 

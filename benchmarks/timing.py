@@ -20,30 +20,31 @@ def minima(
 
     Args:
         candidates: name -> call.
-        rounds: visits of every candidate.
+        rounds: visits of every candidate, after one that says how long a call takes.
         shortest: seconds that a visit lasts at least; a quick candidate is called several times in a visit.
         clock: seconds so far; by default the CPU time of all threads of this process.
     """
     gc.collect()
     gc.freeze()  # what is there already would be gone through again in every visit
     try:
-        repeats = {name: _repeats(call, shortest, clock) for name, call in candidates.items()}
         names = list(candidates)
-        least = dict.fromkeys(names, math.inf)
+        first = {name: _first(candidates[name], clock) for name in names}
+        repeats = {name: max(1, math.ceil(shortest / max(first[name], 1e-6))) for name in names}
+        # A quick candidate's single call says too little.
+        least = {name: first[name] if repeats[name] == 1 else math.inf for name in names}
         for turn in range(rounds):
-            first = turn % len(names)
-            for name in names[first:] + names[:first]:
+            start = turn % len(names)
+            for name in names[start:] + names[:start]:
                 least[name] = min(least[name], _seconds(candidates[name], repeats[name], clock))
         return least
     finally:
         gc.unfreeze()
 
 
-def _repeats(call: Callable[[], object], shortest: float, clock: Callable[[], float]) -> int:
-    """Calls that fill a visit, from the second call: the first pays for caches and kernels made on demand."""
+def _first(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Seconds of the second call: the first pays for caches and kernels made on demand."""
     call()
-    seconds = _seconds(call, 1, clock)
-    return 1 if seconds >= shortest else math.ceil(shortest / max(seconds, 1e-6))
+    return _seconds(call, 1, clock)
 
 
 def _seconds(call: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
