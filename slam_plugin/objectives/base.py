@@ -278,4 +278,4 @@ def classify(logits: Tensor, targets: Tensor) -> Classified:
     logits = logits.float()
     loss = F.cross_entropy(logits, targets, reduction="sum")
     correct = (logits.detach().argmax(-1) == targets).sum()
-    return Classified(loss, correct, torch.tensor(targets.numel(), device=logits.device))
+    return Classified(loss, correct, torch.full((), targets.numel(), device=logits.device))

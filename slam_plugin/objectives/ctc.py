@@ -1,4 +1,4 @@
-"""CTC on the speech of pairs, as in mSLAM (Bapna et al. 2022): spell the transcript from the speech alone."""
+"""CTC on the speech of pairs, after mSLAM (Bapna et al. 2022): spell the transcript from the speech alone."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Options:
 class Ctc(Objective):
     """The CTC loss (Graves et al. 2006) of the transcript given the speech encoder's output, a mean over its tokens.
 
-    Not of the multimodal encoder's: there the speech has seen the transcript. The blank is ``<s>``. Only true pairs
+    Which output mSLAM reads is not known here. Not the multimodal encoder's: there the speech has seen the transcript. The blank is ``<s>``. Only true pairs
     count, and of these the ones with enough states for a path; ``ctc_left_out`` is the share of those without one.
     """
 

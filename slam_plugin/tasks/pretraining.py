@@ -147,17 +147,19 @@ class SlamPretrainingTask(FairseqTask):
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build the model; a new one may start from ``pretrained``, an earlier pre-training of the same vocabulary.
 
-        When such a run resumes, its trunk has the sizes of the checkpoint it goes on from, whose weights fairseq loads.
+        A run that resumes takes the sizes of its trunk from the checkpoint it goes on from; fairseq loads the weights.
         """
         if from_checkpoint:
+            cfg.compile = False  # pays in training alone
             return super().build_model(cfg, True)
         resumed = resumed_from(self.cfg)
-        earlier = read_earlier(resumed or cfg.pretrained) if cfg.pretrained else None
+        source = resumed or cfg.pretrained
+        earlier = read_earlier(source) if source else None
         settle(cfg, earlier)
         model = super().build_model(cfg)
-        if earlier and resumed:
+        if resumed and cfg.pretrained:
             logger.info("%s: not read, the run goes on from %s", cfg.pretrained, resumed)
-        elif earlier:
+        if earlier and not resumed:
             theirs = Vocabulary.from_state(earlier.task["vocabulary"], earlier.path)
             self.vocabulary.check_same(theirs.hash, earlier.path)
             load_pretraining(model, earlier)
@@ -312,7 +314,7 @@ class SlamPretrainingTask(FairseqTask):
         """Say it in words where the codebook has died: the losses look their best then."""
         for name, config in self.corpora.objectives.items():
             histogram = REGISTRY[name].schema().histogram
-            used = stats.get(f"{histogram}s_used")
+            used = None if histogram is None else stats.get(f"{histogram}s_used")
             if used is not None and is_dead(stats[f"{histogram}_perplexity"], used):
                 found = {"perplexity": stats[f"{histogram}_perplexity"], "codes_used": used}
                 logger.warning("%s: %s", name, codebook_words({**found, "size": config.options["codes"]}))

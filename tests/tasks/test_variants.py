@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,12 +129,14 @@ def test_speech_alone_goes_on_from_a_joint_checkpoint(toy, tmp_path, reference):
     assert "not there, begun afresh: nothing" in start.output
 
     whole = run(toy, tmp_path / "whole", corpora, **flags)
-    (tmp_path / "resumed").mkdir()
-    whole.after(STOP).rename(tmp_path / "resumed/checkpoint_last.pt")
     joint.unlink()
-    resumed = run(toy, tmp_path / "resumed", corpora, **flags)
-    assert "not read, the run goes on from" in resumed.output
-    assert training.differing(whole.checkpoint()["model"], resumed.checkpoint()["model"]) == []
+    for pretrained in (joint, None):  # the sizes are in the checkpoint that the run goes on from
+        folder = tmp_path / f"resumed-{pretrained is None}"
+        folder.mkdir()
+        shutil.copy(whole.after(STOP), folder / "checkpoint_last.pt")
+        resumed = run(toy, folder, corpora, **{**flags, "pretrained": pretrained})
+        assert ("not read, the run goes on from" in resumed.output) == (pretrained is not None)
+        assert training.differing(whole.checkpoint()["model"], resumed.checkpoint()["model"]) == []
 
 
 def test_objectives_that_a_checkpoint_lacks_begin_afresh(toy, tmp_path, reference):
