@@ -4,16 +4,18 @@ import json
 
 import torch
 
-from benchmarks import layer
-from benchmarks.__main__ import PARTS, main
+from benchmarks import __main__, layer, padding, step, targets
+
+PARTS = (layer, targets, step, padding)  # tests of their own call the others, which take long to begin
 
 
 def test_a_run_writes_every_figure_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(__main__, "PARTS", PARTS)
     monkeypatch.setattr(layer, "FP32_GOALS", {(64, 20): 1.15})  # one small shape: the whole test takes seconds
     monkeypatch.setattr(layer, "BF16_GOALS", {(64, 20): 1.5})
     threads = torch.get_num_threads()
     try:
-        found = main(["--scale", "smoke", "--out", str(tmp_path / "results.json")])
+        found = __main__.main(["--scale", "smoke", "--out", str(tmp_path / "results.json")])
     finally:
         torch.set_num_threads(threads)
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
@@ -28,3 +30,8 @@ def test_a_run_writes_every_figure_once(tmp_path, capsys, monkeypatch):
         assert (figure["met"] is None) == (figure["goal"] is None)
     padded = [figure for figure in written["figures"] if figure["name"].startswith("padding, small encoder")]
     assert len(padded) == 3 and all(figure["met"] for figure in padded)
+
+
+def test_every_part_says_what_it_measures_and_measures_it():
+    assert set(PARTS) < set(__main__.PARTS)
+    assert all(part.__doc__ and callable(part.figures) for part in __main__.PARTS)
