@@ -1,6 +1,7 @@
 """Imports go one way, and the layers know nothing but torch."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,3 +59,10 @@ def test_nothing_imports_preparation_examples_or_benchmarks():
     for path in (ROOT / PACKAGE).rglob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)}
         assert not tops & {"data_prep", "examples", "benchmarks", "tests"}, path
+
+
+def test_training_does_without_what_only_reports_need():
+    code = "import sys, slam_plugin.tasks.pretraining, slam_plugin.tasks.speech_to_text; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "slam_plugin.reporting.figures" in loaded and "matplotlib" not in loaded

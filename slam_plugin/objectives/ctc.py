@@ -33,8 +33,9 @@ class Options:
 class Ctc(Objective):
     """The CTC loss (Graves et al. 2006) of the transcript given the speech encoder's output, a mean over its tokens.
 
-    Which output mSLAM reads is not known here. Not the multimodal encoder's: there the speech has seen the transcript. The blank is ``<s>``. Only true pairs
-    count, and of these the ones with enough states for a path; ``ctc_left_out`` is the share of those without one.
+    Which output mSLAM reads is not known here. Not the multimodal encoder's: there the speech has seen the transcript.
+    The blank is ``<s>``. Only true pairs count, and of these the ones with enough states for a path; ``ctc_left_out``
+    is the share of those without one.
     """
 
     name = "ctc"

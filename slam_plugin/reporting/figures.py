@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from matplotlib import image
 
 Point = tuple[float, float]
 
@@ -159,6 +158,8 @@ def attention_picture(weights: np.ndarray, pieces: Sequence[str], seconds: float
 
 def png(values: np.ndarray) -> str:
     """Return an array (rows, columns) in 0..1 as the data URI of a PNG, one pixel a value."""
+    from matplotlib import image  # training imports this module for its words, and may have no matplotlib
+
     buffer = io.BytesIO()
     image.imsave(buffer, values, cmap="magma", vmin=0.0, vmax=1.0, format="png", metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
