@@ -7,11 +7,11 @@ from fairseq.models import FairseqEncoderModel, register_model, register_model_a
 from torch import Tensor, nn
 
 from slam_plugin.models.presets import SIZES, set_size
-from slam_plugin.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
+from slam_plugin.models.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 
 
 @dataclass
-class SlamCtcModelConfig(SpeechEncoderConfig):
+class SlamCtcModelConfig(TrunkEncoderConfig):
     """The encoder's configuration and what is above it."""
 
     final_dropout: float = field(default=0.1, metadata={"help": "dropout before the output layer"})
@@ -21,7 +21,7 @@ class SlamCtcModelConfig(SpeechEncoderConfig):
 class SlamCtc(FairseqEncoderModel):
     """CTC model. Its blank is ``<s>``, which no target holds."""
 
-    def __init__(self, encoder: SpeechEncoder, symbols: int, blank: int, dropout: float) -> None:
+    def __init__(self, encoder: TrunkEncoder, symbols: int, blank: int, dropout: float) -> None:
         super().__init__(encoder)
         self.blank = blank
         self.dropout = nn.Dropout(dropout)
@@ -30,7 +30,7 @@ class SlamCtc(FairseqEncoderModel):
     @classmethod
     def build_model(cls, cfg: SlamCtcModelConfig, task: Any) -> "SlamCtc":
         dictionary = task.target_dictionary
-        encoder = SpeechEncoder.build(cfg, dictionary.pad())
+        encoder = TrunkEncoder.build(cfg, text=None)
         return cls(encoder, len(dictionary), dictionary.bos(), cfg.final_dropout)
 
     def forward(self, features: Tensor, padding_mask: Tensor) -> dict[str, Tensor]:

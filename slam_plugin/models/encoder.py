@@ -76,6 +76,7 @@ class Trunk(nn.Module):
     the ``multimodal_layers`` above take speech, or text, or text and speech one behind the other.
 
     Args:
+        speech_layers: None builds a trunk for text alone.
         vocab_size: symbols of the text side; None builds a trunk for speech alone.
         conv_groups: groups of the conv modules' group norm; None takes layer norm.
         rotary: rotary positions in self-attention; without them it sees no order.
@@ -89,7 +90,7 @@ class Trunk(nn.Module):
         dim: int,
         heads: int,
         ffn_dim: int,
-        speech_layers: int,
+        speech_layers: int | None,
         multimodal_layers: int,
         subsample_channels: int,
         kernel: int,
@@ -106,18 +107,21 @@ class Trunk(nn.Module):
         self.rotary, self.head_dim = rotary, dim // heads
         self.checkpoint_activations = checkpoint_activations
 
-        residual_scale = (4 * (speech_layers + multimodal_layers)) ** -0.5  # four branches a layer, as in GPT-2
+        depth = (speech_layers or 0) + multimodal_layers
+        residual_scale = (4 * depth) ** -0.5  # four branches a layer, as in GPT-2
 
         def layers(count: int) -> nn.ModuleList:
             sizes = (dim, heads, ffn_dim, kernel, conv_groups, dropout)
             return nn.ModuleList(ConformerLayer(*sizes, residual_scale, norm) for _ in range(count))
 
-        self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
-        self.dropout = nn.Dropout(dropout)
-        self.speech_layers = layers(speech_layers)
-        self.speech_projection = nn.Linear(dim, dim)
-        nn.init.eye_(self.speech_projection.weight)
-        nn.init.zeros_(self.speech_projection.bias)
+        self.has_speech = speech_layers is not None
+        if self.has_speech:
+            self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
+            self.dropout = nn.Dropout(dropout)
+            self.speech_layers = layers(speech_layers)
+            self.speech_projection = nn.Linear(dim, dim)
+            nn.init.eye_(self.speech_projection.weight)
+            nn.init.zeros_(self.speech_projection.bias)
         self.multimodal_layers = layers(multimodal_layers)
         self.text_embedding = None if vocab_size is None else TextEmbedding(vocab_size, dim, padding_idx, dropout)
 
@@ -142,6 +146,8 @@ class Trunk(nn.Module):
         """
         subsampled = context = speech_mask = None
         if features is not None:
+            if not self.has_speech:
+                raise ValueError("this trunk has no speech side: it was built for text alone")
             subsampled, speech_mask = self.subsampler(features, feature_padding_mask)
             states = subsampled
             if mask_indices is not None:
@@ -214,14 +220,14 @@ def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:
     return states.new_zeros(states.shape[:2], dtype=torch.bool) if padding_mask is None else padding_mask
 
 
-def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int) -> Trunk:
-    """Build the trunk that a :class:`TrunkConfig`, or anything with its fields, describes."""
+def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, speech: bool = True) -> Trunk:
+    """Build the trunk that a :class:`TrunkConfig`, or anything with its fields, describes; see :class:`Trunk`."""
     sizes = filled(config)
     trunk = Trunk(
         dim=sizes["encoder_dim"],
         heads=sizes["encoder_heads"],
         ffn_dim=sizes["encoder_ffn_dim"],
-        speech_layers=sizes["speech_layers"],
+        speech_layers=sizes["speech_layers"] if speech else None,
         multimodal_layers=sizes["multimodal_layers"],
         subsample_channels=sizes["subsample_channels"],
         kernel=config.conv_kernel,
@@ -234,7 +240,7 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int) -
         norm=LayerNorm,  # fairseq's: apex's fused one where that is installed and a GPU is there, else torch's
     )
     if config.compile:
-        for layer in (*trunk.speech_layers, *trunk.multimodal_layers):
+        for layer in (*(trunk.speech_layers if speech else ()), *trunk.multimodal_layers):
             layer.compile(dynamic=True)  # in place: parameters keep their names
     return trunk
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from slam_plugin.models.encoder import autocast
 from slam_plugin.models.presets import SIZES, filled, set_size
-from slam_plugin.models.speech_encoder import SpeechEncoder, SpeechEncoderConfig
+from slam_plugin.models.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 
 # ``base`` and ``xl`` have the paper's decoder: 4 layers, 384 wide, feed-forward 1536, 4 heads.
 _PAPER = {"decoder_dim": 384, "decoder_heads": 4, "decoder_ffn_dim": 1536, "decoder_layers": 4}
@@ -23,7 +23,7 @@ DECODERS: dict[str, dict[str, int]] = {
 
 
 @dataclass
-class SlamSpeechToTextModelConfig(SpeechEncoderConfig):
+class SlamSpeechToTextModelConfig(TrunkEncoderConfig):
     """The encoder's configuration and the decoder's; decoder sizes left out follow ``size``."""
 
     decoder_dim: Optional[int] = field(default=None, metadata={"help": "size of a decoder state"})
@@ -61,7 +61,7 @@ class SlamSpeechToText(FairseqEncoderDecoderModel):
     def build_model(cls, cfg: SlamSpeechToTextModelConfig, task: Any) -> "SlamSpeechToText":
         dictionary = task.target_dictionary
         sizes = filled(cfg, DECODERS)
-        encoder = SpeechEncoder.build(cfg, dictionary.pad())
+        encoder = TrunkEncoder.build(cfg, text=None)
         embedding = nn.Embedding(len(dictionary), sizes["decoder_dim"], dictionary.pad())
         nn.init.normal_(embedding.weight, std=sizes["decoder_dim"] ** -0.5)
         nn.init.zeros_(embedding.weight[dictionary.pad()])

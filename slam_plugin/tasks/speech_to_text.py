@@ -31,7 +31,7 @@ from slam_plugin.decoding.ctc import CtcGenerator
 from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.models.ctc import SlamCtc
 from slam_plugin.models.pretrained import load_trunk, read_earlier, settle
-from slam_plugin.models.speech_encoder import frozen_parameters
+from slam_plugin.models.trunk_encoder import frozen_parameters
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.tasks import validation
 from slam_plugin.tasks.checks import refuse_casting, refuse_ignored_rates, refuse_waiting_exchange

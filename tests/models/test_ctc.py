@@ -12,7 +12,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.models.ctc import SlamCtc, SlamCtcModelConfig
 from slam_plugin.models.encoder import build_trunk
 from slam_plugin.models.pretrained import load_trunk, read_earlier, settle
-from slam_plugin.models.speech_encoder import frozen_parameters
+from slam_plugin.models.trunk_encoder import frozen_parameters
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
 TINY = {

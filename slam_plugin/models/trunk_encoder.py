@@ -1,9 +1,10 @@
-"""The trunk as the encoder of a fine-tuned speech model: its configuration, freezing, learning rate and autocast."""
+"""The trunk as the encoder of a fine-tuned model: its configuration, freezing, learning rate and autocast."""
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import torch
+from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from slam_plugin.optim.adamw import GroupOptions, set_group
 
 
 @dataclass
-class SpeechEncoderConfig(InheritingTrunkConfig):
+class TrunkEncoderConfig(InheritingTrunkConfig):
     """The trunk as an encoder that is fine-tuned."""
 
     freeze_encoder_updates: int = field(
@@ -31,40 +32,63 @@ class SpeechEncoderConfig(InheritingTrunkConfig):
     )
 
 
-class SpeechEncoder(FairseqEncoder):
-    """Features to states, with the output that fairseq's decoders expect.
+class TrunkEncoder(FairseqEncoder):
+    """Speech or text to states, with the output that fairseq's decoders expect.
 
     Args:
-        trunk: built without text side.
+        trunk: has the sides that are asked of it.
+        padding_idx: of the text side.
         config: read for ``autocast``, ``freeze_encoder_updates`` and the two fields of the trunk's learning rate.
     """
 
-    def __init__(self, trunk: Trunk, config: SpeechEncoderConfig) -> None:
+    def __init__(self, trunk: Trunk, padding_idx: int, config: TrunkEncoderConfig) -> None:
         super().__init__(dictionary=None)
-        self.trunk, self.config = trunk, config
+        self.trunk, self.padding_idx, self.config = trunk, padding_idx, config
         self.frozen = config.freeze_encoder_updates > 0
         options = GroupOptions("encoder", config.encoder_lr_scale, config.encoder_warmup_updates)
         if options != GroupOptions("encoder"):
             set_group(trunk.parameters(), options)
 
     @classmethod
-    def build(cls, config: SpeechEncoderConfig, padding_idx: int) -> "SpeechEncoder":
-        """A new trunk for speech alone; every size field of ``config`` is filled in already."""
-        return cls(build_trunk(config, vocab_size=None, padding_idx=padding_idx), config)
+    def build(cls, config: TrunkEncoderConfig, text: Dictionary | None, speech: bool = True) -> "TrunkEncoder":
+        """A new trunk; every size field of ``config`` is filled in already.
+
+        Args:
+            text: symbols of the text side; None builds none.
+            speech: whether there is a speech side.
+        """
+        vocab_size, padding_idx = (None, 0) if text is None else (len(text), text.pad())
+        return cls(build_trunk(config, vocab_size, padding_idx, speech), padding_idx, config)
 
     def set_num_updates(self, num_updates: int) -> None:
         super().set_num_updates(num_updates)
         self.frozen = num_updates < self.config.freeze_encoder_updates
 
-    def forward(self, features: Tensor, padding_mask: Tensor) -> dict[str, list[Tensor]]:
-        """Encode (batch, frames, 80) with padding (batch, frames).
+    def forward(
+        self,
+        features: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        src_tokens: Tensor | None = None,
+        src_lengths: Tensor | None = None,
+    ) -> dict[str, list[Tensor]]:
+        """Encode speech, ``features`` (batch, frames, 80) with ``padding_mask`` (batch, frames), or text.
+
+        Args:
+            src_tokens: (batch, L), from ``<s>`` to ``</s>``, padded at the end.
+            src_lengths: not read; fairseq's batches of text hold it.
 
         Returns:
-            ``encoder_out`` [(T, batch, dim)] and ``encoder_padding_mask`` [(batch, T)]
+            ``encoder_out`` [(T, batch, dim)] and ``encoder_padding_mask`` [(batch, T)]; T is L for text.
         """
+        if (features is None) == (src_tokens is None):
+            raise ValueError("the encoder takes features or src_tokens, one of the two")
         gradients = torch.is_grad_enabled() and not self.frozen
-        with autocast(self.config, features.device), torch.set_grad_enabled(gradients):
-            states, padding_mask = self.trunk.encode_speech(features, padding_mask)
+        device = (src_tokens if features is None else features).device
+        with autocast(self.config, device), torch.set_grad_enabled(gradients):
+            if features is None:
+                states, padding_mask = self.trunk.encode_text(src_tokens, src_tokens.eq(self.padding_idx))
+            else:
+                states, padding_mask = self.trunk.encode_speech(features, padding_mask)
         return {"encoder_out": [states.transpose(0, 1)], "encoder_padding_mask": [padding_mask]}
 
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor) -> dict[str, list[Tensor]]:
