@@ -172,7 +172,9 @@ class Slam:
 
         def compute(features: list[Tensor]) -> list[Written]:
             padded, padding_mask = self._padded(features)
-            sample = {"net_input": {"features": padded, "padding_mask": padding_mask}}
+            starts = torch.full((len(features), 1), self.vocabulary.dictionary.eos(), device=self.device)
+            inputs = {"features": padded, "padding_mask": padding_mask, "prev_output_tokens": starts}
+            sample = {"net_input": inputs}
             best = [nbest[0] for nbest in self.task.inference_step(generator, [self.model], sample)]
             return [Written(self.vocabulary.decode(each["tokens"].cpu()), float(each["score"])) for each in best]
 

@@ -17,7 +17,7 @@ ALLOWED = {
     "data": {"modules"},
     "optim": set(),
     "decoding": set(),
-    "models": {"modules", "objectives", "data", "optim"},
+    "models": {"modules", "objectives", "data", "optim", "decoding"},
     "criterions": {"objectives", "data"},
 }
 

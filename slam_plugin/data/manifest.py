@@ -93,6 +93,15 @@ class Manifest:
         self._require(name)
         return batch.column(name)[offset].as_py()
 
+    def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """A text column of few different values: the number of each row's value (rows,), int32, and the values."""
+        self._require(name)
+        column = pa.chunked_array([batch.column(name) for batch in self._batches])
+        encoded = column.combine_chunks().dictionary_encode()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+
     def blank(self, name: str) -> np.ndarray:
         """Indices of the rows whose text in column ``name`` is empty or only white space."""
         self._require(name)

@@ -10,6 +10,7 @@ from fairseq.data import FairseqDataset, data_utils
 from torch import Tensor
 
 from slam_plugin.data.audio import load_features, normalize
+from slam_plugin.data.languages import start_symbols
 from slam_plugin.data.manifest import Manifest, line_of
 from slam_plugin.data.randomness import generator
 from slam_plugin.data.specaugment import SpecAugment
@@ -25,6 +26,7 @@ class SpeechToTextDataset(FairseqDataset):
         root: folder that relative audio paths are under.
         augment: SpecAugment of the features (training); None leaves them whole.
         seed: of the augmentation, whose draws depend on (seed, epoch, row) alone.
+        tgt_lang: the language to write, whatever the manifest says (see :mod:`slam_plugin.data.languages`).
         shuffle: mix rows of equal length, so that batches differ from seed to seed (training).
     """
 
@@ -36,9 +38,11 @@ class SpeechToTextDataset(FairseqDataset):
         augment: SpecAugment | None = None,
         seed: int = 0,
         shuffle: bool = False,
+        tgt_lang: str | None = None,
     ) -> None:
         self.manifest, self.root, self.augment, self.seed, self.shuffle = manifest, root, augment, seed, shuffle
         self.pad, self.eos = vocabulary.dictionary.pad(), vocabulary.dictionary.eos()
+        self.starts = start_symbols(manifest, vocabulary, tgt_lang)
         self.frames = manifest.column("n_frames")
         self.targets = _Targets(manifest, vocabulary) if TARGET_COLUMN in manifest.columns else None
         # Shared memory: workers that live on from one epoch to the next see it change.
@@ -51,12 +55,21 @@ class SpeechToTextDataset(FairseqDataset):
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``id``, ``features`` (frames, 80) and ``target`` (tokens,) without ``</s>``; None without targets."""
-        index = int(index)
+        """:meth:`item` as this epoch augments it."""
+        return self.item(int(index), int(self._epoch))
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """One utterance, augmented by draws of (seed, cycle, index).
+
+        Returns:
+            ``id``, ``features`` (frames, 80), ``start``, the decoder's first symbol, and ``target`` (tokens,) without
+            ``</s>``, None without targets.
+        """
         features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
         if self.augment is not None:
-            features = self.augment(features, generator(self.seed, "specaugment", int(self._epoch), index))
-        return {"id": index, "features": features, "target": None if self.targets is None else self.targets[index]}
+            features = self.augment(features, generator(self.seed, "specaugment", cycle, index))
+        target = None if self.targets is None else self.targets[index]
+        return {"id": index, "features": features, "start": int(self.starts[index]), "target": target}
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Pad at the end.
@@ -64,33 +77,25 @@ class SpeechToTextDataset(FairseqDataset):
         Returns:
             ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``,
             and under ``net_input``: ``features`` (batch, frames, 80), ``padding_mask`` (batch, frames),
-            ``prev_output_tokens`` (batch, L) beginning with ``</s>``.
+            ``prev_output_tokens`` (batch, L) beginning with the start symbols, which are all of it without targets.
         """
         if not samples:
             return {}
         features = [sample["features"] for sample in samples]
         lengths = torch.tensor([len(f) for f in features])
-        batch: dict[str, Any] = {
+        starts = [sample["start"] for sample in samples]
+        previous, target, ntokens = collate_targets(starts, [s["target"] for s in samples], self.pad, self.eos)
+        return {
             "id": torch.tensor([sample["id"] for sample in samples]),
             "nsentences": len(samples),
-            "ntokens": 0,
-            "target": None,
+            "ntokens": ntokens,
+            "target": target,
             "net_input": {
                 "features": torch.nn.utils.rnn.pad_sequence(features, batch_first=True),
                 "padding_mask": torch.arange(int(lengths.max())) >= lengths[:, None],
+                "prev_output_tokens": previous,
             },
         }
-        if self.targets is not None:
-            targets = [sample["target"] for sample in samples]
-            batch["target"] = self._pad([torch.cat((t, t.new_tensor([self.eos]))) for t in targets])
-            batch["net_input"]["prev_output_tokens"] = self._pad(
-                [torch.cat((t.new_tensor([self.eos]), t)) for t in targets]
-            )
-            batch["ntokens"] = sum(len(t) + 1 for t in targets)
-        return batch
-
-    def _pad(self, rows: list[Tensor]) -> Tensor:
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
 
     # ---- what fairseq's batching asks
 
@@ -119,6 +124,23 @@ class SpeechToTextDataset(FairseqDataset):
     def describe(self, index: int) -> str:
         """Where row ``index`` stands, as an editor finds it."""
         return f"{self.manifest.path}:{line_of(index)}: {self.manifest.value(index, 'id')}"
+
+
+def collate_targets(
+    starts: Sequence[int], targets: Sequence[Tensor | None], pad: int, eos: int
+) -> tuple[Tensor, Tensor | None, int]:
+    """What a decoder reads (batch, L), what it is to write (batch, L), ending in ``</s>``, and the tokens of that.
+
+    Without targets the decoder reads ``starts`` (batch, 1), and there is nothing to write.
+    """
+    if targets[0] is None:
+        return torch.tensor(starts)[:, None], None, 0
+    previous = [torch.cat((t.new_tensor([start]), t)) for start, t in zip(starts, targets, strict=True)]
+    written = [torch.cat((t, t.new_tensor([eos]))) for t in targets]
+    padded = [
+        torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad) for rows in (previous, written)
+    ]
+    return padded[0], padded[1], sum(map(len, written))
 
 
 class _Targets:

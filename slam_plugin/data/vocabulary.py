@@ -15,7 +15,9 @@ from torch import LongTensor, Tensor
 from slam_plugin.data.errors import DataError
 
 MASK = "<mask>"
+LANGUAGE_TAG = "<lang:{}>"
 DICTIONARY_FILE, MODEL_FILE = "dict.txt", "spm.model"
+_LANGUAGE = re.compile(r"<lang:(\S+)>")
 _BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 
 
@@ -80,6 +82,17 @@ class Vocabulary:
     def check_same(self, other_hash: str, where: str) -> None:
         """Raise :class:`DataError` with both hashes unless ``other_hash``, of the vocabulary of ``where``, is ours."""
         check_hashes(self.hash, other_hash, self.source, where)
+
+    @property
+    def languages(self) -> dict[str, int]:
+        """The languages that there are tags for, each with the id of its tag."""
+        tags = ((symbol, _LANGUAGE.fullmatch(symbol)) for symbol in self.dictionary.symbols)
+        return {found[1]: self.dictionary.index(symbol) for symbol, found in tags if found}
+
+    @property
+    def language_tags(self) -> tuple[str, ...]:
+        """The tags themselves: symbols that begin a translation and never occur within one."""
+        return tuple(map(LANGUAGE_TAG.format, self.languages))
 
     def encode(self, text: str) -> LongTensor:
         """Ids (tokens,) of a text, without ``<s>`` and ``</s>``; characters that no piece holds become ``<unk>``."""

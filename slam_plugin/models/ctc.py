@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoderModel, register_model, register_model_architecture
 from torch import Tensor, nn
 
+from slam_plugin.decoding.ctc import CtcGenerator
 from slam_plugin.models.presets import SIZES, set_size
 from slam_plugin.models.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 
@@ -32,6 +34,10 @@ class SlamCtc(FairseqEncoderModel):
         dictionary = task.target_dictionary
         encoder = TrunkEncoder.build(cfg, text=None)
         return cls(encoder, len(dictionary), dictionary.bos(), cfg.final_dropout)
+
+    def build_search(self, dictionary: Dictionary, beam: int) -> CtcGenerator:
+        """What decodes with models of this kind."""
+        return CtcGenerator(dictionary, beam, self.blank)
 
     def forward(self, features: Tensor, padding_mask: Tensor) -> dict[str, Tensor]:
         """(batch, frames, 80), (batch, frames) -> ``logits`` (batch, T, symbols) in fp32, mask (batch, T)"""

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.models.encoder import Trunk, TrunkConfig
 from slam_plugin.models.presets import DEFAULT, SIZES, filled
 
@@ -69,6 +70,13 @@ def read_earlier(path: str | Path) -> Earlier:
         found = ", ".join(list(earlier.weights)[:3]) or "nothing"
         raise DataError(f"{path}: holds no trunk; expected a checkpoint of a SLAM model, found {found}")
     return earlier
+
+
+def text_vocabulary(earlier: Earlier) -> Vocabulary:
+    """The vocabulary of a checkpoint's text side; :class:`DataError` where its trunk has none."""
+    if not any(name.endswith("trunk.text_embedding.tokens.weight") for name in earlier.weights):
+        raise DataError(f"{earlier.path}: was fine-tuned on speech and has no text side, which this task reads")
+    return Vocabulary.from_state(earlier.task.get("source_vocabulary", earlier.task["vocabulary"]), earlier.path)
 
 
 def settle(cfg: DictConfig, earlier: Earlier | None) -> None:

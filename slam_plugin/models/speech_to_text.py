@@ -55,13 +55,17 @@ class _Decoder(TransformerDecoderBase):
 
 @register_model("slam_speech_to_text", dataclass=SlamSpeechToTextModelConfig)
 class SlamSpeechToText(FairseqEncoderDecoderModel):
-    """Speech translation and recognition with attention, decoded by fairseq's generator."""
+    """Speech translation and recognition with attention, decoded by fairseq's generator.
+
+    Where the task has a source vocabulary, the model translates text as well.
+    """
 
     @classmethod
     def build_model(cls, cfg: SlamSpeechToTextModelConfig, task: Any) -> "SlamSpeechToText":
         dictionary = task.target_dictionary
         sizes = filled(cfg, DECODERS)
-        encoder = TrunkEncoder.build(cfg, text=None)
+        read = task.source_vocabulary
+        encoder = TrunkEncoder.build(cfg, text=None if read is None else read.dictionary)
         embedding = nn.Embedding(len(dictionary), sizes["decoder_dim"], dictionary.pad())
         nn.init.normal_(embedding.weight, std=sizes["decoder_dim"] ** -0.5)
         nn.init.zeros_(embedding.weight[dictionary.pad()])
@@ -69,10 +73,16 @@ class SlamSpeechToText(FairseqEncoderDecoderModel):
         return cls(encoder, _Decoder(decoder_config, dictionary, embedding, cfg))
 
     def forward(
-        self, features: Tensor, padding_mask: Tensor, prev_output_tokens: Tensor
+        self,
+        features: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        prev_output_tokens: Tensor | None = None,
+        src_tokens: Tensor | None = None,
+        src_lengths: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """(batch, frames, 80), (batch, frames), (batch, L) -> fp32 logits (batch, L, symbols), fairseq's extras"""
-        return self.decoder(prev_output_tokens, encoder_out=self.encoder(features, padding_mask))
+        """What :class:`TrunkEncoder` takes, and (batch, L) -> fp32 logits (batch, L, symbols), fairseq's extras"""
+        encoded = self.encoder(features, padding_mask, src_tokens, src_lengths)
+        return self.decoder(prev_output_tokens, encoder_out=encoded)
 
 
 def _decoder_config(cfg: SlamSpeechToTextModelConfig, sizes: dict[str, int], encoder_dim: int) -> TransformerConfig:

@@ -35,13 +35,16 @@ def dictionary():
     return symbols
 
 
+TASK = SimpleNamespace(target_dictionary=dictionary(), source_vocabulary=None)
+
+
 def build(**fields):
     torch.manual_seed(0)
     config = OmegaConf.structured(SlamSpeechToTextModelConfig(**{**TINY, **fields}))
     config = OmegaConf.create(OmegaConf.to_container(config, enum_to_str=True))
     config._name = "slam_speech_to_text"
     settle(config, None)
-    model = SlamSpeechToText.build_model(config, SimpleNamespace(target_dictionary=dictionary()))
+    model = SlamSpeechToText.build_model(config, TASK)
     with torch.no_grad():  # at initialisation the output hardly depends on the speech
         for p in model.parameters():
             if p.dim() > 1:
@@ -177,7 +180,7 @@ def test_the_papers_decoder():
     config._name = "slam_speech_to_text"
     settle(config, None)
     with torch.device("meta"):
-        decoder = SlamSpeechToText.build_model(config, SimpleNamespace(target_dictionary=dictionary())).decoder
+        decoder = SlamSpeechToText.build_model(config, TASK).decoder
     assert (len(decoder.layers), decoder.embed_dim) == (4, 384)
     assert decoder.layers[0].fc1.out_features == 1536
     assert decoder.layers[0].encoder_attn.num_heads == 4
