@@ -48,9 +48,6 @@ class SlamPretrainingCriterion(FairseqCriterion):
         metrics.log_scalar("tokens", sums["tokens"], priority=500, round=0)
         metrics.log_scalar("frames", sums["frames"], priority=500, round=0)
         metrics.log_speed("audio_seconds_per_second", seconds, priority=510, round=1)
-        if "data_wait" in sums:  # validation does not measure it
-            steps = sums["data_wait_steps"]
-            metrics.log_scalar("data_wait", sums["data_wait"] / steps, steps, priority=520, round=4)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
