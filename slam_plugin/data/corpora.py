@@ -86,6 +86,8 @@ def read_corpora(
 ) -> Corpora:
     """Read ``path`` (YAML) against the registered ``kinds`` and ``objectives`` (name to declared options).
 
+    A task without registered objectives has no such section.
+
     ``path`` may lie anywhere; what it says of paths is relative to ``root``, the data folder.
 
     Left out, ``mode`` is ``all``, every kind is active from step 0 with a quota of 1, ``min_length`` is 1,
@@ -95,10 +97,11 @@ def read_corpora(
     path = Path(path)
     layered = read_layered(path, joined=("corpora", "objectives"))
     faults = layered.faults
-    top = _Section(layered.values, (), _Report(layered, Path(root)), _NAMES)
+    names = _NAMES if objectives else tuple(name for name in _NAMES if name != "objectives")
+    top = _Section(layered.values, (), _Report(layered, Path(root)), names)
     mode = top.choice("mode", MODES, default="all")
     corpora = _corpora(top, kinds)
-    named = _objectives(top, objectives)
+    named = _objectives(top, objectives) if objectives else {}
     # stages and quotas speak of the kinds that corpora have: where those are in doubt, their faults would only mislead
     raise_faults(faults)
     present = tuple(dict.fromkeys(corpus.kind for corpus in corpora.values()))

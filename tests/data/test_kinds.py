@@ -274,7 +274,7 @@ def test_text_that_cannot_be_used_is_named(folder):
 
 @pytest.mark.parametrize("chunk", [1, 4, 7, 1 << 22])
 def test_a_foreign_symbol_is_found_wherever_it_stands(folder, monkeypatch, chunk):
-    monkeypatch.setattr("slam_plugin.data.kinds.text.CHUNK", chunk)
+    monkeypatch.setattr("slam_plugin.data.indexed.CHUNK", chunk)
     symbols = len(Vocabulary.load(folder).dictionary)
     sentences = [[5] * (1 + i % 3) + [2] for i in range(1500)]
     binarize_ids(folder / "late", sentences)

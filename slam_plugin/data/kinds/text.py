@@ -1,22 +1,21 @@
 """Unpaired text: sentences, or blocks of consecutive sentences, with spans masked."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data import TokenBlockDataset, data_utils
+from fairseq.data import TokenBlockDataset
 
 from slam_plugin.data.corpora import Option
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.indexed import index_hash, open_indexed
 from slam_plugin.data.kinds.base import Setting, pad_stack, padding_mask_of
 from slam_plugin.data.masks import corrupt_spans, span_mask
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.vocabulary import MASK
 
-CHUNK = 1 << 22  # ids looked at at a time
 LEAST_BLOCK = 8  # below, hardly a sentence fits
 
 
@@ -48,17 +47,11 @@ class TextCorpus:
         block = config.options["block"]
         if block is not None and block < LEAST_BLOCK:
             raise DataError(f"block of {path}: found {block}, expected at least {LEAST_BLOCK} tokens")
-        sentences = data_utils.load_indexed_dataset(str(path), setting.vocabulary.dictionary, "mmap")
-        if sentences is None:
-            raise DataError(f"{path}.idx: not found, expected a text corpus made by fairseq-preprocess")
-        _check_ids(sentences, path, len(setting.vocabulary.dictionary))
-        return cls(sentences, block, setting)
+        return cls(open_indexed(path, setting.vocabulary.dictionary), block, setting)
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
-        """The index's hash, of the lengths of all sentences: hashing the text would read all of it at each start."""
-        with open(f"{path}.idx", "rb") as file:
-            return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
+        return index_hash(path)
 
     def tokens(self, index: int) -> np.ndarray:
         """The whole item, (length,): ``<s>``, the tokens, ``</s>``."""
@@ -114,20 +107,3 @@ def collate_text(items: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]
     if "token_mask" in items[0]:
         batch["token_mask_indices"] = pad_stack([item["token_mask"] for item in items], False)
     return batch
-
-
-def _check_ids(sentences: Any, path: Path, symbols: int) -> None:
-    """A corpus binarised with a larger dictionary would index past the embedding, were it in the last sentence."""
-    dtype = np.dtype(sentences._index.dtype)
-    found, expected = Path(f"{path}.bin").stat().st_size, int(sentences.sizes.sum(dtype=np.int64)) * dtype.itemsize
-    if found != expected:
-        raise DataError(f"{path}.bin: found {found} bytes, expected the {expected} of {path}.idx: binarise again")
-    ids = np.memmap(f"{path}.bin", dtype=dtype, mode="r")
-    for begin in range(0, len(ids), CHUNK):
-        chunk = ids[begin : begin + CHUNK]
-        if int(chunk.max()) >= symbols:
-            place = begin + int(np.argmax(chunk >= symbols))
-            sentence = int(np.searchsorted(np.cumsum(sentences.sizes, dtype=np.int64), place, side="right"))
-            raise DataError(
-                f"{path}.bin: sentence {sentence} holds symbol {ids[place]}, but dict.txt has {symbols}: binarise again"
-            )

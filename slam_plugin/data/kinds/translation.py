@@ -1,0 +1,149 @@
+"""What a translator learns from: translated speech and translated text (Bapna et al. 2022, joint fine-tuning)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from slam_plugin.data.corpora import Option
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.indexed import index_hash, open_indexed
+from slam_plugin.data.kinds.base import pad_stack
+from slam_plugin.data.languages import start_symbol
+from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.randomness import seed_of
+from slam_plugin.data.specaugment import SpecAugment
+from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset, collate_targets
+from slam_plugin.data.validate import ensure_valid
+from slam_plugin.data.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class TranslationSetting:
+    """What these corpora are opened with beside their sections of ``corpora.yaml``.
+
+    Attributes:
+        seed: of all random draws.
+        stream: the corpus and its shard, in words; two of them never share their draws.
+        vocabulary: of the translations; ``source_vocabulary``: of the text that is translated.
+        augment: SpecAugment of the speech; None leaves it whole.
+        max_target: tokens of the longest translation, ``</s>`` included.
+    """
+
+    seed: int
+    stream: str
+    vocabulary: Vocabulary
+    source_vocabulary: Vocabulary
+    augment: SpecAugment | None
+    max_target: int
+
+
+class SpeechTranslationCorpus:
+    """Rows of a manifest with ``tgt_text``, and ``tgt_lang`` where the vocabulary has tags; lengths are frames."""
+
+    kind = "speech_translation"
+    options = {"audio_root": Option(Path, None), "tgt_lang": Option(str, None)}
+    suffixes = ("",)
+
+    def __init__(self, dataset: SpeechToTextDataset) -> None:
+        self.dataset = dataset
+        self.lengths = dataset.frames
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: TranslationSetting) -> "SpeechTranslationCorpus":
+        manifest = Manifest.open(path)
+        root = config.options["audio_root"] or path.parent
+        ensure_valid(manifest, root, config.min_length, config.max_length, (TARGET_COLUMN,), progress=True)
+        seed = seed_of(setting.seed, cls.kind, setting.stream)
+        dataset = SpeechToTextDataset(
+            manifest, root, setting.vocabulary, setting.augment, seed, tgt_lang=config.options["tgt_lang"]
+        )
+        longest = int(np.argmax(dataset.targets.lengths))
+        if dataset.targets.lengths[longest] + 1 > setting.max_target:
+            raise DataError(
+                f"{dataset.describe(longest)}: {TARGET_COLUMN} has {dataset.targets.lengths[longest] + 1} tokens, "
+                f"expected at most {setting.max_target} (--max-target-positions)"
+            )
+        return cls(dataset)
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        return Manifest.open(path).fingerprint
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        return self.dataset.item(index, cycle)
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As :meth:`SpeechToTextDataset.collater`, and the kind and its size."""
+        frames = sum(len(item["features"]) for item in items)
+        return {"kind": self.kind, "n_frames": frames, "n_tokens": 0, **self.dataset.collater(items)}
+
+
+class TextTranslationCorpus:
+    """Two memory-mapped texts, line by line each other's translation; lengths are tokens of the longer side.
+
+    ``PATH.source`` and ``PATH.target``, as fairseq-preprocess names them for ``--source-lang source --target-lang
+    target``. ``tgt_lang`` is the language of the target where its vocabulary has tags.
+    """
+
+    kind = "text_translation"
+    options = {"tgt_lang": Option(str, None)}
+    suffixes = (".source.bin", ".source.idx", ".target.bin", ".target.idx")
+
+    def __init__(self, source: Any, target: Any, start: int, setting: TranslationSetting) -> None:
+        self.source, self.target, self.start = source, target, start
+        read, written = setting.source_vocabulary.dictionary, setting.vocabulary.dictionary
+        self.bos, self.source_pad, self.pad, self.eos = read.bos(), read.pad(), written.pad(), written.eos()
+        self.lengths = np.maximum(np.asarray(source.sizes) + 1, np.asarray(target.sizes))  # <s> is before the source
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: TranslationSetting) -> "TextTranslationCorpus":
+        source = open_indexed(f"{path}.source", setting.source_vocabulary.dictionary)
+        target = open_indexed(f"{path}.target", setting.vocabulary.dictionary)
+        if len(source) != len(target):
+            raise DataError(
+                f"{path}: found {len(source)} sentences of the source and {len(target)} of the target, "
+                "expected as many of both"
+            )
+        if config.max_length > setting.max_target:
+            raise DataError(
+                f"corpora.{config.name}.max_length: found {config.max_length}, expected at most {setting.max_target} "
+                "(--max-target-positions)"
+            )
+        return cls(source, target, start_symbol(setting.vocabulary, config.options["tgt_lang"]), setting)
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        return f"{index_hash(f'{path}.source')}-{index_hash(f'{path}.target')}"
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """``source`` (tokens,) from ``<s>`` to ``</s>`` and ``target`` (tokens,) without ``</s>``."""
+        source = self.source[index]
+        return {
+            "id": index,
+            "source": torch.cat((source.new_tensor([self.bos]), source)),
+            "target": self.target[index][:-1],
+        }
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The keys of a batch of translated speech, with src_tokens (batch, L) for the features."""
+        lengths = [len(item["source"]) for item in items]
+        starts = [self.start] * len(items)
+        previous, target, ntokens = collate_targets(starts, [item["target"] for item in items], self.pad, self.eos)
+        return {
+            "kind": self.kind,
+            "n_frames": 0,
+            "n_tokens": sum(lengths),
+            "id": torch.tensor([item["id"] for item in items]),
+            "nsentences": len(items),
+            "ntokens": ntokens,
+            "target": target,
+            "net_input": {
+                "src_tokens": pad_stack([item["source"] for item in items], self.source_pad),
+                "src_lengths": torch.tensor(lengths),
+                "prev_output_tokens": previous,
+            },
+        }

@@ -1,0 +1,101 @@
+"""``slam_joint_translation``: speech translation and text translation fine-tuned together, by a corpus plan."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fairseq import utils
+from fairseq.logging import metrics
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import register_task
+from omegaconf import DictConfig
+
+from slam_plugin.data.corpora import Corpora
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.kinds import TRANSLATION_KINDS, Corpus
+from slam_plugin.data.kinds.translation import TranslationSetting
+from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.kernels.select import log_fused_paths
+from slam_plugin.models.speech_to_text import SlamSpeechToText
+from slam_plugin.tasks.fine_tuning import source_vocabulary_in, vocabulary_in
+from slam_plugin.tasks.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
+from slam_plugin.tasks.speech_to_text import SlamSpeechToTextTask, SlamSpeechToTextTaskConfig
+from slam_plugin.tasks.writing import parse_eval_args
+
+
+@dataclass
+class SlamJointTranslationTaskConfig(SlamSpeechToTextTaskConfig, PlannedTaskConfig):
+    """Speech translation whose training data stands in ``corpora.yaml``."""
+
+
+@register_task("slam_joint_translation", dataclass=SlamJointTranslationTaskConfig)
+class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
+    """Translated speech and translated text through one trunk and one decoder (mSLAM, Bapna et al. 2022).
+
+    The train subset follows the plan; every other subset is a manifest of speech, as in ``slam_speech_to_text``, which
+    decodes with this task's checkpoints as well.
+    """
+
+    kinds = TRANSLATION_KINDS
+    cfg: SlamJointTranslationTaskConfig
+
+    def __init__(
+        self,
+        cfg: SlamJointTranslationTaskConfig,
+        vocabulary: Vocabulary | None,
+        source_vocabulary: Vocabulary | None,
+        corpora: Corpora | None,
+    ) -> None:
+        super().__init__(cfg, vocabulary, source_vocabulary)
+        self.corpora = corpora
+
+    @classmethod
+    def setup_task(cls, cfg: SlamJointTranslationTaskConfig, **kwargs: Any) -> "SlamJointTranslationTask":
+        """Check what can be checked before any data is read; to decode, there may be no ``corpora.yaml``."""
+        refuse_unplanned(cfg)
+        log_fused_paths()
+        parse_eval_args(cfg.eval_args)
+        corpora = None if cfg.path else cls.read_corpora(cfg, objectives={})
+        return cls(cfg, vocabulary_in(cfg.data), source_vocabulary_in(cfg.data), corpora)
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
+        model = super().build_model(cfg, from_checkpoint)
+        if not isinstance(model, SlamSpeechToText):
+            raise DataError(f"--arch {cfg._name}: writes no translation; expected slam_speech_to_text")
+        return model
+
+    def setting(self, kind: str, stream: str, opened: Mapping[str, Corpus]) -> TranslationSetting:
+        return TranslationSetting(
+            self.cfg.seed,
+            stream,
+            self.vocabulary,
+            self.source_vocabulary,
+            self.augmentation(),
+            self.cfg.max_target_positions,
+        )
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"vocabulary": self.vocabulary.hash, "source_vocabulary": self.source_vocabulary.hash}
+
+    # ---- logs
+
+    def log_of(self, kind: str, log: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The criterion's sums, and of each kind its loss and tokens, which are zero where the batch is of another."""
+        parts: dict[str, Any] = {}
+        for each in self.kinds:
+            mine = each == kind
+            parts[f"_{each}_loss"] = log["loss"] if mine else torch.zeros_like(log["loss"])
+            parts[f"_{each}_tokens"] = log["ntokens"] if mine else 0
+        return {**log, **parts}
+
+    def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
+        """As the tasks behind this one, and ``speech_translation_loss`` and ``text_translation_loss``, in bits."""
+        super().reduce_metrics(logging_outputs, criterion)
+        for kind in self.kinds:
+            loss, tokens = (
+                sum(utils.item(log.get(f"_{kind}_{part}", 0)) for log in logging_outputs) for part in ("loss", "tokens")
+            )
+            if tokens:
+                metrics.log_scalar(f"{kind}_loss", loss / tokens / math.log(2), tokens, round=3)
