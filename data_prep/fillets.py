@@ -12,7 +12,6 @@ character who speaks.
 """
 
 import argparse
-import hashlib
 import os
 import re
 import sys
@@ -23,6 +22,7 @@ from typing import NamedTuple
 
 import soundfile
 
+from data_prep.splits import split_of
 from data_prep.text import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize, tidy
 from slam_plugin.data.audio import SAMPLE_RATE, frames_in
 from slam_plugin.data.errors import DataError
@@ -34,6 +34,8 @@ _DEV = {"train": "train", "valid": "dev"}
 _ALL = {"train": "train", "dev": "dev", "test": "test"}
 # The manifests of each use, and the split that each of them holds.
 _USES = {"speech": _DEV, "pairs": _DEV, "asr": _ALL, "st": _ALL}
+# A tenth of the levels is held out for each evaluation.
+LEVEL_PARTS = 10
 SHORTEST, LONGEST = 0.5, 15.0
 SLOWEST, FASTEST = 3.0, 30.0
 
@@ -111,11 +113,6 @@ def read_corpus(tree: str | Path, target: str = "en", cased: bool = False) -> Co
                 utterances.append(utterance)
         dropped["subtitle without sound"] += len(spoken.keys() - {audio.stem for audio in folder.glob("*.ogg")})
     return Corpus(sorted(_without_leaks(utterances, dropped)), dropped)
-
-
-def split_of(level: str) -> str:
-    """The split of a level: by its name's md5, one tenth test, one tenth dev."""
-    return {0: "test", 1: "dev"}.get(int(hashlib.md5(level.encode()).hexdigest(), 16) % 10, "train")
 
 
 def parse_dialogue(source: str, name: str) -> list[Line]:
@@ -200,7 +197,7 @@ def _utterance(
         audio=audio,
         seconds=seconds,
         frames=frames_in(-(-samples * SAMPLE_RATE // rate)),
-        split=split_of(level),
+        split=split_of(level, LEVEL_PARTS),
         speaker=(line.speaker.removeprefix("font_") if line else "") or "unknown",
         transcript=normalize(line.text) if usable else None,
         translation=(tidy if cased else normalize)(translation) if usable and translation else None,

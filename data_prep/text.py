@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 CZECH_LETTERS = frozenset("aábcčdďeéěfghiíjklmnňoópqrřsštťuúůvwxyýzž")
+ENGLISH_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 _QUOTES = str.maketrans(dict.fromkeys("„“”«»", '"'))
@@ -19,6 +20,12 @@ def normalize(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", text).translate(_APOSTROPHES).lower()
     return " ".join(_NOT_IN_WORDS.sub(" ", text).split())
+
+
+def normalize_english(text: str) -> str:
+    """:func:`normalize`, with the accents of foreign words left out: ``Señor’s Café`` becomes ``senor's cafe``."""
+    parts = unicodedata.normalize("NFD", text)
+    return normalize("".join(part for part in parts if not unicodedata.combining(part)))
 
 
 def tidy(text: str) -> str:

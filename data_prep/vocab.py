@@ -1,15 +1,20 @@
 """Train a SentencePiece model and write the fairseq dictionary that goes with it.
 
-    python -m data_prep.vocab --text FILE... --out FOLDER --size N --model-type unigram|char
+    python -m data_prep.vocab --text FILE... --out FOLDER --size N --model-type unigram|char [--languages de ca ar tr]
 
 ``FOLDER/spm.model`` cuts text into pieces; ``FOLDER/dict.txt`` lists them, ``piece count`` a line, in the model's order
 without its control symbols, then ``<mask> 0``. A count is how often the piece occurs in the text. fairseq puts its
 own four symbols before them, so line k, from 0, has the id k + 4 in fairseq. The same text in the same order gives
 the same bytes.
+
+``--languages`` adds a tag for each language, ``<lang:de>``, before all pieces. A translation into it starts with its
+tag, which is no part of any text: its count is 0, and text that spells it is refused. Text that spells it and is cut by
+the model later would get the tag; text that :func:`data_prep.text.normalize` made never does.
 """
 
 import argparse
 import io
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,23 +26,33 @@ from slam_plugin.data.files import atomic_write
 
 MODEL_TYPES = ("unigram", "char")
 MASK = "<mask>"
+LANGUAGE_TAG = "<lang:{}>"
 
 # SentencePiece silently passes over longer lines; its own limit of 4192 bytes would lose paragraphs.
 _LONGEST_LINE_BYTES = 1 << 20
+_LANGUAGE = re.compile(r"[A-Za-z][\w-]*")
 
 
 def train_vocabulary(
-    sentences: Iterable[str], out: str | Path, size: int, model_type: str = "unigram", byte_fallback: bool = False
+    sentences: Iterable[str],
+    out: str | Path,
+    size: int,
+    model_type: str = "unigram",
+    byte_fallback: bool = False,
+    split_digits: bool = False,
+    languages: Sequence[str] = (),
 ) -> int:
     """Write ``spm.model`` and ``dict.txt`` into the folder ``out`` and return the number of symbols in ``dict.txt``.
 
     ``size`` is an upper bound, which small text does not reach. SentencePiece does not change the characters: text is
-    normalised before (:mod:`data_prep.text`). ``byte_fallback`` adds 256 pieces, so that no character is unknown.
-    Raises :class:`DataError` where there is no text or ``size`` is less than the number of characters.
+    normalised before (:mod:`data_prep.text`). ``byte_fallback`` adds 256 pieces, so that no character is unknown;
+    ``split_digits`` makes each digit a piece of its own. ``languages`` get a tag each, which ``size`` includes. Raises
+    :class:`DataError` where there is no text, it spells a tag, or ``size`` is less than the number of characters.
     """
     used = [sentence for sentence in sentences if sentence.strip()]
     if not used:
         raise DataError(f"{out}: the text for the vocabulary holds no sentence")
+    tags = _tags(languages, used)
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -47,12 +62,15 @@ def train_vocabulary(
             model_type=model_type,
             hard_vocab_limit=False,
             byte_fallback=byte_fallback,
+            user_defined_symbols=tags,
             character_coverage=1.0,
             normalization_rule_name="identity",
             max_sentence_length=_LONGEST_LINE_BYTES,
             # More threads add up probabilities in another order.
             num_threads=1,
             minloglevel=2,
+            # Named only where it is wanted: the model stores it, and models made before would get another hash.
+            **({"split_digits": True} if split_digits else {}),
         )
     except (RuntimeError, OSError) as error:
         raise DataError(f"{out}: no vocabulary of {size} pieces from {len(used)} sentences: {error}") from error
@@ -62,6 +80,18 @@ def train_vocabulary(
     with atomic_write(Path(out, "dict.txt")) as file:
         file.writelines(f"{symbol} {count}\n" for symbol, count in symbols.items())
     return len(symbols)
+
+
+def _tags(languages: Sequence[str], sentences: Sequence[str]) -> list[str]:
+    """The symbols of the languages, none of which stands in a sentence."""
+    wrong = [name for name in languages if not _LANGUAGE.fullmatch(name)]
+    if wrong or len(set(languages)) < len(languages):
+        raise DataError(f"found the languages {' '.join(languages)}, expected different names such as de or zh-CN")
+    tags = [LANGUAGE_TAG.format(name) for name in languages]
+    spelled = next(((tag, text) for text in sentences for tag in tags if tag in text), None)
+    if spelled:
+        raise DataError(f"the text for the vocabulary spells the language tag {spelled[0]}: {spelled[1]!r}")
+    return tags
 
 
 def _count_pieces(model: bytes, sentences: Sequence[str]) -> dict[str, int]:
@@ -99,10 +129,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--byte-fallback", action="store_true", help="spell unknown characters in bytes (256 more pieces)"
     )
+    parser.add_argument("--split-digits", action="store_true", help="make each digit a piece of its own")
+    parser.add_argument(
+        "--languages", nargs="+", default=(), metavar="NAME", help="target languages of one model: a tag for each"
+    )
     arguments = parser.parse_args(argv)
     try:
         count = train_vocabulary(
-            _lines(arguments.text), arguments.out, arguments.size, arguments.model_type, arguments.byte_fallback
+            _lines(arguments.text),
+            arguments.out,
+            arguments.size,
+            arguments.model_type,
+            arguments.byte_fallback,
+            arguments.split_digits,
+            arguments.languages,
         )
     except (DataError, OSError, UnicodeDecodeError) as error:
         print(error, file=sys.stderr)

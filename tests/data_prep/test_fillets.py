@@ -3,7 +3,8 @@ import pytest
 import soundfile
 
 from data_prep import fillets
-from data_prep.fillets import parse_dialogue, read_corpus, split_of, write_manifests
+from data_prep.fillets import LEVEL_PARTS, parse_dialogue, read_corpus, write_manifests
+from data_prep.splits import split_of
 from slam_plugin.data.audio import frames_in, load_features
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifest import Manifest
@@ -185,7 +186,7 @@ def test_shared_dialogues_and_scripts_with_a_prefix(tree):
 
 
 def test_splits_are_by_level(tree):
-    assert [split_of(level) for level in (TRAIN, DEV, TEST)] == ["train", "dev", "test"]
+    assert [split_of(level, LEVEL_PARTS) for level in (TRAIN, DEV, TEST)] == ["train", "dev", "test"]
     write_three_levels(tree)
     assert {each.id: each.split for each in read_corpus(tree.root).utterances} == {
         f"{TRAIN}-id": "train",
