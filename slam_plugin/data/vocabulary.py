@@ -60,7 +60,7 @@ class Vocabulary:
         for path in (dictionary, model):
             if not path.is_file():
                 raise DataError(f"{path}: there is no such file; a vocabulary is {DICTIONARY_FILE} and {MODEL_FILE}")
-        return cls(_read_symbols(dictionary), model.read_bytes(), str(folder))
+        return cls(read_symbols(dictionary), model.read_bytes(), str(folder))
 
     @staticmethod
     def is_in(folder: str | Path) -> bool:
@@ -135,7 +135,8 @@ def _pieces(processor: SentencePieceProcessor) -> list[str]:
     return [processor.id_to_piece(i) for i in ids if not processor.is_control(i) and not processor.is_unknown(i)]
 
 
-def _read_symbols(path: Path) -> dict[str, int]:
+def read_symbols(path: Path) -> dict[str, int]:
+    """The symbols of a ``dict.txt`` in order, each with its count; :class:`DataError` with the line that is none."""
     symbols: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line:
