@@ -21,8 +21,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
+from slam_plugin.data.languages import LANGUAGE_COLUMN
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.scoring import METRICS, Generated, normalise, read_generated, score
 
@@ -43,7 +46,7 @@ class Evaluation(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A test set, or the average of several, which has no size."""
+    """A test set, those of its translations that are in one language, or the average of all, which has no size."""
 
     name: str
     utterances: int | None
@@ -55,8 +58,9 @@ class Row(NamedTuple):
 def evaluate(evaluation: Evaluation, subsets: Sequence[str], metrics: Sequence[str]) -> list[Row]:
     """Decode what of ``subsets`` is not decoded yet, score all, and write ``scores.json`` and ``scores.md``.
 
-    Returns a row a test set, in the order of ``subsets``, then the unweighted average of their scores. Raises
-    :class:`DataError` where a checkpoint or a subset is not there, or a generation fails or leaves sentences out.
+    Returns a row a test set, in the order of ``subsets``, or one for each language where ``tgt_lang`` names several;
+    then the unweighted average of all. Raises :class:`DataError` where a checkpoint or a subset is not there, or a
+    generation fails or leaves sentences out.
     """
     files = {subset: _files_of(evaluation.data, subset) for subset in subsets}
     checkpoint = [_digest(path) for path in _checkpoints(evaluation.checkpoint)]
@@ -68,10 +72,11 @@ def evaluate(evaluation: Evaluation, subsets: Sequence[str], metrics: Sequence[s
         done = _is_done(generated, recipe)
         print(f"[{number}/{len(subsets)}] {subset}{': decoded before' if done else ''}", file=sys.stderr, flush=True)
         if not done:
+            _recipe_file(generated).unlink(missing_ok=True)
             _decode(_command(evaluation, subset), subset, evaluation.out)
             with atomic_write(_recipe_file(generated)) as file:
                 json.dump(recipe, file, indent=1)
-        rows.append(_score(evaluation.data, subset, read_generated(generated), metrics))
+        rows += _score(evaluation.data, subset, read_generated(generated), metrics)
     rows.append(_average(rows, metrics))
     with atomic_write(evaluation.out / "scores.json") as file:
         json.dump([row._asdict() for row in rows], file, indent=1)
@@ -194,20 +199,32 @@ def _ended(code: int) -> str:
 # scores
 
 
-def _score(data: Path, subset: str, generated: Sequence[Generated], metrics: Sequence[str]) -> Row:
+def _score(data: Path, subset: str, generated: Sequence[Generated], metrics: Sequence[str]) -> list[Row]:
+    """The row of a test set, or one of each language that it holds translations into."""
+    if not (data / f"{subset}.tsv").is_file():
+        return [_row(subset, generated, None, metrics)]
+    manifest = Manifest.open(data / f"{subset}.tsv")
+    if len(manifest) != len(generated):
+        raise DataError(
+            f"{subset}: found {len(generated)} decoded sentences, expected {len(manifest)}, the rows of "
+            f"{manifest.path}; limits of length that leave some out give no score of the set"
+        )
+    frames = manifest.column("n_frames")
+    if LANGUAGE_COLUMN not in manifest.columns:
+        return [_row(subset, generated, frames, metrics)]
+    codes, languages = manifest.codes(LANGUAGE_COLUMN)
+    names = [f"{subset} {language}" for language in languages] if len(languages) > 1 else [subset]
+    return [
+        _row(name, [generated[row] for row in np.flatnonzero(codes == code)], frames[codes == code], metrics)
+        for code, name in enumerate(names)
+    ]
+
+
+def _row(name: str, generated: Sequence[Generated], frames: np.ndarray | None, metrics: Sequence[str]) -> Row:
     references = [each.reference for each in generated]
-    hours = None
-    if (data / f"{subset}.tsv").is_file():
-        manifest = Manifest.open(data / f"{subset}.tsv")
-        if len(manifest) != len(generated):
-            raise DataError(
-                f"{subset}: found {len(generated)} decoded sentences, expected {len(manifest)}, the rows of "
-                f"{manifest.path}; limits of length that leave some out give no score of the set"
-            )
-        hours = int(manifest.column("n_frames").sum()) / FRAMES_AN_HOUR
     words = sum(len(normalise(reference).split()) for reference in references)
     scores = score([each.hypothesis for each in generated], references, metrics)
-    return Row(subset, len(generated), hours, words, scores)
+    return Row(name, len(generated), None if frames is None else int(frames.sum()) / FRAMES_AN_HOUR, words, scores)
 
 
 def _average(rows: Sequence[Row], metrics: Sequence[str]) -> Row:

@@ -20,12 +20,13 @@ METRICS = ("wer", "cer")
 
 @pytest.fixture(scope="module")
 def data(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Training data, and two test sets that differ."""
+    """Training data, and two test sets: one of six utterances, one of four, translated into two languages."""
     folder = tmp_path_factory.mktemp("sets")
     for name, source in (("train", "train"), ("cv", "valid"), ("wsj", "train")):
         shutil.copy(toy / f"pairs/{source}.tsv", folder / f"{name}.tsv")
-    lines = (folder / "wsj.tsv").read_text().splitlines(keepends=True)
-    (folder / "wsj.tsv").write_text("".join(lines[:5]))
+    lines = (folder / "wsj.tsv").read_text().splitlines()[:5]
+    languages = ["tgt_lang", "de", "ca", "de", "de"]
+    (folder / "wsj.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in zip(lines, languages, strict=True)))
     for name in ("dict.txt", "spm.model"):
         shutil.copy(toy / name, folder / name)
     (folder / "wav").symlink_to(toy / "wav")
@@ -57,18 +58,21 @@ def evaluated(data: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_each_set_has_its_row_and_the_last_is_the_mean(data, evaluated):
     rows = json.loads((evaluated / "scores.json").read_text())
-    assert [row["name"] for row in rows] == [*SETS, "average"]
-    for row in rows[:2]:
-        manifest = Manifest.open(data / f"{row['name']}.tsv")
-        texts = [manifest.value(i, "tgt_text") for i in range(len(manifest))]
-        assert row["utterances"] == len(manifest)
-        assert row["words"] == sum(len(text.split()) for text in texts)
-        assert row["hours"] == pytest.approx(sum(manifest.column("n_frames")) * 0.01 / 3600)
-        assert row["scores"] == scoring.score_file(evaluated / f"generate-{row['name']}.txt", METRICS)
+    members = {"cv": ("cv", range(6)), "wsj ca": ("wsj", [1]), "wsj de": ("wsj", [0, 2, 3])}
+    assert {row["name"] for row in rows} == {*members, "average"} and rows[-1]["name"] == "average"
+    for row in rows[:-1]:
+        subset, chosen = members[row["name"]]
+        manifest = Manifest.open(data / f"{subset}.tsv")
+        found = {each.id: each for each in scoring.read_generated(evaluated / f"generate-{subset}.txt")}
+        assert len(found) == len(manifest)
+        texts = [manifest.value(i, "tgt_text") for i in chosen]
+        assert row["utterances"] == len(texts) and row["words"] == sum(len(text.split()) for text in texts)
+        assert row["hours"] == pytest.approx(sum(manifest.value(i, "n_frames") for i in chosen) * 0.01 / 3600)
+        assert row["scores"] == scoring.score([found[i].hypothesis for i in chosen], texts, METRICS)
     for metric in METRICS:
-        assert rows[2]["scores"][metric] == pytest.approx(sum(row["scores"][metric] for row in rows[:2]) / 2)
+        assert rows[-1]["scores"][metric] == pytest.approx(sum(row["scores"][metric] for row in rows[:-1]) / 3)
     table = (evaluated / "scores.md").read_text().splitlines()
-    assert len({len(line) for line in table}) == 1 and len(table) == 5
+    assert len({len(line) for line in table}) == 1 and len(table) == 6
     cells = [cell.strip() for cell in table[2].strip("|").split("|")]
     assert cells[:2] == ["cv", "6"] and cells[4:] == [f"{rows[0]['scores'][metric]:.2f}" for metric in METRICS]
 
@@ -84,7 +88,9 @@ def test_only_what_changed_is_decoded_again(data, run, evaluated, tmp_path, caps
     assert "cv: decoded before" in printed.err and "wsj: decoded" not in printed.err
     after = {name: (out / f"generate-{name}.txt").stat().st_ino for name in SETS}
     assert after["cv"] == before["cv"] and after["wsj"] != before["wsj"]
-    assert "| wsj " in printed.out and " 3 |" in printed.out
+    rows = json.loads((out / "scores.json").read_text())
+    assert {row["name"]: row["utterances"] for row in rows[1:-1]} == {"wsj ca": 1, "wsj de": 2}
+    assert printed.out == (out / "scores.md").read_text()
 
 
 def test_what_cannot_be_evaluated_is_named(data, run, tmp_path, capsys):
@@ -131,7 +137,7 @@ def test_the_average_is_the_mean_of_each_weight_and_decodes(data, run, tmp_path)
     out = tmp_path / "out"
     only = ["--subsets", "wsj"]
     assert evaluate.main([*arguments(data, tmp_path / "mean.pt", out), *only]) == 0
-    assert [row["name"] for row in json.loads((out / "scores.json").read_text())] == ["wsj", "average"]
+    assert json.loads((out / "scores.json").read_text())[-1]["name"] == "average"
 
 
 def test_checkpoints_that_have_no_mean_are_refused(run, tmp_path):
