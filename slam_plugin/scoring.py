@@ -1,12 +1,13 @@
-"""Scores of what ``fairseq-generate`` wrote: CER and WER by editdistance, BLEU and chrF by sacrebleu.
+"""Scores of what ``fairseq-generate`` wrote: CER and WER by editdistance, BLEU and chrF by sacrebleu, accuracy.
 
 ``python -m slam_plugin.scoring --generated generate-test.txt --metrics cer wer`` prints a table, with ``--json`` JSON.
 
 The references are the file's own T- lines, the hypotheses its D- lines (detokenised; the first of an n-best list).
 Error rates are of the corpus: all edits over all reference units, so a long sentence counts for more than a short one.
-For them both sides are normalised alike: Unicode NFC, runs of white space made one space, ends stripped; case and
-punctuation stay, and the space between words is a character. BLEU and chrF see the text as it is: their signatures say
-what they do to it.
+Accuracy is of sentences: the share of those that are right as a whole, with ``--classes FILE`` of each class as well;
+the file has a class a line for each row of the data set. For error rates and accuracy both sides are normalised alike:
+Unicode NFC, runs of white space made one space, ends stripped; case and punctuation stay, and the space between words
+is a character. BLEU and chrF see the text as it is: their signatures say what they do to it.
 """
 
 import argparse
@@ -20,9 +21,11 @@ from typing import NamedTuple
 import editdistance
 from sacrebleu.metrics import BLEU, CHRF
 
+from slam_plugin.data.classes import read_classes
 from slam_plugin.data.errors import DataError
 
-METRICS = ("cer", "wer", "bleu", "chrf")
+METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
+DEFAULT_METRICS = METRICS[:4]  # few sentences of a translation are right as a whole
 Scores = dict[str, float | str]
 NORMALISATION = "NFC, white space collapsed; case and punctuation kept"
 
@@ -79,7 +82,7 @@ def read_generated(path: str | Path) -> list[Generated]:
 
 
 def normalise(text: str) -> str:
-    """Return the text as CER and WER compare it (:data:`NORMALISATION`)."""
+    """Return the text as CER, WER and accuracy compare it (:data:`NORMALISATION`)."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -93,8 +96,17 @@ def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     return _error_rate(hypotheses, references, str.split)
 
 
+def accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Return the share of sentences that are right as a whole, in percent."""
+    right = [normalise(h) == normalise(r) for h, r in zip(hypotheses, references, strict=True)]
+    return 100.0 * sum(right) / len(right)
+
+
+_OURS = {"cer": cer, "wer": wer, "accuracy": accuracy}
+
+
 def score(
-    hypotheses: Sequence[str], references: Sequence[str], metrics: Sequence[str] = METRICS
+    hypotheses: Sequence[str], references: Sequence[str], metrics: Sequence[str] = DEFAULT_METRICS
 ) -> dict[str, float | str]:
     """Return each metric in percent, for BLEU and chrF with ``bleu_signature`` and ``chrf_signature``.
 
@@ -106,8 +118,8 @@ def score(
         )
     scores: Scores = {}
     for metric in metrics:
-        if metric in ("cer", "wer"):
-            scores[metric] = (cer if metric == "cer" else wer)(hypotheses, references)
+        if metric in _OURS:
+            scores[metric] = _OURS[metric](hypotheses, references)
         elif metric in ("bleu", "chrf"):
             scorer = BLEU() if metric == "bleu" else CHRF()
             scores[metric] = scorer.corpus_score(list(hypotheses), [list(references)]).score
@@ -117,10 +129,26 @@ def score(
     return scores
 
 
-def score_file(path: str | Path, metrics: Sequence[str] = METRICS) -> Scores:
-    """Return :func:`score` of a generation file."""
+def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS, classes: str | Path | None = None) -> Scores:
+    """Return :func:`score` of a generation file.
+
+    With ``classes`` (see :func:`read_classes`), ``accuracy_`` and its name of each class that was decoded as well.
+    """
     generated = read_generated(path)
-    return score([g.hypothesis for g in generated], [g.reference for g in generated], metrics)
+    scores = score([g.hypothesis for g in generated], [g.reference for g in generated], metrics)
+    return scores if classes is None else {**scores, **_accuracy_by_class(generated, classes)}
+
+
+def _accuracy_by_class(generated: Sequence[Generated], path: str | Path) -> Scores:
+    names, codes = read_classes(path, generated[-1].id + 1)
+    of_class: dict[str, list[Generated]] = {name: [] for name in names}
+    for sentence in generated:
+        of_class[names[codes[sentence.id]]].append(sentence)
+    return {
+        f"accuracy_{name}": accuracy([g.hypothesis for g in found], [g.reference for g in found])
+        for name, found in of_class.items()
+        if found
+    }
 
 
 def _error_rate(hypotheses: Sequence[str], references: Sequence[str], units: Callable[[str], list[str]]) -> float:
@@ -138,19 +166,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m slam_plugin.scoring", description=__doc__.split("\n")[0])
     parser.add_argument("--generated", required=True, type=Path, help="a generate-*.txt that fairseq-generate wrote")
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=METRICS, help="default: all")
+    default = f"default: {' '.join(DEFAULT_METRICS)}"
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=DEFAULT_METRICS, help=default)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--classes", type=Path, help="a class a line: accuracy of each class (with --metrics accuracy)")
     options = parser.parse_args(arguments)
+    if options.classes is not None and "accuracy" not in options.metrics:
+        parser.error("--classes: found without --metrics accuracy")
     try:
-        scores = score_file(options.generated, options.metrics)
+        scores = score_file(options.generated, options.metrics, options.classes)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if options.json:
         print(json.dumps(scores, indent=2))
         return 0
-    for metric in options.metrics:
-        print(f"{metric.upper():5s} {scores[metric]:6.2f}   {scores.get(f'{metric}_signature', NORMALISATION)}")
+    shown = [name for name, value in scores.items() if not isinstance(value, str)]
+    width = max(5, *map(len, shown))
+    for name in shown:
+        print(f"{name.upper():{width}s} {scores[name]:6.2f}   {scores.get(f'{name}_signature', NORMALISATION)}")
     return 0
 
 

@@ -11,6 +11,7 @@ from sacrebleu.metrics import BLEU
 from slam_plugin.scoring import normalise
 
 _ORDERS = range(4)
+_CORRECT, _SENTENCES = "_correct", "_sentences"
 
 
 def error_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
@@ -32,11 +33,38 @@ def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[st
     return {**counts, **totals, "_bleu_sys_len": int(bleu.sys_len), "_bleu_ref_len": int(bleu.ref_len)}
 
 
+def accuracy_counts(
+    hypotheses: Sequence[str], references: Sequence[str], names: Sequence[str] = (), codes: Sequence[int] = ()
+) -> dict[str, int]:
+    """Sentences that are right as a whole, as ``slam_plugin.scoring`` counts them, and all sentences.
+
+    The same of each class of ``names``, whether the batch has it or not: two ranks have to log the same keys.
+
+    Args:
+        codes: (batch,) each sentence's class, an index into ``names``.
+    """
+    right = [normalise(h) == normalise(r) for h, r in zip(hypotheses, references, strict=True)]
+    counts = {_CORRECT: sum(right), _SENTENCES: len(right)}
+    for code, name in enumerate(names):
+        mine = [correct for correct, other in zip(right, codes, strict=True) if other == code]
+        counts.update({f"{_CORRECT}_{name}": sum(mine), f"{_SENTENCES}_{name}": len(mine)})
+    return counts
+
+
 def log_errors(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
     """Log ``wer`` and ``cer`` in percent of summed :func:`error_counts`."""
     if _log_sums(logging_outputs, ("_word_errors", "_words", "_char_errors", "_chars")):
         metrics.log_derived("wer", _rate("_word_errors", "_words"))
         metrics.log_derived("cer", _rate("_char_errors", "_chars"))
+
+
+def log_accuracy(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
+    """Log ``accuracy``, and ``accuracy_`` and its name for each class, in percent of summed :func:`accuracy_counts`."""
+    suffixes = [name.removeprefix(_CORRECT) for name in next(iter(logging_outputs), {}) if name.startswith(_CORRECT)]
+    for suffix in suffixes:
+        names = _CORRECT + suffix, _SENTENCES + suffix
+        if _log_sums(logging_outputs, names):
+            metrics.log_derived("accuracy" + suffix, _rate(*names))
 
 
 def log_bleu(logging_outputs: Sequence[Mapping[str, Any]]) -> None:

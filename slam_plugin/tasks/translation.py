@@ -1,0 +1,204 @@
+"""``slam_translation``: text into text: translation of text, and text normalisation."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from fairseq.tasks import register_task
+from omegaconf import MISSING, DictConfig
+from torch import Tensor, nn
+
+from slam_plugin.data.classes import read_classes
+from slam_plugin.data.errors import DataError, Fault, raise_faults
+from slam_plugin.data.languages import start_symbol
+from slam_plugin.data.text_pairs import Side, TextPairDataset
+from slam_plugin.kernels.select import log_fused_paths
+from slam_plugin.models.text_to_text import SlamTextToText
+from slam_plugin.tasks import validation
+from slam_plugin.tasks.checks import refuse_casting
+from slam_plugin.tasks.fine_tuning import source_vocabulary_in, vocabulary_in
+from slam_plugin.tasks.writing import WritingTask, WritingTaskConfig, parse_eval_args
+
+_PAIR = re.compile(r"[^.]+\.([^.-]+)-([^.-]+)\.(?:\1|\2)\.idx")
+
+
+@dataclass
+class SlamTranslationTaskConfig(WritingTaskConfig):
+    """Where the data is, which language is written, and how validation scores it."""
+
+    data: str = field(
+        default=MISSING,
+        metadata={"help": "folder with {split}.{source}-{target}.{source,target}.{bin,idx}, dict.txt and spm.model"},
+    )
+    source_lang: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "what the files to read are named for (default: as the files of the one pair are)",
+            "argparse_alias": "-s",
+        },
+    )
+    target_lang: Optional[str] = field(
+        default=None, metadata={"help": "what the files to write are named for", "argparse_alias": "-t"}
+    )
+    tgt_lang: Optional[str] = field(
+        default=None,
+        metadata={"help": "write this language, of a vocabulary with tags for several (default: --target-lang)"},
+    )
+    max_source_positions: int = field(default=1024, metadata={"help": "longest source, in tokens"})
+    max_target_positions: int = field(default=1024, metadata={"help": "longest target, in tokens"})
+    eval_accuracy: bool = field(
+        default=False,
+        metadata={
+            "help": "decode in validation and log accuracy, the share of sentences that are right as a whole; that of "
+            "each class too where {split}.classes has a class a line"
+        },
+    )
+
+
+@register_task("slam_translation", dataclass=SlamTranslationTaskConfig)
+class SlamTranslationTask(WritingTask):
+    """Text to text. Decodes with every model of the plugin that reads text and writes text."""
+
+    cfg: SlamTranslationTaskConfig
+
+    @classmethod
+    def setup_task(cls, cfg: SlamTranslationTaskConfig, **kwargs: Any) -> "SlamTranslationTask":
+        """Check what can be checked before any data is read."""
+        refuse_casting(cfg)
+        log_fused_paths()
+        parse_eval_args(cfg.eval_args)
+        if (cfg.source_lang is None) != (cfg.target_lang is None):
+            raise ValueError(
+                f"--source-lang {cfg.source_lang}, --target-lang {cfg.target_lang}: expected both or neither"
+            )
+        return cls(cfg, vocabulary_in(cfg.data), source_vocabulary_in(cfg.data))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        if "source_vocabulary" not in state_dict:
+            raise DataError(
+                f"{self.cfg.path or 'the checkpoint'}: is of a model that turns no text into text; expected one of "
+                "slam_text_to_text, or of slam_speech_to_text fine-tuned on text as well"
+            )
+        super().load_state_dict(state_dict)
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> Any:
+        model = super().build_model(cfg, from_checkpoint)
+        if not from_checkpoint and not isinstance(model, SlamTextToText):
+            raise ValueError(f"--arch {cfg._name}: found with slam_translation, expected slam_text_to_text")
+        whole = cfg._get_parent()
+        if self.cfg.eval_accuracy and whole is not None and whole.criterion.get("report_accuracy"):
+            raise ValueError("--report-accuracy: found beside --eval-accuracy, and both log accuracy; expected one")
+        return model
+
+    # ---- data
+
+    def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **kwargs: Any) -> None:
+        """Open ``{data}/{split}.{source}-{target}``, or the same with the languages in the other order.
+
+        Targets may be absent where a model only decodes.
+        """
+        source, target = self._languages()
+        stems = [Path(self.cfg.data, f"{split}.{a}-{b}") for a, b in ((source, target), (target, source))]
+        stem = next((stem for stem in stems if Path(f"{stem}.{source}.idx").exists()), stems[0])
+        paths = Path(f"{stem}.{source}"), Path(f"{stem}.{target}")
+        read = Side.open(paths[0], self.source_dictionary)
+        has_target = self._trains or Path(f"{paths[1]}.idx").exists()
+        written = Side.open(paths[1], self.target_dictionary) if has_target else None
+        if written is not None and len(read.lengths) != len(written.lengths):
+            raise DataError(
+                f"{stem}: found {len(read.lengths)} sentences of {source} and {len(written.lengths)} of {target}, "
+                "expected as many of both"
+            )
+        if self._trains:
+            raise_faults([*_empty(paths[0], read), *_empty(paths[1], written)])
+        training = self._trains and split == self.cfg.train_subset
+        labels = Path(self.cfg.data, f"{split}.classes")
+        has_classes = self._trains and self.cfg.eval_accuracy and not training and labels.exists()
+        classes = read_classes(labels, len(read.lengths)) if has_classes else None
+        start = self._start(target)
+        self.datasets[split] = TextPairDataset(
+            read, written, self.target_dictionary, start, self.cfg.seed, training, classes
+        )
+
+    def max_positions(self) -> tuple[int, int]:
+        return self.cfg.max_source_positions, self.cfg.max_target_positions
+
+    def _languages(self) -> tuple[str, str]:
+        """What the files are named for: as the flags say, else as those of the one pair that the folder has."""
+        if self.cfg.source_lang is not None:
+            return self.cfg.source_lang, self.cfg.target_lang
+        names = (_PAIR.fullmatch(path.name) for path in sorted(Path(self.cfg.data).iterdir()))
+        pairs = list(dict.fromkeys(name.group(1, 2) for name in names if name))
+        if len(pairs) != 1:
+            found = ", ".join("-".join(pair) for pair in pairs) or "none"
+            raise DataError(
+                f"{self.cfg.data}: found {found}, expected files of one pair such as train.en-de.en.idx; "
+                "say which with --source-lang and --target-lang"
+            )
+        return pairs[0]
+
+    def _start(self, target: str | None) -> int:
+        """The decoder's first symbol; ``target`` is the language where no other is asked for and there are tags."""
+        return start_symbol(self.vocabulary, self.cfg.tgt_lang or (target if self.vocabulary.languages else None))
+
+    # ---- scores
+
+    @property
+    def scores_text(self) -> bool:
+        return super().scores_text or self.cfg.eval_accuracy
+
+    def count(self, sample: Mapping[str, Any], hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
+        counts = super().count(sample, hypotheses, references)
+        if self.cfg.eval_accuracy:
+            classes = sample.get("class_names", ()), sample["classes"].tolist() if "classes" in sample else ()
+            counts.update(validation.accuracy_counts(hypotheses, references, *classes))
+        return counts
+
+    def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
+        super().reduce_metrics(logging_outputs, criterion)
+        if self.cfg.eval_accuracy:
+            validation.log_accuracy(logging_outputs)
+
+    # ---- fairseq-interactive
+
+    def get_interactive_tokens_and_lengths(
+        self, lines: Sequence[str], encode_fn: Callable[[str], str]
+    ) -> tuple[list[Tensor], list[int]]:
+        """Ids of each line, ending in ``</s>``, and how many; the vocabulary cuts the text, whatever ``--bpe`` says."""
+        eos = torch.tensor([self.source_dictionary.eos()])
+        tokens = [torch.cat((self.source_vocabulary.encode(line), eos)) for line in lines]
+        return tokens, [len(ids) for ids in tokens]
+
+    def build_dataset_for_inference(
+        self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], constraints: Tensor | None = None
+    ) -> TextPairDataset:
+        """The rows of :meth:`get_interactive_tokens_and_lengths`, to be decoded."""
+        if constraints is not None:
+            raise ValueError("--constraints: found, expected off; this task does not hand them to the search")
+        source = Side(src_tokens, np.array(src_lengths))
+        return TextPairDataset(source, None, self.target_dictionary, self._start(self.cfg.target_lang))
+
+    def inference_step(
+        self,
+        generator: Any,
+        models: Sequence[nn.Module],
+        sample: Mapping[str, Any],
+        prefix_tokens: Tensor | None = None,
+        constraints: Tensor | None = None,
+    ) -> list[list[dict[str, Tensor]]]:
+        """Decode a batch; that of fairseq-interactive lacks the start symbols."""
+        inputs = sample["net_input"]
+        if "prev_output_tokens" not in inputs:
+            starts = torch.full_like(inputs["src_lengths"], self._start(self.cfg.target_lang))[:, None]
+            sample = {**sample, "net_input": {**inputs, "prev_output_tokens": starts}}
+        return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+
+
+def _empty(path: Path, side: Side) -> list[Fault]:
+    """The sentences that hold nothing but ``</s>``."""
+    rows = np.flatnonzero(side.lengths < 2).tolist()
+    return [Fault(str(path), None, f"line {row + 1} of its text is empty, expected a sentence") for row in rows]
