@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from examples.slam import demo
+from examples.slam import demo, training_steps
 from tests.documents import BY_HAND, ROOT, Command, commands, read, run
 
 BY_HAND_RUN = "runs/hand"
@@ -29,7 +29,7 @@ def canonical(words: Sequence[str]) -> dict[str, list[str]]:
 @pytest.fixture
 def demo_commands(tmp_path, monkeypatch) -> dict[str, dict[str, list[str]]]:
     """The demo's commands by the names of their steps, with the paths of ``BY_HAND``, for a processor without bf16."""
-    monkeypatch.setattr(demo, "bf16_supported", lambda: False)
+    monkeypatch.setattr(training_steps, "bf16_supported", lambda: False)
     plan = demo.plan(tmp_path, demo.FULL, None, None)
     steps = [step for group in plan for step in (group if isinstance(group, list) else [group])]
     assert (tmp_path / "corpora.yaml").read_text() == read("examples/slam/config/demo_corpora.yaml")

@@ -6,10 +6,8 @@ a check that all of it works, not a result.
 """
 
 import argparse
-import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +15,22 @@ from functools import partial
 from pathlib import Path
 
 from examples.slam.steps import Step, run_steps
+from examples.slam.training_steps import (
+    PLUGIN,
+    ROOT,
+    TWINS,
+    FineTuning,
+    data_steps,
+    fine_tune,
+    pretrain,
+    script,
+    staged_corpora,
+)
 from slam_plugin.data.files import atomic_write
-from slam_plugin.doctor import bf16_supported, cores
 from slam_plugin.reporting.pretraining import codebook_words
 
-ROOT = Path(__file__).resolve().parents[2]
-PLUGIN = ROOT / "slam_plugin"
-TWINS = ("pretrained", "scratch")
-SEED = "1"
+SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--train-subset", "train", "--valid-subset", "dev"]
+SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000"]
 
 
 @dataclass(frozen=True)
@@ -45,99 +51,34 @@ QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40
 
 def plan(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list[Step | list[Step]]:
     """The steps of the demo in ``run``; ``tree`` holds the unpacked packages, which are fetched where it is None."""
-    corpus, data = tree or run / "packages", run / "data"
-    fetch = ["-m", "data_prep.fetch", "--out", str(corpus), *(["--debs", debs] if debs else [])]
-    limit = ["--limit", str(budget.limit)] if budget.limit else []
-    corpora = _corpora(run, budget)
-    prepare = ["-m", "data_prep.demo", "--tree", str(corpus), "--out", str(data), "--corpora", str(corpora), *limit]
-    pretrained = run / "pretrain" / "checkpoint_last.pt"
-    fine_tuned = [[_fine_tune(run, task, twin, budget, pretrained) for twin in TWINS] for task in ("asr", "st")]
+    corpora = staged_corpora("demo_corpora.yaml", run, budget.pairs_from)
+    tasks = _asr(budget.asr), _st(budget.st)
     return [
-        *([] if tree else [Step("fetch", [sys.executable, *fetch], outputs=[corpus])]),
-        Step(
-            "prepare",
-            [sys.executable, *prepare],
-            outputs=[data / "stats.json", data / "corpora.yaml"],
-            resumes_from=[data],
-            # Part of what tells a finished step from a changed one.
-            environment={"CORPORA": hashlib.sha256(corpora.read_bytes()).hexdigest()[:16]},
-        ),
-        _pretrain(run, budget, pretrained),
-        *fine_tuned,
+        *data_steps(run, "data_prep.demo", corpora, tree, ["--debs", debs] if debs else [], budget.limit),
+        pretrain(run, budget.pretrain, budget.pretrain_epoch),
+        *([fine_tune(run, task, twin) for twin in TWINS] for task in tasks),
         [_decode(run, task, twin) for task in ("asr", "st") for twin in TWINS],
         Step("report", partial(finish, run), outputs=[run / "results.json", run / "report.html"]),
     ]
 
 
-def _corpora(run: Path, budget: Budget) -> Path:
-    """The demo's corpora.yaml with the second stage where the budget has it."""
-    text = (ROOT / "examples/slam/config/demo_corpora.yaml").read_text(encoding="utf-8")
-    text, found = re.subn(r"(?<=\n  )\d+(?=: \[speech, text, pairs\])", str(budget.pairs_from), text)
-    if found != 1:
-        raise ValueError(f"demo_corpora.yaml: found {found} lines 'STEP: [speech, text, pairs]', expected 1")
-    with atomic_write(run / "corpora.yaml") as file:
-        file.write(text)
-    return run / "corpora.yaml"
+def _asr(updates: int) -> FineTuning:
+    """Recognition of Czech by CTC over characters."""
+    flags = [*SPEECH_TO_TEXT, "--arch", "slam_ctc_tiny", "--criterion", "slam_ctc", "--eval-wer"]
+    return FineTuning("asr", "asr", updates, [*flags, "--best-checkpoint-metric", "cer"])
 
 
-def _train(run: Path, name: str, data: Path, threads: int, updates: int, arguments: Sequence[str]) -> Step:
-    """A training with fairseq-train, which goes on from its last checkpoint."""
-    common = ["--user-dir", str(PLUGIN), "--seed", SEED, "--max-update", str(updates), "--save-dir", str(run / name)]
-    common += ["--distributed-world-size", "1"]
-    logs = ["--log-format", "json", "--log-interval", "10", "--tensorboard-logdir", str(run / "tensorboard" / name)]
-    learning = ["--optimizer", "slam_adamw", "--weight-decay", "0.01", "--clip-norm", "1.0"]
-    rate = ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
-    precision = ["--autocast", "bf16"] if bf16_supported() else []
-    return Step(
-        name,
-        [
-            _script("fairseq-train"),
-            str(data),
-            *common,
-            *arguments,
-            *learning,
-            *rate,
-            *precision,
-            *logs,
-            "--num-workers",
-            "0",
-        ],
-        outputs=[run / name / "checkpoint_last.pt"],
-        resumes_from=[run / name, run / "tensorboard" / name],
-        environment={"OMP_NUM_THREADS": str(threads)},
-    )
-
-
-def _pretrain(run: Path, budget: Budget, checkpoint: Path) -> Step:
-    arguments = ["--task", "slam_pretraining", "--arch", "slam_pretraining_tiny", "--criterion", "slam_pretraining"]
-    # fairseq asks for a batch size; the budgets in corpora.yaml are what counts
-    arguments += ["--batch-size", "1", "--steps-per-epoch", str(budget.pretrain_epoch), "--no-epoch-checkpoints"]
-    arguments += ["--lr", "0.002", "--warmup-updates", str(budget.pretrain // 8)]
-    return _train(run, checkpoint.parent.name, run / "data", cores(), budget.pretrain, arguments)
-
-
-def _fine_tune(run: Path, task: str, twin: str, budget: Budget, pretrained: Path) -> Step:
-    """One of the twins, which run side by side on half the cores each and differ in nothing but the first weights."""
-    arguments = ["--task", "slam_speech_to_text", "--train-subset", "train", "--valid-subset", "dev"]
-    arguments += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--no-epoch-checkpoints", "--dropout", "0"]
-    if task == "asr":
-        updates = budget.asr
-        arguments += ["--arch", "slam_ctc_tiny", "--criterion", "slam_ctc", "--eval-wer"]
-        arguments += ["--best-checkpoint-metric", "cer"]
-    else:
-        updates = budget.st
-        arguments += ["--arch", "slam_speech_to_text_tiny", "--criterion", "label_smoothed_cross_entropy"]
-        arguments += ["--label-smoothing", "0.1", "--eval-bleu", "--eval-args", '{"max_len_b": 60}']
-        arguments += ["--best-checkpoint-metric", "bleu"]
-        arguments += ["--maximize-best-checkpoint-metric"]
-    arguments += ["--lr", "0.001", "--warmup-updates", str(updates // 8)]
-    arguments += ["--pretrained", str(pretrained)] if twin == "pretrained" else []
-    return _train(run, f"{task}-{twin}", run / "data" / task, max(1, cores() // 2), updates, arguments)
+def _st(updates: int) -> FineTuning:
+    """Translation of Czech speech into English text with a decoder."""
+    flags = [*SPEECH_TO_TEXT, "--arch", "slam_speech_to_text_tiny", "--criterion", "label_smoothed_cross_entropy"]
+    flags += ["--label-smoothing", "0.1", "--eval-bleu", "--eval-args", '{"max_len_b": 60}']
+    flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+    return FineTuning("st", "st", updates, flags)
 
 
 def _decode(run: Path, task: str, twin: str) -> Step:
     checkpoint, out = run / f"{task}-{twin}" / "checkpoint_best.pt", run / "generated" / f"{task}-{twin}"
-    command = [_script("fairseq-generate"), str(run / "data" / task), "--user-dir", str(PLUGIN)]
+    command = [script("fairseq-generate"), str(run / "data" / task), "--user-dir", str(PLUGIN)]
     command += ["--task", "slam_speech_to_text", "--path", str(checkpoint), "--gen-subset", "test", "--beam", "5"]
     command += ["--max-tokens", "8000", "--results-path", str(out), "--log-format", "simple", "--log-interval", "1"]
     return Step(
@@ -200,11 +141,6 @@ METRICS = {"asr": ("cer", "wer"), "st": ("bleu", "chrf")}
 def _typical(lengths) -> int:
     """The row whose length is the median: short enough to read, long enough to show something."""
     return int(lengths.argsort()[len(lengths) // 2])
-
-
-def _script(name: str) -> str:
-    """A console script of this very environment."""
-    return str(Path(sys.executable).parent / name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,104 @@
+"""What the demo and the downstream study have in common, as steps of a plan: data, pre-training, fine-tuning."""
+
+import hashlib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from examples.slam.steps import Step
+from slam_plugin.data.files import atomic_write
+from slam_plugin.doctor import bf16_supported, cores
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = ROOT / "slam_plugin"
+TWINS = ("pretrained", "scratch")
+SEED = "1"
+
+
+class FineTuning(NamedTuple):
+    """A task, of which each twin is a training; they differ in nothing but the first weights."""
+
+    name: str
+    data: str  # its folder below the run's data
+    updates: int
+    flags: Sequence[str]  # task, model, criterion, batches, and what validation scores
+
+
+def script(name: str) -> str:
+    """A console script of this very environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+def staged_corpora(name: str, run: Path, pairs_from: int) -> Path:
+    """``config/NAME`` in the run's folder, with the second stage from the plan step ``pairs_from`` on."""
+    text = (ROOT / "examples/slam/config" / name).read_text(encoding="utf-8")
+    text, found = re.subn(r"(?<=\n  )\d+(?=: \[speech, text, pairs\])", str(pairs_from), text)
+    if found != 1:
+        raise ValueError(f"{name}: found {found} lines 'STEP: [speech, text, pairs]', expected 1")
+    with atomic_write(run / "corpora.yaml") as file:
+        file.write(text)
+    return run / "corpora.yaml"
+
+
+def data_steps(
+    run: Path, module: str, corpora: Path, tree: Path | None, fetched: Sequence[str] = (), limit: int | None = None
+) -> list[Step]:
+    """Fetch the packages, unless ``tree`` holds them, and put ``run/data`` together of them.
+
+    Args:
+        module: of the data preparation.
+        fetched: what to fetch, and from where, as flags.
+        limit: of utterances, sentences and documents in each split.
+    """
+    packages = tree or run / "packages"
+    fetch = [sys.executable, "-m", "data_prep.fetch", "--out", str(packages), *fetched]
+    prepare = [sys.executable, "-m", module, "--tree", str(packages), "--out", str(run / "data")]
+    prepare += ["--corpora", str(corpora), *(["--limit", str(limit)] if limit else [])]
+    return [
+        *([] if tree else [Step("fetch", fetch, outputs=[packages])]),
+        Step(
+            "prepare",
+            prepare,
+            outputs=[run / "data" / "stats.json", run / "data" / "corpora.yaml"],
+            resumes_from=[run / "data"],
+            # Part of what tells a finished step from a changed one.
+            environment={"CORPORA": hashlib.sha256(corpora.read_bytes()).hexdigest()[:16]},
+        ),
+    ]
+
+
+def pretrain(run: Path, updates: int, steps_per_epoch: int) -> Step:
+    """Pre-training on ``run/data`` with all cores; it leaves ``run/pretrain/checkpoint_last.pt``."""
+    flags = ["--task", "slam_pretraining", "--arch", "slam_pretraining_tiny", "--criterion", "slam_pretraining"]
+    # fairseq asks for a batch size; the budgets in corpora.yaml are what counts
+    flags += ["--batch-size", "1", "--steps-per-epoch", str(steps_per_epoch), "--no-epoch-checkpoints"]
+    flags += ["--lr", "0.002", "--warmup-updates", str(updates // 8)]
+    return _train(run, "pretrain", run / "data", cores(), updates, flags)
+
+
+def fine_tune(run: Path, task: FineTuning, twin: str) -> Step:
+    """One of the twins, which run side by side on half the cores each."""
+    flags = [*task.flags, "--no-epoch-checkpoints", "--dropout", "0"]
+    flags += ["--lr", "0.001", "--warmup-updates", str(task.updates // 8)]
+    flags += ["--pretrained", str(run / "pretrain" / "checkpoint_last.pt")] if twin == "pretrained" else []
+    return _train(run, f"{task.name}-{twin}", run / "data" / task.data, max(1, cores() // 2), task.updates, flags)
+
+
+def _train(run: Path, name: str, data: Path, threads: int, updates: int, flags: Sequence[str]) -> Step:
+    """A training with fairseq-train, which goes on from its last checkpoint."""
+    words = [script("fairseq-train"), str(data), "--user-dir", str(PLUGIN), "--seed", SEED]
+    words += ["--max-update", str(updates), "--save-dir", str(run / name), "--distributed-world-size", "1", *flags]
+    words += ["--optimizer", "slam_adamw", "--weight-decay", "0.01", "--clip-norm", "1.0"]
+    words += ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
+    words += ["--autocast", "bf16"] if bf16_supported() else []
+    words += ["--log-format", "json", "--log-interval", "10", "--num-workers", "0"]
+    words += ["--tensorboard-logdir", str(run / "tensorboard" / name)]
+    return Step(
+        name,
+        words,
+        outputs=[run / name / "checkpoint_last.pt"],
+        resumes_from=[run / name, run / "tensorboard" / name],
+        environment={"OMP_NUM_THREADS": str(threads)},
+    )
