@@ -45,19 +45,21 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
         self,
         cfg: SlamJointTranslationTaskConfig,
         vocabulary: Vocabulary | None,
-        source_vocabulary: Vocabulary | None,
-        corpora: Corpora | None,
+        source_vocabulary: Vocabulary | None = None,
+        corpora: Corpora | None = None,
     ) -> None:
         super().__init__(cfg, vocabulary, source_vocabulary)
         self.corpora = corpora
 
     @classmethod
     def setup_task(cls, cfg: SlamJointTranslationTaskConfig, **kwargs: Any) -> "SlamJointTranslationTask":
-        """Check what can be checked before any data is read; to decode, there may be no ``corpora.yaml``."""
-        refuse_unplanned(cfg)
+        """Check what can be checked before any data is read; to decode (``--path``) needs no plan."""
         log_fused_paths()
         parse_eval_args(cfg.eval_args)
-        corpora = None if cfg.path else cls.read_corpora(cfg, objectives={})
+        corpora = None
+        if cfg.path is None:
+            refuse_unplanned(cfg)
+            corpora = cls.read_corpora(cfg, objectives={})
         return cls(cfg, vocabulary_in(cfg.data), source_vocabulary_in(cfg.data), corpora)
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
