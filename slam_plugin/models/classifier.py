@@ -1,0 +1,62 @@
+"""``slam_classifier``: the trunk's text side and a small head, for classes or numbers of sentences and pairs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairseq.models import FairseqEncoderModel, register_model, register_model_architecture
+from fairseq.models.roberta.model import RobertaClassificationHead
+from torch import Tensor, nn
+
+from slam_plugin.models.presets import SIZES, set_size
+from slam_plugin.models.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
+
+
+@dataclass
+class SlamClassifierModelConfig(TrunkEncoderConfig):
+    """The encoder's configuration and what is above it."""
+
+    pooler_dropout: float = field(default=0.1, metadata={"help": "dropout before both layers of the head"})
+
+
+@register_model("slam_classifier", dataclass=SlamClassifierModelConfig)
+class SlamClassifier(FairseqEncoderModel):
+    """Classification and regression of text; there is no speech side.
+
+    A head reads the state of ``<s>`` as RoBERTa's does (Liu et al. 2019): dropout, a linear layer, tanh, dropout, the
+    output layer. Attention lets that state see the whole sentence, and speech-text matching has pre-trained it to sum
+    up a pair. The layer with tanh, new like the output layer, is there to turn it from that question to another.
+    """
+
+    def __init__(self, encoder: TrunkEncoder, dropout: float) -> None:
+        super().__init__(encoder)
+        self.dropout = dropout
+        self.classification_heads = nn.ModuleDict()
+
+    @classmethod
+    def build_model(cls, cfg: SlamClassifierModelConfig, task: Any) -> "SlamClassifier":
+        """A model without a head: the task registers its own, as fairseq's does."""
+        return cls(TrunkEncoder.build(cfg, task.source_dictionary, speech=False), cfg.pooler_dropout)
+
+    def register_classification_head(self, name: str, num_classes: int) -> None:
+        """Add a new head of ``num_classes`` outputs, one for a regression."""
+        dim = self.encoder.trunk.dim
+        self.classification_heads[name] = RobertaClassificationHead(dim, dim, num_classes, "tanh", self.dropout)
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor | None = None,
+        features_only: bool = True,
+        *,
+        classification_head_name: str,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """(batch, L) padded at the end -> fp32 logits (batch, classes), fairseq's extras.
+
+        ``src_lengths`` and ``features_only``, which fairseq's criterion passes, are not read.
+        """
+        states = self.encoder(src_tokens=src_tokens)["encoder_out"][0].transpose(0, 1)
+        return self.classification_heads[classification_head_name](states.float()), {}
+
+
+for _size in SIZES:
+    register_model_architecture("slam_classifier", f"slam_classifier_{_size}")(set_size(_size))
