@@ -16,7 +16,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,8 @@ TARGETS = ("en", "de", "sv", "ru", "pl", "it", "fr", "es")
 _DEV = {"train": "train", "valid": "dev"}
 _ALL = {"train": "train", "dev": "dev", "test": "test"}
 # The manifests of each use, and the split that each of them holds.
-_USES = {"speech": _DEV, "pairs": _DEV, "asr": _ALL, "st": _ALL}
+_SPLITS = {"speech": _DEV, "pairs": _DEV, "asr": _ALL, "st": _ALL}
+USES = tuple(_SPLITS)
 # A tenth of the levels is held out for each evaluation.
 LEVEL_PARTS = 10
 SHORTEST, LONGEST = 0.5, 15.0
@@ -232,16 +233,39 @@ def _without_leaks(utterances: list[Utterance], dropped: Counter[str]) -> Iterat
             yield utterance
 
 
-def write_manifests(corpus: Corpus, out: str | Path, target: str = "en") -> None:
-    """Write the manifests of every use below ``out``; their audio is the sound files, relative to each manifest."""
-    for use, splits in _USES.items():
-        for name, split in splits.items():
+def write_manifests(corpus: Corpus, out: str | Path, target: str = "en", uses: Sequence[str] = USES) -> None:
+    """Write the manifests of the uses below ``out``; their audio is the sound files, relative to each manifest."""
+    for use in uses:
+        for name, split in _SPLITS[use].items():
             path = Path(out, use, f"{name}.tsv")
-            rows = [_row(each, use, target, path.parent) for each in corpus.utterances if each.split == split]
-            rows = [row for row in rows if None not in row.values()]
-            if not rows:
-                raise DataError(f"{path}: the corpus holds no utterance for this manifest")
-            write_manifest(path, rows, list(rows[0]))
+            _write(path, _rows(corpus, use, split, target, path.parent))
+
+
+def write_translations(corpora: Mapping[str, Corpus], out: str | Path) -> None:
+    """Write ``st/{train,dev,test}.tsv`` below ``out``, of the corpus read with each target language.
+
+    An utterance has a row for each language that it is translated into, and ``-LANGUAGE`` at the end of its id.
+    """
+    for name, split in _SPLITS["st"].items():
+        path = Path(out, "st", f"{name}.tsv")
+        rows = [
+            row | {"id": f"{row['id']}-{target}"}
+            for target, corpus in corpora.items()
+            for row in _rows(corpus, "st", split, target, path.parent)
+        ]
+        _write(path, sorted(rows, key=lambda row: row["id"]))
+
+
+def _write(path: Path, rows: Sequence[dict[str, str | int]]) -> None:
+    if not rows:
+        raise DataError(f"{path}: the corpus holds no utterance for this manifest")
+    write_manifest(path, rows, list(rows[0]))
+
+
+def _rows(corpus: Corpus, use: str, split: str, target: str, folder: Path) -> list[dict[str, str | int]]:
+    """The manifest rows of one split, of the utterances that have all texts."""
+    rows = (_row(each, use, target, folder) for each in corpus.utterances if each.split == split)
+    return [row for row in rows if None not in row.values()]
 
 
 def _row(utterance: Utterance, use: str, target: str, folder: Path) -> dict[str, str | int | None]:

@@ -1,0 +1,98 @@
+"""What the commands share that put a whole data folder together: it appears whole or not at all, and only once."""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+
+STATS = "stats.json"
+
+
+def make_folder(out: str | Path, recipe: Mapping[str, Any], fill: Callable[[Path], dict]) -> dict:
+    """Let ``fill`` make the folder ``out``, if it is not there, and return the statistics that it returns.
+
+    ``recipe`` is what the folder is made by; it stands in the statistics, which are kept in the folder. Raises
+    :class:`DataError` where ``out`` was made by another recipe or holds something else.
+    """
+    out = Path(out).absolute()
+    if (out / STATS).is_file():
+        stats = json.loads((out / STATS).read_text(encoding="utf-8"))
+        if stats["recipe"] != recipe:
+            raise DataError(f"{out}: was made by {stats['recipe']}, not {recipe}; remove it or choose another folder")
+        return stats
+    if out.is_dir() and any(out.iterdir()):
+        raise DataError(f"{out}: holds files but no {STATS}: no finished data folder; remove it or choose another")
+    partial = out.with_name(f".{out.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    stats = {"recipe": recipe, **fill(partial)}
+    with atomic_write(partial / STATS) as file:
+        json.dump(stats, file, indent=1, ensure_ascii=False)
+    os.rename(partial, out)
+    return stats
+
+
+def place_corpora(corpora: str | Path, out: str | Path) -> None:
+    """Put the file that says what to train on into the data folder, unless the same is there."""
+    wanted, target = Path(corpora).read_bytes(), Path(out, "corpora.yaml")
+    if not target.is_file() or target.read_bytes() != wanted:
+        with atomic_write(target, "wb") as file:
+            file.write(wanted)
+
+
+def say(step: str) -> None:
+    """Announce a step with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {step}", flush=True)
+
+
+def run(
+    name: str,
+    description: str,
+    prepare: Callable[[Path, Path, int | None, int], dict],
+    table: Callable[[dict], str],
+    argv: Sequence[str] | None,
+) -> int:
+    """Make the folder of the command line and print what it holds; return 1 where that cannot be."""
+    logging.getLogger("slam_plugin").setLevel(logging.WARNING)  # each manifest's Arrow copy would be announced
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
+    parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--corpora", type=Path, metavar="FILE", help="corpora.yaml to put into the folder")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="only so many utterances and sentences of each split, for a quick trial"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="threads that compute features (default: 2)")
+    arguments = parser.parse_args(argv)
+    try:
+        stats = prepare(arguments.tree, arguments.out, arguments.limit, arguments.jobs)
+        if arguments.corpora:
+            place_corpora(arguments.corpora, arguments.out)
+    except (DataError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(table(stats))
+    return 0
+
+
+def table_of(stats: dict) -> str:
+    """What every such folder holds, for people: manifests, text, vocabularies and what was left out."""
+    lines = [f"{'manifest':20}{'utterances':>12}{'minutes':>10}{'speakers':>10}"]
+    for name, each in stats["manifests"].items():
+        lines.append(f"{name:20}{each['utterances']:12}{each['minutes']:10.1f}{each['speakers']:10}")
+    for split, each in stats["text"].items():
+        lines.append(
+            f"text/{split}: {each['documents']} documents, {each['sentences']} sentences, {each['tokens']} tokens"
+        )
+    lines.append("symbols: " + ", ".join(f"{name} {count}" for name, count in stats["symbols"].items()))
+    for corpus, reasons in stats["left_out"].items():
+        lines += [f"left out of {corpus}: {count} {reason}" for reason, count in reasons.items()]
+    return "\n".join(lines)

@@ -1,0 +1,43 @@
+"""Sentences with labels as text: ``label<TAB>text`` or ``label<TAB>text<TAB>second text`` a line, without a header."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+
+
+class Row(NamedTuple):
+    """A sentence, or a pair of them, and what it is: a class's name or a number."""
+
+    label: str
+    texts: tuple[str, ...]
+
+
+def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write the rows of one split."""
+    with atomic_write(path) as file:
+        file.writelines("\t".join((row.label, *row.texts)) + "\n" for row in rows)
+
+
+def read_rows(path: str | Path) -> list[Row]:
+    """Read the rows of one split.
+
+    Raises :class:`DataError` that names a line that is blank, holds no text or more than two, or another number of
+    texts than the first.
+    """
+    path = Path(path)
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8 ({error.reason} at byte {error.start})") from error
+    for number, line in enumerate(lines, start=1):
+        label, *texts = line.split("\t")
+        if not label.strip() or len(texts) not in (1, 2) or not all(map(str.strip, texts)):
+            raise DataError(f"{path}:{number}: found {line!r}, expected a label, a tab and one text or two, with a tab")
+        if rows and len(texts) != len(rows[0].texts):
+            raise DataError(f"{path}:{number}: found {len(texts)} texts, expected {len(rows[0].texts)} as in line 1")
+        rows.append(Row(label, tuple(texts)))
+    return rows
