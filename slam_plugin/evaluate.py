@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
@@ -76,7 +77,7 @@ def evaluate(evaluation: Evaluation, subsets: Sequence[str], metrics: Sequence[s
             _decode(_command(evaluation, subset), subset, evaluation.out)
             with atomic_write(_recipe_file(generated)) as file:
                 json.dump(recipe, file, indent=1)
-        rows += _score(evaluation.data, subset, read_generated(generated), metrics)
+        rows += _score(files[subset], subset, read_generated(generated), metrics)
     rows.append(_average(rows, metrics))
     with atomic_write(evaluation.out / "scores.json") as file:
         json.dump([row._asdict() for row in rows], file, indent=1)
@@ -199,16 +200,17 @@ def _ended(code: int) -> str:
 # scores
 
 
-def _score(data: Path, subset: str, generated: Sequence[Generated], metrics: Sequence[str]) -> list[Row]:
+def _score(files: Sequence[Path], subset: str, generated: Sequence[Generated], metrics: Sequence[str]) -> list[Row]:
     """The row of a test set, or one of each language that it holds translations into."""
-    if not (data / f"{subset}.tsv").is_file():
-        return [_row(subset, generated, None, metrics)]
-    manifest = Manifest.open(data / f"{subset}.tsv")
-    if len(manifest) != len(generated):
+    manifest = Manifest.open(files[0]) if files[0].suffix == ".tsv" else None
+    expected = _sentences_in(files[0]) if manifest is None else len(manifest)
+    if expected != len(generated):
         raise DataError(
-            f"{subset}: found {len(generated)} decoded sentences, expected {len(manifest)}, the rows of "
-            f"{manifest.path}; limits of length that leave some out give no score of the set"
+            f"{subset}: found {len(generated)} decoded sentences, expected the {expected} of {files[0]}; limits of "
+            "length that leave some out give no score of the set"
         )
+    if manifest is None:
+        return [_row(subset, generated, None, metrics)]
     frames = manifest.column("n_frames")
     if LANGUAGE_COLUMN not in manifest.columns:
         return [_row(subset, generated, frames, metrics)]
@@ -218,6 +220,11 @@ def _score(data: Path, subset: str, generated: Sequence[Generated], metrics: Seq
         _row(name, [generated[row] for row in np.flatnonzero(codes == code)], frames[codes == code], metrics)
         for code, name in enumerate(names)
     ]
+
+
+def _sentences_in(path: Path) -> int:
+    """How many sentences a file of fairseq's memory-mapped text holds."""
+    return len(MMapIndexedDataset(str(path.with_suffix(""))))
 
 
 def _row(name: str, generated: Sequence[Generated], frames: np.ndarray | None, metrics: Sequence[str]) -> Row:
