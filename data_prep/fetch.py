@@ -1,33 +1,50 @@
-"""Download Debian packages and unpack them into a folder: no root, nothing installed, the system untouched.
+"""Download packages and unpack them into a folder: no root, nothing installed, the system untouched.
 
-    python -m data_prep.fetch --out TREE [--packages NAME...] [--debs FOLDER]
+    python -m data_prep.fetch --out TREE [--set demo|downstream | --packages NAME...] [--debs FOLDER]
 
-Without ``--debs`` apt downloads the packages; its own package lists are used where they know them, else lists that are
-fetched into a private folder. ``--debs`` names a folder with the packages' ``.deb`` files, for machines without apt or
+Most are Debian's. Without ``--debs`` apt downloads them; its own package lists are used where they know them, else
+lists that are fetched into a private folder. The sources of a Python package come from PyPI by pip, one version with
+its hash. ``--debs`` names a folder with the packages' files, ``.deb`` and ``.tar.gz``, for machines without apt or
 network.
 """
 
 import argparse
-import io
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
-from tqdm import tqdm
-
+from data_prep.unpack import unpack
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
-DEMO_PACKAGES = ("fillets-ng-data", "fillets-ng-data-cs", "fortunes-cs")
-RECORD = "packages.json"
 
-_AR_MAGIC = b"!<arch>\n"
-_AR_HEADER_BYTES = 60
+class Sources(NamedTuple):
+    """The source archive of one version of a Python package."""
+
+    version: str
+    file: str
+    sha256: str
+
+
+DEMO_PACKAGES = ("fillets-ng-data", "fillets-ng-data-cs", "fortunes-cs")
+PYTHON_SOURCES = {
+    "vaderSentiment": Sources(
+        "3.3.2",
+        "vaderSentiment-3.3.2.tar.gz",
+        "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    )
+}
+SETS = {
+    "demo": DEMO_PACKAGES,
+    "downstream": (*DEMO_PACKAGES, "sword-text-web", "sword-text-kjv", "wordnet-base", *PYTHON_SOURCES),
+}
+RECORD = "packages.json"
 
 
 def fetch(packages: Sequence[str], out: str | Path, debs: str | Path | None = None) -> Path:
@@ -47,29 +64,13 @@ def fetch(packages: Sequence[str], out: str | Path, debs: str | Path | None = No
     found = _given(wanted, Path(debs)) if debs is not None else _download(wanted, out.with_name(f"{out.name}.debs"))
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for deb in found.values():
-        unpack(deb, partial)
+    for package in found.values():
+        unpack(package, partial)
     with atomic_write(partial / RECORD) as file:
-        json.dump({name: deb.name for name, deb in found.items()}, file, indent=1)
+        json.dump({name: package.name for name, package in found.items()}, file, indent=1)
     shutil.rmtree(out, ignore_errors=True)
     os.rename(partial, out)
     return out
-
-
-def unpack(deb: str | Path, folder: str | Path) -> None:
-    """Unpack the files of a ``.deb`` below ``folder``, without dpkg unless they are compressed by zstd.
-
-    Files, folders and links within ``folder`` are made; anything else, and any path that leads out of it, is an error.
-    """
-    deb, folder = Path(deb), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    root = folder.resolve()
-    try:
-        with tarfile.open(fileobj=_data_archive(deb)) as archive:
-            for member in tqdm(archive, desc=f"unpacking {deb.name}", unit="file", disable=None, leave=False):
-                _unpack_member(archive, member, root, deb)
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(f"{deb}: is damaged ({error})") from error
 
 
 def _record(out: Path) -> dict[str, str]:
@@ -81,33 +82,46 @@ def _record(out: Path) -> dict[str, str]:
 
 
 def _given(packages: Sequence[str], folder: Path) -> dict[str, Path]:
-    """The one ``NAME_*.deb`` of each package in ``folder``."""
-    found = {name: sorted(folder.glob(f"{name}_*.deb")) for name in packages}
+    """The one file of each package in ``folder``: ``NAME_*.deb``, or the sources of a Python package."""
+    found = {name: sorted(folder.glob(_pattern(name))) for name in packages}
     absent = [name for name, files in found.items() if not files]
     if absent:
-        raise DataError(
-            f"{folder}: expected {', '.join(f'{name}_*.deb' for name in absent)}, found none. {_advice(absent)}"
-        )
+        raise DataError(f"{folder}: expected {', '.join(map(_pattern, absent))}, found none. {_advice(absent)}")
     for name, files in found.items():
         if len(files) > 1:
-            raise DataError(f"{folder}: expected one {name}_*.deb, found {', '.join(file.name for file in files)}")
+            raise DataError(f"{folder}: expected one {_pattern(name)}, found {', '.join(file.name for file in files)}")
+        if name in PYTHON_SOURCES:
+            _check_hash(files[0], PYTHON_SOURCES[name].sha256)
     return {name: files[0] for name, files in found.items()}
 
 
+def _pattern(package: str) -> str:
+    return PYTHON_SOURCES[package].file if package in PYTHON_SOURCES else f"{package}_*.deb"
+
+
+def _check_hash(file: Path, expected: str) -> None:
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != expected:
+        raise DataError(f"{file}: is another file than the one published: its sha256 is {found}, expected {expected}")
+
+
 def _download(packages: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Let apt bring the packages into ``folder``, those that are not there yet."""
+    """Let apt and pip bring the packages into ``folder``, those that are not there yet."""
     loading, lists = folder / "partial", folder / "apt"
     shutil.rmtree(lists, ignore_errors=True)
-    absent = [name for name in packages if not list(folder.glob(f"{name}_*.deb"))]
-    if absent and shutil.which("apt-get") is None:
+    absent = [name for name in packages if not list(folder.glob(_pattern(name)))]
+    if not set(absent) <= PYTHON_SOURCES.keys() and shutil.which("apt-get") is None:
         raise DataError(f"apt-get is not on this machine. {_advice(absent)}")
     for name in absent:
         shutil.rmtree(loading, ignore_errors=True)
         loading.mkdir(parents=True)
-        _apt_download(name, loading, lists)
-        # apt has checked the file against its signed lists, so what lies in ``folder`` itself is whole.
-        for deb in loading.glob("*.deb"):
-            deb.replace(folder / deb.name)
+        if name in PYTHON_SOURCES:
+            _pip_download(name, loading)
+        else:
+            _apt_download(name, loading, lists)
+        # apt has checked the file against its signed lists, pip by its hash: what lies in ``folder`` itself is whole.
+        for file in loading.glob(_pattern(name)):
+            file.replace(folder / file.name)
     for scratch in (loading, lists):
         shutil.rmtree(scratch, ignore_errors=True)
     return _given(packages, folder)
@@ -137,82 +151,45 @@ def _apt_download(package: str, folder: Path, private: Path) -> None:
             raise DataError(f"apt-get {' '.join(step)} failed: {done.stderr.strip()}\n{_advice([package])}")
 
 
-def _advice(packages: Sequence[str]) -> str:
-    return (
-        f"Obtain these packages of Debian or Ubuntu as .deb files, {', '.join(packages)}, put them into one folder and "
-        "pass it: DEBS=folder make demo (or --debs folder)"
-    )
-
-
-def _data_archive(deb: Path) -> io.BufferedIOBase:
-    """The tar archive within a ``.deb``: an ``ar`` archive with a member ``data.tar`` and a compressor's ending."""
-    with deb.open("rb") as file:
-        if file.read(len(_AR_MAGIC)) != _AR_MAGIC:
-            raise DataError(f"{deb}: is no Debian package")
-        while header := file.read(_AR_HEADER_BYTES):
-            name, size = header[:16].decode("ascii", "replace").rstrip(" /"), header[48:58].strip()
-            if len(header) < _AR_HEADER_BYTES or not size.isdigit():
-                raise DataError(f"{deb}: is damaged")
-            if name == "data.tar.zst":
-                return _by_dpkg(deb)
-            if name.startswith("data.tar"):
-                data = file.read(int(size))
-                if len(data) < int(size):
-                    raise DataError(f"{deb}: is cut short")
-                return io.BytesIO(data)
-            # Members begin at even places.
-            file.seek(int(size) + int(size) % 2, os.SEEK_CUR)
-    raise DataError(f"{deb}: holds no data.tar")
-
-
-def _by_dpkg(deb: Path) -> io.BytesIO:
-    if shutil.which("dpkg-deb") is None:
-        raise DataError(f"{deb}: is compressed by zstd, which takes dpkg-deb to unpack; a .deb from Debian is not")
-    done = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(deb)], capture_output=True)
+def _pip_download(package: str, folder: Path) -> None:
+    """Run ``pip download`` in ``folder``, which looks at no other version and at nothing with another hash."""
+    sources = PYTHON_SOURCES[package]
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{package}=={sources.version} --hash=sha256:{sources.sha256}\n", encoding="utf-8")
+    # The package asks for others to be built and to run; its sources alone are wanted.
+    options = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--require-hashes", "--requirement", wanted.name]
+    done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise DataError(f"{deb}: {done.stderr.decode(errors='replace').strip()}")
-    return io.BytesIO(done.stdout)
+        raise DataError(f"pip download {package} failed: {done.stderr.strip()}\n{_advice([package])}")
 
 
-def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, deb: Path) -> None:
-    """Make one file, folder or link, following no link that leads out of ``root``."""
-    path = PurePosixPath(member.name)
-    target = root / path
-    inside = not path.is_absolute() and ".." not in path.parts and target.parent.resolve().is_relative_to(root)
-    if target == root and member.isdir():
-        return
-    if member.issym():
-        inside = inside and (target.parent / member.linkname).resolve().is_relative_to(root)
-    if not inside:
-        raise DataError(f"{deb}: {member.name} would lead out of the folder")
-    if member.isdir():
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    if not (member.isfile() or member.islnk() or member.issym()):
-        raise DataError(f"{deb}: {member.name} is neither a file nor a folder nor a link")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    if member.issym():
-        target.symlink_to(member.linkname)
-    else:
-        with target.open("xb") as file:
-            shutil.copyfileobj(archive.extractfile(member), file)
+def _advice(packages: Sequence[str]) -> str:
+    debian = [name for name in packages if name not in PYTHON_SOURCES]
+    python = [PYTHON_SOURCES[name].file for name in packages if name in PYTHON_SOURCES]
+    wanted = [f"these packages of Debian or Ubuntu as .deb files, {', '.join(debian)}"] if debian else []
+    wanted += [f"{', '.join(python)} from PyPI"] if python else []
+    where = "put them into one folder and pass it: DEBS=folder make demo (or --debs folder)"
+    return f"Obtain {', and '.join(wanted)}, {where}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch the packages of the command line; return 1, with one message, where that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m data_prep.fetch", description=__doc__.splitlines()[0])
-    names = " ".join(DEMO_PACKAGES)
-    parser.add_argument("--packages", nargs="+", default=DEMO_PACKAGES, metavar="NAME", help=f"(default: {names})")
+    chosen = parser.add_mutually_exclusive_group()
+    sets = "; ".join(f"{name}: {' '.join(packages)}" for name, packages in SETS.items())
+    chosen.add_argument("--set", choices=SETS, default="demo", help=f"(default: demo) {sets}")
+    chosen.add_argument("--packages", nargs="+", metavar="NAME", help="these packages instead of a set")
     parser.add_argument("--out", type=Path, required=True, metavar="TREE", help="the folder to unpack into")
-    parser.add_argument("--debs", type=Path, metavar="FOLDER", help="take the .deb files from here instead of from apt")
+    parser.add_argument("--debs", type=Path, metavar="FOLDER", help="take the files from here instead of the network")
     arguments = parser.parse_args(argv)
+    packages = arguments.packages or SETS[arguments.set]
     try:
-        tree = fetch(arguments.packages, arguments.out, arguments.debs)
+        tree = fetch(packages, arguments.out, arguments.debs)
     except (DataError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{', '.join(arguments.packages)} unpacked in {tree}")
+    print(f"{', '.join(packages)} unpacked in {tree}")
     return 0
 
 

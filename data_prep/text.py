@@ -7,6 +7,7 @@ CZECH_LETTERS = frozenset("aábcčdďeéěfghiíjklmnňoópqrřsštťuúůvwxyý
 ENGLISH_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
+_LIGATURES = str.maketrans({"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"})
 _QUOTES = str.maketrans(dict.fromkeys("„“”«»", '"'))
 # An apostrophe is part of a word between two letters only; elsewhere it is a quotation mark.
 _NOT_IN_WORDS = re.compile(r"(?<![^\W\d_])'|'(?![^\W\d_])|[^\w']|_")
@@ -23,8 +24,11 @@ def normalize(text: str) -> str:
 
 
 def normalize_english(text: str) -> str:
-    """:func:`normalize`, with the accents of foreign words left out: ``Señor’s Café`` becomes ``senor's cafe``."""
-    parts = unicodedata.normalize("NFD", text)
+    """:func:`normalize`, with the accents and joined letters of foreign words left out.
+
+    ``Cæsar’s Café`` becomes ``caesar's cafe``.
+    """
+    parts = unicodedata.normalize("NFD", text.translate(_LIGATURES))
     return normalize("".join(part for part in parts if not unicodedata.combining(part)))
 
 
