@@ -10,7 +10,6 @@ from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from omegaconf import II, MISSING, DictConfig
-from omegaconf.errors import InterpolationKeyError
 from torch import LongTensor, Tensor, nn
 
 from slam_plugin.data.errors import DataError
@@ -76,7 +75,6 @@ class SlamSentencePredictionTask(FineTuningTask):
     def setup_task(cls, cfg: SlamSentencePredictionTaskConfig, **kwargs: Any) -> "SlamSentencePredictionTask":
         """Check what can be checked before any data is read."""
         refuse_casting(cfg)
-        _refuse_other_criterion(cfg)
         log_fused_paths()
         if cfg.max_positions < LEAST_POSITIONS:
             raise ValueError(f"--max-positions: found {cfg.max_positions}, expected at least {LEAST_POSITIONS}")
@@ -118,8 +116,8 @@ class SlamSentencePredictionTask(FineTuningTask):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take a checkpoint's vocabulary and labels, or refuse them where the data folder has others."""
-        super().load_state_dict({"vocabulary": state_dict["vocabulary"]})
-        self.source_vocabulary = self.vocabulary
+        # One for both names: what is read is cut by the one vocabulary that there is.
+        super().load_state_dict(dict.fromkeys(("vocabulary", "source_vocabulary"), state_dict["vocabulary"]))
         labels = tuple(state_dict["labels"])
         if not self.regresses and self.labels is None:
             self.labels = labels
@@ -233,14 +231,6 @@ class SlamSentencePredictionTask(FineTuningTask):
             label_scores.log_numbers(logging_outputs)
         else:
             label_scores.log_classes(logging_outputs, self.outputs, self.positive)
-
-
-def _refuse_other_criterion(cfg: SlamSentencePredictionTaskConfig) -> None:
-    """The criterion says whether there are classes or numbers, and what the head is called."""
-    try:
-        _ = cfg.classification_head_name
-    except InterpolationKeyError as error:
-        raise ValueError("--criterion: expected sentence_prediction, which this task reads two flags of") from error
 
 
 def _check_side_dictionaries(data: str, vocabulary: Vocabulary | None) -> None:
