@@ -47,6 +47,7 @@ setup(
         "tensorboard": ["tensorboard", "tensorboardX"],
         "report": ["matplotlib"],
         "bench": ["transformers"],
+        "study": ["num2words>=0.5.12", "pysword>=0.2.8"],
         "test": ["pytest", "hypothesis", "ruff"],
     },
 )
