@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import training
+from tests import checkpoints, training
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +43,48 @@ def _reference(toy: Path, folder: Path, ranks: int) -> training.Run:
     run = training.train(toy, folder, ranks, save_interval_updates=1, valid_subset="valid,valid_told")
     assert run.code == 0, run.output[-3000:]
     return run
+
+
+# ---- micro checkpoints of untrained models; none is to be changed
+
+
+@pytest.fixture(scope="session")
+def ctc(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.Saved:
+    """A recogniser."""
+    return checkpoints.save(tmp_path_factory.mktemp("ctc"), *checkpoints.CTC)
+
+
+@pytest.fixture(scope="session")
+def translation(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.Saved:
+    """A translator of speech into one language."""
+    return checkpoints.save(tmp_path_factory.mktemp("translation"), *checkpoints.TRANSLATION, "--eval-bleu")
+
+
+@pytest.fixture(scope="session")
+def pretraining(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.Saved:
+    """A trunk with rotary positions, for speech and text."""
+    return checkpoints.save(tmp_path_factory.mktemp("pretraining"), *checkpoints.PRETRAINING, fill=checkpoints.plan)
+
+
+@pytest.fixture(scope="session")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.Saved:
+    """A translator of speech and text into two languages, that reads by another vocabulary than it writes."""
+    return checkpoints.save(tmp_path_factory.mktemp("joint"), *checkpoints.JOINT, fill=checkpoints.joint_plan)
+
+
+@pytest.fixture(scope="session")
+def normalizer(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.Saved:
+    """A model from text to text."""
+    return checkpoints.save(tmp_path_factory.mktemp("normalizer"), *checkpoints.TEXT, "--eval-accuracy")
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> checkpoints.Saved:
+    """A classifier of text into three classes."""
+    return checkpoints.save(tmp_path_factory.mktemp("classifier"), *checkpoints.CLASSIFIER, fill=checkpoints.labels)
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Sound files of lengths that differ and are not sorted."""
+    return checkpoints.write_sounds(tmp_path_factory.mktemp("sounds"))

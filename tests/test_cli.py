@@ -10,55 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
-from omegaconf import OmegaConf
 
-from data_prep.vocab import train_vocabulary
 from slam_plugin import cli
-from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.hub import Slam
-from slam_plugin.models.ctc import SlamCtc, SlamCtcModelConfig
-from slam_plugin.models.pretrained import settle
-from slam_plugin.tasks.speech_to_text import SlamSpeechToTextTask, SlamSpeechToTextTaskConfig
 
 ROOT = Path(__file__).parents[1]
-MICRO = {
-    "encoder_dim": 16,
-    "encoder_heads": 2,
-    "encoder_ffn_dim": 32,
-    "speech_layers": 1,
-    "multimodal_layers": 2,
-    "subsample_channels": 2,
-}
 
 
-def plain(config, name):
-    """A section of fairseq's configuration as its trainer saves it."""
-    fields = {key: value for key, value in vars(config).items() if not str(value).startswith("${")}
-    return {**OmegaConf.to_container(OmegaConf.create(fields), enum_to_str=True), "_name": name}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """An untrained recogniser, written without fairseq's trainer."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    train_vocabulary(["ahoj ryby", "lod jede"], folder, 40, "char")
-    vocabulary = Vocabulary.load(folder)
-    task_config = plain(SlamSpeechToTextTaskConfig(data="gone"), "slam_speech_to_text")
-    model_config = OmegaConf.create(plain(SlamCtcModelConfig(**MICRO), "slam_ctc"))
-    settle(model_config, None)
-    torch.manual_seed(0)
-    model = SlamCtc.build_model(model_config, SlamSpeechToTextTask(SlamSpeechToTextTaskConfig(), vocabulary))
-    state = {
-        "args": None,
-        "cfg": {"task": task_config, "model": OmegaConf.to_container(model_config)},
-        "model": model.state_dict(),
-        "task_state": {"vocabulary": vocabulary.state()},
-        "optimizer_history": [{"optimizer_name": "FairseqAdam", "lr_scheduler_state": {}, "num_updates": 1}],
-        "extra_state": {},
-    }
-    torch.save(state, folder / "model.pt")
-    return str(folder / "model.pt")
+@pytest.fixture
+def checkpoint(ctc):
+    """Of a recogniser."""
+    return str(ctc.path)
 
 
 @pytest.fixture
@@ -92,10 +54,10 @@ def test_a_folder_with_a_broken_file(checkpoint, folder):
     records = [json.loads(line) for line in done.stdout.splitlines()]
     slam = Slam.load(checkpoint)
     sounds = [folder / "talks" / "a.wav", folder / "talks" / "more" / "b.flac"]
-    expected = list(slam.write("transcribe", sounds, beam=1))
+    expected = list(slam.write("transcribe", "speech", sounds, beam=1))
     assert [record["id"] for record in records] == ["talks/a.wav", "talks/more/b.flac"]
-    assert [record["text"] for record in records] == [written.text for written in expected]
-    assert [record["score"] for record in records] == pytest.approx([w.score for w in expected], rel=1e-4)
+    assert [record["text"] for record in records] == [best.text for (best,) in expected]
+    assert [record["score"] for record in records] == pytest.approx([best.score for (best,) in expected], rel=1e-4)
     assert "slam: talks/broken.wav: cannot be decoded" in done.stderr
     assert "3/3" in done.stderr and "Traceback" not in done.stderr
 
@@ -121,6 +83,82 @@ def test_paths_from_standard_input(checkpoint, folder, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(paths) + "\n\n"))
     code, lines, _ = call(capsys, "transcribe", "--beam", 2, "--checkpoint", checkpoint, "-")
     assert (code, lines) == (0, Slam.load(checkpoint).transcribe(paths, beam=2))
+
+
+def test_hypotheses_with_their_scores(translation, folder, capsys):
+    sound = folder / "talks" / "a.wav"
+    arguments = ["translate", "--checkpoint", translation.path, "--beam", 4, sound]
+    code, lines, _ = call(capsys, *arguments, "--nbest", 3, "--json")
+    assert code == 0
+    (record,) = map(json.loads, lines)
+    slam = Slam.load(translation.path)
+    (expected,) = slam.write("translate", "speech", [sound], beam=4, nbest=3)
+    assert record == {
+        "id": str(sound),
+        **expected[0]._asdict(),
+        "nbest": [hypothesis._asdict() for hypothesis in expected],
+    }
+    assert call(capsys, *arguments) == (0, [expected[0].text], "")
+    with pytest.raises(SystemExit):
+        cli.main([*map(str, arguments), "--nbest", "3"])
+    assert "expected --json beside it" in capsys.readouterr().err
+    code, lines, errors = call(capsys, *arguments, "--nbest", 5, "--json")
+    assert (code, lines, errors) == (
+        1,
+        [],
+        "slam: nbest: found 5, expected 1 to 4, the hypotheses that the search keeps (beam)\n",
+    )
+
+
+def test_texts_into_the_language_asked_for(joint, folder, capsys):
+    slam, sound, text = Slam.load(joint.path), folder / "talks" / "a.wav", "ahoj ryby"
+    arguments = ["translate", "--checkpoint", joint.path]
+    code, lines, _ = call(capsys, *arguments, "--target", "ca", sound)
+    assert (code, lines) == (0, [slam.translate(sound, target="ca")])
+    code, lines, _ = call(capsys, *arguments, "--target", "de", "--text", text)
+    assert (code, lines) == (0, [slam.translate(text=text, target="de")])
+    code, lines, errors = call(capsys, *arguments, "--text", text)
+    assert (code, lines) == (1, []) and "found no language, expected one of de, ca" in errors
+
+
+def test_lines_of_standard_input(normalizer, capsys, monkeypatch):
+    """Every line counts, also the empty one, and what an editor does not show as the end of a line is none."""
+    texts = ["ahoj ryby", "", "lod\x0b jede\u2028", "東京", "a"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts) + "\n"))
+    code, lines, errors = call(capsys, "normalize", "--json", "--checkpoint", normalizer.path, "-")
+    assert code == 1
+    records = [json.loads(line) for line in lines]
+    assert [record["id"] for record in records] == [0, 2, 4]
+    assert [record["text"] for record in records] == Slam.load(normalizer.path).normalize([texts[i] for i in (0, 2, 4)])
+    assert "slam: input 1: the text is empty\n" in errors
+    assert "slam: input 3: the model's vocabulary holds nothing of '東京'" in errors
+
+
+def test_standard_input_that_is_no_text(normalizer, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ahoj\n\xff\n"), encoding="utf-8"))
+    code, lines, errors = call(capsys, "normalize", "--checkpoint", normalizer.path, "-")
+    assert (code, lines) == (1, [])
+    assert errors.startswith("slam: standard input: is no text in utf-8") and errors.count("\n") == 1
+
+
+def test_classes_of_texts_and_pairs(classifier, capsys):
+    slam, pair = Slam.load(classifier.path), ("ahoj", "lod jede")
+    arguments = ["classify", "--checkpoint", classifier.path, "ryby", "\t".join(pair)]
+    expected = slam.classify(["ryby", pair])
+    assert call(capsys, *arguments) == (0, [label.label for label in expected], "")
+    _, lines, _ = call(capsys, *arguments, "--json")
+    assert list(map(json.loads, lines)) == [{"id": i, **label._asdict()} for i, label in enumerate(expected)]
+
+
+def test_states_of_texts(joint, folder, capsys):
+    arguments = ["encode", "--checkpoint", joint.path, "--out", folder / "out", "--text", "--json"]
+    code, lines, _ = call(capsys, *arguments, "ahoj", "lod")
+    assert code == 0
+    expected = Slam.load(joint.path).encode(text=["ahoj", "lod"])
+    for i, (line, states) in enumerate(zip(lines, expected, strict=True)):
+        path = folder / "out" / f"{i}.npy"
+        assert json.loads(line) == {"id": i, "states": str(path), "shape": list(states.shape)}
+        np.testing.assert_allclose(np.load(path), states.numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("flags", [{}, {"layer": 0, "pool": True}])
@@ -162,7 +200,7 @@ def test_what_stops_everything_is_one_line(checkpoint, folder, capsys):
         "there is no such checkpoint": ["transcribe", "--checkpoint", missing, sound],
         "notes.txt: is no checkpoint, or one that was cut short": ["transcribe", "--checkpoint", text, sound],
         "the folder holds no sound file": ["transcribe", "--checkpoint", checkpoint, folder / "empty"],
-        "expected -2 to 1": ["encode", "--checkpoint", checkpoint, "--layer", 2, "--out", folder / "out", sound],
+        "expected -3 to 2": ["encode", "--checkpoint", checkpoint, "--layer", 3, "--out", folder / "out", sound],
     }
     for message, arguments in cases.items():
         code, lines, errors = call(capsys, *arguments)

@@ -1,0 +1,186 @@
+"""A checkpoint of any of the plugin's tasks, loaded from its one file."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.dataclass.utils import merge_with_parent
+from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from slam_plugin import compat
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.inference.batches import Side
+from slam_plugin.inference.inputs import Limits, name_of, read_speech, read_text
+from slam_plugin.inference.kinds import KINDS, VERBS
+from slam_plugin.models.encoder import Trunk, build_trunk
+from slam_plugin.models.pretrained import Earlier, load_trunk
+from slam_plugin.models.pretraining import SlamPretrainingConfig
+from slam_plugin.tasks.fine_tuning import FineTuningTask
+
+# Of one batch, padding included: log-mel frames of 10 ms, and tokens, which are one state each as four frames are.
+BATCH_FRAMES, BATCH_TOKENS = 12_000, 3_000
+
+_UNITS = {"speech": "frames of 10 ms", "text": "tokens"}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Checkpoint:
+    """A model, and what is to be known to run it.
+
+    Attributes:
+        config: of the task that trained the model; ``architecture`` is the model's name and its size's.
+        abilities: what may be asked of it, names out of ``VERBS``.
+        vocabulary: of what is written; of a model that writes nothing, of the text that it reads.
+        source_vocabulary: of the text that the trunk reads; None where it reads none.
+        trunk: the encoder; ``model`` is all of a fine-tuned model, and the trunk itself of a pre-training checkpoint.
+        task: what ``model`` was fine-tuned by; None of a pre-training checkpoint.
+    """
+
+    path: str
+    config: DictConfig
+    architecture: str
+    abilities: frozenset[str]
+    vocabulary: Vocabulary
+    source_vocabulary: Vocabulary | None
+    trunk: Trunk
+    model: nn.Module
+    task: FineTuningTask | None
+    device: torch.device
+    bf16: bool
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", bf16: bool = False) -> Self:
+        """Load any checkpoint of the plugin; one that names code is refused, and nothing in it is run.
+
+        Args:
+            bf16: matrix products in bf16, whatever the model was trained with; results are fp32 all the same.
+        """
+        compat.register()
+        device = _checked_device(device)
+        state = _read(path)
+        cfg = state["cfg"]
+        cfg.model.autocast = "bf16" if bf16 else "none"
+        if cfg.task._name == "slam_pretraining":
+            task, config = None, cfg.task
+            vocabulary = source = Vocabulary.from_state(state["task_state"]["vocabulary"], str(path))
+            model = trunk = _pretrained_trunk(path, state, vocabulary)
+        else:
+            task, model = _fine_tuned(path, state)
+            config, trunk, vocabulary = task.cfg, model.encoder.trunk, task.vocabulary
+            source = None if trunk.text_embedding is None else task.source_vocabulary or vocabulary
+        abilities = KINDS[cfg.task._name].abilities(config, model) | {"encode"}
+        model.to(device).eval()
+        named = f"{cfg.model._name}, {cfg.model.size}"
+        return cls(str(path), config, named, frozenset(abilities), vocabulary, source, trunk, model, task, device, bf16)
+
+    def require(self, ability: str) -> None:
+        """Raise :class:`DataError` unless the checkpoint can do it."""
+        if ability not in self.abilities:
+            cannot = "show attention" if ability == "attention" else ability
+            raise DataError(f"{self.path}: this checkpoint {self.says()}; it cannot {cannot}")
+
+    def says(self) -> str:
+        """The abilities in words, such as "transcribes and encodes"."""
+        return " and ".join(verb for name, verb in VERBS.items() if name in self.abilities)
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        rows = {
+            "task": self.config._name,
+            "model": f"{self.architecture}, {parameters / 1e6:.1f}M parameters",
+            "reads": ", ".join(f"{side} of {self.limits(side)} {_UNITS[side]}" for side in self.reads),
+            "languages": ", ".join(self.vocabulary.languages),
+            "labels": ", ".join(getattr(self.task, "labels", None) or ()),
+            "runs on": f"{self.device}, {'bf16' if self.bf16 else 'fp32'}",
+        }
+        lines = [f"  {name:10} {value}" for name, value in rows.items() if value]
+        return "\n".join((f"{self.path}: {self.says()}", *lines))
+
+    # ---- what is read
+
+    @property
+    def reads(self) -> list[str]:
+        """The sides of the trunk: "speech", "text" or both."""
+        sides = {"speech": self.trunk.has_speech, "text": self.source_vocabulary is not None}
+        return [side for side, there in sides.items() if there]
+
+    def limits(self, side: str) -> Limits:
+        """Lengths that the model takes: frames of 10 ms, or tokens."""
+        kind = KINDS[self.config._name]
+        return kind.frames(self.config) if side == "speech" else kind.tokens(self.config)
+
+    def side(self, name: str) -> Side:
+        """How "speech" or "text" is read and batched; :class:`DataError` where the trunk does not read it."""
+        if name not in self.reads:
+            trained = " and ".join(self.reads)
+            raise DataError(f"{self.path}: this checkpoint was fine-tuned on {trained} and has no {name} side")
+        limits = self.limits(name)
+        if name == "speech":
+            return Side(lambda source, number: read_speech(source, name_of(source, number), limits), 0.0, BATCH_FRAMES)
+        vocabulary = self.source_vocabulary
+        pad = vocabulary.dictionary.pad()
+        return Side(lambda text, number: read_text(text, f"input {number}", vocabulary, limits), pad, BATCH_TOKENS)
+
+    def run_trunk(self, **inputs: Tensor) -> None:
+        """The trunk alone; hooks take from it what they want."""
+        moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            self.trunk(**moved)
+
+
+def _checked_device(device: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise DataError(f"device: found {device!r}, expected one such as cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DataError(f"device: found {device}, but torch finds no GPU here; expected cpu")
+    return device
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """What fairseq's trainer saved; :class:`DataError` unless it is a checkpoint of one of the plugin's tasks."""
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such checkpoint")
+    # Any other file might be read as a pickle, and fail in any way.
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: is no checkpoint, or one that was cut short; expected a file that torch.save wrote")
+    expected = f"expected one of {' or '.join(KINDS)}"
+    try:
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        task = state["cfg"]["task"]["_name"]
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise DataError(f"{path}: is no checkpoint of fairseq ({error!r}), {expected}") from error
+    if task not in KINDS:
+        raise DataError(f"{path}: is a checkpoint of the task {task}, {expected}")
+    return state
+
+
+def _pretrained_trunk(path: str | Path, state: Mapping[str, Any], vocabulary: Vocabulary) -> Trunk:
+    """The trunk alone: its objectives stand in a corpora.yaml that may be gone, and only training needs them."""
+    config = merge_with_parent(SlamPretrainingConfig(), state["cfg"]["model"], remove_missing=True)
+    config.compile = False  # pays in training alone
+    dictionary = vocabulary.dictionary
+    trunk = build_trunk(config, len(dictionary), dictionary.pad())
+    load_trunk(trunk, Earlier(str(path), config, state["model"], state["task_state"]))
+    return trunk
+
+
+def _fine_tuned(path: str | Path, state: Mapping[str, Any]) -> tuple[FineTuningTask, nn.Module]:
+    cfg = state["cfg"]
+    name = cfg.task._name
+    config = merge_with_parent(TASK_DATACLASS_REGISTRY[name](), cfg.task, remove_missing=True)
+    config.path = str(path)  # as fairseq-generate has it: errors about vocabularies name it
+    # Not by setup_task: it looks into the data folder, which may be gone or hold another vocabulary by now.
+    task = TASK_REGISTRY[name](config, None)
+    task.load_state_dict(state["task_state"])
+    model = task.build_model(cfg.model, from_checkpoint=True)
+    model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
+    return task, model

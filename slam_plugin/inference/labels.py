@@ -1,0 +1,43 @@
+"""What classifiers say of sentences and of pairs of sentences."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.inference.batches import in_batches
+from slam_plugin.inference.checkpoints import Checkpoint
+from slam_plugin.inference.inputs import read_sentences
+
+Sentences = str | tuple[str, str]
+
+
+class Label(NamedTuple):
+    """The likeliest class and its probability."""
+
+    label: str
+    probability: float
+
+
+def classify(checkpoint: Checkpoint, inputs: Iterable[Sentences]) -> Iterator[Label | float | DataError]:
+    """The class of each sentence or pair; of a regression its number."""
+    checkpoint.require("classify")
+    task, model = checkpoint.task, checkpoint.model
+    text, limits = checkpoint.side("text"), checkpoint.limits("text")
+
+    def read(sentences: Any, number: int) -> Tensor:
+        texts = sentences if isinstance(sentences, tuple) else (sentences,)
+        if len(texts) not in (1, 2):
+            raise DataError(f"input {number}: found {len(texts)} sentences, expected one or a pair")
+        return read_sentences(texts, f"input {number}", checkpoint.source_vocabulary, limits)
+
+    def compute(padded: Tensor, padding_mask: Tensor) -> list[Label] | list[float]:
+        with torch.no_grad():
+            predicted = task.predict(model, padded.to(checkpoint.device)).cpu()
+        if task.regresses:
+            return predicted.tolist()
+        return [Label(task.labels[best], float(row[best])) for row in predicted for best in [int(row.argmax())]]
+
+    return in_batches(inputs, text._replace(read=read), compute)

@@ -1,0 +1,74 @@
+"""What the encoder makes of speech or text: states of a layer, and what its attention weighs."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.inference.batches import in_batches
+from slam_plugin.inference.checkpoints import Checkpoint
+from slam_plugin.inference.inputs import FRAMES_A_SECOND, Speech
+from slam_plugin.modules.subsampler import subsampled_length
+
+_SECONDS_A_STATE = 4 / FRAMES_A_SECOND
+# What the trunk calls each side and its padding, and the states that an item of a length has.
+_SIDES = {
+    "speech": ("features", "feature_padding_mask", subsampled_length),
+    "text": ("tokens", "token_padding_mask", int),
+}
+
+
+class Attention(NamedTuple):
+    """What the multimodal layers attend to, from the text of a pair to its speech.
+
+    ``weights`` (layers, heads, L, T) are the part that goes to speech: a row and what goes to the text sum to one.
+    """
+
+    weights: Tensor
+    pieces: list[str]  # the L rows, <s> and </s> included
+    seconds: float  # what the T columns span together
+
+
+def states(
+    checkpoint: Checkpoint, side: str, inputs: Iterable[Any], layer: int, pool: bool
+) -> Iterator[Tensor | DataError]:
+    """Each input's states (T, D), or (D,) where pooled, fp32 on the CPU; see :meth:`Slam.encode`."""
+    checkpoint.require("encode")
+    layers = checkpoint.trunk.multimodal_layers
+    if not -len(layers) <= layer < len(layers):
+        raise DataError(f"layer: found {layer}, expected {-len(layers)} to {len(layers) - 1}")
+    items, padding, states_of = _SIDES[side]
+
+    def compute(padded: Tensor, padding_mask: Tensor) -> list[Tensor]:
+        caught: list[Tensor] = []
+        with layers[layer].register_forward_hook(lambda _, __, output: caught.append(output)):
+            checkpoint.run_trunk(**{items: padded, padding: padding_mask})
+        lengths = (~padding_mask).sum(1).tolist()
+        rows = [row[: states_of(length)].float().cpu() for row, length in zip(caught[0], lengths, strict=True)]
+        return [row.mean(0) for row in rows] if pool else rows
+
+    return in_batches(inputs, checkpoint.side(side), compute)
+
+
+def attention(checkpoint: Checkpoint, speech: Speech, text: str) -> Attention:
+    """What each piece of ``text`` attends to in ``speech``."""
+    checkpoint.require("attention")
+    features = checkpoint.side("speech").read(speech, 0)[None]
+    tokens = checkpoint.side("text").read(text, 0)[None]
+    trunk, end = checkpoint.trunk, tokens.size(1)
+    caught: list[Tensor] = []
+
+    def catch(module: nn.Module, inputs: tuple) -> None:
+        weights = module.weights(*inputs)  # (1, heads, L + gap + T, L + gap + T)
+        caught.append(weights[0, :, :end, end + trunk.gap :].float().cpu())
+
+    with contextlib.ExitStack() as hooks:
+        for layer in trunk.multimodal_layers:
+            hooks.enter_context(layer.attention.register_forward_pre_hook(catch))
+        checkpoint.run_trunk(features=features, tokens=tokens)
+    weights = torch.stack(caught)
+    pieces = [checkpoint.source_vocabulary.dictionary[i] for i in tokens[0].tolist()]
+    return Attention(weights, pieces, weights.size(-1) * _SECONDS_A_STATE)
