@@ -11,7 +11,7 @@ from data_prep.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.hub import Slam
-from tests.checkpoints import TEXT, TRANSLATION, save
+from tests.checkpoints import save
 
 # ---- abilities
 
@@ -85,20 +85,46 @@ def test_each_checkpoint_says_what_it_is(slams, joint):
         "  runs on    cpu, fp32",
     ]
     assert "  labels     bad, good, ugly\n" in repr(slams["classifier"])
-    assert "  reads      speech of at least 1 frames of 10 ms, text of at least 1 tokens" in repr(slams["pretraining"])
+    assert "  reads      speech, text\n" in repr(slams["pretraining"])
 
 
-def test_what_a_decoder_writes_is_told_by_its_validation(tmp_path):
-    both = {"transcribe", "translate"}
-    for flags, abilities in ((["--eval-wer"], {"transcribe"}), (["--eval-wer", "--eval-bleu"], both), ([], both)):
-        saved = save(tmp_path / f"{len(flags)} flags", *TRANSLATION, *flags)
-        assert Slam.load(saved.path).abilities == {"encode", *abilities}
-    for flags, abilities in ((["--eval-bleu"], {"translate"}), ([], {"translate", "normalize"})):
-        saved = save(tmp_path / f"text, {len(flags)} flags", *TEXT, *flags)
-        assert Slam.load(saved.path).abilities == {"encode", *abilities}
+def test_what_a_decoder_writes_is_told_by_its_validation(translation, normalizer, tmp_path):
+    """Where nothing was scored it may be either."""
+    cases = [
+        (translation, {"eval_wer"}, {"transcribe"}),
+        (translation, {"eval_wer", "eval_bleu"}, {"transcribe", "translate"}),
+        (translation, set(), {"transcribe", "translate"}),
+        (normalizer, {"eval_wer"}, {"normalize"}),
+        (normalizer, {"eval_bleu"}, {"translate"}),
+        (normalizer, set(), {"normalize", "translate"}),
+    ]
+    for saved, scored, abilities in cases:
+        flags = {name: name in scored for name in ("eval_wer", "eval_bleu", "eval_accuracy")}
+        path = changed(saved, tmp_path / "other.pt", "task", **flags)
+        assert Slam.load(path).abilities == {"encode", *abilities}
+
+
+def changed(saved, path, section, **values):
+    """A copy of a checkpoint, as if its training had been configured otherwise."""
+    state = torch.load(saved.path, weights_only=True)
+    state["cfg"][section].update(values)
+    torch.save(state, path)
+    return path
 
 
 # ---- loading
+
+
+def test_one_file_is_enough(pretraining, sounds, tmp_path):
+    """Its data folder and the checkpoint that its trunk came from are gone."""
+    earlier = shutil.copy(pretraining.path, tmp_path / "pretrained.pt")
+    flags = ["--task=slam_speech_to_text", "--arch=slam_ctc", "--criterion=slam_ctc", f"--pretrained={earlier}"]
+    saved = save(tmp_path / "run", *flags)
+    Path(earlier).unlink()
+    moved = saved.path.rename(tmp_path / "moved.pt")
+    shutil.rmtree(saved.path.parent)
+    slam = Slam.load(moved)
+    assert slam.trunk.rotary and isinstance(slam.transcribe(sounds[0]), str)
 
 
 def test_a_data_folder_with_another_vocabulary_changes_nothing(ctc, sounds):
@@ -114,9 +140,9 @@ def test_a_data_folder_with_another_vocabulary_changes_nothing(ctc, sounds):
 
 
 def test_bf16_is_asked_for_at_loading(tmp_path, translation, sounds):
-    trained_in_bf16 = save(tmp_path / "bf16", *TRANSLATION, "--autocast=bf16")
+    trained_in_bf16 = changed(translation, tmp_path / "bf16.pt", "model", autocast="bf16")
     expected = Slam.load(translation.path).encode(speech=sounds[1])
-    torch.testing.assert_close(Slam.load(trained_in_bf16.path).encode(speech=sounds[1]), expected, rtol=0, atol=0)
+    torch.testing.assert_close(Slam.load(trained_in_bf16).encode(speech=sounds[1]), expected, rtol=0, atol=0)
     slam = Slam.load(translation.path, bf16=True)
     assert slam.model.encoder.config.autocast == slam.model.decoder.config.autocast == "bf16"
     found = slam.encode(speech=sounds[1])
@@ -127,9 +153,13 @@ def test_bf16_is_asked_for_at_loading(tmp_path, translation, sounds):
 
 def test_a_device_that_is_not_there(ctc, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for device in ("cuda", "abacus"):
-        with pytest.raises(DataError, match=f"device: found '?{device}"):
+    for device in ("cuda", "abacus", "meta"):
+        with pytest.raises(DataError, match=f"device: found '?{device}.* expected cpu"):
             Slam.load(ctc.path, device=device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DataError, match="device: found cuda:2, but torch counts 2 GPUs"):
+        Slam.load(ctc.path, device="cuda:2")
 
 
 # ---- files that are no checkpoint

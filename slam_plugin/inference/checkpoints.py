@@ -95,13 +95,17 @@ class Checkpoint:
         rows = {
             "task": self.config._name,
             "model": f"{self.architecture}, {parameters / 1e6:.1f}M parameters",
-            "reads": ", ".join(f"{side} of {self.limits(side)} {_UNITS[side]}" for side in self.reads),
+            "reads": ", ".join(self._describe(side) for side in self.reads),
             "languages": ", ".join(self.vocabulary.languages),
             "labels": ", ".join(getattr(self.task, "labels", None) or ()),
             "runs on": f"{self.device}, {'bf16' if self.bf16 else 'fp32'}",
         }
         lines = [f"  {name:10} {value}" for name, value in rows.items() if value]
         return "\n".join((f"{self.path}: {self.says()}", *lines))
+
+    def _describe(self, side: str) -> str:
+        limits = self.limits(side)
+        return side if limits.most is None else f"{side} of {limits} {_UNITS[side]}"
 
     # ---- what is read
 
@@ -135,13 +139,17 @@ class Checkpoint:
             self.trunk(**moved)
 
 
-def _checked_device(device: str | torch.device) -> torch.device:
+def _checked_device(name: str | torch.device) -> torch.device:
     try:
-        device = torch.device(device)
+        device = torch.device(name)
     except RuntimeError as error:
-        raise DataError(f"device: found {device!r}, expected one such as cpu or cuda") from error
+        raise DataError(f"device: found {name!r}, expected cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise DataError(f"device: found {device}, expected cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DataError(f"device: found {device}, but torch finds no GPU here; expected cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DataError(f"device: found {device}, but torch counts {torch.cuda.device_count()} GPUs, from cuda:0")
     return device
 
 
