@@ -2,20 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-
-class Hypothesis(NamedTuple):
-    """``score`` is a log-probability, ``token_scores`` the highest emission of each token where it may begin."""
-
-    tokens: tuple[int, ...]
-    score: float
-    token_scores: tuple[float, ...]
+from slam_plugin.decoding.hypothesis import Hypothesis, refuse_forcing
 
 
 def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
@@ -30,6 +24,7 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
     """The ``beam`` likeliest sequences of (frames, symbols), best first, each scored over all its paths (Hannun 2014).
 
     Only the 2 * beam likeliest symbols of a frame extend a prefix. Exact where ``beam`` is the number of all prefixes.
+    A token's score is its highest emission where it may begin.
     """
     # prefix -> log-probability of the paths that end in a blank, and of those that end in the prefix's last symbol
     beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
@@ -89,15 +84,14 @@ class CtcGenerator:
         constraints: Tensor | None = None,
     ) -> list[list[dict[str, Any]]]:
         """Hypotheses of each utterance of the batch, best first, with the keys that fairseq prints."""
-        if prefix_tokens is not None or constraints is not None:
-            raise ValueError("CTC decoding knows neither --prefix-size nor --constraints")
+        refuse_forcing("CTC", prefix_tokens, constraints)
         inputs = sample["net_input"]
         outputs = [model(inputs["features"], inputs["padding_mask"]) for model in models]
         log_probs = torch.stack([output["logits"].float().log_softmax(-1) for output in outputs])
         log_probs = (log_probs.logsumexp(0) - math.log(len(outputs))).cpu().numpy()
         lengths = (~outputs[0]["padding_mask"]).sum(1).tolist()
         return [
-            [_as_fairseq(h) for h in self._search(utterance[:length])]
+            [h.as_fairseq() for h in self._search(utterance[:length])]
             for utterance, length in zip(log_probs, lengths, strict=True)
         ]
 
@@ -105,13 +99,3 @@ class CtcGenerator:
         if self.beam == 1:
             return [best_path(log_probs, self.blank)]
         return prefix_beam(log_probs, self.blank, self.beam)
-
-
-def _as_fairseq(hypothesis: Hypothesis) -> dict[str, Any]:
-    return {
-        "tokens": torch.tensor(hypothesis.tokens, dtype=torch.long),
-        "score": hypothesis.score,
-        "positional_scores": torch.tensor(hypothesis.token_scores),
-        "alignment": torch.empty(0),
-        "attention": torch.empty(0),
-    }

@@ -1,4 +1,4 @@
-"""``slam_speech_to_text``: speech recognition and speech translation, by CTC or with a decoder."""
+"""``slam_speech_to_text``: speech recognition and speech translation, by CTC, a transducer or with a decoder."""
 
 import dataclasses
 import logging
@@ -10,7 +10,8 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from omegaconf import MISSING, DictConfig
 
-import slam_plugin.criterions.ctc  # noqa: F401  (registers itself)
+import slam_plugin.criterions.ctc
+import slam_plugin.criterions.transducer  # noqa: F401  (both register themselves)
 from slam_plugin.criterions.ctc import needed_by
 from slam_plugin.data.errors import LISTED_FAULTS
 from slam_plugin.data.manifest import Manifest

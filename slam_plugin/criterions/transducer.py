@@ -1,0 +1,84 @@
+"""``slam_transducer``: the transducer loss (Graves 2012, section 2.4), in fp32."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from omegaconf import II
+from torch import Tensor, nn
+from torchaudio.functional import rnnt_loss
+
+
+@dataclass
+class SlamTransducerConfig(FairseqDataclass):
+    """Nothing of its own: the loss is a mean over target tokens, or with ``--sentence-avg`` over utterances."""
+
+    sentence_avg: bool = II("optimization.sentence_avg")
+
+
+@register_criterion("slam_transducer", dataclass=SlamTransducerConfig)
+class SlamTransducerCriterion(FairseqCriterion):
+    """Negative log-likelihood of the target over all its alignments, by torchaudio. The blank is ``<s>``.
+
+    Every target has an alignment, also one with more tokens than there are states.
+    """
+
+    def __init__(self, task: Any, sentence_avg: bool) -> None:
+        super().__init__(task)
+        self.sentence_avg = sentence_avg
+        dictionary = task.target_dictionary
+        self.blank, self.pad, self.eos = dictionary.bos(), dictionary.pad(), dictionary.eos()
+
+    def forward(
+        self, model: nn.Module, sample: Mapping[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """The summed loss, what it is to be divided by, and sums to log."""
+        inputs, target = sample["net_input"], sample["target"]
+        output = model(inputs["features"], inputs["padding_mask"], inputs["prev_output_tokens"])
+        logits = output["logits"].float()
+        check_countable(logits)
+        counted = (target != self.pad) & (target != self.eos)
+        tokens = counted.sum(1)
+        losses = rnnt_loss(
+            logits,
+            target[:, :-1].masked_fill(~counted[:, :-1], 0).int(),  # </s>, which is the last of the longest, has no row
+            (~output["padding_mask"]).sum(1).int(),
+            tokens.int(),
+            blank=self.blank,
+            reduction="none",
+        )
+        ntokens, nsentences = int(tokens.sum()), len(target)
+        sample_size = nsentences if self.sentence_avg else ntokens
+        loss = losses.sum() if reduce else losses
+        log = {"loss": loss.detach(), "ntokens": ntokens, "nsentences": nsentences, "sample_size": sample_size}
+        return loss, sample_size, log
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
+        """``loss`` in bits as in fairseq's other criterions."""
+        loss, size = (sum(utils.item(log[key]) for log in logging_outputs) for key in ("loss", "sample_size"))
+        metrics.log_scalar("loss", loss / size / math.log(2), size, priority=0, round=3)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        return True
+
+
+def check_countable(logits: Tensor) -> None:
+    """Raise ValueError where ``logits`` (batch, T, L, symbols) has more elements than torchaudio's loss can count.
+
+    It counts in 32 bits, and past them reads and writes elsewhere (pytorch/audio issue 3736).
+    """
+    if logits.numel() > torch.iinfo(torch.int32).max:
+        utterances, states, tokens, symbols = logits.shape
+        raise ValueError(
+            f"the transducer's loss: found {utterances} utterances x {states} states x {tokens} tokens x {symbols} "
+            f"symbols = {logits.numel()} logits, expected less than 2**31; lower --max-tokens or the lengths that "
+            "training takes (--max-source-positions, --max-target-positions)"
+        )

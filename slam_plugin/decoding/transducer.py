@@ -1,0 +1,249 @@
+"""Search for transducers (Graves 2012), greedy or with a beam, behind the interface of fairseq's generators.
+
+Both searches go over a batch of utterances at once: bookkeeping is in Python, utterance by utterance, and the networks
+run on all that the batch asks for.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from fairseq.data import Dictionary
+from torch import Tensor, nn
+
+from slam_plugin.decoding.hypothesis import Hypothesis, refuse_forcing
+
+# At 25 states a second 250 tokens a second, far above speech: what stops a model that has not learned to stop.
+MAX_SYMBOLS = 10
+
+Prefix = tuple[int, ...]  # number of the utterance, then tokens
+
+
+class Scorer:
+    """A batch of speech, encoded by one or several models whose probabilities are averaged.
+
+    Args:
+        models: each with ``encode``, ``predict`` and ``join`` as :class:`slam_plugin.models.transducer.SlamTransducer`
+            has them.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], features: Tensor, padding_mask: Tensor) -> None:
+        self.models = models
+        encoded = [model.encode(features, padding_mask) for model in models]
+        self._states = [states for states, _ in encoded]
+        self.lengths: list[int] = (~encoded[0][1]).sum(1).tolist()
+
+    def log_probs(self, utterances: Sequence[int], times: Sequence[int], predicted: Sequence[Tensor]) -> Tensor:
+        """Log-probabilities (N, symbols) of the next symbol.
+
+        Args:
+            utterances: of each of the N rows, its utterance; ``times`` its state.
+            predicted: of each model, outputs (N, dim) of its prediction network.
+        """
+        device = self._states[0].device
+        where = torch.tensor(utterances, device=device), torch.tensor(times, device=device)
+        scores = [
+            model.join(states[where], outputs).log_softmax(-1)
+            for model, states, outputs in zip(self.models, self._states, predicted, strict=True)
+        ]
+        return scores[0] if len(scores) == 1 else torch.stack(scores).logsumexp(0) - math.log(len(scores))
+
+
+class Predictions:
+    """Outputs and LSTM states of the prediction networks, a row for each prefix.
+
+    The same extensions come up state after state; a prefix that is known is not computed again.
+
+    Args:
+        starts: (batch,), what the prediction networks read first; prefixes are then ``(0,)``, ``(1,)``, ...
+    """
+
+    def __init__(self, models: Sequence[nn.Module], starts: Tensor) -> None:
+        self.models = models
+        self._rows: dict[Prefix, int] = {(i,): i for i in range(len(starts))}
+        self._held = [_flat(*model.predict(starts[:, None])) for model in models]
+
+    def outputs(self, prefixes: Sequence[Prefix]) -> list[Tensor]:
+        """Of each model (N, dim)."""
+        rows = self._indices([self._rows[prefix] for prefix in prefixes])
+        return [outputs[rows] for outputs, _, _ in self._held]
+
+    def extend(self, prefixes: Sequence[Prefix]) -> None:
+        """Have a row for each of these, whose prefixes without the last token have one."""
+        new = [prefix for prefix in dict.fromkeys(prefixes) if prefix not in self._rows]
+        if not new:
+            return
+        rows = self._indices([self._rows[prefix[:-1]] for prefix in new])
+        tokens = self._indices([prefix[-1] for prefix in new])[:, None]
+        for i, (model, held) in enumerate(zip(self.models, self._held, strict=True)):
+            state = held[1].index_select(1, rows), held[2].index_select(1, rows)
+            computed = _flat(*model.predict(tokens, state))
+            joined = zip(held, computed, (0, 1, 1), strict=True)
+            self._held[i] = tuple(torch.cat((old, added), dim) for old, added, dim in joined)
+        count = len(self._rows)
+        self._rows.update((prefix, count + i) for i, prefix in enumerate(new))
+
+    def keep(self, prefixes: Sequence[Prefix]) -> None:
+        """Forget all others, once that is worth a copy."""
+        if len(self._rows) < 2 * len(prefixes):
+            return
+        rows = self._indices([self._rows[prefix] for prefix in prefixes])
+        self._held = [
+            (outputs[rows], hidden.index_select(1, rows), cell.index_select(1, rows))
+            for outputs, hidden, cell in self._held
+        ]
+        self._rows = {prefix: i for i, prefix in enumerate(prefixes)}
+
+    def _indices(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, device=self._held[0][0].device)
+
+
+def _flat(predicted: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    return predicted[:, 0], *state
+
+
+def greedy(scorer: Scorer, starts: Tensor, blank: int, max_symbols: int) -> list[Hypothesis]:
+    """Of each utterance the path that takes the likeliest symbol at each place, and its log-probability.
+
+    A blank goes to the next state; it is taken as well behind ``max_symbols`` symbols at one state.
+    """
+    batch = range(len(starts))
+    predictions = Predictions(scorer.models, starts)
+    prefixes: list[Prefix] = [(i,) for i in batch]
+    token_scores: list[list[float]] = [[] for _ in batch]
+    scores, times, written = [0.0 for _ in batch], [0 for _ in batch], [0 for _ in batch]
+    while live := [i for i in batch if times[i] < scorer.lengths[i]]:
+        predicted = predictions.outputs([prefixes[i] for i in live])
+        log_probs = scorer.log_probs(live, [times[i] for i in live], predicted)
+        best_scores, best = (values.tolist() for values in log_probs.max(-1))
+        blank_scores = log_probs[:, blank].tolist()
+        for i, token, score, blank_score in zip(live, best, best_scores, blank_scores, strict=True):
+            if token == blank or written[i] == max_symbols:
+                scores[i] += blank_score
+                times[i], written[i] = times[i] + 1, 0
+            else:
+                scores[i] += score
+                token_scores[i].append(score)
+                prefixes[i], written[i] = (*prefixes[i], token), written[i] + 1
+        predictions.extend(prefixes)
+        predictions.keep(prefixes)
+    found = zip(prefixes, scores, token_scores, strict=True)
+    return [Hypothesis(prefix[1:], score, tuple(each)) for prefix, score, each in found]
+
+
+class Path(NamedTuple):
+    """A prefix, its log-probability, and the log-probability of each token on the likeliest way to it."""
+
+    prefix: Prefix
+    score: float
+    token_scores: tuple[float, ...]
+
+    @property
+    def rank(self) -> float:
+        """The score by length, as torchaudio's search ranks: tokens, the start symbol, and one for what ends."""
+        return self.score / (len(self.prefix) + 1)
+
+
+def beam_search(scorer: Scorer, starts: Tensor, blank: int, beam: int, max_symbols: int) -> list[list[Hypothesis]]:
+    """Of each utterance the ``beam`` best hypotheses, the best first, as torchaudio's ``RNNTBeamSearch`` finds them.
+
+    State by state: a path may end the state with a blank, or go on with a symbol, at most ``max_symbols`` times and
+    while it is likelier than the ``beam``-th best of those that have ended it. Paths with the same symbols that end a
+    state are one, and their probabilities are added. Scores are log-probabilities; :attr:`Path.rank` ranks.
+    """
+    predictions = Predictions(scorer.models, starts)
+    beams = [[Path((i,), 0.0, ())] for i in range(len(starts))]
+    for time in range(max(scorer.lengths)):
+        live = [i for i, length in enumerate(scorer.lengths) if length > time]
+        going = [path for i in live for path in beams[i]]
+        ended: dict[int, dict[Prefix, Path]] = {i: {} for i in live}
+        used: dict[Prefix, None] = {}
+        for written in range(max_symbols + 1):
+            if not going:
+                break
+            prefixes = [path.prefix for path in going]
+            predictions.extend(prefixes)
+            used.update(dict.fromkeys(prefixes))
+            log_probs = scorer.log_probs(
+                [prefix[0] for prefix in prefixes], [time] * len(going), predictions.outputs(prefixes)
+            )
+            _end(ended, going, log_probs[:, blank].tolist())
+            going = _go_on(ended, going, log_probs, blank, beam) if written < max_symbols else []
+        for i in live:
+            beams[i] = sorted(ended[i].values(), key=lambda path: -path.rank)[:beam]
+        predictions.keep(list(used))
+    return [[Hypothesis(p.prefix[1:], p.score, p.token_scores) for p in paths] for paths in beams]
+
+
+def _end(ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], blank_scores: Sequence[float]) -> None:
+    """Add to the paths that have ended the state those that do so now."""
+    for path, blank_score in zip(going, blank_scores, strict=True):
+        same = ended[path.prefix[0]]
+        path = path._replace(score=path.score + blank_score)
+        earlier = same.get(path.prefix)
+        if earlier is not None:
+            likelier = max(earlier, path, key=lambda p: p.score)
+            path = likelier._replace(score=_log_add(earlier.score, path.score))
+        same[path.prefix] = path
+
+
+def _go_on(
+    ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], log_probs: Tensor, blank: int, beam: int
+) -> list[Path]:
+    """Of each utterance the ``beam`` likeliest paths with one symbol more that may still come among its best."""
+    symbols = log_probs.index_fill(1, torch.tensor([blank], device=log_probs.device), -math.inf)
+    scores, tokens = (values.tolist() for values in symbols.topk(min(beam, symbols.size(1) - 1)))
+    longer: dict[int, list[tuple[float, Path, int, float]]] = {}
+    for path, path_scores, path_tokens in zip(going, scores, tokens, strict=True):
+        candidates = longer.setdefault(path.prefix[0], [])
+        candidates += [(path.score + s, path, t, s) for s, t in zip(path_scores, path_tokens, strict=True)]
+    following = []
+    for i, candidates in longer.items():
+        best = sorted((path.score for path in ended[i].values()), reverse=True)
+        least = best[beam - 1] if len(best) >= beam else -math.inf
+        candidates.sort(key=lambda candidate: -candidate[0])
+        following += [
+            Path((*path.prefix, token), score, (*path.token_scores, token_score))
+            for score, path, token, token_score in candidates[:beam]
+            if score > least
+        ]
+    return following
+
+
+def _log_add(a: float, b: float) -> float:
+    high, low = (a, b) if a > b else (b, a)
+    return high + math.log1p(math.exp(low - high))
+
+
+class TransducerGenerator:
+    """Decodes with transducers as fairseq's SequenceGenerator does with decoders; several models average probabilities.
+
+    Args:
+        beam: hypotheses kept; 1 takes the likeliest symbol at each place.
+        blank: the blank's index.
+        max_symbols: most symbols written at one state.
+    """
+
+    def __init__(self, dictionary: Dictionary, beam: int, blank: int, max_symbols: int = MAX_SYMBOLS) -> None:
+        self.beam, self.blank, self.max_symbols = beam, blank, max_symbols
+        self.eos = dictionary.eos()
+
+    @torch.no_grad()
+    def generate(
+        self,
+        models: Sequence[nn.Module],
+        sample: Mapping[str, Any],
+        prefix_tokens: Tensor | None = None,
+        constraints: Tensor | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """Hypotheses of each utterance of the batch, best first, with the keys that fairseq prints."""
+        refuse_forcing("transducer", prefix_tokens, constraints)
+        inputs = sample["net_input"]
+        scorer = Scorer(models, inputs["features"], inputs["padding_mask"])
+        starts = inputs["prev_output_tokens"][:, 0]
+        if self.beam == 1:
+            found = [[hypothesis] for hypothesis in greedy(scorer, starts, self.blank, self.max_symbols)]
+        else:
+            found = beam_search(scorer, starts, self.blank, self.beam, self.max_symbols)
+        return [[hypothesis.as_fairseq() for hypothesis in nbest] for nbest in found]
