@@ -1,0 +1,222 @@
+"""Beam search over a Transformer decoder: fairseq's hypotheses and scores in less time."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from fairseq.models.transformer import TransformerDecoderBase
+from torch import Tensor
+
+from slam_plugin.decoding.decoder_step import Caches, DecoderStep
+from slam_plugin.kernels.ngrams import block_repeats
+
+
+class Hypothesis(NamedTuple):
+    """What was written for a sentence.
+
+    Attributes:
+        tokens: (length,) ids, without the start symbol and ``</s>``; on the CPU.
+        score: the sum of ``token_scores`` over (length + 1) ** length penalty.
+        token_scores: (length + 1,) log-probability of each token, the last ``</s>``'s; on the CPU.
+    """
+
+    tokens: Tensor
+    score: float
+    token_scores: Tensor
+
+
+class Candidates(NamedTuple):
+    """Continuations of a sentence's hypotheses, (batch, 2 * beam) each, the likeliest first.
+
+    Attributes:
+        scores: log-probability of the whole.
+        parents: the hypothesis that is continued.
+        symbols: by what.
+    """
+
+    scores: Tensor
+    parents: Tensor
+    symbols: Tensor
+
+    def of(self, sentences: Tensor) -> "Candidates":
+        """Those of some sentences, in their order."""
+        return Candidates(*(field[sentences] for field in self))
+
+
+class Live:
+    """Sentences that are being decoded, ``beam`` hypotheses each.
+
+    Attributes:
+        tokens: (batch * beam, 1 + step) the start symbol and what was written.
+        scores: (batch * beam, step) log-probability after each token.
+        sentences: (batch,) which sentence it is.
+        limits: (batch,) tokens at most, ``</s>`` not counted.
+        finished: (batch,) hypotheses that ended.
+    """
+
+    def __init__(self, start: Tensor, limits: Tensor, beam: int) -> None:
+        self.beam = beam
+        self.tokens = start.repeat_interleave(beam)[:, None]
+        self.sentences, self.limits = torch.arange(len(start), device=start.device), limits
+        self.scores = torch.zeros(len(self.tokens), 0, device=start.device)
+        self.finished = torch.zeros_like(limits)
+
+    @property
+    def step(self) -> int:
+        """Tokens written of each hypothesis."""
+        return self.scores.size(1)
+
+    def totals(self) -> Tensor:
+        """(batch, beam) log-probability of each hypothesis; before the first token only one of them is alive."""
+        if self.step:
+            return self.scores[:, -1].view(-1, self.beam)
+        totals = torch.full((len(self.sentences), self.beam), -torch.inf, device=self.scores.device)
+        totals[:, 0] = 0.0
+        return totals
+
+    def follow(self, rows: Tensor, chosen: Candidates) -> None:
+        """Continue the hypotheses ``rows`` of the batch as it was, the sentences that ended gone from ``chosen``."""
+        self.tokens = torch.cat((self.tokens[rows], chosen.symbols.flatten()[:, None]), dim=1)
+        self.scores = torch.cat((self.scores[rows], chosen.scores.flatten()[:, None]), dim=1)
+
+    def keep(self, order: Tensor) -> None:
+        """Only the sentences ``order`` go on."""
+        self.sentences, self.limits, self.finished = self.sentences[order], self.limits[order], self.finished[order]
+
+
+class BeamSearch:
+    """Finds what fairseq's ``SequenceGenerator`` finds with one model, scores normalised by length.
+
+    Args:
+        decoder: see :class:`DecoderStep`; its weights are read here.
+        beam: hypotheses kept of a sentence, and returned.
+        max_len_a, max_len_b: a hypothesis has at most ``max_len_a`` times the encoder's states of its sentence plus
+            ``max_len_b`` tokens, ``</s>`` not counted, and fits the decoder's positions. fairseq counts the padded
+            input of the longest sentence in the batch instead.
+        min_len: tokens of a hypothesis at least, ``</s>`` not counted.
+        len_penalty: above 1 favours longer hypotheses.
+        unk_penalty: above 0 fewer unknown symbols.
+        no_repeat_ngram_size: no n-gram of so many tokens is written twice; 0 lets all pass.
+        suppress: symbols that are never written, besides padding.
+    """
+
+    def __init__(
+        self,
+        decoder: TransformerDecoderBase,
+        *,
+        beam: int,
+        max_len_a: float = 0.0,
+        max_len_b: int = 200,
+        min_len: int = 1,
+        len_penalty: float = 1.0,
+        unk_penalty: float = 0.0,
+        no_repeat_ngram_size: int = 0,
+        suppress: Sequence[int] = (),
+    ) -> None:
+        if beam < 1:
+            raise ValueError(f"beam: found {beam}, expected 1 or more")
+        self.beam, self.min_len, self.len_penalty = beam, min_len, len_penalty
+        self.max_len_a, self.max_len_b, self.longest = max_len_a, max_len_b, decoder.max_positions() - 1
+        self.unk_penalty, self.ngram = unk_penalty, no_repeat_ngram_size
+        self.eos, self.unk = decoder.dictionary.eos(), decoder.dictionary.unk()
+        self.never = [decoder.dictionary.pad(), *suppress]
+        self.decoder = DecoderStep(decoder)
+
+    @torch.inference_mode()
+    def __call__(self, encoder_out: Mapping[str, Sequence[Tensor]], start: Tensor) -> list[list[Hypothesis]]:
+        """The hypotheses of each sentence, the best first.
+
+        Args:
+            encoder_out: ``encoder_out`` [(T, batch, D)] and ``encoder_padding_mask`` [(batch, T)], True at padding.
+            start: (batch,) the symbol that each sentence begins with: ``</s>``, or a language's tag.
+
+        Raises ValueError where a sentence may not be as long as ``min_len``, or where nothing that the options allow
+        has a probability.
+        """
+        limits = self._limits(encoder_out)
+        shortest = int(limits.min())
+        found: list[list[Hypothesis]] = [[] for _ in start]
+        caches = self.decoder.begin(encoder_out, self.beam)
+        live = Live(start, limits, self.beam)
+        while len(live.sentences):
+            candidates = self._candidates(self._scores(live, caches, shortest), live)
+            ends = candidates.symbols == self.eos
+            order = torch.arange(len(live.sentences), device=start.device)
+            if live.step >= shortest or ends[:, : self.beam].any():
+                order = self._finish(candidates, ends, live, found)
+            self._continue(candidates.of(order), ends[order], order, live, caches)
+        if not all(found):
+            raise ValueError("the decoder gives no hypothesis that the options allow a probability")
+        return [sorted(hypotheses, key=lambda each: -each.score) for hypotheses in found]
+
+    def _limits(self, encoder_out: Mapping[str, Sequence[Tensor]]) -> Tensor:
+        """(batch,) tokens of the longest hypothesis of each sentence."""
+        states, mask = encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
+        lengths = torch.full(states.shape[1:2], len(states), device=states.device) if mask is None else (~mask).sum(1)
+        limits = (self.max_len_a * lengths + self.max_len_b).long().clamp(max=self.longest)
+        if int(limits.min()) < self.min_len:
+            raise ValueError(f"found sentences of at most {int(limits.min())} tokens, expected min_len {self.min_len}")
+        return limits
+
+    def _scores(self, live: Live, caches: Caches, shortest: int) -> Tensor:
+        """(batch, beam, symbols) log-probability of each continuation, -inf where it is not allowed."""
+        scores = self.decoder(live.tokens[:, -1], caches).log_softmax(dim=-1)
+        scores[:, self.never] = -torch.inf
+        scores[:, self.unk] -= self.unk_penalty
+        if live.step < self.min_len:
+            scores[:, self.eos] = -torch.inf
+        if self.ngram:
+            block_repeats(live.tokens, scores, self.ngram, live.step)
+        scores = scores.view(len(live.sentences), self.beam, -1)
+        if live.step >= shortest:
+            over = live.step >= live.limits
+            ends = scores[over, :, self.eos]
+            scores[over] = -torch.inf
+            scores[over, :, self.eos] = ends
+        return scores
+
+    def _candidates(self, scores: Tensor, live: Live) -> Candidates:
+        """Twice as many as there are hypotheses, because each of these may end."""
+        symbols = scores.size(-1)
+        scores += live.totals()[:, :, None]
+        best, places = scores.flatten(1).topk(2 * self.beam)
+        return Candidates(best, places // symbols, places % symbols)
+
+    def _finish(self, candidates: Candidates, ends: Tensor, live: Live, found: Sequence[list[Hypothesis]]) -> Tensor:
+        """Take what ended among the ``beam`` best candidates; the sentences that go on, in the order to go on in.
+
+        A sentence is done when ``beam`` hypotheses have ended or it may not be longer.
+        """
+        ended = ends[:, : self.beam] & candidates.scores[:, : self.beam].isfinite()
+        ended &= live.finished[:, None] + ended.cumsum(1) <= self.beam
+        live.finished += ended.sum(1)
+        sentence, place = ended.nonzero(as_tuple=True)
+        rows = sentence * self.beam + candidates.parents[sentence, place]
+        totals = torch.cat((live.scores[rows], candidates.scores[sentence, place][:, None]), dim=1)
+        token_scores = totals.diff(dim=1, prepend=torch.zeros_like(totals[:, :1])).cpu()
+        scores = (totals[:, -1] / totals.size(1) ** self.len_penalty).tolist()
+        tokens = live.tokens[rows, 1:].cpu()
+        for number, each in enumerate(live.sentences[sentence].tolist()):
+            found[each].append(Hypothesis(tokens[number], scores[number], token_scores[number]))
+        return _left((live.finished >= self.beam) | (live.step >= live.limits))
+
+    def _continue(self, candidates: Candidates, ends: Tensor, order: Tensor, live: Live, caches: Caches) -> None:
+        """Go on with the ``beam`` best candidates that did not end, of the sentences ``order``."""
+        if len(order) < len(live.sentences):
+            live.keep(order)
+            caches.keep(order)
+        width = ends.size(1)
+        chosen = (torch.arange(width, device=ends.device) + width * ends).topk(self.beam, largest=False).indices
+        chosen = Candidates(*(field.gather(1, chosen) for field in candidates))
+        rows = (order[:, None] * self.beam + chosen.parents).flatten()
+        live.follow(rows, chosen)
+        caches.follow(rows)
+
+
+def _left(done: Tensor) -> Tensor:
+    """The numbers that are not ``done``, few of them out of place: the last fill the gaps."""
+    going = (~done).nonzero()[:, 0]
+    count = len(going)
+    order = torch.arange(count, device=done.device)
+    order[done[:count]] = going[going >= count]
+    return order
