@@ -30,7 +30,7 @@ from slam_plugin.data.files import atomic_write
 from slam_plugin.reporting.pretraining import codebook_words
 
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--train-subset", "train", "--valid-subset", "dev"]
-SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000"]
+SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0"]
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,7 @@ def pretrain(run: Path, updates: int, steps_per_epoch: int) -> Step:
 
 def fine_tune(run: Path, task: FineTuning, twin: str) -> Step:
     """One of the twins, which run side by side on half the cores each."""
-    flags = [*task.flags, "--no-epoch-checkpoints", "--dropout", "0"]
-    flags += ["--lr", "0.001", "--warmup-updates", str(task.updates // 8)]
+    flags = [*task.flags, "--no-epoch-checkpoints", "--lr", "0.001", "--warmup-updates", str(task.updates // 8)]
     flags += ["--pretrained", str(run / "pretrain" / "checkpoint_last.pt")] if twin == "pretrained" else []
     return _train(run, f"{task.name}-{twin}", run / "data" / task.data, max(1, cores() // 2), task.updates, flags)
 

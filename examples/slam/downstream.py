@@ -1,0 +1,249 @@
+"""Every downstream task from a small pre-trained checkpoint to a scored test set, its twin from scratch beside it.
+
+``python -m examples.slam.downstream`` fetches the data, pre-trains the tiny model once on Czech speech, Czech and
+English text and transcribed speech, and then takes the tasks one by one: both twins are trained side by side, then
+decoded and scored. ``runs/downstream/results.md`` is the table. ``--only st`` takes the tasks that are named.
+
+As with the demo, each step is a command that its log begins with, ``runs/downstream/logs/TASK/STEP.log``; a run that
+was killed goes on when it is started again. ``--quick`` runs the same steps for a few updates each.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from examples.slam.steps import Step, run_steps, seconds_of
+from examples.slam.training_steps import ROOT, TWINS, FineTuning, data_steps, fine_tune, pretrain, staged_corpora
+from slam_plugin.data.files import atomic_write
+from slam_plugin.reporting.machine import machine, versions
+
+
+class Budget(NamedTuple):
+    """Updates of pre-training and of each twin of each task, and how much data there is."""
+
+    pretrain: int
+    pretrain_epoch: int  # plan steps between validations
+    pairs_from: int  # plan step of the second stage
+    tasks: Mapping[str, int]
+    limit: int | None  # utterances, documents and sentences of each split
+
+
+FULL = Budget(
+    pretrain=420,
+    pretrain_epoch=70,
+    pairs_from=210,
+    tasks={
+        "asr-ctc": 700,
+        "asr-transducer": 400,
+        "st": 400,
+        "st-joint": 300,
+        "sentiment": 600,
+        "paraphrase": 600,
+        "normalization": 600,
+    },
+    limit=None,
+)
+QUICK = Budget(8, 4, 4, dict.fromkeys(FULL.tasks, 4), limit=40)
+
+
+class Task(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        data: its folder below the data folder.
+        metrics: of the test set. The first one chooses the best checkpoint on the development set.
+        flags: of fairseq-train: task, model, criterion, batches and what validation scores.
+        decoded: flags of ``slam_plugin.evaluate``; None where ``slam_plugin.classify`` scores the model.
+    """
+
+    data: str
+    metrics: tuple[str, ...]
+    flags: tuple[str, ...]
+    decoded: tuple[str, ...] | None
+
+
+SPEECH = ("--train-subset", "train", "--valid-subset", "dev", "--max-tokens-valid", "8000", "--dropout", "0")
+DECODER = ("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1", "--eval-args")
+TRANSLATION = (*DECODER, '{"max_len_b": 60}', "--eval-bleu", "--arch", "slam_speech_to_text_tiny")
+SENTENCES = ("--task", "slam_sentence_prediction", "--arch", "slam_classifier_tiny")
+SENTENCES += ("--criterion", "sentence_prediction", "--max-tokens", "2000")
+LOWER, HIGHER = (), ("--maximize-best-checkpoint-metric",)
+
+TASKS = {
+    "asr-ctc": Task(
+        "asr",
+        ("cer", "wer"),
+        ("--task", "slam_speech_to_text", "--arch", "slam_ctc_tiny", "--criterion", "slam_ctc", "--eval-wer")
+        + (*SPEECH, "--max-tokens", "3200"),
+        ("--max-tokens", "8000"),
+    ),
+    "asr-transducer": Task(
+        "asr",
+        ("cer", "wer"),
+        ("--task", "slam_speech_to_text", "--arch", "slam_transducer_tiny", "--criterion", "slam_transducer")
+        + (*SPEECH, "--eval-wer", "--max-tokens", "3200"),
+        ("--max-tokens", "8000"),
+    ),
+    "st": Task(
+        "st",
+        ("bleu", "chrf"),
+        ("--task", "slam_speech_to_text", *SPEECH, *TRANSLATION, *HIGHER, "--max-tokens", "3200"),
+        ("--max-tokens", "8000", "--max-len-b", "60"),
+    ),
+    "st-joint": Task(
+        "st",
+        ("bleu", "chrf"),
+        ("--task", "slam_joint_translation", "--corpora", str(ROOT / "examples/slam/config/downstream_joint.yaml"))
+        # fairseq asks for a batch size; the budgets in the corpora file are what counts
+        + (*SPEECH, *TRANSLATION, *HIGHER, "--batch-size", "1", "--batch-size-valid", "64", "--steps-per-epoch", "50"),
+        ("--max-tokens", "8000", "--max-len-b", "60"),
+    ),
+    "sentiment": Task("sentiment", ("accuracy", "f1"), (*SENTENCES, *HIGHER), None),
+    "paraphrase": Task("paraphrase", ("accuracy", "f1"), (*SENTENCES, *HIGHER), None),
+    "normalization": Task(
+        "normalization",
+        ("accuracy", "wer"),
+        ("--task", "slam_translation", "--arch", "slam_text_to_text_tiny", *DECODER, '{"max_len_b": 200}')
+        + ("--eval-accuracy", *HIGHER, "--max-tokens", "2000"),
+        ("--task", "slam_translation", "--max-tokens", "8000"),
+    ),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# steps
+
+
+def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list[Step]:
+    """Data and pre-training, which all tasks build on."""
+    corpora = staged_corpora("downstream_corpora.yaml", run, budget.pairs_from)
+    fetched = ["--set", "downstream", *(["--debs", debs] if debs else [])]
+    return [
+        *data_steps(run, "data_prep.downstream", corpora, tree, fetched, budget.limit),
+        pretrain(run, budget.pretrain, budget.pretrain_epoch),
+    ]
+
+
+def task_steps(run: Path, name: str, updates: int, built_on: str) -> list[list[Step]]:
+    """Both twins of a task side by side, then both decoded and scored.
+
+    ``built_on`` is the fingerprint of the shared steps: tasks have plans of their own, so that one can be changed, or
+    run alone, and the others stay.
+    """
+    task = TASKS[name]
+    flags = (*task.flags, "--best-checkpoint-metric", task.metrics[0])
+    fine_tuning = FineTuning(name, task.data, updates, flags)
+    files = [Path(flag).read_bytes() for flag in task.flags if flag.endswith(".yaml")]
+    # Part of what tells a finished step from a changed one.
+    below = {"BUILT_ON": hashlib.sha256(b"\0".join([built_on.encode(), *files])).hexdigest()[:16]}
+    trained = [fine_tune(run, fine_tuning, twin) for twin in TWINS]
+    trained = [dataclasses.replace(step, environment={**step.environment, **below}) for step in trained]
+    return [trained, [_score(run, name, twin) for twin in TWINS]]
+
+
+def _score(run: Path, name: str, twin: str) -> Step:
+    task, out = TASKS[name], run / "scores" / f"{name}-{twin}"
+    command = [str(run / "data" / task.data), "--checkpoint", str(run / f"{name}-{twin}" / "checkpoint_best.pt")]
+    if task.decoded is None:
+        command = ["-m", "slam_plugin.classify", *command, "--subset", "test", "--out", str(out), "--json"]
+        outputs = [out / "test.tsv"]
+    else:
+        command = ["-m", "slam_plugin.evaluate", *command, "--subsets", "test", "--out", str(out), *task.decoded]
+        command += ["--metrics", *task.metrics]
+        outputs = [out / "scores.json"]
+    return Step(f"{name}-{twin}-score", [sys.executable, *command], outputs, environment={"OMP_NUM_THREADS": "1"})
+
+
+def fingerprint(steps: Sequence[Step]) -> str:
+    """Return the fingerprint of the last of ``steps``, which stands for all of them."""
+    before = ""
+    for step in steps:
+        before = step.fingerprint(before)
+    return before
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# results
+
+
+def results_of(run: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Scores and seconds of each of the tasks, of pre-training the seconds, and the machine."""
+    tasks = {}
+    for name in names:
+        seconds = seconds_of(run / "logs" / name)
+        tasks[name] = {
+            twin: {"scores": _scores(run, name, twin), "seconds": seconds[f"{name}-{twin}"]} for twin in TWINS
+        }
+    return {
+        "pretrain": seconds_of(run / "logs")["pretrain"],
+        "tasks": tasks,
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def _scores(run: Path, name: str, twin: str) -> dict[str, dict[str, float]]:
+    """The metrics of each test set; one of several languages is a set for each, and their average."""
+    metrics = TASKS[name].metrics
+    if TASKS[name].decoded is None:
+        log = run / "logs" / name / f"{name}-{twin}-score.log"
+        rows = [{"name": "test", "scores": json.loads(log.read_text(encoding="utf-8").splitlines()[-1])}]
+    else:
+        rows = json.loads((run / "scores" / f"{name}-{twin}" / "scores.json").read_text(encoding="utf-8"))
+        rows = rows if len(rows) > 2 else rows[:1]  # of one set, the average is that set
+    return {row["name"]: {metric: row["scores"][metric] for metric in metrics} for row in rows}
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The scores of both twins in markdown, with the seconds that each training took."""
+    lines = ["| task | test set | score | pre-trained | from scratch | seconds |", "|---|---|---|---|---|---|"]
+    for name, twins in results["tasks"].items():
+        seconds = " / ".join(f"{twins[twin]['seconds']:.0f}" for twin in TWINS)
+        for test_set, scores in twins[TWINS[0]]["scores"].items():
+            for metric in scores:
+                both = " | ".join(f"{twins[twin]['scores'][test_set][metric]:.2f}" for twin in TWINS)
+                lines.append(f"| {name} | {test_set} | {metric.upper()} | {both} | {seconds} |")
+    return "\n".join(lines)
+
+
+def commands(run: Path, names: Sequence[str], budget: Budget) -> str:
+    """The commands of the pre-trained twins, and how those from scratch differ, as a block of markdown."""
+    steps = [step for name in names for group in task_steps(run, name, budget.tasks[name], "") for step in group]
+    shown = [shlex.join(map(str, step.run)) for step in steps if TWINS[0] in step.name]
+    text = "\n".join(shown).replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
+    return f"```\n{text}\n```\n\nFrom scratch: without `--pretrained`, and into folders of their own."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what of the study is not done yet, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m examples.slam.downstream", description=__doc__.split("\n")[0])
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/downstream, runs/downstream-quick)")
+    parser.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
+    parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
+    parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
+    options = parser.parse_args(arguments)
+    budget = QUICK if options.quick else FULL
+    run = (options.run or ROOT / "runs" / ("downstream-quick" if options.quick else "downstream")).absolute()
+    shared = shared_steps(run, budget, options.tree, os.environ.get("DEBS") or None)
+    run_steps(shared, run / "logs")
+    for name in options.only:
+        run_steps(task_steps(run, name, budget.tasks[name], fingerprint(shared)), run / "logs" / name)
+    results = results_of(run, options.only)
+    text = f"{table(results)}\n\n{commands(run, options.only, budget)}\n"
+    for name, content in (("results.json", json.dumps(results, indent=1)), ("results.md", text)):
+        with atomic_write(run / name) as file:
+            file.write(content)
+    print(table(results))
+    print(f"\nThe same with the commands: {run / 'results.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
