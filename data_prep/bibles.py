@@ -176,7 +176,10 @@ def _read(module: SwordBible, name: str) -> Iterator[tuple[Place, str]]:
         return text
 
     module._decompressed_text = load_once
-    for books in module.get_structure().get_books().values():
+    structure = module.get_structure().get_books()
+    if set(structure) != {"ot", "nt"}:
+        raise DataError(f"{name}: found {', '.join(structure)}, expected both testaments")
+    for books in structure.values():
         for book in books:
             for chapter, length in enumerate(book.chapter_lengths, start=1):
                 for verse in range(1, length + 1):

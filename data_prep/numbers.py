@@ -112,8 +112,8 @@ def _date(found: re.Match[str]) -> str | None:
 
 def _money(found: re.Match[str]) -> str:
     one, several, hundredth, hundredths = CURRENCIES[found[1]]
-    said = _counted(found[2], one, several)
-    return f"{said} {_counted(found[3], hundredth, hundredths)}" if int(found[3] or 0) else said
+    said, parts = _counted(found[2], one, several), int(found[3] or 0)
+    return f"{said} {_counted(str(parts), hundredth, hundredths)}" if parts else said
 
 
 def _percent(found: re.Match[str]) -> str:
