@@ -14,6 +14,8 @@ MICRO = ["--encoder-dim=16", "--encoder-heads=2", "--encoder-ffn-dim=32", "--spe
 DECODER = ["--decoder-dim=16", "--decoder-heads=2", "--decoder-ffn-dim=32", "--decoder-layers=1",
            "--decoder-max-positions=24"]  # fmt: skip
 CTC = ["--task=slam_speech_to_text", "--arch=slam_ctc", "--criterion=slam_ctc", *MICRO]
+TRANSDUCER = ["--task=slam_speech_to_text", "--arch=slam_transducer", "--criterion=slam_transducer", *MICRO,
+              "--prediction-dim=8", "--prediction-layers=1", "--joint-dim=16"]  # fmt: skip
 TRANSLATION = ["--task=slam_speech_to_text", "--arch=slam_speech_to_text", "--criterion=label_smoothed_cross_entropy",
                *MICRO, *DECODER]  # fmt: skip
 PRETRAINING = ["--task=slam_pretraining", "--arch=slam_pretraining_tiny", "--criterion=slam_pretraining", *MICRO,

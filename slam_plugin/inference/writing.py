@@ -1,7 +1,6 @@
 """What models write: transcripts, translations, normalised text."""
 
-from collections.abc import Iterable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -9,15 +8,21 @@ from torch import Tensor
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.languages import start_symbol
+from slam_plugin.data.vocabulary import MASK
+from slam_plugin.decoding.beam import BeamSearch
 from slam_plugin.inference.batches import in_batches
 from slam_plugin.inference.checkpoints import Checkpoint
 
 
 class Written(NamedTuple):
-    """A hypothesis and its log-probability: of the whole by CTC, the mean of its tokens by a decoder."""
+    """A hypothesis and its log-probability: the mean of its tokens by a decoder, else of the whole."""
 
     text: str
     score: float
+
+
+# What the encoder takes, and the first symbol (batch,) -> of each row its hypotheses, tokens and score, the best first.
+Search = Callable[[dict[str, Tensor], Tensor], list[list[tuple[Tensor, float]]]]
 
 
 def write(
@@ -40,34 +45,51 @@ def write(
     checkpoint.require(ability)
     if not 1 <= nbest <= beam:
         raise DataError(f"nbest: found {nbest}, expected 1 to {beam}, the hypotheses that the search keeps (beam)")
-    task, model, vocabulary = checkpoint.task, checkpoint.model, checkpoint.vocabulary
     start = _start(checkpoint, target)
-    generator = task.build_generator([model], SimpleNamespace(beam=beam))
+    search = (_own_search if hasattr(checkpoint.model, "build_search") else _beam_search)(checkpoint, beam)
+    decode = checkpoint.vocabulary.decode
 
     def compute(padded: Tensor, padding_mask: Tensor) -> list[list[Written]]:
-        sample = {"net_input": _net_input(side, padded, padding_mask, start, checkpoint.device)}
-        found = task.inference_step(generator, [model], sample)
-        return [
-            [Written(vocabulary.decode(each["tokens"].cpu()), float(each["score"])) for each in hypotheses[:nbest]]
-            for hypotheses in found
-        ]
+        if side == "speech":
+            batch = {"features": padded, "padding_mask": padding_mask}
+        else:
+            batch = {"src_tokens": padded, "src_lengths": (~padding_mask).sum(1)}
+        starts = torch.full((len(padded),), start, device=checkpoint.device)
+        with torch.no_grad():
+            found = search({name: tensor.to(checkpoint.device) for name, tensor in batch.items()}, starts)
+        return [[Written(decode(tokens), score) for tokens, score in row[:nbest]] for row in found]
 
     return in_batches(inputs, checkpoint.side(side), compute)
 
 
 def _start(checkpoint: Checkpoint, target: str | None) -> int:
-    """The decoder's first symbol, of the language asked for or else of the one that the model was trained to write."""
+    """The first symbol, of the language asked for or else of the one that the model was trained to write."""
     config, vocabulary = checkpoint.config, checkpoint.vocabulary
     if target is None and vocabulary.languages:
         target = config.tgt_lang or config.get("target_lang")
     return start_symbol(vocabulary, target)
 
 
-def _net_input(side: str, padded: Tensor, padding_mask: Tensor, start: int, device: torch.device) -> dict[str, Tensor]:
-    """A batch as the collaters of the plugin's data sets make it, on the model's device."""
-    starts = torch.full((len(padded), 1), start)
-    if side == "speech":
-        inputs = {"features": padded, "padding_mask": padding_mask}
-    else:
-        inputs = {"src_tokens": padded, "src_lengths": (~padding_mask).sum(1)}
-    return {name: tensor.to(device) for name, tensor in {**inputs, "prev_output_tokens": starts}.items()}
+def _beam_search(checkpoint: Checkpoint, beam: int) -> Search:
+    """Over a Transformer decoder, which never writes ``<mask>`` or the tag of a language."""
+    model, vocabulary = checkpoint.model, checkpoint.vocabulary
+    never = [vocabulary.dictionary.index(MASK), *vocabulary.languages.values()]
+    beam_search = BeamSearch(model.decoder, beam=beam, suppress=never)
+
+    def search(batch: dict[str, Tensor], starts: Tensor) -> list[list[tuple[Tensor, float]]]:
+        rows = beam_search(model.encoder(**batch), starts)
+        return [[(found.tokens, found.score) for found in row] for row in rows]
+
+    return search
+
+
+def _own_search(checkpoint: Checkpoint, beam: int) -> Search:
+    """What a model without such a decoder brings."""
+    model = checkpoint.model
+    own = model.build_search(checkpoint.vocabulary.dictionary, beam)
+
+    def search(batch: dict[str, Tensor], starts: Tensor) -> list[list[tuple[Tensor, float]]]:
+        rows = own.generate([model], {"net_input": {**batch, "prev_output_tokens": starts[:, None]}})
+        return [[(found["tokens"].cpu(), float(found["score"])) for found in row] for row in rows]
+
+    return search

@@ -8,7 +8,7 @@ import torch
 from slam_plugin.data.errors import DataError
 from slam_plugin.hub import Slam
 from slam_plugin.inference import batches, checkpoints
-from tests.checkpoints import batch_of
+from tests.checkpoints import TRANSDUCER, batch_of, save
 
 TEXTS = ["ryby", "lod cte ryby", "a", "kapitan jede", "ahoj"]
 
@@ -72,6 +72,15 @@ def test_translates_as_fairseqs_generator(translation, sounds, small_batches):
     assert slam.translate(sounds[0]) == expected_of[5][0][0][0]
 
 
+def test_transcribes_by_the_search_of_a_transducer(tmp_path, sounds, small_batches):
+    saved = save(tmp_path / "transducer", *TRANSDUCER)
+    slam = Slam.load(saved.path)
+    assert slam.abilities == {"transcribe", "encode"}
+    for beam in (1, 3):
+        expected = [generated(saved, batch_of(path), beam) for path in sounds]
+        agree(list(slam.write("transcribe", "speech", sounds, beam, nbest=beam)), expected)
+
+
 def text_batch_of(saved, text):
     """``<s>``, the characters and ``</s>`` as the models read them."""
     symbols = ["<s>", *("▁" + text.replace(" ", "▁")), "</s>"]
@@ -100,9 +109,12 @@ def test_a_language_that_is_not_there_is_named(joint, sounds, target, found):
         Slam.load(joint.path).translate(sounds[0], target=target)
 
 
-def test_a_model_of_one_language_takes_no_other(translation, sounds):
-    with pytest.raises(DataError, match="found the language 'de', expected none: this model writes one language"):
-        Slam.load(translation.path).translate(sounds[0], target="de")
+def test_a_model_of_one_language_takes_no_other(translation, ctc, sounds):
+    for ask in (Slam.load(translation.path).translate, Slam.load(ctc.path).transcribe):
+        with pytest.raises(
+            DataError, match="model.pt.*: found the language 'de', expected none: this model writes one"
+        ):
+            ask(sounds[0], target="de")
 
 
 def test_normalizes_as_fairseqs_generator(normalizer, small_batches):
