@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from slam_plugin.data.corpora import Option
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.indexed import index_hash, open_indexed
-from slam_plugin.data.kinds.base import pad_stack
+from slam_plugin.data.indexed import index_hash
 from slam_plugin.data.languages import start_symbol
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.randomness import seed_of
 from slam_plugin.data.specaugment import SpecAugment
-from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset, collate_targets
+from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset
+from slam_plugin.data.text_pairs import Side, TextPairDataset
 from slam_plugin.data.validate import ensure_valid
 from slam_plugin.data.vocabulary import Vocabulary
 
@@ -93,19 +92,18 @@ class TextTranslationCorpus:
     options = {"tgt_lang": Option(str, None)}
     suffixes = (".source.bin", ".source.idx", ".target.bin", ".target.idx")
 
-    def __init__(self, source: Any, target: Any, start: int, setting: TranslationSetting) -> None:
-        self.source, self.target, self.start = source, target, start
-        read, written = setting.source_vocabulary.dictionary, setting.vocabulary.dictionary
-        self.bos, self.source_pad, self.pad, self.eos = read.bos(), read.pad(), written.pad(), written.eos()
-        self.lengths = np.maximum(np.asarray(source.sizes) + 1, np.asarray(target.sizes))  # <s> is before the source
+    def __init__(self, dataset: TextPairDataset) -> None:
+        self.dataset = dataset
+        self.lengths = dataset.num_tokens_vec(np.arange(len(dataset)))
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: TranslationSetting) -> "TextTranslationCorpus":
-        source = open_indexed(f"{path}.source", setting.source_vocabulary.dictionary)
-        target = open_indexed(f"{path}.target", setting.vocabulary.dictionary)
-        if len(source) != len(target):
+        source = Side.open(Path(f"{path}.source"), setting.source_vocabulary.dictionary)
+        target = Side.open(Path(f"{path}.target"), setting.vocabulary.dictionary)
+        found = len(source.lengths), len(target.lengths)
+        if found[0] != found[1]:
             raise DataError(
-                f"{path}: found {len(source)} sentences of the source and {len(target)} of the target, "
+                f"{path}: found {found[0]} sentences of the source and {found[1]} of the target, "
                 "expected as many of both"
             )
         if config.max_length > setting.max_target:
@@ -113,37 +111,17 @@ class TextTranslationCorpus:
                 f"corpora.{config.name}.max_length: found {config.max_length}, expected at most {setting.max_target} "
                 "(--max-target-positions)"
             )
-        return cls(source, target, start_symbol(setting.vocabulary, config.options["tgt_lang"]), setting)
+        start = start_symbol(setting.vocabulary, config.options["tgt_lang"])
+        return cls(TextPairDataset(source, target, setting.vocabulary.dictionary, start))
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
         return f"{index_hash(f'{path}.source')}-{index_hash(f'{path}.target')}"
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
-        """``source`` (tokens,) from ``<s>`` to ``</s>`` and ``target`` (tokens,) without ``</s>``."""
-        source = self.source[index]
-        return {
-            "id": index,
-            "source": torch.cat((source.new_tensor([self.bos]), source)),
-            "target": self.target[index][:-1],
-        }
+        return self.dataset[index]
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The keys of a batch of translated speech, with src_tokens (batch, L) for the features."""
-        lengths = [len(item["source"]) for item in items]
-        starts = [self.start] * len(items)
-        previous, target, ntokens = collate_targets(starts, [item["target"] for item in items], self.pad, self.eos)
-        return {
-            "kind": self.kind,
-            "n_frames": 0,
-            "n_tokens": sum(lengths),
-            "id": torch.tensor([item["id"] for item in items]),
-            "nsentences": len(items),
-            "ntokens": ntokens,
-            "target": target,
-            "net_input": {
-                "src_tokens": pad_stack([item["source"] for item in items], self.source_pad),
-                "src_lengths": torch.tensor(lengths),
-                "prev_output_tokens": previous,
-            },
-        }
+        """As :meth:`TextPairDataset.collater`, and the kind and its size."""
+        tokens = sum(len(item["source"]) for item in items)
+        return {"kind": self.kind, "n_frames": 0, "n_tokens": tokens, **self.dataset.collater(items)}
