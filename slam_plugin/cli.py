@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace, inputs: list[Input]) -> int:
             else:
                 printed = command.show(options, each, result)
                 record = {"id": each.id, **printed.record}
-                tqdm.write(json.dumps(record, ensure_ascii=False) if options.json else printed.line)
+                _print(json.dumps(record, ensure_ascii=False) if options.json else printed.line)
             progress.update()
     return failed
 
@@ -94,6 +94,11 @@ def _expanded(options: argparse.Namespace, inputs: list[Input]) -> bool:
     if options.text:
         return "-" in options.inputs
     return bool(inputs) and [each.id for each in inputs] != options.inputs
+
+
+def _print(line: str) -> None:
+    """A name of a file may hold bytes that are no text: these are escaped."""
+    tqdm.write(line.encode(errors="backslashreplace").decode())
 
 
 def _report(message: str) -> None:

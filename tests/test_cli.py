@@ -161,6 +161,12 @@ def test_states_of_texts(joint, folder, capsys):
         np.testing.assert_allclose(np.load(path), states.numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_name_that_is_no_text(checkpoint, folder, capsys):
+    sound = (folder / "talks" / "a.wav").rename(folder / os.fsdecode(b"\xff.wav"))
+    code, lines, _ = call(capsys, "transcribe", "--json", "--checkpoint", checkpoint, sound)
+    assert code == 0 and json.loads(lines[0])["id"] == str(sound)
+
+
 @pytest.mark.parametrize("flags", [{}, {"layer": 0, "pool": True}])
 def test_encode_writes_arrays_as_the_folder_lies(checkpoint, folder, capsys, flags):
     out = folder / "out"

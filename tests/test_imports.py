@@ -16,7 +16,7 @@ ALLOWED = {
     "objectives": {"modules"},
     "data": {"modules"},
     "optim": set(),
-    "decoding": set(),
+    "decoding": {"kernels"},
     "models": {"modules", "objectives", "data", "optim", "decoding"},
     "criterions": {"objectives", "data"},
 }

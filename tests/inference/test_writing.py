@@ -74,11 +74,11 @@ def test_translates_as_fairseqs_generator(translation, sounds, small_batches):
 
 def test_transcribes_by_the_search_of_a_transducer(tmp_path, sounds, small_batches):
     saved = save(tmp_path / "transducer", *TRANSDUCER)
-    slam = Slam.load(saved.path)
+    slam, short = Slam.load(saved.path), [sounds[i] for i in (0, 2, 3)]  # untrained, it writes without end
     assert slam.abilities == {"transcribe", "encode"}
     for beam in (1, 3):
-        expected = [generated(saved, batch_of(path), beam) for path in sounds]
-        agree(list(slam.write("transcribe", "speech", sounds, beam, nbest=beam)), expected)
+        expected = [generated(saved, batch_of(path), beam) for path in short]
+        agree(list(slam.write("transcribe", "speech", short, beam, nbest=beam)), expected)
 
 
 def text_batch_of(saved, text):
