@@ -182,8 +182,8 @@ def _read(module: SwordBible, name: str) -> Iterator[tuple[Place, str]]:
     for books in structure.values():
         for book in books:
             for chapter, length in enumerate(book.chapter_lengths, start=1):
-                for verse in range(1, length + 1):
-                    text = module.get(books=[book.name], chapters=[chapter], verses=[verse], clean=False)
+                texts = module.get_iter(books=[book.name], chapters=[chapter], clean=False)
+                for verse, text in zip(range(1, length + 1), texts, strict=True):
                     yield Place(book.name, chapter, verse), text
 
 

@@ -1,7 +1,8 @@
 """The steps that fill the downstream tasks' data folder; ``data_prep.downstream`` takes them."""
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -67,9 +68,10 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     transcripts = texts(out / "asr/train.tsv")
     czech = [*transcripts, *(sentence for document in documents["cs_train"] for sentence in document)]
     english = [sentence for document in documents["en_train"] for sentence in document]
-    written = [sentence.written for sentence in sentences["train"]]
+    written, said = ([getattr(sentence, side) for sentence in sentences["train"]] for side in normalization.SIDES)
     size = sum(map(len, czech))
     joint = [*czech, *_thinned(english, size), *_thinned(written, size * WRITTEN_SHARE)]
+    joint = _with_all_characters(joint, itertools.chain(english, written, said))
     symbols = {
         "joint": train_vocabulary(joint, out, JOINT_PIECES, split_digits=True),
         "asr": train_vocabulary(transcripts, out / "asr", MOST_CHARACTERS, "char"),
@@ -138,9 +140,19 @@ def _english(
     return [document for source in sources for document in source[:limit]]
 
 
-def _thinned(sentences: Sequence[str], characters: float) -> Sequence[str]:
-    """Every n-th sentence, so that about so many characters are left."""
-    return sentences[:: max(1, round(sum(map(len, sentences)) / max(characters, 1)))]
+def _thinned(sentences: Sequence[str], length: float) -> Sequence[str]:
+    """Every n-th sentence, so that they have about so many characters in all."""
+    return sentences[:: max(1, round(sum(map(len, sentences)) / max(length, 1)))]
+
+
+def _with_all_characters(chosen: list[str], sentences: Iterable[str]) -> list[str]:
+    """The chosen ones and as many of ``sentences`` as it takes to have every character that occurs in those."""
+    known = set().union(*chosen)
+    for sentence in sentences:
+        if not known.issuperset(sentence):
+            chosen.append(sentence)
+            known |= set(sentence)
+    return chosen
 
 
 def _write_labelled(

@@ -22,8 +22,8 @@ def write_module(tree, name, verses):
     data.mkdir(parents=True)
     (root / "mods.d").mkdir(exist_ok=True)
     settings = {
-        "DataPath": f"./modules/texts/ztext/{identifier}/", "ModDrv": "zText", "SourceType": "OSIS", "Encoding": "UTF-8",
-        "CompressType": "ZIP", "BlockType": "BOOK", "Versification": VERSIFICATIONS[name],
+        "DataPath": f"./modules/texts/ztext/{identifier}/", "ModDrv": "zText", "SourceType": "OSIS",
+        "Encoding": "UTF-8", "CompressType": "ZIP", "BlockType": "BOOK", "Versification": VERSIFICATIONS[name],
     }  # fmt: skip
     lines = [f"[{identifier}]", *(f"{key}={value}" for key, value in settings.items())]
     (root / f"mods.d/{identifier}.conf").write_text("\n".join(lines) + "\n")

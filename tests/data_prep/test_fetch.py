@@ -1,14 +1,14 @@
+import hashlib
 import io
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 
 import pytest
 
 from data_prep import fetch as module
-from data_prep.fetch import fetch, unpack
+from data_prep.fetch import PYTHON_SOURCES, SETS, fetch
 from slam_plugin.data.errors import DataError
 
 
@@ -49,88 +49,6 @@ def contents(folder):
         for path in folder.rglob("*")
         if not path.is_dir()
     }
-
-
-@pytest.mark.parametrize("ending", [".xz", ".gz", ".bz2", "."])
-def test_unpack(tmp_path, ending):
-    unpack(deb_of(tmp_path / "a_1_all.deb", *GAME, ending=ending.removesuffix(".") or "."), tmp_path / "tree")
-    prose = "věta\n".encode()
-    assert contents(tmp_path / "tree") == {
-        "usr/share/cs/prose": prose, "usr/share/cs/again": prose, "usr/share/cz/prose": "../cs/prose"
-    }  # fmt: skip
-    assert (tmp_path / "tree/usr/share/cz/prose").read_bytes() == prose
-
-
-@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is the reference")
-@pytest.mark.parametrize("compression", ["xz", "gzip", "zstd"])
-def test_unpack_is_what_dpkg_does(tmp_path, compression):
-    source = tmp_path / "source"
-    (source / "DEBIAN").mkdir(parents=True)
-    (source / "DEBIAN/control").write_text(
-        "Package: a\nVersion: 1\nArchitecture: all\nMaintainer: x <x@y.z>\nDescription: x\n"
-    )
-    (source / "usr/one").mkdir(parents=True)
-    (source / "usr/one/odd").write_bytes(b"\x00" * 4097)
-    (source / "usr/two").symlink_to("one")
-    deb = tmp_path / "a_1_all.deb"
-    built = subprocess.run(["dpkg-deb", f"-Z{compression}", "-b", source, deb], capture_output=True)
-    if built.returncode:
-        pytest.skip(f"this dpkg-deb does not write {compression}")
-    subprocess.run(["dpkg-deb", "-x", deb, tmp_path / "theirs"], check=True)
-    unpack(deb, tmp_path / "ours")
-    assert contents(tmp_path / "ours") == contents(tmp_path / "theirs") != {}
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        [entry("/etc/passwd", b"x")],
-        [entry("./../outside", b"x")],
-        [entry("./a/../../outside", b"x")],
-        [entry("./link", kind=tarfile.SYMTYPE, link="/etc/passwd")],
-        [entry("./link", kind=tarfile.SYMTYPE, link="../outside")],
-        # The second link leads out only once the first is there.
-        [
-            entry("./b", kind=tarfile.SYMTYPE, link="."),
-            entry("./a", kind=tarfile.SYMTYPE, link="b/.."),
-            entry("./a/outside", b"x"),
-        ],
-        [
-            entry("./a", kind=tarfile.SYMTYPE, link="b/.."),
-            entry("./b", kind=tarfile.SYMTYPE, link="."),
-            entry("./a/outside", b"x"),
-        ],
-        [entry("./pipe", kind=tarfile.FIFOTYPE)],
-    ],
-)
-def test_nothing_is_written_outside(tmp_path, entries):
-    deb = deb_of(tmp_path / "in/a_1_all.deb", *entries)
-    with pytest.raises(DataError, match=r"a_1_all\.deb: .* (lead out of the folder|neither a file)"):
-        unpack(deb, tmp_path / "in/tree")
-    assert not (tmp_path / "in/outside").exists() and not (tmp_path / "outside").exists()
-
-
-def test_a_file_replaces_a_link_instead_of_following_it(tmp_path):
-    entries = [entry("./real", b"1"), entry("./a", kind=tarfile.SYMTYPE, link="real"), entry("./a", b"2")]
-    unpack(deb_of(tmp_path / "a_1_all.deb", *entries), tmp_path / "tree")
-    assert contents(tmp_path / "tree") == {"real": b"1", "a": b"2"}
-
-
-@pytest.mark.parametrize("keep", [0, 4, 30, 100, 250])
-def test_damaged_packages_are_named(tmp_path, keep):
-    deb = deb_of(tmp_path / "a_1_all.deb", *GAME)
-    deb.write_bytes(deb.read_bytes()[:keep])
-    with pytest.raises(DataError, match=r"a_1_all\.deb"):
-        unpack(deb, tmp_path / "tree")
-
-
-def test_flipped_bytes_are_named(tmp_path):
-    deb = deb_of(tmp_path / "a_1_all.deb", entry("./x", os.urandom(5000)))
-    data = bytearray(deb.read_bytes())
-    data[-2000:-1900] = bytes(100)
-    deb.write_bytes(data)
-    with pytest.raises(DataError, match=r"a_1_all\.deb"):
-        unpack(deb, tmp_path / "tree")
 
 
 def test_fetch_from_a_folder(tmp_path):
@@ -265,3 +183,66 @@ def test_machine_without_apt(tmp_path, monkeypatch, capsys):
         "DEBS=folder make demo",
     ):
         assert expected in message
+
+
+def sdist_of(path, *entries):
+    """Write a source archive and return its hash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for info, content in entries:
+            archive.addfile(info, io.BytesIO(content))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def sources(tmp_path, monkeypatch):
+    """The source archive of a Python package, ``words`` 1.0, in a folder of its own."""
+    path = tmp_path / "published/words-1.0.tar.gz"
+    digest = sdist_of(path, entry("words-1.0/list.txt", b"yes\nno\n"), entry("words-1.0/setup.py", b"raise SystemExit"))
+    monkeypatch.setitem(PYTHON_SOURCES, "words", module.Sources("1.0", path.name, digest))
+    return path
+
+
+def test_python_sources_from_a_folder(tmp_path, sources):
+    deb_of(sources.parent / "game_1_all.deb", entry("./usr/game", b"1"))
+    tree = fetch(["game", "words"], tmp_path / "tree", sources.parent)
+    assert contents(tree).keys() == {"usr/game", "words-1.0/list.txt", "words-1.0/setup.py", "packages.json"}
+    assert json.loads((tree / "packages.json").read_text())["words"] == "words-1.0.tar.gz"
+
+
+def test_other_sources_than_those_published_are_refused(tmp_path, sources, capsys):
+    published = PYTHON_SOURCES["words"].sha256
+    sdist_of(sources, entry("words-1.0/list.txt", b"evil\n"))
+    arguments = ["--packages", "words", "--out", str(tmp_path / "tree"), "--debs", str(sources.parent)]
+    assert module.main(arguments) == 1
+    assert f"expected {published}" in capsys.readouterr().err and not (tmp_path / "tree").exists()
+    sources.unlink()
+    assert module.main(arguments) == 1
+    message = capsys.readouterr().err
+    assert "expected words-1.0.tar.gz, found none. Obtain words-1.0.tar.gz from PyPI, put" in message
+
+
+def test_pip_brings_one_version_by_its_hash(tmp_path, sources, monkeypatch):
+    """pip itself, with a folder for its index: it takes the file whose hash is known, and no other."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(sources.parent))
+    setup = b"from setuptools import setup\nsetup(name='words', version='1.0', py_modules=[])\n"
+    digest = sdist_of(sources, entry("words-1.0/setup.py", setup), entry("words-1.0/PKG-INFO", b""))
+    with pytest.raises(DataError, match=r"(?s)pip download words failed: .*HASH.*Obtain words-1\.0\.tar\.gz from PyPI"):
+        fetch(["words"], tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+    monkeypatch.setitem(PYTHON_SOURCES, "words", module.Sources("1.0", sources.name, digest))
+    tree = fetch(["words"], tmp_path / "tree")
+    assert (tree / "words-1.0/setup.py").read_bytes() == setup
+    assert [path.name for path in (tmp_path / "tree.debs").iterdir()] == ["words-1.0.tar.gz"]
+
+
+def test_sets(tmp_path, sources, monkeypatch, capsys):
+    assert set(SETS["demo"]) < set(SETS["downstream"])
+    monkeypatch.setitem(SETS, "downstream", ("game", "words"))
+    deb_of(sources.parent / "game_1_all.deb", entry("./usr/game", b"1"))
+    arguments = ["--out", str(tmp_path / "tree"), "--debs", str(sources.parent)]
+    assert module.main([*arguments, "--set", "downstream"]) == 0
+    assert "game, words unpacked in" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        module.main([*arguments, "--set", "downstream", "--packages", "game"])

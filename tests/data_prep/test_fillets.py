@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from data_prep import fillets
-from data_prep.fillets import LEVEL_PARTS, parse_dialogue, read_corpus, write_manifests
+from data_prep.fillets import LEVEL_PARTS, parse_dialogue, read_corpus, write_manifests, write_translations
 from data_prep.splits import split_of
 from slam_plugin.data.audio import frames_in, load_features
 from slam_plugin.data.errors import DataError
@@ -253,3 +253,19 @@ def test_manifest_without_rows_is_named(tree, tmp_path):
     tree.sound(TRAIN, "a")
     with pytest.raises(DataError, match=r"speech/valid\.tsv: the corpus holds no utterance"):
         write_manifests(read_corpus(tree.root), tmp_path / "out")
+
+
+def test_translations_into_two_languages(tree, tmp_path):
+    write_three_levels(tree)
+    tree.script(f"{TRAIN}/dialogs_de.lua", lua(("id", "font_big", "It’s one.", "Das ist eins, ja.")))
+    corpora = {language: read_corpus(tree.root, language) for language in ("en", "de")}
+    write_translations(corpora, tmp_path / "out")
+    both = Manifest.open(tmp_path / "out/st/train.tsv")
+    rows = [both.row(i) for i in range(len(both))]
+    assert [row["id"] for row in rows] == [f"{TRAIN}-id-de", f"{TRAIN}-id-en"]
+    assert [(row["tgt_lang"], row["tgt_text"]) for row in rows] == [("de", "das ist eins ja"), ("en", "it's one")]
+    assert rows[0]["audio"] == rows[1]["audio"] and rows[0]["src_text"] == rows[1]["src_text"] == "vidíš to oko"
+    # Without a German script the level has its English row alone.
+    assert Manifest.open(tmp_path / "out/st/dev.tsv").row(0)["id"] == f"{DEV}-id-en"
+    write_manifests(corpora["en"], tmp_path / "out", uses=["asr"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["asr", "st"]

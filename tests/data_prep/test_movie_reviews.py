@@ -10,6 +10,7 @@ from data_prep.movie_reviews import MEMBER, read_reviews
 from slam_plugin.data.errors import DataError
 
 GOOD, BAD = ("fine", "moving", "clever", "brilliant"), ("dull", "tepid", "clumsy", "painful")
+NAMES = ("Ada", "Bea", "Cleo", "Dora", "Eve", "Flo", "Gil", "Hal", "Ida", "Jo", "Kim", "Lou")
 THINGS = ("film", "story", "script", "cast", "ending", "score")
 
 
@@ -31,7 +32,7 @@ def write_reviews(tree, count=120):
     for number in range(1, count + 1):
         good = bool(number % 2)
         pair = " and ".join(random.choice(GOOD if good else BAD, 2))
-        text = f"The {random.choice(THINGS)} of Müller’s No. {number} is {pair}."
+        text = f"The {random.choice(THINGS)} of Müller’s No. {NAMES[number % 12]}-{NAMES[number // 12]} is {pair}."
         lines.append(f"{number}\t{'' if good else '-'}{random.uniform(0.6, 3.9):.11f}\t{text}")
     lines += [f"{count + 1}\t0.4\tNeither here nor there", f"{count + 2}\t-0.05\tHmm", f"{count + 3}\t2.1\t ... "]
     lines.append(lines[0].replace("1\t", f"{count + 4}\t", 1).replace("The", "the"))
@@ -46,7 +47,6 @@ def test_reviews(tmp_path):
     for row in rows:
         (text,) = row.texts
         assert text.startswith("the ") and "muller's no " in text and not set(text) & set(".,’ü")
-        assert row.label == ("positive" if int(text.split(" no ")[1].split()[0]) % 2 else "negative")
         assert (row.label == "positive") == any(word in text.split() for word in GOOD)
     assert {split: bool(rows) for split, rows in reviews.splits.items()} == {"train": True, "dev": True, "test": True}
     assert len(reviews.splits["train"]) > 80

@@ -41,7 +41,9 @@ def test_pairs_with_classes(tmp_path, vocabulary):
     done = write_sentences(splits, vocabulary, tmp_path)
     labels = Dictionary.load(str(tmp_path / "label/dict.txt"))
     assert labels.symbols[labels.nspecial :] == ["bad", "good"]
-    assert labels.count[labels.nspecial :] == [sum(r.label == name for r in splits["train"]) for name in ("bad", "good")]
+    assert labels.count[labels.nspecial :] == [
+        sum(r.label == name for r in splits["train"]) for name in ("bad", "good")
+    ]
     for split, rows in splits.items():
         for number in (0, 1):
             assert decoded(tmp_path / f"input{number}", split, vocabulary) == [row.texts[number] for row in rows]

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.text import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize, tidy
+from data_prep.text import (
+    CZECH_LETTERS,
+    ENGLISH_LETTERS,
+    foreign_letters,
+    is_spelled_out,
+    normalize,
+    normalize_english,
+    tidy,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +62,17 @@ def test_digits_are_not_spelled_out():
 def test_foreign_letters():
     assert foreign_letters("příliš žluťoučký kůň úpěl ďábelské ódy", CZECH_LETTERS) == set()
     assert foreign_letters("naïve žena' свет", CZECH_LETTERS) == set("ïсвет")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("Cæsar’s Café, Señor!", "caesar's cafe senor"),
+        ("Almodo\u0301var; naïve ŒUVRE", "almodovar naive oeuvre"),
+        ("Jirí Hubac", "jiri hubac"),
+        ("ταυ", "ταυ"),
+    ],
+)
+def test_normalize_english(written, expected):
+    assert normalize_english(written) == expected
+    assert bool(foreign_letters(expected, ENGLISH_LETTERS)) == (not expected.isascii())

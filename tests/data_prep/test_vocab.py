@@ -5,8 +5,10 @@ from fairseq.data import Dictionary
 from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
 from data_prep import vocab
+from data_prep.text import normalize
 from data_prep.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.vocabulary import Vocabulary
 
 
 def czech_words(seed, count):
@@ -114,3 +116,49 @@ def test_command(tmp_path, capsys):
     train_vocabulary(sentences(0) + sentences(1), tmp_path / "api", 60)
     assert (tmp_path / "cli/spm.model").read_bytes() == (tmp_path / "api/spm.model").read_bytes()
     assert vocab.main(["--text", str(tmp_path / "none"), "--out", str(tmp_path)]) == 1
+
+
+def test_language_tags_are_symbols_and_never_text(tmp_path):
+    text = sentences()
+    plain = train_vocabulary(text, tmp_path / "plain", 60)
+    count = train_vocabulary(text, tmp_path / "tagged", 62, languages=["de", "zh-CN"])
+    vocabulary = Vocabulary.load(tmp_path / "tagged")
+    assert vocabulary.languages == {"de": 4, "zh-CN": 5} and count <= plain + 2
+    lines = (tmp_path / "tagged/dict.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["<lang:de> 0", "<lang:zh-CN> 0"]
+    tags = set(vocabulary.languages.values())
+    for sentence in [*text, normalize("<lang:de> věta"), "lang:de", "< lang:de>", "<lang:en>"]:
+        assert not tags & set(vocabulary.encode(sentence).tolist())
+    # What nothing here writes: text that spells a tag is cut into it.
+    assert vocabulary.encode("<lang:de>")[-1] == vocabulary.languages["de"]
+
+
+@pytest.mark.parametrize("languages", [["de", "de"], ["d e"], ["de>"], [""]])
+def test_languages_that_cannot_be_tags(tmp_path, languages):
+    with pytest.raises(DataError, match="expected different names such as de"):
+        train_vocabulary(sentences(), tmp_path, 60, languages=languages)
+
+
+def test_text_that_spells_a_tag_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"spells the language tag <lang:de>: 'a <lang:de> b'"):
+        train_vocabulary([*sentences(), "a <lang:de> b"], tmp_path, 60, languages=["en", "de"])
+    train_vocabulary([*sentences(), "a <lang:de> b"], tmp_path, 60, languages=["en"])
+
+
+def test_digits_are_pieces_of_their_own(tmp_path):
+    text = [f"in {year} or {year}" for year in range(1900, 2000)]
+    train_vocabulary(text, tmp_path / "whole", 60)
+    train_vocabulary(text, tmp_path / "split", 60, split_digits=True)
+    whole, split = (load(tmp_path / name)[1].symbols[4:] for name in ("whole", "split"))
+    assert any(len(piece.strip("▁")) > 1 and piece.strip("▁").isdigit() for piece in whole)
+    assert not any(len(piece) > 1 and any(map(str.isdigit, piece)) for piece in split)
+
+
+def test_command_with_languages_and_digits(tmp_path):
+    (tmp_path / "text").write_text("\n".join(sentences()) + "\nv roce 1984\n", encoding="utf-8")
+    options = ["--size", "60", "--split-digits", "--languages", "de", "ca", "ar", "tr"]
+    assert vocab.main(["--text", str(tmp_path / "text"), "--out", str(tmp_path), *options]) == 0
+    symbols = load(tmp_path)[1].symbols
+    assert symbols[4:8] == [f"<lang:{name}>" for name in ("de", "ca", "ar", "tr")] and {"1", "9", "8", "4"} <= set(
+        symbols
+    )
