@@ -10,12 +10,12 @@ from fairseq.data import Dictionary
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from omegaconf import II, MISSING, DictConfig
-from torch import LongTensor, Tensor, nn
+from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.indexed import open_indexed
 from slam_plugin.data.labels import FOLDER, labels_in, read_labels, read_numbers
-from slam_plugin.data.sentence_prediction import LEAST_POSITIONS, SentencePredictionDataset, join_sentences
+from slam_plugin.data.sentence_prediction import LEAST_POSITIONS, SentencePredictionDataset
 from slam_plugin.data.vocabulary import DICTIONARY_FILE, Vocabulary, read_symbols
 from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.models.pretrained import Earlier
@@ -201,12 +201,6 @@ class SlamSentencePredictionTask(FineTuningTask):
 
     def max_positions(self) -> int:
         return self.cfg.max_positions
-
-    def encode(self, texts: Sequence[str]) -> LongTensor:
-        """One row (length,) of a sentence, or of the two of a pair, as the data set has them."""
-        return join_sentences(
-            [self.vocabulary.encode(text) for text in texts], self.source_dictionary, self.max_positions()
-        )
 
     # ---- scores
 
