@@ -26,7 +26,10 @@ from slam_plugin.reporting.machine import machine, versions
 
 
 class Budget(NamedTuple):
-    """Updates of pre-training and of each twin of each task, and how much data there is."""
+    """Updates of pre-training and of each twin of each task, and how much data there is.
+
+    The full ones are seven minutes of two cores for pre-training, and four to five of a core for each twin.
+    """
 
     pretrain: int
     pretrain_epoch: int  # plan steps between validations
@@ -36,17 +39,17 @@ class Budget(NamedTuple):
 
 
 FULL = Budget(
-    pretrain=420,
-    pretrain_epoch=70,
-    pairs_from=210,
+    pretrain=480,
+    pretrain_epoch=240,
+    pairs_from=240,
     tasks={
-        "asr-ctc": 700,
-        "asr-transducer": 400,
-        "st": 400,
-        "st-joint": 300,
-        "sentiment": 600,
+        "asr-ctc": 1200,
+        "asr-transducer": 600,
+        "st": 700,
+        "st-joint": 400,
+        "sentiment": 450,
         "paraphrase": 600,
-        "normalization": 600,
+        "normalization": 500,
     },
     limit=None,
 )
@@ -105,14 +108,28 @@ TASKS = {
         + (*SPEECH, *TRANSLATION, *HIGHER, "--batch-size", "1", "--batch-size-valid", "64", "--steps-per-epoch", "50"),
         ("--max-tokens", "8000", "--max-len-b", "60"),
     ),
-    "sentiment": Task("sentiment", ("accuracy", "f1"), (*SENTENCES, *HIGHER), None),
-    "paraphrase": Task("paraphrase", ("accuracy", "f1"), (*SENTENCES, *HIGHER), None),
+    "sentiment": Task("sentiment", ("accuracy", "f1"), (*SENTENCES, *HIGHER, "--positive-label", "positive"), None),
+    "paraphrase": Task(
+        "paraphrase",
+        ("accuracy", "f1"),
+        # an epoch is three times as long as the training
+        (*SENTENCES, *HIGHER, "--positive-label", "same", "--save-interval-updates", "150")
+        + ("--keep-interval-updates", "1"),
+        None,
+    ),
     "normalization": Task(
         "normalization",
         ("accuracy", "wer"),
-        ("--task", "slam_translation", "--arch", "slam_text_to_text_tiny", *DECODER, '{"max_len_b": 200}')
+        (
+            "--task",
+            "slam_translation",
+            "--arch",
+            "slam_text_to_text_tiny",
+            *DECODER,
+            '{"max_len_a": 2, "max_len_b": 20}',
+        )
         + ("--eval-accuracy", *HIGHER, "--max-tokens", "2000"),
-        ("--task", "slam_translation", "--max-tokens", "8000"),
+        ("--task", "slam_translation", "--max-tokens", "8000", "--max-len-a", "2", "--max-len-b", "20"),
     ),
 }
 
