@@ -16,6 +16,7 @@ PRELOADED = [
     "fairseq_cli.hydra_train",
     "slam_plugin.tasks.pretraining",
     "slam_plugin.tasks.speech_to_text",
+    "slam_plugin.tasks.translation",
     "torch._dynamo",
 ]
 

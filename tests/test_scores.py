@@ -1,4 +1,4 @@
-"""CER, WER, BLEU and chrF of a generation file: closed forms, a naive dynamic programme, and named errors."""
+"""CER, WER, BLEU, chrF and accuracy of a generation file: closed forms, a naive dynamic programme, and named errors."""
 
 import json
 import random
@@ -61,6 +61,35 @@ def test_normalisation_is_the_stated_one_and_no_more():
     assert scoring.cer(["  e\u0301  b "], ["é b"]) == 0.0
     assert scoring.cer(["Ab"], ["ab"]) == pytest.approx(50.0)
     assert scoring.cer(["ab."], ["ab"]) == pytest.approx(50.0)
+
+
+def test_accuracy_is_of_whole_sentences_normalised_alike():
+    assert scoring.accuracy([" a  b", "e\u0301", "C", ""], ["a b", "é", "c", ""]) == pytest.approx(75.0)
+    assert scoring.score(["a"], ["b"], ["accuracy"]) == {"accuracy": 0.0}
+    assert "accuracy" not in scoring.score(["a"], ["b"])
+
+
+def test_accuracy_of_classes_follows_the_rows_of_the_data_set(tmp_path):
+    path, classes = tmp_path / "generate-test.txt", tmp_path / "test.classes"
+    rows = [(2, "c", "c"), (0, "a", "a"), (3, "x", "d"), (1, "x", "b")]
+    path.write_text(generation(rows), encoding="utf-8")
+    classes.write_text("DATE\nTime\ntime\ndate\n")
+    expected = {"accuracy": 50.0, "accuracy_date": 50.0, "accuracy_time": 50.0}
+    assert scoring.score_file(path, ["accuracy"], classes) == expected
+    classes.write_text("date\ntime\ndate\nplain\n")
+    expected = {"accuracy": 50.0, "accuracy_date": 100.0, "accuracy_time": 0.0, "accuracy_plain": 0.0}
+    assert scoring.score_file(path, ["accuracy"], classes) == expected
+    classes.write_text("date\ndate\ndate\n")
+    with pytest.raises(DataError, match=r"test\.classes: found 3 lines, expected 4"):
+        scoring.score_file(path, ["accuracy"], classes)
+
+
+def test_a_class_of_which_nothing_was_decoded_has_no_accuracy(tmp_path):
+    path, classes = tmp_path / "generate-test.txt", tmp_path / "test.classes"
+    path.write_text(generation([(2, "c", "c"), (0, "a", "b")]), encoding="utf-8")  # row 1 was too long
+    classes.write_text("date\ntime\nplain\n")
+    expected = {"accuracy": 50.0, "accuracy_date": 0.0, "accuracy_plain": 100.0}
+    assert scoring.score_file(path, ["accuracy"], classes) == expected
 
 
 def test_bleu_and_chrf_are_sacrebleus_with_their_signatures():
@@ -130,5 +159,13 @@ def test_command_line_prints_json_a_table_and_errors(tmp_path, capsys):
     assert scoring.main(["--generated", str(path), "--metrics", "cer", "chrf"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].startswith("CER") and scoring.NORMALISATION in table[0] and "nc:6" in table[1]
+    (tmp_path / "classes").write_text("date\n" * 11)
+    by_class = ["--generated", str(path), "--classes", str(tmp_path / "classes"), "--metrics"]
+    assert scoring.main([*by_class, "accuracy"]) == 0
+    table = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert table == [["ACCURACY", "33.33"], ["ACCURACY_DATE", "33.33"]]
+    with pytest.raises(SystemExit):
+        scoring.main([*by_class, "wer"])
+    assert "--classes: found without --metrics accuracy" in capsys.readouterr().err
     assert scoring.main(["--generated", str(tmp_path / "absent.txt")]) == 1
     assert "absent.txt" in capsys.readouterr().err
