@@ -10,6 +10,9 @@ from torch import Tensor
 from slam_plugin.decoding.decoder_step import Caches, DecoderStep
 from slam_plugin.kernels.ngrams import block_repeats
 
+BLOCK = 64  # scores among which one maximum is looked for
+FEW = 64  # times as many scores as are wanted are searched directly
+
 
 class Hypothesis(NamedTuple):
     """What was written for a sentence.
@@ -42,23 +45,26 @@ class Candidates(NamedTuple):
         """Those of some sentences, in their order."""
         return Candidates(*(field[sentences] for field in self))
 
+    def at(self, places: Tensor) -> "Candidates":
+        """Those at (batch, n) places in the order."""
+        return Candidates(*(field.gather(1, places) for field in self))
+
 
 class Live:
-    """Sentences that are being decoded, ``beam`` hypotheses each.
+    """Sentences that are being decoded: one hypothesis of each at first, then a whole beam.
 
     Attributes:
-        tokens: (batch * beam, 1 + step) the start symbol and what was written.
-        scores: (batch * beam, step) log-probability after each token.
+        tokens: (batch * hypotheses, 1 + step) the start symbol and what was written.
+        scores: (batch * hypotheses, step) log-probability after each token.
         sentences: (batch,) which sentence it is.
         limits: (batch,) tokens at most, ``</s>`` not counted.
         finished: (batch,) hypotheses that ended.
     """
 
-    def __init__(self, start: Tensor, limits: Tensor, beam: int) -> None:
-        self.beam = beam
-        self.tokens = start.repeat_interleave(beam)[:, None]
+    def __init__(self, start: Tensor, limits: Tensor) -> None:
+        self.tokens = start[:, None]
+        self.scores = torch.zeros(len(start), 0, device=start.device)
         self.sentences, self.limits = torch.arange(len(start), device=start.device), limits
-        self.scores = torch.zeros(len(self.tokens), 0, device=start.device)
         self.finished = torch.zeros_like(limits)
 
     @property
@@ -66,16 +72,13 @@ class Live:
         """Tokens written of each hypothesis."""
         return self.scores.size(1)
 
-    def totals(self) -> Tensor:
-        """(batch, beam) log-probability of each hypothesis; before the first token only one of them is alive."""
-        if self.step:
-            return self.scores[:, -1].view(-1, self.beam)
-        totals = torch.full((len(self.sentences), self.beam), -torch.inf, device=self.scores.device)
-        totals[:, 0] = 0.0
-        return totals
+    @property
+    def hypotheses(self) -> int:
+        """Of each sentence."""
+        return len(self.tokens) // len(self.sentences)
 
     def follow(self, rows: Tensor, chosen: Candidates) -> None:
-        """Continue the hypotheses ``rows`` of the batch as it was, the sentences that ended gone from ``chosen``."""
+        """Continue the hypotheses ``rows``, in the batch as it was before :meth:`keep`, by what was chosen."""
         self.tokens = torch.cat((self.tokens[rows], chosen.symbols.flatten()[:, None]), dim=1)
         self.scores = torch.cat((self.scores[rows], chosen.scores.flatten()[:, None]), dim=1)
 
@@ -113,13 +116,14 @@ class BeamSearch:
         no_repeat_ngram_size: int = 0,
         suppress: Sequence[int] = (),
     ) -> None:
-        if beam < 1:
-            raise ValueError(f"beam: found {beam}, expected 1 or more")
+        symbols = decoder.dictionary
+        if not 1 <= beam <= len(symbols) // 2:
+            raise ValueError(f"beam: found {beam}, expected 1 to {len(symbols) // 2}, half of the decoder's symbols")
         self.beam, self.min_len, self.len_penalty = beam, min_len, len_penalty
         self.max_len_a, self.max_len_b, self.longest = max_len_a, max_len_b, decoder.max_positions() - 1
         self.unk_penalty, self.ngram = unk_penalty, no_repeat_ngram_size
-        self.eos, self.unk = decoder.dictionary.eos(), decoder.dictionary.unk()
-        self.never = [decoder.dictionary.pad(), *suppress]
+        self.eos, self.unk = symbols.eos(), symbols.unk()
+        self.never = torch.tensor([symbols.pad(), *suppress], device=decoder.embed_tokens.weight.device)
         self.decoder = DecoderStep(decoder)
 
     @torch.inference_mode()
@@ -136,15 +140,16 @@ class BeamSearch:
         limits = self._limits(encoder_out)
         shortest = int(limits.min())
         found: list[list[Hypothesis]] = [[] for _ in start]
-        caches = self.decoder.begin(encoder_out, self.beam)
-        live = Live(start, limits, self.beam)
+        caches = self.decoder.begin(encoder_out)
+        live = Live(start, limits)
         while len(live.sentences):
             candidates = self._candidates(self._scores(live, caches, shortest), live)
             ends = candidates.symbols == self.eos
-            order = torch.arange(len(live.sentences), device=start.device)
             if live.step >= shortest or ends[:, : self.beam].any():
                 order = self._finish(candidates, ends, live, found)
-            self._continue(candidates.of(order), ends[order], order, live, caches)
+            else:
+                order = torch.arange(len(ends), device=ends.device)
+            self._continue(candidates, ends, order, live, caches)
         if not all(found):
             raise ValueError("the decoder gives no hypothesis that the options allow a probability")
         return [sorted(hypotheses, key=lambda each: -each.score) for hypotheses in found]
@@ -159,27 +164,29 @@ class BeamSearch:
         return limits
 
     def _scores(self, live: Live, caches: Caches, shortest: int) -> Tensor:
-        """(batch, beam, symbols) log-probability of each continuation, -inf where it is not allowed."""
+        """(batch, hypotheses, symbols) log-probability of each continuation, -inf where it is not allowed."""
         scores = self.decoder(live.tokens[:, -1], caches).log_softmax(dim=-1)
-        scores[:, self.never] = -torch.inf
-        scores[:, self.unk] -= self.unk_penalty
+        scores.index_fill_(1, self.never, -torch.inf)
+        if self.unk_penalty:
+            scores[:, self.unk] -= self.unk_penalty
         if live.step < self.min_len:
             scores[:, self.eos] = -torch.inf
         if self.ngram:
             block_repeats(live.tokens, scores, self.ngram, live.step)
-        scores = scores.view(len(live.sentences), self.beam, -1)
+        scores = scores.view(len(live.sentences), live.hypotheses, -1)
         if live.step >= shortest:
-            over = live.step >= live.limits
-            ends = scores[over, :, self.eos]
-            scores[over] = -torch.inf
-            scores[over, :, self.eos] = ends
+            full = live.step >= live.limits
+            ends = scores[full, :, self.eos]
+            scores[full] = -torch.inf
+            scores[full, :, self.eos] = ends
         return scores
 
     def _candidates(self, scores: Tensor, live: Live) -> Candidates:
         """Twice as many as there are hypotheses, because each of these may end."""
         symbols = scores.size(-1)
-        scores += live.totals()[:, :, None]
-        best, places = scores.flatten(1).topk(2 * self.beam)
+        if live.step:
+            scores += live.scores[:, -1].view(*scores.shape[:2], 1)
+        best, places = top(scores.flatten(1), 2 * self.beam)
         return Candidates(best, places // symbols, places % symbols)
 
     def _finish(self, candidates: Candidates, ends: Tensor, live: Live, found: Sequence[list[Hypothesis]]) -> Tensor:
@@ -191,32 +198,50 @@ class BeamSearch:
         ended &= live.finished[:, None] + ended.cumsum(1) <= self.beam
         live.finished += ended.sum(1)
         sentence, place = ended.nonzero(as_tuple=True)
-        rows = sentence * self.beam + candidates.parents[sentence, place]
+        rows = sentence * live.hypotheses + candidates.parents[sentence, place]
         totals = torch.cat((live.scores[rows], candidates.scores[sentence, place][:, None]), dim=1)
         token_scores = totals.diff(dim=1, prepend=torch.zeros_like(totals[:, :1])).cpu()
         scores = (totals[:, -1] / totals.size(1) ** self.len_penalty).tolist()
         tokens = live.tokens[rows, 1:].cpu()
         for number, each in enumerate(live.sentences[sentence].tolist()):
             found[each].append(Hypothesis(tokens[number], scores[number], token_scores[number]))
-        return _left((live.finished >= self.beam) | (live.step >= live.limits))
+        return left((live.finished >= self.beam) | (live.step >= live.limits))
 
     def _continue(self, candidates: Candidates, ends: Tensor, order: Tensor, live: Live, caches: Caches) -> None:
         """Go on with the ``beam`` best candidates that did not end, of the sentences ``order``."""
-        if len(order) < len(live.sentences):
+        hypotheses, width = live.hypotheses, ends.size(1)
+        if len(order) < len(ends):
             live.keep(order)
             caches.keep(order)
-        width = ends.size(1)
-        chosen = (torch.arange(width, device=ends.device) + width * ends).topk(self.beam, largest=False).indices
-        chosen = Candidates(*(field.gather(1, chosen) for field in candidates))
-        rows = (order[:, None] * self.beam + chosen.parents).flatten()
+            candidates, ends = candidates.of(order), ends[order]
+        ranks = torch.arange(width, device=ends.device) + width * ends
+        chosen = candidates.at(ranks.topk(self.beam, largest=False).indices)
+        rows = (order[:, None] * hypotheses + chosen.parents).flatten()
         live.follow(rows, chosen)
         caches.follow(rows)
 
 
-def _left(done: Tensor) -> Tensor:
+def top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` largest of (batch, n) in order, and their places: both (batch, count).
+
+    They lie in the ``count`` blocks with the largest maxima, and maxima are found much faster than order.
+    """
+    batch, total = scores.shape
+    if total < FEW * BLOCK * count:
+        return scores.topk(count)
+    whole = total - total % BLOCK
+    blocks = scores[:, :whole].view(batch, -1, BLOCK)
+    likely = blocks.amax(dim=2).topk(count).indices
+    places = likely[:, :, None] * BLOCK + torch.arange(BLOCK, device=scores.device)
+    rest = torch.arange(whole, total, device=scores.device).expand(batch, -1)
+    places = torch.cat((places.flatten(1), rest), dim=1)
+    best, within = scores.gather(1, places).topk(count)
+    return best, places.gather(1, within)
+
+
+def left(done: Tensor) -> Tensor:
     """The numbers that are not ``done``, few of them out of place: the last fill the gaps."""
     going = (~done).nonzero()[:, 0]
-    count = len(going)
-    order = torch.arange(count, device=done.device)
-    order[done[:count]] = going[going >= count]
+    order = torch.arange(len(going), device=done.device)
+    order[done[: len(going)]] = going[going >= len(going)]
     return order

@@ -6,13 +6,12 @@ from typing import NamedTuple
 import torch
 from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-FIRST_STEPS = 32  # that the caches have room for at first; the room doubles when it is full
+FIRST_PLACES = 64  # of keys and values that the caches have room for at first; it doubles when it is full
 
 
 class Linear(NamedTuple):
-    """Weight (out, in) and bias (out,) of a product."""
+    """Weight (in, out) and bias (out,) of a product; transposed, as large products of few rows are quicker."""
 
     weight: Tensor
     bias: Tensor | None
@@ -22,14 +21,15 @@ class Linear(NamedTuple):
         """The products of ``modules`` with one input as one; what the first of them gives is scaled."""
         scales = [scale] + [1.0] * (len(modules) - 1)
         weights = [module.weight * factor for module, factor in zip(modules, scales, strict=True)]
-        weight = torch.cat(weights).to(dtype)
+        weight = torch.cat(weights).to(dtype).t().contiguous()
         if modules[0].bias is None:
             return cls(weight, None)
         biases = [module.bias * factor for module, factor in zip(modules, scales, strict=True)]
         return cls(weight, torch.cat(biases).to(dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        x = x.to(self.weight.dtype)
+        return x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
 
 class Layer(NamedTuple):
@@ -64,72 +64,63 @@ class Layer(NamedTuple):
 
 
 class Caches:
-    """Keys and values of the sentences that are being decoded.
+    """Keys and values of the sentences that are being decoded, each with as many hypotheses as the others.
 
-    Those of the encoder's states are there once for all hypotheses of a sentence. Those of tokens stay where they were
-    written: a hypothesis sees its ancestors' through ``visible``. So a step reads ``beam`` times the keys, and copies
-    none where hypotheses are copied and dropped.
+    Those of the encoder's states are there once for all hypotheses of a sentence. Those of tokens stay in the places
+    where they were written: a hypothesis sees its ancestors' through ``visible``. So a step reads those of all
+    hypotheses of a sentence, and copies none where hypotheses are copied and dropped.
 
     Args:
         cross_keys: (layers, batch, heads, C / heads, T); cross_values: (layers, batch, heads, T, C / heads).
         cross_bias: (batch, 1, 1, T), -inf at padding and 0 elsewhere; None where there is no padding.
-        beam: hypotheses of a sentence.
     """
 
-    def __init__(self, cross_keys: Tensor, cross_values: Tensor, cross_bias: Tensor | None, beam: int) -> None:
+    def __init__(self, cross_keys: Tensor, cross_values: Tensor, cross_bias: Tensor | None) -> None:
         self.cross_keys, self.cross_values, self.cross_bias = cross_keys, cross_values, cross_bias
-        self.beam, self.steps = beam, 0
-        layers, batch, heads, dim, _ = cross_keys.shape
-        places = FIRST_STEPS * beam  # place step * beam + n is of hypothesis n in that step
-        self.keys = cross_keys.new_empty(layers, batch, heads, dim, places)
-        self.values = cross_keys.new_empty(layers, batch, heads, places, dim)
-        self.visible = cross_keys.new_empty(batch * beam, 0)  # 0 at a hypothesis's own tokens, -inf at others'
-        self._itself = torch.full((beam, beam), -torch.inf).fill_diagonal_(0.0).to(self.visible)
+        layers, self.batch, heads, dim, _ = cross_keys.shape
+        self.keys = cross_keys.new_empty(layers, self.batch, heads, dim, FIRST_PLACES)
+        self.values = cross_keys.new_empty(layers, self.batch, heads, FIRST_PLACES, dim)
+        self.visible = cross_keys.new_empty(self.batch, 0)  # (hypotheses, places), 0 at its own tokens, -inf at others'
+        self.steps = 0
 
-    @property
-    def batch(self) -> int:
-        """Sentences that are left."""
-        return self.keys.size(1)
-
-    def advance(self) -> None:
-        """Begin a step."""
-        self.steps += 1
-        if self.steps * self.beam > self.keys.size(4):
+    def advance(self, hypotheses: int) -> None:
+        """Begin a step of so many hypotheses of each sentence."""
+        while self.visible.size(1) + hypotheses > self.keys.size(4):
             self.keys, self.values = _doubled(self.keys, 4), _doubled(self.values, 3)
-        self.visible = torch.cat((self.visible, self._itself.repeat(self.batch, 1)), dim=1)
+        unseen = self.visible.new_full((hypotheses, hypotheses), -torch.inf)
+        self.visible = torch.cat((self.visible, unseen.fill_diagonal_(0.0).repeat(self.batch, 1)), dim=1)
+        self.steps += 1
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep those of this step's tokens, both (batch, beam, heads, C / heads).
+        """Keep those of this step's tokens, both (batch, hypotheses, heads, C / heads).
 
         Returns:
             All so far: keys (batch, heads, C / heads, places) and values (batch, heads, places, C / heads).
         """
-        begin, end = (self.steps - 1) * self.beam, self.steps * self.beam
-        self.keys[layer, ..., begin:end] = keys.permute(0, 2, 3, 1)
-        self.values[layer, :, :, begin:end] = values.transpose(1, 2)
-        return self.keys[layer, ..., :end], self.values[layer, :, :, :end]
+        places = self.visible.size(1)
+        begin = places - keys.size(1)
+        self.keys[layer, ..., begin:places] = keys.permute(0, 2, 3, 1)
+        self.values[layer, :, :, begin:places] = values.transpose(1, 2)
+        return self.keys[layer, ..., :places], self.values[layer, :, :, :places]
 
     def follow(self, rows: Tensor) -> None:
-        """Each hypothesis goes on from one of (batch * beam), in the batch as it was before :meth:`keep`."""
+        """Each hypothesis goes on from one of (batch * hypotheses), in the batch as it was before :meth:`keep`."""
         self.visible = self.visible[rows]
 
     def keep(self, order: Tensor) -> None:
         """Drop sentences: the n-th of those left is ``order[n]``, n itself for all that need not be moved."""
-        left, places = len(order), self.steps * self.beam
-        holes = (order != torch.arange(left, device=order.device)).nonzero()[:, 0]
-        movers = order[holes]
+        holes = (order != torch.arange(len(order), device=order.device)).nonzero()[:, 0]
+        movers, places, self.batch = order[holes], self.visible.size(1), len(order)
         for cache in (self.cross_keys, self.cross_values, self.keys[..., :places], self.values[:, :, :, :places]):
             cache[:, holes] = cache[:, movers]
-        self.cross_keys, self.cross_values = self.cross_keys[:, :left], self.cross_values[:, :left]
-        self.keys, self.values = self.keys[:, :left], self.values[:, :left]
+        self.cross_keys, self.cross_values = self.cross_keys[:, : self.batch], self.cross_values[:, : self.batch]
+        self.keys, self.values = self.keys[:, : self.batch], self.values[:, : self.batch]
         if self.cross_bias is not None:
             self.cross_bias = self.cross_bias[order]
 
 
 def _doubled(tensor: Tensor, dim: int) -> Tensor:
-    larger = tensor.new_empty([2 * size if axis == dim else size for axis, size in enumerate(tensor.shape)])
-    larger.narrow(dim, 0, tensor.size(dim)).copy_(tensor)
-    return larger
+    return torch.cat((tensor, torch.empty_like(tensor)), dim)
 
 
 class DecoderStep:
@@ -145,7 +136,7 @@ class DecoderStep:
         _check(decoder)
         bf16 = str(decoder.config.autocast) == "bf16"
         self.dtype = torch.bfloat16 if bf16 else decoder.embed_tokens.weight.dtype
-        self.heads = decoder.layers[0].self_attn.num_heads
+        self.heads, self.head_dim = decoder.layers[0].self_attn.num_heads, decoder.layers[0].self_attn.head_dim
         self.embedding, self.scale = decoder.embed_tokens, decoder.embed_scale
         self.norm = decoder.layer_norm
         with torch.no_grad():
@@ -157,21 +148,21 @@ class DecoderStep:
             symbols = torch.full((1, decoder.max_positions()), decoder.dictionary.eos())
             self.positions = decoder.embed_positions(symbols.to(self.embedding.weight.device))[0]
 
-    def begin(self, encoder_out: Mapping[str, Sequence[Tensor]], beam: int) -> Caches:
+    def begin(self, encoder_out: Mapping[str, Sequence[Tensor]]) -> Caches:
         """Caches for ``encoder_out`` [(T, batch, D)] and ``encoder_padding_mask`` [(batch, T)]."""
-        states, mask = encoder_out["encoder_out"][0].transpose(0, 1), encoder_out["encoder_padding_mask"][0]
+        states, mask = encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
         shape = (*states.shape[:2], len(self.layers), self.heads, -1)
-        keys = self.cross_keys(states).view(shape).permute(2, 0, 3, 4, 1)
-        values = self.cross_values(states).view(shape).permute(2, 0, 3, 1, 4)
+        keys = self.cross_keys(states.flatten(0, 1)).view(shape).permute(2, 1, 3, 4, 0)
+        values = self.cross_values(states.flatten(0, 1)).view(shape).permute(2, 1, 3, 0, 4)
         bias = None
         if mask is not None and mask.any():
             bias = torch.zeros_like(mask, dtype=self.dtype).masked_fill_(mask, -torch.inf)[:, None, None]
-        return Caches(keys.contiguous(), values.contiguous(), bias, beam)
+        return Caches(keys.contiguous(), values.contiguous(), bias)
 
     def __call__(self, tokens: Tensor, caches: Caches) -> Tensor:
-        """The latest token of each hypothesis (batch * beam) -> fp32 logits of the next (batch * beam, symbols)"""
+        """The latest token of each hypothesis (batch * hypotheses) -> fp32 logits (batch * hypotheses, symbols)"""
         x = self.embedding(tokens) * self.scale + self.positions[caches.steps]
-        caches.advance()
+        caches.advance(len(tokens) // caches.batch)
         for number, layer in enumerate(self.layers):
             x = x + self._attend_to_tokens(number, layer, layer.self_norm(x), caches)
             x = x + self._attend_to_states(number, layer, layer.cross_norm(x), caches)
@@ -179,19 +170,18 @@ class DecoderStep:
         return self.output(self.norm(x)).float()
 
     def _attend_to_tokens(self, number: int, layer: Layer, x: Tensor, caches: Caches) -> Tensor:
-        qkv = layer.self_qkv(x).view(caches.batch, caches.beam, 3, self.heads, -1)
-        queries, keys, values = qkv.unbind(2)
-        visible = caches.visible.view(caches.batch, 1, caches.beam, -1)
+        queries, keys, values = layer.self_qkv(x).view(caches.batch, -1, 3, self.heads, self.head_dim).unbind(2)
+        visible = caches.visible.view(*queries.shape[:2], -1)[:, None]
         return layer.self_out(_attend(queries, *caches.write(number, keys, values), visible))
 
     def _attend_to_states(self, number: int, layer: Layer, x: Tensor, caches: Caches) -> Tensor:
-        queries = layer.cross_query(x).view(caches.batch, caches.beam, self.heads, -1)
+        queries = layer.cross_query(x).view(caches.batch, -1, self.heads, self.head_dim)
         keys, values = caches.cross_keys[number], caches.cross_values[number]
         return layer.cross_out(_attend(queries, keys, values, caches.cross_bias))
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-    """(batch, beam, heads, d), (batch, heads, d, places), (batch, heads, places, d) -> (batch * beam, heads * d)"""
+    """(batch, n, heads, d), (batch, heads, d, places), (batch, heads, places, d) -> (batch * n, heads * d)"""
     scores = queries.transpose(1, 2) @ keys
     if bias is not None:
         scores += bias
