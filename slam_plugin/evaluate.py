@@ -188,6 +188,9 @@ def _generate(command: list[str], log: Path) -> None:
     multiprocessing.set_start_method("fork", force=True)  # of a loader's workers, as under the shell
     import fairseq_cli.generate
 
+    from slam_plugin import compat
+
+    compat.apply()  # lets --user-dir name this very package by whatever path it was imported from
     sys.argv = command
     fairseq_cli.generate.cli_main()
 

@@ -18,7 +18,8 @@ from tests import training
 from tests.commands import PRELOADED
 
 ROOT = Path(__file__).resolve().parents[1]
-README, BY_HAND, PRETRAINING = "README.md", "examples/slam/README.md", "examples/slam/pretraining.md"
+README, BY_HAND = "README.md", "examples/slam/README.md"
+PRETRAINING, FINETUNING = "examples/slam/pretraining.md", "examples/slam/finetuning.md"
 
 SHELL = ("", "sh", "bash")  # what a block of commands may be marked with
 PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", ".")
@@ -28,15 +29,21 @@ NOT_RUN = {
     "pip": "tests/test_plugin.py installs",
     ".": "this is the environment already",
     ".ci/run": "this is part of it",
+    "python -m examples.slam.downstream": "tests/test_downstream.py runs it",
 }
 VOCABULARY = 60
 MICRO = [f"--{name}={value}" for name, value in training.MODEL.items()]
-SHORT = ["--max-update", "2", "--cpu"]
+SHORT = ["--max-update", "2", "--num-workers", "0", "--cpu"]
+BRIEF = ["--eval-args", '{"max_len_b": 10}']  # of what an untrained model writes
 # What is appended to a command to make it small. A command that is not here has no test, which is an error.
 SMALLER = {
     "fairseq-train slam_pretraining": [*MICRO, *SHORT],
-    "fairseq-train slam_speech_to_text": [*MICRO, *SHORT],
+    "fairseq-train slam_speech_to_text": [*MICRO, *SHORT, *BRIEF],
+    "fairseq-train slam_joint_translation": [*MICRO, *SHORT, *BRIEF],
+    "fairseq-train slam_translation": [*MICRO, *SHORT, *BRIEF],
+    "fairseq-train slam_sentence_prediction": [*MICRO, *SHORT],
     "fairseq-generate slam_speech_to_text": ["--max-len-b", "10", "--cpu"],
+    "fairseq-generate slam_translation": ["--max-len-b", "10", "--cpu"],
     "fairseq-hydra-train": [
         *(f"+model.{name.replace('-', '_')}={value}" for name, value in training.MODEL.items()),
         "optimization.max_update=2",
@@ -46,7 +53,10 @@ SMALLER = {
     "python -m data_prep.demo": ["--limit", "40"],
     "python -m data_prep.vocab": ["--size", str(VOCABULARY)],
     "python -m data_prep.binarize": [],
+    "python -m slam_plugin.average": [],
+    "python -m slam_plugin.classify": [],
     "python -m slam_plugin.doctor": [],
+    "python -m slam_plugin.evaluate": ["--max-len-b", "10", "--num-workers", "0", "--cpu"],
     "python -m slam_plugin.report": [],
     "python -m slam_plugin.scoring": [],
     "mkdir": [],
@@ -131,12 +141,21 @@ def run(command: Command, folder: Path) -> None:
         assert subprocess.run(shown, cwd=ROOT, capture_output=True).returncode == 0, command
         return
     assert name in SMALLER, f"line {command.line}: {name}: not in SMALLER, so no test runs it"
-    words = [word.replace("$PWD", str(folder)) for word in [*command.words, *SMALLER[name]]]
+    words = list(_expanded([*command.words, *SMALLER[name]], folder))
     if name == "mkdir":
         subprocess.run(words, cwd=folder, check=True)
         return
     output = execute(words, folder, folder / (command.log or "output.log"), f"line {command.line}")
     check(words, folder, output)
+
+
+def _expanded(words: Sequence[str], folder: Path) -> Iterator[str]:
+    """What a shell in ``folder`` makes of ``words``."""
+    for word in words:
+        if "*" in word:
+            yield from sorted(str(path.relative_to(folder)) for path in folder.glob(word))
+        else:
+            yield word.replace("$PWD", str(folder))
 
 
 def execute(words: list[str], folder: Path, log: Path, where: str) -> str:
@@ -155,13 +174,26 @@ def check(words: list[str], folder: Path, output: str) -> None:
         saved = folder / after(words, "--save-dir")
         assert updates(saved / "checkpoint_last.pt") == 2 and (saved / "checkpoint_best.pt").exists()
     elif words[0] == "fairseq-hydra-train":
-        (checkpoint,) = folder.glob("outputs/*/*/checkpoints/checkpoint_last.pt")
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        saved = given.get("checkpoint.save_dir", "outputs/*/*/checkpoints")
+        (checkpoint,) = folder.glob(f"{saved.removeprefix(f'{folder}/')}/checkpoint_last.pt")
         assert updates(checkpoint) == 2
     elif words[0] == "fairseq-generate":
         if "--results-path" in words:
             output = (folder / after(words, "--results-path") / "generate-test.txt").read_text(encoding="utf-8")
         assert "\nD-0\t" in output and "Generate test with beam=5" in output
         assert "--scoring" not in words or "BLEU" in output
+        nbest = int(after(words, "--nbest")) if "--nbest" in words else 1
+        assert output.count("\nD-0\t") == nbest
+    elif words[2] == "slam_plugin.evaluate":
+        first = after(words, "--subsets")
+        table = (folder / after(words, "--out") / "scores.md").read_text(encoding="utf-8")
+        assert table in output and f"| {first}" in table and "| average " in table
+    elif words[2] == "slam_plugin.classify":
+        assert "accuracy" in output
+        assert "--glue" not in words or (folder / after(words, "--out") / f"{after(words, '--glue')}.tsv").is_file()
+    elif words[2] == "slam_plugin.average":
+        assert (folder / after(words, "--output")).is_file()
     elif words[2] == "slam_plugin.report":
         assert "<svg" in (folder / words[3] / "report.html").read_text(encoding="utf-8")
 

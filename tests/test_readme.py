@@ -19,11 +19,11 @@ from tests.data_prep.test_demo import write_tree
 from tests.data_prep.test_fetch import deb_of, entry
 from tests.documents import (
     BY_HAND,
+    FINETUNING,
     PRETRAINING,
     README,
     ROOT,
     SHELL,
-    SMALLER,
     VOCABULARY,
     commands,
     is_manifest,
@@ -80,8 +80,12 @@ def copy_corpora(toy: Path, folder: Path) -> None:
 
 def test_commands_of_the_readme(checkout):
     found = list(commands(read(README)))
-    assert {"make", "python -m data_prep.vocab", *(k for k in SMALLER if "generate" in k or "train slam" in k)} <= {
-        kind(command.words) for command in found
+    assert {kind(command.words) for command in found} >= {
+        "make",
+        "python -m data_prep.vocab",
+        "fairseq-train slam_pretraining",
+        "fairseq-train slam_speech_to_text",
+        "fairseq-generate slam_speech_to_text",
     }
     for command in found:
         run(command, checkout)
@@ -89,9 +93,13 @@ def test_commands_of_the_readme(checkout):
 
 def test_commands_by_hand(checkout):
     found = list(commands(read(BY_HAND)))
-    assert {kind(command.words) for command in found} >= SMALLER.keys() - {
-        "python -m data_prep.vocab",
-        "python -m data_prep.binarize",
+    assert {kind(command.words) for command in found} >= {
+        "fairseq-train slam_pretraining",
+        "fairseq-train slam_speech_to_text",
+        "fairseq-generate slam_speech_to_text",
+        "fairseq-hydra-train",
+        "python -m data_prep.demo",
+        "python -m slam_plugin.report",
     }
     for command in found:
         run(command, checkout)
@@ -104,7 +112,7 @@ def test_a_command_without_a_test_is_an_error(text, tmp_path):
         run(command, tmp_path)
 
 
-@pytest.mark.parametrize("document", [README, BY_HAND, PRETRAINING])
+@pytest.mark.parametrize("document", [README, BY_HAND, PRETRAINING, FINETUNING])
 def test_every_block_is_of_a_known_kind(document):
     blocks = [piece for piece in pieces(read(document)) if piece.language is not None]
     assert {piece.language for piece in blocks} <= {*SHELL, "yaml"}
@@ -166,13 +174,15 @@ def test_flags_named_in_sentences_exist():
         OPTIMIZER_DATACLASS_REGISTRY,
         LR_SCHEDULER_DATACLASS_REGISTRY,
     ):
-        own = [config for name, config in registry.items() if name.startswith("slam_")]
+        own = [config for name, config in registry.items() if name.startswith("slam_") or name == "polynomial_decay"]
         known |= {f"--{field.name.replace('_', '-')}" for config in own for field in dataclasses.fields(config)}
     for name in ("fetch", "demo", "vocab", "binarize"):
         known |= flags_of(f"data_prep.{name}")
-    for module in ("examples.slam.demo", "slam_plugin.kernels.build"):
+    for module in ("examples.slam.demo", "examples.slam.downstream", "slam_plugin.kernels.build"):
         known |= flags_of(module)
-    for document in (README, BY_HAND, PRETRAINING):
+    for module in ("average", "classify", "evaluate"):
+        known |= flags_of(f"slam_plugin.{module}")
+    for document in (README, BY_HAND, PRETRAINING, FINETUNING):
         sentences = re.sub(r"^```.*?^```$", "", read(document), flags=re.MULTILINE | re.DOTALL)
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", sentences))
         assert named and named <= known, f"{document}: {sorted(named - known)}"

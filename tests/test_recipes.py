@@ -2,7 +2,6 @@
 
 import functools
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,17 +10,14 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from fairseq import options, tasks
+from fairseq import tasks
 from fairseq.data import Dictionary
-from fairseq.dataclass.initialize import add_defaults, hydra_init
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from slam_plugin import compat
 from slam_plugin.data.corpora import Corpora
 from slam_plugin.objectives.base import REGISTRY
 from tests import training
+from tests.configurations import composed, parsed
 from tests.documents import PRETRAINING, ROOT, Command, after, commands, execute, pieces, read, updates, yaml_blocks
 
 PAPER = ROOT / "examples/slam/config/paper"
@@ -93,18 +89,6 @@ def rows() -> list[Row]:
     return [row_of(command) for command in commands(read(PRETRAINING)) if command.words[0].startswith("fairseq-")]
 
 
-def composed(given: dict[str, str]) -> DictConfig:
-    """The configuration that ``fairseq-hydra-train`` makes of ``pretrain_xl`` and overrides."""
-    compat.register()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what hydra thinks of fairseq
-        hydra_init(SIZE)
-        with initialize_config_dir(str(PAPER)):
-            cfg = compose(SIZE, overrides=[f"{key}={value}" for key, value in given.items()])
-        add_defaults(cfg)
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-
-
 class Recipe(NamedTuple):
     cfg: DictConfig  # of the whole run
     task: Any
@@ -136,7 +120,7 @@ def recipe(tree: Path) -> Callable[[str], Recipe]:
 
 def over(tree: Path, corpora: Path) -> Recipe:
     given = {"task.data": tree, "task.corpora": corpora, "checkpoint.save_dir": tree / "save"}
-    cfg = composed({**given, "common.user_dir": ROOT / "slam_plugin"})
+    cfg = composed(PAPER, SIZE, {**given, "common.user_dir": ROOT / "slam_plugin"})
     task = tasks.setup_task(cfg.task)
     return Recipe(cfg, task, task.corpora)
 
@@ -230,21 +214,17 @@ def test_fewer_ranks_by_a_file_that_builds_on_a_recipe(recipe, tree, tmp_path):
 
 
 def test_the_flags_say_what_the_configuration_says():
-    compat.register()
     (row,) = [row for row in rows() if not row.hydra]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        parsed = options.parse_args_and_arch(options.get_training_parser(), row.command.words[1:])
-        flags = convert_namespace_to_omegaconf(parsed)
+    flags = parsed(row.command.words[1:])
     written = yaml.safe_load((PAPER / f"{SIZE}.yaml").read_text())
     places = {"data": row.data, "corpora": f"examples/slam/config/paper/{row.recipe}.yaml", "save_dir": row.save_dir}
     for section, values in written.items():
         for key, value in values.items():
             if key == "_name":
-                assert getattr(flags[section], key).removesuffix("_xl") == value
+                assert flags[section][key].removesuffix("_xl") == value
             elif key != "size":  # which --arch says
                 assert flags[section][key] == places.get(key, value), f"{section}.{key}"
-    assert parsed.arch == "slam_pretraining_xl"
+    assert row.command.words[row.command.words.index("--arch") + 1] == "slam_pretraining_xl"
 
 
 def test_each_table_of_the_paper_has_its_commands():
