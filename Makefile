@@ -27,7 +27,7 @@ $(INSTALLED): $(LOCKED) setup.py pyproject.toml
 	@touch $@
 
 test: venv
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: venv
 	$(RUN) -m ruff check .

@@ -48,6 +48,6 @@ setup(
         "report": ["matplotlib"],
         "bench": ["transformers"],
         "study": ["num2words>=0.5.12", "pysword>=0.2.8"],
-        "test": ["pytest", "hypothesis", "ruff"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
     },
 )
