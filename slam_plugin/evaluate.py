@@ -21,9 +21,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fairseq_cli.generate
 import numpy as np
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
+from slam_plugin import compat
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.languages import LANGUAGE_COLUMN
@@ -160,13 +162,12 @@ def _decode(command: Sequence[str], subset: str, out: Path) -> None:
     """Run ``command`` and keep what it wrote; :class:`DataError` with the end of its log where it fails.
 
     A process of its own: fairseq's logging and a GPU's memory end with it, and what kills it does not kill the others'.
+    A fork, which has imported all that it needs; so nothing here may touch a GPU before.
     """
     partial, log = _partial(out, subset), out / f"generate-{subset}.log"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fairseq_cli.generate", "slam_plugin.compat"])  # imported once for all subsets
-    process = context.Process(target=_generate, args=(list(command), log))
+    process = multiprocessing.get_context("fork").Process(target=_generate, args=(list(command), log))
     process.start()
     process.join()
     written = partial / f"generate-{subset}.txt"
@@ -183,13 +184,9 @@ def _decode(command: Sequence[str], subset: str, out: Path) -> None:
 
 def _generate(command: list[str], log: Path) -> None:
     with open(log, "wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    multiprocessing.set_start_method("fork", force=True)  # of a loader's workers, as under the shell
-    import fairseq_cli.generate
-
-    from slam_plugin import compat
-
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.stdout, sys.stderr = (open(stream, "w", 1, encoding="utf-8", closefd=False) for stream in (1, 2))
     compat.apply()  # lets --user-dir name this very package by whatever path it was imported from
     sys.argv = command
     fairseq_cli.generate.cli_main()
