@@ -49,7 +49,7 @@ FULL = Budget(
         "st-joint": 400,
         "sentiment": 450,
         "paraphrase": 600,
-        "normalization": 500,
+        "normalization": 800,
     },
     limit=None,
 )
@@ -128,7 +128,7 @@ TASKS = {
             *DECODER,
             '{"max_len_a": 2, "max_len_b": 20}',
         )
-        + ("--eval-accuracy", *HIGHER, "--max-tokens", "2000"),
+        + ("--eval-accuracy", *HIGHER, "--max-tokens", "1000", "--max-tokens-valid", "4000"),
         ("--task", "slam_translation", "--max-tokens", "8000", "--max-len-a", "2", "--max-len-b", "20"),
     ),
 }
@@ -211,7 +211,8 @@ def _scores(run: Path, name: str, twin: str) -> dict[str, dict[str, float]]:
     metrics = TASKS[name].metrics
     if TASKS[name].decoded is None:
         log = run / "logs" / name / f"{name}-{twin}-score.log"
-        rows = [{"name": "test", "scores": json.loads(log.read_text(encoding="utf-8").splitlines()[-1])}]
+        lines = log.read_text(encoding="utf-8").splitlines()
+        rows = [{"name": "test", "scores": json.loads([line for line in lines if line.startswith("{")][-1])}]
     else:
         rows = json.loads((run / "scores" / f"{name}-{twin}" / "scores.json").read_text(encoding="utf-8"))
         rows = rows if len(rows) > 2 else rows[:1]  # of one set, the average is that set
