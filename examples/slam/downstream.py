@@ -232,10 +232,11 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def commands(run: Path, names: Sequence[str], budget: Budget) -> str:
-    """The commands of the pre-trained twins, and how those from scratch differ, as a block of markdown."""
+    """The commands of the pre-trained twins, as they are for ``runs/downstream``, as a block of markdown."""
     steps = [step for name in names for group in task_steps(run, name, budget.tasks[name], "") for step in group]
     shown = [shlex.join(map(str, step.run)) for step in steps if TWINS[0] in step.name]
-    text = "\n".join(shown).replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
+    text = "\n".join(shown).replace(str(run), "runs/downstream")
+    text = text.replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
     return f"```\n{text}\n```\n\nFrom scratch: without `--pretrained`, and into folders of their own."
 
 
