@@ -60,6 +60,7 @@ SMALLER = {
     "python -m slam_plugin.report": [],
     "python -m slam_plugin.scoring": [],
     "mkdir": [],
+    "slam": [],
 }
 
 
@@ -185,6 +186,8 @@ def check(words: list[str], folder: Path, output: str) -> None:
         assert "--scoring" not in words or "BLEU" in output
         nbest = int(after(words, "--nbest")) if "--nbest" in words else 1
         assert output.count("\nD-0\t") == nbest
+    elif words[0] == "slam":
+        assert words[1] not in ("transcribe", "translate", "normalize", "classify") or output.splitlines()
     elif words[2] == "slam_plugin.evaluate":
         first = after(words, "--subsets")
         table = (folder / after(words, "--out") / "scores.md").read_text(encoding="utf-8")
@@ -196,6 +199,16 @@ def check(words: list[str], folder: Path, output: str) -> None:
         assert (folder / after(words, "--output")).is_file()
     elif words[2] == "slam_plugin.report":
         assert "<svg" in (folder / words[3] / "report.html").read_text(encoding="utf-8")
+
+
+def run_python(block: str, folder: Path) -> None:
+    """Execute a block of Python in ``folder``."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        exec(compile(block, "block", "exec"), {})
+    finally:
+        os.chdir(before)
 
 
 def updates(checkpoint: Path) -> int:
@@ -225,6 +238,10 @@ def _execute(words: list[str], folder: Path, log: Path) -> None:
     if kind(words).startswith("python"):
         sys.argv = words[2:]
         runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+    elif words[0] == "slam":
+        from slam_plugin.cli import main
+
+        sys.exit(main(words[1:]))
     else:
         sys.argv = words
         (script,) = metadata.entry_points(group="console_scripts", name=words[0])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from fairseq import tasks
 
@@ -16,7 +17,19 @@ from data_prep.vocab import train_vocabulary
 from slam_plugin.data.manifest import Manifest
 from tests import training
 from tests.configurations import composed, parsed, plain
-from tests.documents import FINETUNING, ROOT, VOCABULARY, Command, after, commands, kind, read, run
+from tests.documents import (
+    FINETUNING,
+    ROOT,
+    VOCABULARY,
+    Command,
+    after,
+    commands,
+    kind,
+    pieces,
+    read,
+    run,
+    run_python,
+)
 
 CONFIGS = ROOT / "examples/slam/config/finetune"
 LANGUAGES = ("de", "ca", "ar", "tr")
@@ -58,6 +71,10 @@ def checkout(toy: Path, reference: training.Run, tmp_path_factory: pytest.TempPa
     for language in LANGUAGES:
         (folder / "texts").mkdir(exist_ok=True)
         (folder / f"texts/{language}.txt").write_text("\n".join(texts) + "\n")
+    shutil.copytree(toy / "wav", folder / "recordings", ignore=lambda _, names: sorted(names)[2:])
+    samples, rate = soundfile.read(toy / manifest.value(0, "audio"))
+    soundfile.write(folder / "talk.flac", samples, rate)
+    soundfile.write(folder / "recordings/a.wav", samples, rate)
     write_speech(toy, folder / "data", texts)
     write_text(toy, folder / "data", texts)
     return folder
@@ -133,6 +150,10 @@ def test_the_commands_run_as_toys(checkout):
         assert f"fairseq-train {name}" in kinds
     for command in found:
         run(smaller(command, checkout), checkout)
+    blocks = [piece.text for piece in pieces(read(FINETUNING)) if piece.language == "python"]
+    assert len(blocks) == 1
+    run_python(blocks[0], checkout)
+    assert (checkout / "states/talk.npy").is_file()
     log = (checkout / "runs/covost/scores/scores.md").read_text()
     assert all(f"| test {language} " in log for language in ("de", "ca"))
 

@@ -115,7 +115,7 @@ def test_a_command_without_a_test_is_an_error(text, tmp_path):
 @pytest.mark.parametrize("document", [README, BY_HAND, PRETRAINING, FINETUNING])
 def test_every_block_is_of_a_known_kind(document):
     blocks = [piece for piece in pieces(read(document)) if piece.language is not None]
-    assert {piece.language for piece in blocks} <= {*SHELL, "yaml"}
+    assert {piece.language for piece in blocks} <= {*SHELL, "yaml", "python"}
     assert read(document).count("```") == 2 * len(blocks)
 
 
