@@ -140,7 +140,7 @@ class BeamSearch:
         limits = self._limits(encoder_out)
         shortest = int(limits.min())
         found: list[list[Hypothesis]] = [[] for _ in start]
-        caches = self.decoder.begin(encoder_out)
+        caches = self.decoder.begin(encoder_out, hypotheses=1)
         live = Live(start, limits)
         while len(live.sentences):
             candidates = self._candidates(self._scores(live, caches, shortest), live)

@@ -73,18 +73,21 @@ class Caches:
     Args:
         cross_keys: (layers, batch, heads, C / heads, T); cross_values: (layers, batch, heads, T, C / heads).
         cross_bias: (batch, 1, 1, T), -inf at padding and 0 elsewhere; None where there is no padding.
+        hypotheses: of each sentence in the first step.
     """
 
-    def __init__(self, cross_keys: Tensor, cross_values: Tensor, cross_bias: Tensor | None) -> None:
+    def __init__(self, cross_keys: Tensor, cross_values: Tensor, cross_bias: Tensor | None, hypotheses: int) -> None:
         self.cross_keys, self.cross_values, self.cross_bias = cross_keys, cross_values, cross_bias
         layers, self.batch, heads, dim, _ = cross_keys.shape
         self.keys = cross_keys.new_empty(layers, self.batch, heads, dim, FIRST_PLACES)
         self.values = cross_keys.new_empty(layers, self.batch, heads, FIRST_PLACES, dim)
-        self.visible = cross_keys.new_empty(self.batch, 0)  # (hypotheses, places), 0 at its own tokens, -inf at others'
+        # (batch * hypotheses, places), 0 at a hypothesis's own tokens, -inf at others'
+        self.visible = cross_keys.new_empty(self.batch * hypotheses, 0)
         self.steps = 0
 
-    def advance(self, hypotheses: int) -> None:
-        """Begin a step of so many hypotheses of each sentence."""
+    def advance(self) -> None:
+        """Begin a step."""
+        hypotheses = len(self.visible) // self.batch
         while self.visible.size(1) + hypotheses > self.keys.size(4):
             self.keys, self.values = _doubled(self.keys, 4), _doubled(self.values, 3)
         unseen = self.visible.new_full((hypotheses, hypotheses), -torch.inf)
@@ -104,7 +107,7 @@ class Caches:
         return self.keys[layer, ..., :places], self.values[layer, :, :, :places]
 
     def follow(self, rows: Tensor) -> None:
-        """Each hypothesis goes on from one of (batch * hypotheses), in the batch as it was before :meth:`keep`."""
+        """Hypotheses go on from ``rows`` of (batch * hypotheses), in the batch as it was before :meth:`keep`."""
         self.visible = self.visible[rows]
 
     def keep(self, order: Tensor) -> None:
@@ -148,8 +151,12 @@ class DecoderStep:
             symbols = torch.full((1, decoder.max_positions()), decoder.dictionary.eos())
             self.positions = decoder.embed_positions(symbols.to(self.embedding.weight.device))[0]
 
-    def begin(self, encoder_out: Mapping[str, Sequence[Tensor]]) -> Caches:
-        """Caches for ``encoder_out`` [(T, batch, D)] and ``encoder_padding_mask`` [(batch, T)]."""
+    def begin(self, encoder_out: Mapping[str, Sequence[Tensor]], hypotheses: int) -> Caches:
+        """Caches for ``encoder_out`` [(T, batch, D)] and ``encoder_padding_mask`` [(batch, T)].
+
+        Args:
+            hypotheses: of each sentence in the first step.
+        """
         states, mask = encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
         shape = (*states.shape[:2], len(self.layers), self.heads, -1)
         keys = self.cross_keys(states.flatten(0, 1)).view(shape).permute(2, 1, 3, 4, 0)
@@ -157,12 +164,12 @@ class DecoderStep:
         bias = None
         if mask is not None and mask.any():
             bias = torch.zeros_like(mask, dtype=self.dtype).masked_fill_(mask, -torch.inf)[:, None, None]
-        return Caches(keys.contiguous(), values.contiguous(), bias)
+        return Caches(keys.contiguous(), values.contiguous(), bias, hypotheses)
 
     def __call__(self, tokens: Tensor, caches: Caches) -> Tensor:
         """The latest token of each hypothesis (batch * hypotheses) -> fp32 logits (batch * hypotheses, symbols)"""
         x = self.embedding(tokens) * self.scale + self.positions[caches.steps]
-        caches.advance(len(tokens) // caches.batch)
+        caches.advance()
         for number, layer in enumerate(self.layers):
             x = x + self._attend_to_tokens(number, layer, layer.self_norm(x), caches)
             x = x + self._attend_to_states(number, layer, layer.cross_norm(x), caches)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from slam_plugin.data.vocabulary import MASK, join_pieces
-from slam_plugin.decoding.generator import SharingGenerator
+from slam_plugin.decoding.generator import SteppingGenerator
 from slam_plugin.tasks import validation
 from slam_plugin.tasks.fine_tuning import FineTuningTask, FineTuningTaskConfig
 
@@ -32,7 +32,7 @@ class WritingTaskConfig(FineTuningTaskConfig):
     eval_print_samples: bool = field(default=False, metadata={"help": "log an example of each validation batch"})
 
 
-class StartingGenerator(SharingGenerator):
+class StartingGenerator(SteppingGenerator):
     """fairseq's search, in which each sentence starts with the first of its ``prev_output_tokens``.
 
     That is ``</s>``, as fairseq has it, or the tag of the language to write.
