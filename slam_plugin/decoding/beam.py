@@ -132,7 +132,7 @@ class BeamSearch:
 
         Args:
             encoder_out: ``encoder_out`` [(T, batch, D)] and ``encoder_padding_mask`` [(batch, T)], True at padding.
-            start: (batch,) the symbol that each sentence begins with: ``</s>``, or a language's tag.
+            start: (batch,) the symbol that each sentence begins with, ``</s>`` or a language's tag; on the same device.
 
         Raises ValueError where a sentence may not be as long as ``min_len``, or where nothing that the options allow
         has a probability.

@@ -180,6 +180,19 @@ def test_bf16_is_near_fp32(trained):
     assert same >= 5
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("autocast", ["none", "bf16"])
+def test_a_gpu_finds_what_fairseq_finds_there(autocast):
+    model = build(autocast=autocast).cuda()
+    inputs = {name: tensor.cuda() for name, tensor in speech().items()}
+    found = BeamSearch(model.decoder, beam=5, max_len_b=LIMIT)(
+        model.encoder(**inputs), torch.full((len(LENGTHS),), EOS, device="cuda")
+    )
+    if autocast == "none":
+        assert_same(found, fairseqs(model, inputs, 5), tolerance=1e-3)
+    assert all(each.tokens.device.type == "cpu" for nbest in found for each in nbest)
+
+
 @pytest.mark.parametrize("count", [1, 10])
 @pytest.mark.parametrize("total", [50, 5_000, 64 * 64 * 10, 70_001])
 def test_top_is_topk(total, count):
