@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import soundfile
 import yaml
 
 from data_prep.binarize import binarize
@@ -65,6 +66,7 @@ def copy_corpora(toy: Path, folder: Path) -> None:
             (target.parent / "wav").symlink_to(toy / "wav")
     (downstream / "test.tsv").write_bytes((downstream / "valid.tsv").read_bytes())
     pairs = Manifest.open(downstream / "train.tsv")
+    soundfile.write(folder / "talk.flac", *soundfile.read(toy / pairs.value(0, "audio")))
     transcripts = [pairs.row(i)["tgt_text"] for i in range(len(pairs))]
     prose = (toy / "text/a.txt").read_text()
     (folder / "transcripts.txt").write_text("\n".join(transcripts) + "\n")
