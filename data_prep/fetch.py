@@ -169,7 +169,7 @@ def _advice(packages: Sequence[str]) -> str:
     python = [PYTHON_SOURCES[name].file for name in packages if name in PYTHON_SOURCES]
     wanted = [f"these packages of Debian or Ubuntu as .deb files, {', '.join(debian)}"] if debian else []
     wanted += [f"{', '.join(python)} from PyPI"] if python else []
-    where = "put them into one folder and pass it: DEBS=folder make demo (or --debs folder)"
+    where = "put them into one folder and pass it: --debs folder (make demo DEBS=folder)"
     return f"Obtain {', and '.join(wanted)}, {where}"
 
 

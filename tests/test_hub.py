@@ -88,12 +88,14 @@ def test_each_checkpoint_says_what_it_is(slams, joint):
     assert "  reads      speech, text\n" in repr(slams["pretraining"])
 
 
-def test_what_a_decoder_writes_is_told_by_its_validation(translation, normalizer, tmp_path):
-    """Where nothing was scored it may be either."""
+def test_what_a_model_writes_is_told_by_its_validation(translation, normalizer, ctc, tmp_path):
+    """Where nothing was scored a decoder may write either, and CTC transcribes."""
     cases = [
         (translation, {"eval_wer"}, {"transcribe"}),
         (translation, {"eval_wer", "eval_bleu"}, {"transcribe", "translate"}),
         (translation, set(), {"transcribe", "translate"}),
+        (ctc, {"eval_bleu"}, {"translate"}),
+        (ctc, set(), {"transcribe"}),
         (normalizer, {"eval_wer"}, {"normalize"}),
         (normalizer, {"eval_bleu"}, {"translate"}),
         (normalizer, set(), {"normalize", "translate"}),

@@ -33,19 +33,19 @@ class Kind(NamedTuple):
 
 
 def _from_speech(config: Any, model: nn.Module) -> set[str]:
-    """What has a search of its own writes what is said; of what has a decoder its validation tells."""
-    if hasattr(model, "build_search"):
-        return {"transcribe"}
-    return _told({"transcribe": config.eval_wer, "translate": config.eval_bleu})
+    """A model with a search of its own, whose output follows the speech in time, is a recogniser if nothing is told."""
+    untold = {"transcribe"} if hasattr(model, "build_search") else {"transcribe", "translate"}
+    return _told({"transcribe": config.eval_wer, "translate": config.eval_bleu}, untold)
 
 
 def _from_text(config: Any, model: nn.Module) -> set[str]:
-    return _told({"normalize": config.eval_accuracy or config.eval_wer, "translate": config.eval_bleu})
+    scored = {"normalize": config.eval_accuracy or config.eval_wer, "translate": config.eval_bleu}
+    return _told(scored, set(scored))
 
 
-def _told(scored: Mapping[str, bool]) -> set[str]:
-    """The abilities that validation scored; it may be any of them where it scored none."""
-    return {ability for ability, score in scored.items() if score} or set(scored)
+def _told(scored: Mapping[str, bool], untold: set[str]) -> set[str]:
+    """The abilities that validation scored; ``untold`` where it scored none."""
+    return {ability for ability, score in scored.items() if score} or untold
 
 
 def _source_positions(config: Any) -> Limits:

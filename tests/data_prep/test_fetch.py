@@ -93,7 +93,7 @@ def test_missing_and_ambiguous_packages_are_named(tmp_path, capsys):
     arguments = ["--packages", "game", "game-cs", "--out", str(tmp_path / "tree"), "--debs", str(debs)]
     assert module.main(arguments) == 1
     message = capsys.readouterr().err
-    assert "expected game_*.deb, found none" in message and "DEBS=folder make demo" in message
+    assert "expected game_*.deb, found none" in message and "make demo DEBS=folder" in message
     deb_of(debs / "game_1_all.deb", *GAME)
     deb_of(debs / "game_2_all.deb", *GAME)
     with pytest.raises(DataError, match=r"expected one game_\*\.deb, found game_1_all\.deb, game_2_all\.deb"):
@@ -165,7 +165,7 @@ def test_apt_with_lists_of_our_own(tmp_path, fake_apt):
 
 def test_apt_that_knows_nothing(tmp_path, fake_apt):
     fake_apt("never")
-    with pytest.raises(DataError, match=r"(?s)apt-get update failed: E: no network.*game.*DEBS=folder make demo"):
+    with pytest.raises(DataError, match=r"(?s)apt-get update failed: E: no network.*game.*make demo DEBS=folder"):
         fetch(["game"], tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
 
@@ -180,7 +180,7 @@ def test_machine_without_apt(tmp_path, monkeypatch, capsys):
         "fillets-ng-data,",
         "fillets-ng-data-cs",
         "fortunes-cs",
-        "DEBS=folder make demo",
+        "make demo DEBS=folder",
     ):
         assert expected in message
 
