@@ -1,29 +1,18 @@
 """``slam_transducer``: the transducer loss (Graves 2012, section 2.4), in fp32."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from fairseq import utils
-from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.dataclass import FairseqDataclass
-from fairseq.logging import metrics
-from omegaconf import II
+from fairseq.criterions import register_criterion
 from torch import Tensor, nn
 from torchaudio.functional import rnnt_loss
 
-
-@dataclass
-class SlamTransducerConfig(FairseqDataclass):
-    """Nothing of its own: the loss is a mean over target tokens, or with ``--sentence-avg`` over utterances."""
-
-    sentence_avg: bool = II("optimization.sentence_avg")
+from slam_plugin.criterions.alignments import AlignmentConfig, AlignmentCriterion
 
 
-@register_criterion("slam_transducer", dataclass=SlamTransducerConfig)
-class SlamTransducerCriterion(FairseqCriterion):
+@register_criterion("slam_transducer", dataclass=AlignmentConfig)
+class SlamTransducerCriterion(AlignmentCriterion):
     """Negative log-likelihood of the target over all its alignments, by torchaudio. The blank is ``<s>``.
 
     Every target has an alignment, also one with more tokens than there are states.
@@ -34,12 +23,6 @@ class SlamTransducerCriterion(FairseqCriterion):
     the logits is 94 MB; 1.57 GB with 8192 symbols. ``--max-tokens`` limits how many utterances are in a batch.
     """
 
-    def __init__(self, task: Any, sentence_avg: bool) -> None:
-        super().__init__(task)
-        self.sentence_avg = sentence_avg
-        dictionary = task.target_dictionary
-        self.blank, self.pad, self.eos = dictionary.bos(), dictionary.pad(), dictionary.eos()
-
     def forward(
         self, model: nn.Module, sample: Mapping[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
@@ -48,7 +31,7 @@ class SlamTransducerCriterion(FairseqCriterion):
         output = model(inputs["features"], inputs["padding_mask"], inputs["prev_output_tokens"])
         logits = output["logits"].float()
         check_countable(logits)
-        counted = (target != self.pad) & (target != self.eos)
+        counted = self.counted(target)
         tokens = counted.sum(1)
         losses = rnnt_loss(
             logits,
@@ -58,21 +41,7 @@ class SlamTransducerCriterion(FairseqCriterion):
             blank=self.blank,
             reduction="none",
         )
-        ntokens, nsentences = int(tokens.sum()), len(target)
-        sample_size = nsentences if self.sentence_avg else ntokens
-        loss = losses.sum() if reduce else losses
-        log = {"loss": loss.detach(), "ntokens": ntokens, "nsentences": nsentences, "sample_size": sample_size}
-        return loss, sample_size, log
-
-    @classmethod
-    def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-        """``loss`` in bits as in fairseq's other criterions."""
-        loss, size = (sum(utils.item(log[key]) for log in logging_outputs) for key in ("loss", "sample_size"))
-        metrics.log_scalar("loss", loss / size / math.log(2), size, priority=0, round=3)
-
-    @staticmethod
-    def logging_outputs_can_be_summed() -> bool:
-        return True
+        return self.summed(losses, tokens, reduce)
 
 
 def check_countable(logits: Tensor) -> None:

@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from slam_plugin.decoding.hypothesis import Hypothesis, refuse_forcing
+from slam_plugin.decoding.alignments import AlignmentGenerator, Hypothesis, log_add
 
 
 def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
@@ -37,10 +35,10 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
 
         def add(prefix: tuple[int, ...], blank_score: float, symbol_score: float, following=following) -> None:
             old = following.get(prefix, (-math.inf, -math.inf))
-            following[prefix] = (_log_add(old[0], blank_score), _log_add(old[1], symbol_score))
+            following[prefix] = (log_add(old[0], blank_score), log_add(old[1], symbol_score))
 
         for prefix, (ends_blank, ends_symbol) in beams.items():
-            total = _log_add(ends_blank, ends_symbol)
+            total = log_add(ends_blank, ends_symbol)
             repeated = ends_symbol + scores[prefix[-1]] if prefix else -math.inf
             add(prefix, total + scores[blank], repeated)
             rescored.setdefault(prefix, token_scores[prefix])
@@ -52,50 +50,23 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
                 add(longer, -math.inf, before + scores[symbol])
                 earlier = token_scores[longer][-1] if longer in token_scores else -math.inf
                 rescored[longer] = (*token_scores[prefix], max(earlier, scores[symbol]))
-        best = sorted(following, key=lambda prefix, f=following: -_log_add(*f[prefix]))[:beam]
+        best = sorted(following, key=lambda prefix, f=following: -log_add(*f[prefix]))[:beam]
         beams = {prefix: following[prefix] for prefix in best}
         token_scores = {prefix: rescored[prefix] for prefix in best}
-    return [Hypothesis(prefix, _log_add(*ends), token_scores[prefix]) for prefix, ends in beams.items()]
+    return [Hypothesis(prefix, log_add(*ends), token_scores[prefix]) for prefix, ends in beams.items()]
 
 
-def _log_add(a: float, b: float) -> float:
-    high, low = (a, b) if a > b else (b, a)
-    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
+class CtcGenerator(AlignmentGenerator):
+    """Best path with a beam of 1, else prefix beam."""
 
+    name = "CTC"
 
-class CtcGenerator:
-    """Decodes with CTC models as fairseq's SequenceGenerator does with decoders; several models average probabilities.
-
-    Args:
-        beam: prefixes kept; 1 takes the best path.
-        blank: the blank's index.
-    """
-
-    def __init__(self, dictionary: Dictionary, beam: int, blank: int) -> None:
-        self.beam, self.blank = beam, blank
-        self.eos = dictionary.eos()
-
-    @torch.no_grad()
-    def generate(
-        self,
-        models: Sequence[nn.Module],
-        sample: Mapping[str, Any],
-        prefix_tokens: Tensor | None = None,
-        constraints: Tensor | None = None,
-    ) -> list[list[dict[str, Any]]]:
-        """Hypotheses of each utterance of the batch, best first, with the keys that fairseq prints."""
-        refuse_forcing("CTC", prefix_tokens, constraints)
-        inputs = sample["net_input"]
+    def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
         outputs = [model(inputs["features"], inputs["padding_mask"]) for model in models]
         log_probs = torch.stack([output["logits"].float().log_softmax(-1) for output in outputs])
         log_probs = (log_probs.logsumexp(0) - math.log(len(outputs))).cpu().numpy()
         lengths = (~outputs[0]["padding_mask"]).sum(1).tolist()
-        return [
-            [h.as_fairseq() for h in self._search(utterance[:length])]
-            for utterance, length in zip(log_probs, lengths, strict=True)
-        ]
-
-    def _search(self, log_probs: np.ndarray) -> list[Hypothesis]:
+        utterances = [each[:length] for each, length in zip(log_probs, lengths, strict=True)]
         if self.beam == 1:
-            return [best_path(log_probs, self.blank)]
-        return prefix_beam(log_probs, self.blank, self.beam)
+            return [[best_path(each, self.blank)] for each in utterances]
+        return [prefix_beam(each, self.blank, self.beam) for each in utterances]

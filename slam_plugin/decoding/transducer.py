@@ -6,13 +6,13 @@ run on all that the batch asks for.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from slam_plugin.decoding.hypothesis import Hypothesis, refuse_forcing
+from slam_plugin.decoding.alignments import AlignmentGenerator, Hypothesis, log_add
 
 # At 25 states a second 250 tokens a second, far above speech: what stops a model that has not learned to stop.
 MAX_SYMBOLS = 10
@@ -184,7 +184,7 @@ def _end(ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], blank_scor
         earlier = same.get(path.prefix)
         if earlier is not None:
             likelier = max(earlier, path, key=lambda p: p.score)
-            path = likelier._replace(score=_log_add(earlier.score, path.score))
+            path = likelier._replace(score=log_add(earlier.score, path.score))
         same[path.prefix] = path
 
 
@@ -211,39 +211,22 @@ def _go_on(
     return following
 
 
-def _log_add(a: float, b: float) -> float:
-    high, low = (a, b) if a > b else (b, a)
-    return high + math.log1p(math.exp(low - high))
-
-
-class TransducerGenerator:
-    """Decodes with transducers as fairseq's SequenceGenerator does with decoders; several models average probabilities.
+class TransducerGenerator(AlignmentGenerator):
+    """Greedy with a beam of 1, else :func:`beam_search`.
 
     Args:
-        beam: hypotheses kept; 1 takes the likeliest symbol at each place.
-        blank: the blank's index.
         max_symbols: most symbols written at one state.
     """
 
-    def __init__(self, dictionary: Dictionary, beam: int, blank: int, max_symbols: int = MAX_SYMBOLS) -> None:
-        self.beam, self.blank, self.max_symbols = beam, blank, max_symbols
-        self.eos = dictionary.eos()
+    name = "transducer"
 
-    @torch.no_grad()
-    def generate(
-        self,
-        models: Sequence[nn.Module],
-        sample: Mapping[str, Any],
-        prefix_tokens: Tensor | None = None,
-        constraints: Tensor | None = None,
-    ) -> list[list[dict[str, Any]]]:
-        """Hypotheses of each utterance of the batch, best first, with the keys that fairseq prints."""
-        refuse_forcing("transducer", prefix_tokens, constraints)
-        inputs = sample["net_input"]
+    def __init__(self, dictionary: Dictionary, beam: int, blank: int, max_symbols: int = MAX_SYMBOLS) -> None:
+        super().__init__(dictionary, beam, blank)
+        self.max_symbols = max_symbols
+
+    def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
         scorer = Scorer(models, inputs["features"], inputs["padding_mask"])
         starts = inputs["prev_output_tokens"][:, 0]
         if self.beam == 1:
-            found = [[hypothesis] for hypothesis in greedy(scorer, starts, self.blank, self.max_symbols)]
-        else:
-            found = beam_search(scorer, starts, self.blank, self.beam, self.max_symbols)
-        return [[hypothesis.as_fairseq() for hypothesis in nbest] for nbest in found]
+            return [[hypothesis] for hypothesis in greedy(scorer, starts, self.blank, self.max_symbols)]
+        return beam_search(scorer, starts, self.blank, self.beam, self.max_symbols)

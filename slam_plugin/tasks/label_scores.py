@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fairseq import utils
 from fairseq.logging import metrics
 from torch import Tensor
+
+from slam_plugin.tasks.validation import log_sums
 
 Meters = Mapping[str, Any]
 
@@ -34,7 +35,7 @@ def number_sums(predicted: Tensor, true: Tensor) -> dict[str, float]:
 
 def log_classes(logging_outputs: Sequence[Mapping[str, Any]], classes: int, positive: int | None) -> None:
     """Log ``mcc`` and, of the class ``positive``, ``f1``, of summed :func:`class_counts`."""
-    if _log_sums(logging_outputs, [_name(kind, label) for kind in _KINDS for label in range(classes)]):
+    if log_sums(logging_outputs, [_name(kind, label) for kind in _KINDS for label in range(classes)]):
         metrics.log_derived("mcc", _mcc(classes))
         if positive is not None:
             metrics.log_derived("f1", _f1(positive))
@@ -42,17 +43,8 @@ def log_classes(logging_outputs: Sequence[Mapping[str, Any]], classes: int, posi
 
 def log_numbers(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
     """Log ``pearson`` of summed :func:`number_sums`."""
-    if _log_sums(logging_outputs, _MOMENTS):
+    if log_sums(logging_outputs, _MOMENTS):
         metrics.log_derived("pearson", _pearson)
-
-
-def _log_sums(logging_outputs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
-    """Log each sum; False where nothing was predicted, as in training. Plain numbers: a checkpoint holds the meters."""
-    if not any(names[0] in log for log in logging_outputs):
-        return False
-    for name in names:
-        metrics.log_scalar_sum(name, float(sum(utils.item(log.get(name, 0)) for log in logging_outputs)))
-    return True
 
 
 def _name(kind: str, label: int) -> str:

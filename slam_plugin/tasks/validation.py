@@ -53,7 +53,7 @@ def accuracy_counts(
 
 def log_errors(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
     """Log ``wer`` and ``cer`` in percent of summed :func:`error_counts`."""
-    if _log_sums(logging_outputs, ("_word_errors", "_words", "_char_errors", "_chars")):
+    if log_sums(logging_outputs, ("_word_errors", "_words", "_char_errors", "_chars")):
         metrics.log_derived("wer", _rate("_word_errors", "_words"))
         metrics.log_derived("cer", _rate("_char_errors", "_chars"))
 
@@ -63,23 +63,23 @@ def log_accuracy(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
     suffixes = [name.removeprefix(_CORRECT) for name in next(iter(logging_outputs), {}) if name.startswith(_CORRECT)]
     for suffix in suffixes:
         names = _CORRECT + suffix, _SENTENCES + suffix
-        if _log_sums(logging_outputs, names):
+        if log_sums(logging_outputs, names):
             metrics.log_derived("accuracy" + suffix, _rate(*names))
 
 
 def log_bleu(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
     """Log ``bleu`` of summed :func:`bleu_counts`."""
     names = [f"_bleu_{kind}_{n}" for kind in ("match", "total") for n in _ORDERS]
-    if _log_sums(logging_outputs, (*names, "_bleu_sys_len", "_bleu_ref_len")):
+    if log_sums(logging_outputs, (*names, "_bleu_sys_len", "_bleu_ref_len")):
         metrics.log_derived("bleu", _bleu)
 
 
-def _log_sums(logging_outputs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
-    """Log each sum; False where no batch was decoded, as in training. Plain numbers: a checkpoint holds the meters."""
+def log_sums(logging_outputs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Log each sum; False where nothing was counted, as in training. Plain numbers: a checkpoint holds the meters."""
     if not any(names[0] in log for log in logging_outputs):
         return False
     for name in names:
-        metrics.log_scalar_sum(name, int(sum(utils.item(log.get(name, 0)) for log in logging_outputs)))
+        metrics.log_scalar_sum(name, sum(utils.item(log.get(name, 0)) for log in logging_outputs))
     return True
 
 
