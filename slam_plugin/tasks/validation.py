@@ -91,11 +91,14 @@ def _rate(errors: str, total: str) -> Callable[[Mapping[str, Any]], float]:
 
 
 def _bleu(meters: Mapping[str, Any]) -> float:
+    def count(name: str) -> int:
+        return round(meters["_bleu_" + name].sum)  # a float where ranks were summed, which sacrebleu refuses
+
     bleu = BLEU.compute_bleu(
-        correct=[meters[f"_bleu_match_{n}"].sum for n in _ORDERS],
-        total=[meters[f"_bleu_total_{n}"].sum for n in _ORDERS],
-        sys_len=meters["_bleu_sys_len"].sum,
-        ref_len=meters["_bleu_ref_len"].sum,
+        correct=[count(f"match_{n}") for n in _ORDERS],
+        total=[count(f"total_{n}") for n in _ORDERS],
+        sys_len=count("sys_len"),
+        ref_len=count("ref_len"),
         smooth_method="exp",
     )
     return round(bleu.score, 2)
