@@ -87,10 +87,14 @@ def test_every_task_has_scores_of_both_twins(finished):
 def test_twins_differ_in_their_first_weights(finished):
     for name in downstream.TASKS:
         log = (finished / f"logs/{name}/{name}-pretrained.log").read_text()
-        assert "pretrain/checkpoint_last.pt: took " in log, name
+        after = downstream.TASKS[name].after
+        start = f"{after}-pretrained/checkpoint_best.pt" if after else "pretrain/checkpoint_last.pt"
+        assert f"{start}: took " in log, name
         one, other = ([*map(str, step.run)] for step in downstream.task_steps(finished, name, 4, "")[0])
-        at = one.index("--pretrained")
-        assert [*one[:at], *one[at + 2 :]] == [word.replace("-scratch", "-pretrained") for word in other]
+        if not after:
+            at = one.index("--pretrained")
+            one = [*one[:at], *one[at + 2 :]]
+        assert one == [word.replace("-scratch", "-pretrained") for word in other]
     log = (finished / f"logs/{WITH_BOTH}/{WITH_BOTH}-scratch.log").read_text()
     assert "Stopping training due to num_updates: 2" in log and ": took " not in log
 
@@ -120,3 +124,14 @@ def test_a_task_depends_on_what_it_builds_on_alone(tmp_path):
     assert marks() == marks()
     for other in (marks(updates=5), marks(built_on="b")):
         assert not set(marks()) & set(other)
+
+
+def test_a_task_brings_the_one_whose_models_it_goes_on_from(tmp_path):
+    def marks(**updates: int) -> dict[str, str]:
+        budget = downstream.QUICK._replace(tasks={**downstream.QUICK.tasks, **updates})
+        plans = downstream.planned(tmp_path, ["asr-transducer", "st"], budget, [Step("a", ["a"])])
+        return {name: downstream.fingerprint(steps[0]) for name, steps in plans.items()}
+
+    assert list(marks()) == ["asr-ctc", "asr-transducer", "st"]
+    changed = {name for name, mark in marks(**{"asr-ctc": 5}).items() if mark != marks()[name]}
+    assert changed == {"asr-ctc", "asr-transducer"}

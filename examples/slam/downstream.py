@@ -64,12 +64,14 @@ class Task(NamedTuple):
         metrics: of the test set. The first one chooses the best checkpoint on the development set.
         flags: of fairseq-train: task, model, criterion, batches and what validation scores.
         decoded: flags of ``slam_plugin.evaluate``; None where ``slam_plugin.classify`` scores the model.
+        after: the row whose models the twins go on from, each from its own.
     """
 
     data: str
     metrics: tuple[str, ...]
     flags: tuple[str, ...]
     decoded: tuple[str, ...] | None
+    after: str | None = None
 
 
 SPEECH = ("--train-subset", "train", "--valid-subset", "dev", "--max-tokens-valid", "8000", "--dropout", "0")
@@ -93,6 +95,8 @@ TASKS = {
         ("--task", "slam_speech_to_text", "--arch", "slam_transducer_tiny", "--criterion", "slam_transducer")
         + (*SPEECH, "--eval-wer", "--max-tokens", "3200"),
         ("--max-tokens", "8000"),
+        # A prediction network of this size knows the texts by heart long before an encoder from scratch can hear them.
+        after="asr-ctc",
     ),
     "st": Task(
         "st",
@@ -156,13 +160,23 @@ def task_steps(run: Path, name: str, updates: int, built_on: str) -> list[list[S
     """
     task = TASKS[name]
     flags = (*task.flags, "--best-checkpoint-metric", task.metrics[0])
-    fine_tuning = FineTuning(name, task.data, updates, flags)
+    fine_tuning = FineTuning(name, task.data, updates, flags, task.after)
     files = [Path(flag).read_bytes() for flag in task.flags if flag.endswith(".yaml")]
     # Part of what tells a finished step from a changed one.
     below = {"BUILT_ON": hashlib.sha256(b"\0".join([built_on.encode(), *files])).hexdigest()[:16]}
     trained = [fine_tune(run, fine_tuning, twin) for twin in TWINS]
     trained = [dataclasses.replace(step, environment={**step.environment, **below}) for step in trained]
     return [trained, [_score(run, name, twin) for twin in TWINS]]
+
+
+def planned(run: Path, names: Sequence[str], budget: Budget, shared: Sequence[Step]) -> dict[str, list[list[Step]]]:
+    """The steps of each of ``names``, and of the tasks whose models they go on from, in the order of ``TASKS``."""
+    needed = {*names, *(TASKS[name].after for name in names)}
+    marks, plans = {None: fingerprint(shared)}, {}
+    for name in filter(needed.__contains__, TASKS):
+        plans[name] = task_steps(run, name, budget.tasks[name], marks[TASKS[name].after])
+        marks[name] = fingerprint(plans[name][0])
+    return plans
 
 
 def _score(run: Path, name: str, twin: str) -> Step:
@@ -237,7 +251,8 @@ def commands(run: Path, names: Sequence[str], budget: Budget) -> str:
     shown = [shlex.join(map(str, step.run)) for step in steps if TWINS[0] in step.name]
     text = "\n".join(shown).replace(str(run), "runs/downstream")
     text = text.replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
-    return f"```\n{text}\n```\n\nFrom scratch: without `--pretrained`, and into folders of their own."
+    twins = "From scratch: the same without the checkpoint of pre-training, in folders that end in `-scratch`."
+    return f"```\n{text}\n```\n\n{twins}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -252,8 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = (options.run or ROOT / "runs" / ("downstream-quick" if options.quick else "downstream")).absolute()
     shared = shared_steps(run, budget, options.tree, os.environ.get("DEBS") or None)
     run_steps(shared, run / "logs")
-    for name in options.only:
-        run_steps(task_steps(run, name, budget.tasks[name], fingerprint(shared)), run / "logs" / name)
+    for name, steps in planned(run, options.only, budget, shared).items():
+        run_steps(steps, run / "logs" / name)
     results = results_of(run, options.only)
     text = f"{table(results)}\n\n{commands(run, options.only, budget)}\n"
     for name, content in (("results.json", json.dumps(results, indent=1)), ("results.md", text)):

@@ -24,6 +24,7 @@ class FineTuning(NamedTuple):
     data: str  # its folder below the run's data
     updates: int
     flags: Sequence[str]  # task, model, criterion, batches, and what validation scores
+    after: str | None = None  # the task whose model each twin goes on from; None: pre-training, or nothing
 
 
 def script(name: str) -> str:
@@ -81,7 +82,8 @@ def pretrain(run: Path, updates: int, steps_per_epoch: int) -> Step:
 def fine_tune(run: Path, task: FineTuning, twin: str) -> Step:
     """One of the twins, which run side by side on half the cores each."""
     flags = [*task.flags, "--no-epoch-checkpoints", "--lr", "0.001", "--warmup-updates", str(task.updates // 8)]
-    flags += ["--pretrained", str(run / "pretrain" / "checkpoint_last.pt")] if twin == "pretrained" else []
+    start = run / f"{task.after}-{twin}" / "checkpoint_best.pt" if task.after else run / "pretrain/checkpoint_last.pt"
+    flags += ["--pretrained", str(start)] if task.after or twin == "pretrained" else []
     return _train(run, f"{task.name}-{twin}", run / "data" / task.data, max(1, cores() // 2), task.updates, flags)
 
 
