@@ -112,7 +112,7 @@ def test_the_table_has_a_line_a_score_and_the_commands(finished):
     ]
     assert [(cells[0], cells[2]) for cells in rows[1:]] == expected
     assert all(re.fullmatch(r"\d+\.\d\d", cell) for cells in rows[1:] for cell in cells[3:5])
-    commands = re.findall(r"^(fairseq-train|\S*python -m slam_plugin\.\w+) ", text, re.MULTILINE)
+    commands = re.findall(r"^(fairseq-train|python -m slam_plugin\.\w+) ", text, re.MULTILINE)
     assert str(finished) not in text and "--save-dir runs/downstream/st-pretrained" in text
     assert commands.count("fairseq-train") == len(downstream.TASKS) and len(commands) == 2 * len(downstream.TASKS)
 

@@ -250,7 +250,7 @@ def commands(run: Path, names: Sequence[str], budget: Budget) -> str:
     steps = [step for name in names for group in task_steps(run, name, budget.tasks[name], "") for step in group]
     shown = [shlex.join(map(str, step.run)) for step in steps if TWINS[0] in step.name]
     text = "\n".join(shown).replace(str(run), "runs/downstream")
-    text = text.replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
+    text = text.replace(sys.executable, "python").replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
     twins = "From scratch: the same without the checkpoint of pre-training, in folders that end in `-scratch`."
     return f"```\n{text}\n```\n\n{twins}"
 
