@@ -6,6 +6,8 @@ mel bins from 20 Hz to the Nyquist frequency, power, natural logarithm.
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +20,7 @@ from torchaudio.compliance.kaldi import get_mel_banks
 from torchaudio.transforms import Resample
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.locations import parse_location, read_bytes
+from slam_plugin.data.locations import Location, missing, parse_location, read_bytes
 
 SAMPLE_RATE = 16000
 MEL_BINS = 80
@@ -34,6 +36,7 @@ _ENERGY_FLOOR = torch.finfo(torch.float32).eps
 _VARIANCE_FLOOR = 1e-5
 _LARGEST_RESAMPLING_FILTER = 10_000_000
 _NPY_MAGIC = b"\x93NUMPY"
+_SPHERE_HEADER_BYTES = 1024
 
 
 def frames_in(samples: int) -> int:
@@ -42,13 +45,14 @@ def frames_in(samples: int) -> int:
 
 
 def read_audio(source: str | Path | bytes | BinaryIO) -> FloatTensor:
-    """Decode WAV, FLAC, OGG or MP3 to a mono waveform (samples,) at 16 kHz within [-1, 1]; channels are averaged.
+    """Decode WAV, FLAC, OGG, MP3 or SPHERE to a mono waveform (samples,) at 16 kHz within [-1, 1]; channels are averaged.
 
     Raises :class:`DataError` where the source is absent, is no sound file, is cut short, or holds no samples or samples
     that are not finite. A WAV or OGG file that was cut does not show it: only its manifest's ``n_frames`` does.
     """
     if isinstance(source, str | Path):
-        return _decode(read_bytes(parse_location(str(source), "")), str(source))
+        place = parse_location(str(source), "")
+        return _decode_part(place) if _is_part_of_sound(place) else _decode(read_bytes(place), str(source))
     if isinstance(source, bytes):
         return _decode(source, f"sound of {len(source)} bytes")
     return _decode(source.read(), str(getattr(source, "name", "file object")))
@@ -89,36 +93,86 @@ def load_features(location: str, root: str | Path) -> FloatTensor:
 
     Raises :class:`DataError`, naming the location, for whatever makes it unusable.
     """
-    place = parse_location(location, root)
-    data = read_bytes(place)
-    if data.startswith(_NPY_MAGIC):
-        return torch.from_numpy(_parse_npy(data, str(place)).astype(np.float32))
-    waveform = _decode(data, str(place))
-    _require_one_window(len(waveform), str(place))
-    return log_mel(waveform)
+    found = _read(parse_location(location, root))
+    return torch.from_numpy(found.astype(np.float32)) if isinstance(found, np.ndarray) else log_mel(found)
 
 
 def count_frames(location: str, root: str | Path) -> int:
     """Number of frames that :func:`load_features` gives, with the same errors, without computing features of sound."""
-    place = parse_location(location, root)
-    data = read_bytes(place)
-    if data.startswith(_NPY_MAGIC):
-        return len(_parse_npy(data, str(place)))
-    samples = len(_decode(data, str(place)))
-    _require_one_window(samples, str(place))
-    return frames_in(samples)
+    found = _read(parse_location(location, root))
+    return len(found) if isinstance(found, np.ndarray) else frames_in(len(found))
+
+
+def _read(place: Location) -> np.ndarray | FloatTensor:
+    """Features (frames, 80) of a ``.npy`` file, or a waveform (samples,) at 16 kHz of one window or more."""
+    if _is_part_of_sound(place):
+        waveform = _decode_part(place)
+    else:
+        data = read_bytes(place)
+        if data.startswith(_NPY_MAGIC):
+            return _parse_npy(data, str(place))
+        waveform = _decode(data, str(place))
+    _require_one_window(len(waveform), str(place))
+    return waveform
+
+
+def _is_part_of_sound(place: Location) -> bool:
+    return place.offset is not None and not place.is_packed
 
 
 def _decode(data: bytes, name: str) -> FloatTensor:
     """Mono 16 kHz waveform (samples,) of a sound file's bytes; ``name`` is for errors."""
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            promised, rate = sound.frames, sound.samplerate
-            samples = sound.read(dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise DataError(f"{name}: cannot be decoded as WAV, FLAC, OGG or MP3 ({error.error_string})") from error
+    with _opened(io.BytesIO(data), name) as sound:
+        promised, rate = sound.frames, sound.samplerate
+        samples = sound.read(dtype="float32", always_2d=True)
     if len(samples) < promised:
         raise DataError(f"{name}: is cut short, {len(samples)} of the {promised} samples of its header can be decoded")
+    return _to_mono(samples, rate, name)
+
+
+def _decode_part(place: Location) -> FloatTensor:
+    """Mono 16 kHz waveform (samples,) of a part of a sound file, of which no more than that is decoded."""
+    absent, name = missing(place), str(place)
+    if absent:
+        raise DataError(absent)
+    with _opened(place.path, name) as sound:
+        rate, channels, end = sound.samplerate, sound.channels, place.offset + place.length
+        if place.channel is not None and place.channel >= channels:
+            raise DataError(f"{name}: the file has {channels} channels, counted from 0")
+        if end > sound.frames:
+            raise DataError(f"{name}: reaches beyond the end of the file, which has {sound.frames} samples")
+        sound.seek(place.offset)
+        samples = sound.read(place.length, dtype="float32", always_2d=True)
+    if len(samples) < place.length:
+        raise DataError(f"{name}: is cut short, {len(samples)} of {place.length} samples can be decoded")
+    return _to_mono(samples if place.channel is None else samples[:, place.channel : place.channel + 1], rate, name)
+
+
+@contextmanager
+def _opened(file: Path | BinaryIO, name: str) -> Iterator[soundfile.SoundFile]:
+    try:
+        with soundfile.SoundFile(file) as sound:
+            yield sound
+    except soundfile.SoundFileError as error:
+        if _is_shortened(file):
+            raise DataError(
+                f"{name}: is SPHERE compressed by shorten; decompress it: sph2pipe -f wav FROM TO"
+            ) from error
+        raise DataError(f"{name}: cannot be decoded as WAV, FLAC, OGG, MP3 or SPHERE ({error.error_string})") from error
+
+
+def _is_shortened(file: Path | BinaryIO) -> bool:
+    """Whether a file's header is that of NIST SPHERE and names a coding that no free library decodes."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return _is_shortened(opened)
+    file.seek(0)
+    header = file.read(_SPHERE_HEADER_BYTES)
+    return header.startswith(b"NIST_1A") and b"embedded-shorten" in header
+
+
+def _to_mono(samples: np.ndarray, rate: int, name: str) -> FloatTensor:
+    """The waveform (samples,) at 16 kHz of decoded sound (samples, channels) at ``rate``."""
     if not len(samples):
         raise DataError(f"{name}: holds no samples")
     waveform = torch.from_numpy(samples.mean(axis=1))

@@ -14,6 +14,7 @@ from torchaudio.compliance import kaldi
 
 from slam_plugin.data import audio
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.locations import parse_location
 
 RATE = audio.SAMPLE_RATE
 
@@ -244,3 +245,62 @@ def test_absent_locations_are_named(tmp_path):
         audio.load_features("pack.zip:90:11", tmp_path)
     with pytest.raises(DataError, match=r"pack\.zip:50:20: cannot be decoded"):
         audio.load_features("pack.zip:50:20", tmp_path)
+
+
+def sphere(coding: str, samples: bytes, channels: int = 2) -> bytes:
+    """NIST SPHERE as the LDC ships telephone speech: a header of 1024 bytes, then interleaved samples."""
+    fields = [f"channel_count -i {channels}", "sample_rate -i 8000", f"sample_coding -s{len(coding)} {coding}"]
+    fields += ["sample_n_bytes -i 1", f"sample_count -i {len(samples) // channels}", "end_head", ""]
+    return "\n".join(["NIST_1A", "   1024", *fields]).encode().ljust(1024, b"\0") + samples
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav", "ogg"])
+def test_a_part_of_a_sound_file_is_that_excerpt_alone(tmp_path, kind):
+    stereo = np.stack([tone(3.0, 22050), tone(3.0, 22050, 300.0)], axis=1)
+    (tmp_path / f"talk.{kind}").write_bytes(encode(stereo, 22050, kind))
+    decoded, rate = soundfile.read(tmp_path / f"talk.{kind}", dtype="float32")
+    for numbers, part in {
+        "4000:30000": decoded[4000:34000].mean(axis=1),
+        "4000:30000:1": decoded[4000:34000, 1],
+        f"0:{len(decoded)}:0": decoded[:, 0],
+    }.items():
+        expected = torchaudio.functional.resample(torch.from_numpy(part), rate, RATE)
+        torch.testing.assert_close(audio.read_audio(f"{tmp_path}/talk.{kind}:{numbers}"), expected, atol=1e-5, rtol=0)
+        found = audio.load_features(f"talk.{kind}:{numbers}", tmp_path)
+        torch.testing.assert_close(found, audio.log_mel(expected), atol=0.05, rtol=0)
+        assert audio.count_frames(f"talk.{kind}:{numbers}", tmp_path) == len(found)
+
+
+def test_a_side_of_a_telephone_call(tmp_path):
+    codes = np.random.default_rng(0).integers(0, 256, (8000, 2)).astype(np.uint8)
+    (tmp_path / "sw.sph").write_bytes(sphere("ulaw", codes.tobytes()))
+    decoded, rate = soundfile.read(tmp_path / "sw.sph", dtype="float32")
+    assert decoded.shape == (8000, 2) and rate == 8000
+    for side in (0, 1):
+        expected = torchaudio.functional.resample(torch.from_numpy(decoded[800:4800, side].copy()), 8000, RATE)
+        found = audio.read_audio(tmp_path / f"sw.sph:800:4000:{side}")
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_parts_that_cannot_be_used_are_named(tmp_path):
+    (tmp_path / "a.flac").write_bytes(encode(tone(1.0), RATE, "FLAC"))
+    whole = encode(tone(3.0), RATE, "FLAC")
+    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "short.sph").write_bytes(sphere("ulaw,embedded-shorten-v2.00", bytes(4000)))
+    for location, expected in {
+        "gone.flac:0:400": "there is no such file",
+        "a.flac:15000:1001": "reaches beyond the end of the file, which has 16000 samples",
+        "a.flac:0:1000:1": "the file has 1 channels",
+        "a.flac:0:399": "less than one window",
+        "cut.flac:40000:4000": "cut short|cannot be decoded",
+        "short.sph": "compressed by shorten; decompress it with sph2pipe",
+        "short.sph:0:800:0": "compressed by shorten",
+    }.items():
+        with pytest.raises(DataError, match=rf"{location}: .*({expected})"):
+            audio.count_frames(location, tmp_path)
+
+
+def test_names_with_colons_are_names():
+    for name in ("talk:1:2", "talk.flac:1", "pack.zip:1:2:3", "a.txt:1:2"):
+        assert parse_location(name, "/data") == (Path("/data", name), None, None, None)
+    assert str(parse_location("a.FLAC:1:2:0", "/d")) == "/d/a.FLAC:1:2:0"

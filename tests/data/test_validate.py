@@ -93,7 +93,7 @@ INF = sound(BROKEN, "WAV", subtype="FLOAT")
     ("data", "message"),
     [
         (None, r"a\.wav: there is no such file"),
-        (b"", r"a\.wav: cannot be decoded as WAV, FLAC, OGG or MP3"),
+        (b"", r"a\.wav: cannot be decoded as WAV, FLAC, OGG, MP3 or SPHERE"),
         (b"<html>404</html>" * 99, r"a\.wav: cannot be decoded"),
         (CUT_WAV, r"a\.wav: has 60 frames, but n_frames is 98"),
         (FLAC[: len(FLAC) // 2], r"a\.wav: cannot be decoded"),
