@@ -45,7 +45,7 @@ def frames_in(samples: int) -> int:
 
 
 def read_audio(source: str | Path | bytes | BinaryIO) -> FloatTensor:
-    """Decode WAV, FLAC, OGG, MP3 or SPHERE to a mono waveform (samples,) at 16 kHz within [-1, 1]; channels are averaged.
+    """Decode WAV, FLAC, OGG, MP3 or SPHERE to a waveform (samples,) at 16 kHz within [-1, 1]; channels are averaged.
 
     Raises :class:`DataError` where the source is absent, is no sound file, is cut short, or holds no samples or samples
     that are not finite. A WAV or OGG file that was cut does not show it: only its manifest's ``n_frames`` does.

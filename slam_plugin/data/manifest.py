@@ -7,7 +7,7 @@ what the copy was made of.
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -102,10 +102,14 @@ class Manifest:
             encoded = encoded.combine_chunks()
         return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
 
+    def batches_of(self, name: str) -> Iterator[pa.Array]:
+        """A column in pieces that are mapped, not read, one after the other."""
+        self._require(name)
+        return (batch.column(name) for batch in self._batches)
+
     def blank(self, name: str) -> np.ndarray:
         """Indices of the rows whose text in column ``name`` is empty or only white space."""
-        self._require(name)
-        trimmed = (pc.utf8_trim_whitespace(batch.column(name)) for batch in self._batches)
+        trimmed = (pc.utf8_trim_whitespace(texts) for texts in self.batches_of(name))
         return np.flatnonzero(np.concatenate([pc.equal(texts, "").to_numpy(False) for texts in trimmed]))
 
     def _find(self, index: int) -> tuple[pa.RecordBatch, int]:

@@ -1,0 +1,124 @@
+"""LibriSpeech: read English with its transcripts, for pairs and for recognition.
+
+    python -m data_prep.librispeech --root DIR --out DIR [--subsets NAME...] [--jobs N] [--shard I/N | --merge]
+
+``DIR`` holds ``SUBSET/SPEAKER/CHAPTER/*.flac`` and beside them ``SPEAKER-CHAPTER.trans.txt``, a line ``ID TEXT`` for
+each utterance. ``train.tsv`` has all training subsets that are there, and each other subset is a manifest of its own
+(``dev-clean.tsv``, ...). The publisher's capitals become lower case; nothing else of the texts is changed. Audio stays
+where it is and is named by its absolute path.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.command import run
+from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.sound import UnusableSound, listen
+from data_prep.tables import Line, lines_of
+from data_prep.text import normalize
+from slam_plugin.data.errors import DataError
+
+SUBSETS = (
+    *("train-clean-100", "train-clean-360", "train-other-500"),
+    *("dev-clean", "dev-other", "test-clean", "test-other"),
+)
+COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
+
+
+@dataclass(frozen=True)
+class LibriSpeech(Corpus):
+    """The subsets below ``root``; a unit is a chapter."""
+
+    root: Path
+    subsets: tuple[str, ...]
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return {"command": "librispeech", "layout": 1, "root": str(self.root), "subsets": self.subsets}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        return {name: table(f"{name}.tsv", COLUMNS) for name in dict.fromkeys(map(_output_of, self.subsets))}
+
+    def units(self) -> Iterator[Unit]:
+        for subset in self.subsets:
+            chapters = sorted(path for path in (self.root / subset).glob("*/*") if path.is_dir())
+            if not chapters:
+                raise DataError(f"{self.root / subset}: holds no SPEAKER/CHAPTER folders")
+            for chapter in chapters:
+                sizes = [path.stat().st_size for path in chapter.iterdir()]
+                yield Unit(chapter.relative_to(self.root).as_posix(), sum(sizes))
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        folder = self.root / unit.key
+        subset, speaker, chapter = unit.key.split("/")
+        transcripts = {}
+        name = f"{speaker}-{chapter}.trans.txt"
+        if (folder / name).is_file():
+            for line in lines_of(folder / name, f"{unit.key}/{name}"):
+                if isinstance(line, Dropped):
+                    yield line
+                    continue
+                key, _, text = line.text.partition(" ")
+                transcripts[key] = Line(line.number, text)
+        sounds = {path.stem: path for path in sorted(folder.glob("*.flac"))}
+        for key, path in sounds.items():
+            place = f"{unit.key}/{path.name}"
+            if key not in transcripts:
+                yield Dropped(place, "has no transcript")
+                continue
+            text = normalize(transcripts[key].text)
+            if not text:
+                yield Dropped(place, "has an empty transcript")
+                continue
+            try:
+                sound = listen(path)
+            except UnusableSound as error:
+                yield Dropped(place, error.reason)
+                continue
+            yield from sound.notes()
+            fields = {"id": key, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": speaker}
+            yield row(_output_of(subset), COLUMNS, fields)
+        for key in sorted(transcripts.keys() - sounds.keys()):
+            yield Dropped(f"{unit.key}/{name}:{transcripts[key].number}", "has no sound file")
+
+
+def _output_of(subset: str) -> str:
+    return "train" if subset.startswith("train-") else subset
+
+
+def open_corpus(root: Path, subsets: Sequence[str] | None = None) -> LibriSpeech:
+    """LibriSpeech below ``root`` or ``root/LibriSpeech``: ``subsets``, or those that are there.
+
+    Raises :class:`DataError` where a subset is not there, or none is.
+    """
+    if (root / "LibriSpeech").is_dir():
+        root = root / "LibriSpeech"
+    found = tuple(name for name in SUBSETS if (root / name).is_dir())
+    absent = [name for name in subsets or () if name not in found]
+    if absent or not found:
+        raise DataError(f"{root}: found {', '.join(found) or 'no subset'}, expected {', '.join(absent or SUBSETS)}")
+    return LibriSpeech(root, tuple(name for name in found if name in (subsets or found)))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--subsets", nargs="+", choices=SUBSETS, metavar="NAME", help=f"of {', '.join(SUBSETS)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare the corpus of the command line; return 1 where that cannot be."""
+    return run(
+        "librispeech",
+        __doc__.splitlines()[0],
+        lambda arguments: open_corpus(arguments.root, arguments.subsets),
+        argv,
+        _add_arguments,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
