@@ -1,15 +1,22 @@
 """What every command of data preparation must hold: the same bytes, however the work is shared and cut short."""
 
 import contextlib
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_prep import command, parts
+from data_prep.binarize import binarize
 from data_prep.corpus import Corpus
+from data_prep.vocab import train_vocabulary
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.validate import check_manifest
+from tests import training
+from tests.commands import PRELOADED
 
 PART_BYTES = 1  # a part for each unit, unless a test says otherwise
 
@@ -22,6 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def check_sharing(corpus: Corpus, tmp_path: Path, part_bytes: int = PART_BYTES) -> Path:
     """Prepare ``corpus`` by one process, four, three shards, and by a run that is cut short; the first one's folder."""
+    _start_server()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(corpus), "part_bytes", part_bytes)
         made = {name: tmp_path / name for name in ("one", "four", "shards", "cut")}
@@ -39,6 +47,12 @@ def check_sharing(corpus: Corpus, tmp_path: Path, part_bytes: int = PART_BYTES) 
     for name, folder in made.items():
         assert contents(folder) == expected, name
     return made["one"]
+
+
+def _start_server() -> None:
+    """Processes are forked from one that has imported what trainings need too: it is the same one."""
+    multiprocessing.set_forkserver_preload([*PRELOADED, "tests.training"])
+    forkserver.ensure_running()
 
 
 def _stopping(corpus: Corpus) -> Corpus:
@@ -87,3 +101,52 @@ def dropped(folder: Path) -> dict[str, str]:
 def run_command(main: Callable[[list[str]], int], *words: object) -> int:
     """A command as a user calls it, in this process."""
     return main([str(word) for word in words])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# training on what was made
+
+_TWO_UPDATES = {"max_update": 2, "update_freq": 1, "disable_validation": True, "no_save": True}
+_FINE_TUNING = {**_TWO_UPDATES, "task": "slam_speech_to_text", "steps_per_epoch": None, "batch_size": None}
+
+
+def check_recognizer_trains(folder: Path, tmp_path: Path, subset: str = "train") -> None:
+    """Two updates of CTC on ``folder/SUBSET.tsv``, with a vocabulary of its characters."""
+    texts = [row["tgt_text"] for row in rows_of(folder / f"{subset}.tsv")]
+    train_vocabulary(texts, folder, 200, "char")
+    flags = {**_FINE_TUNING, "arch": "slam_ctc_tiny", "criterion": "slam_ctc", "train_subset": subset}
+    run = training.train(folder, tmp_path / "trained", max_tokens=3000, **flags)
+    assert run.code == 0 and len(run.logged("train_inner")) == 2, run.output[-3000:]
+
+
+def check_translator_trains(folder: Path, tmp_path: Path, languages: Sequence[str] = ()) -> None:
+    """Two updates of a translator on ``folder/train.tsv``, with a vocabulary of its texts and language tags."""
+    texts = [row["tgt_text"] for row in rows_of(folder / "train.tsv")]
+    train_vocabulary(texts, folder, 200, "char", languages=languages)
+    flags = {**_FINE_TUNING, "arch": "slam_speech_to_text_tiny", "criterion": "label_smoothed_cross_entropy"}
+    run = training.train(folder, tmp_path / "trained", max_tokens=3000, train_subset="train", **flags)
+    assert run.code == 0 and len(run.logged("train_inner")) == 2, run.output[-3000:]
+
+
+def check_speech_pretrains(folder: Path, tmp_path: Path, manifests: Sequence[str]) -> None:
+    """Two updates of pre-training on manifests of speech below ``folder``."""
+    train_vocabulary(["some words"], tmp_path / "pretraining", 30, "char")
+    corpus = {"kind": "speech", "train": [str(folder / name) for name in manifests], "min_length": 20, "budget": 3000}
+    objectives = {name: training.CORPORA["objectives"][name] for name in ("contrastive", "masked_prediction")}
+    _pretrain(tmp_path / "pretraining", {"talk": corpus}, objectives)
+
+
+def check_text_pretrains(folder: Path, tmp_path: Path, files: Sequence[str]) -> None:
+    """Two updates of pre-training on text files below ``folder``, cut into pieces by a vocabulary of their own."""
+    data = tmp_path / "pretraining"
+    train_vocabulary([line for name in files for line in (folder / name).open(encoding="utf-8")], data, 200, "char")
+    for name in files:
+        binarize(folder / name, data, data / Path(name).stem)
+    corpus = {"kind": "text", "train": [Path(name).stem for name in files], "budget": 512, "max_length": 512}
+    _pretrain(data, {"prose": corpus | {"block": 64}}, {"span_mlm": {}})
+
+
+def _pretrain(data: Path, corpora: dict, objectives: dict) -> None:
+    (data / "corpora.yaml").write_text(yaml.safe_dump({"corpora": corpora, "objectives": objectives}))
+    run = training.train(data, data / "trained", **{**_TWO_UPDATES, "steps_per_epoch": 2})
+    assert run.code == 0 and len(run.logged("train_inner")) == 2, run.output[-3000:]

@@ -9,7 +9,15 @@ from data_prep.command import prepare
 from slam_plugin.data.errors import DataError
 from tests.data_prep.layouts.librispeech import CHAPTERS, write_librispeech
 from tests.data_prep.layouts.sounds import cut_short, write_sound
-from tests.data_prep.preparing import check_clean, check_sharing, dropped, rows_of, run_command
+from tests.data_prep.preparing import (
+    check_clean,
+    check_recognizer_trains,
+    check_sharing,
+    check_speech_pretrains,
+    dropped,
+    rows_of,
+    run_command,
+)
 
 
 def test_every_subset(tmp_path):
@@ -29,6 +37,8 @@ def test_every_subset(tmp_path):
         "tgt_text": "it's a girl",
         "speaker": "103",
     }
+    check_recognizer_trains(made, tmp_path)
+    check_speech_pretrains(made, tmp_path, ["train.tsv"])
     stats = json.loads((made / "stats.json").read_text())
     assert stats["outputs"]["train.tsv"]["speakers"] == 2 and stats["dropped"] == stats["noted"] == {}
 
