@@ -3,9 +3,10 @@
     python -m data_prep.librispeech --root DIR --out DIR [--subsets NAME...] [--jobs N] [--shard I/N | --merge]
 
 ``DIR`` holds ``SUBSET/SPEAKER/CHAPTER/*.flac`` and beside them ``SPEAKER-CHAPTER.trans.txt``, a line ``ID TEXT`` for
-each utterance. ``train.tsv`` has all training subsets that are there, and each other subset is a manifest of its own
-(``dev-clean.tsv``, ...). The publisher's capitals become lower case; nothing else of the texts is changed. Audio stays
-where it is and is named by its absolute path.
+each utterance. ``train.tsv`` has all training subsets that are there, ``valid.tsv`` the development sets, to validate
+pre-training on pairs, and each subset but those to train on is a manifest of its own (``dev-clean.tsv``, ...). The
+publisher's capitals become lower case; nothing else of the texts is changed. Audio stays where it is and is named by
+its absolute path.
 """
 
 import argparse
@@ -42,7 +43,8 @@ class LibriSpeech(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {name: table(f"{name}.tsv", COLUMNS) for name in dict.fromkeys(map(_output_of, self.subsets))}
+        names = dict.fromkeys(name for subset in self.subsets for name in _outputs_of(subset))
+        return {name: table(f"{name}.tsv", COLUMNS) for name in names}
 
     def units(self) -> Iterator[Unit]:
         for subset in self.subsets:
@@ -82,13 +84,16 @@ class LibriSpeech(Corpus):
                 continue
             yield from sound.notes()
             fields = {"id": key, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": speaker}
-            yield row(_output_of(subset), COLUMNS, fields)
+            for output in _outputs_of(subset):
+                yield row(output, COLUMNS, fields)
         for key in sorted(transcripts.keys() - sounds.keys()):
             yield Dropped(f"{unit.key}/{name}:{transcripts[key].number}", "has no sound file")
 
 
-def _output_of(subset: str) -> str:
-    return "train" if subset.startswith("train-") else subset
+def _outputs_of(subset: str) -> tuple[str, ...]:
+    if subset.startswith("train-"):
+        return ("train",)
+    return ("valid", subset) if subset.startswith("dev-") else (subset,)
 
 
 def open_corpus(root: Path, subsets: Sequence[str] | None = None) -> LibriSpeech:

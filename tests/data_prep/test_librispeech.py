@@ -25,8 +25,9 @@ def test_every_subset(tmp_path):
     made = check_sharing(librispeech.open_corpus(tmp_path / "corpus"), tmp_path)
     check_clean(made)
     assert {path.name for path in made.glob("*.tsv")} == {
-        *("train.tsv", "dev-clean.tsv", "test-other.tsv", "dropped.tsv")
+        *("train.tsv", "valid.tsv", "dev-clean.tsv", "test-other.tsv", "dropped.tsv")
     }
+    assert rows_of(made / "valid.tsv") == rows_of(made / "dev-clean.tsv")
     rows = rows_of(made / "train.tsv")
     texts = [text for chapter, texts in CHAPTERS.items() if chapter.startswith("train") for text in texts]
     assert [row["tgt_text"] for row in rows] == [text.lower() for text in texts]
