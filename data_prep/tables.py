@@ -74,11 +74,15 @@ def _count_lines(file, begin: int, end: int) -> int:
 
 def header_of(path: Path, expected: tuple[str, ...], delimiter: str = "\t") -> list[str]:
     """The names in the first line of a table; :class:`DataError` where one of ``expected`` is not among them."""
+    # Only this line is decoded: what is wrong with a later one is no fault of the header.
+    with path.open("rb") as file:
+        line = file.readline()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file, delimiter=delimiter), [])
+        names = next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")], delimiter=delimiter), [])
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:1: expected UTF-8 ({error.reason} at byte {error.start})") from error
+    except csv.Error as error:
+        raise DataError(f"{path}:1: expected names with {delimiter!r} between them ({error})") from error
     absent = [name for name in expected if name not in names]
     if absent:
         raise DataError(f"{path}:1: the header lacks {', '.join(absent)}: found {names}")
