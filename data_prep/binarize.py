@@ -1,23 +1,38 @@
 """Turn normalised text into the memory-mapped numbers that fairseq reads.
 
-    python -m data_prep.binarize --text FILE --vocab FOLDER --out PREFIX
+    python -m data_prep.binarize --text FILE --vocab FOLDER --out PREFIX [--jobs N]
 
 writes ``PREFIX.bin`` and ``PREFIX.idx``, as ``fairseq-preprocess --only-source`` does of text cut into pieces. A
 sentence a line; an empty line ends a document and becomes an item of ``</s>`` alone, as fairseq's block modes expect.
+The bytes are the same whatever N. No process holds more than a few MB of the text, however long it is.
 """
 
 import argparse
+import os
+import shutil
+import struct
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
-from fairseq.binarizer import FileBinarizer, VocabularyDatasetBinarizer
-from fairseq.data import Dictionary
-from sentencepiece import SentencePieceProcessor
+import numpy as np
+from fairseq.data.indexed_dataset import MMapIndexedDataset, _dtype_header_code, best_fitting_int_dtype
 
+from data_prep.corpus import Dropped
+from data_prep.parts import processes, progress
+from data_prep.tables import Stretch, lines_of, stretches
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.vocabulary import Vocabulary
+
+# Of text, cut in the same way however many processes there are.
+PART_BYTES = 16 << 20
+QUIET_SECONDS = 5.0  # before progress is shown: most texts are done by then
+
+_ITEMS_AT_ONCE = 1 << 20
+_COPY_BYTES = 1 << 20
 
 
 class Binarized(NamedTuple):
@@ -28,29 +43,125 @@ class Binarized(NamedTuple):
     unknown: int
 
 
-def binarize(text: str | Path, vocabulary: str | Path, prefix: str | Path) -> Binarized:
+class _Part(NamedTuple):
+    """Some lines of a text, the file ``target.bin`` of their ids and ``target.sizes`` of how many each line has."""
+
+    text: Path
+    stretch: Stretch
+    target: Path
+
+
+def binarize(text: str | Path, vocabulary: str | Path, prefix: str | Path, jobs: int = 1) -> Binarized:
     """Write ``prefix.bin`` and ``prefix.idx`` of the file ``text``; ``vocabulary`` is a folder (dict.txt, spm.model).
 
-    Raises :class:`DataError` where a file is absent or ``text`` holds no line.
+    Both appear whole, the index last; one of an earlier text is removed before. Raises :class:`DataError` where a file
+    is absent, the vocabulary's files do not match, ``text`` holds no line or one that is not UTF-8.
     """
-    text, vocabulary, prefix = Path(text), Path(vocabulary), Path(prefix)
-    for needed in (text, vocabulary / "dict.txt", vocabulary / "spm.model"):
-        if not needed.is_file():
-            raise DataError(f"{needed}: there is no such file")
+    text, prefix = Path(text), Path(prefix)
+    if not text.is_file():
+        raise DataError(f"{text}: there is no such file")
+    known = Vocabulary.load(vocabulary)
     if not text.stat().st_size:
         raise DataError(f"{text}: is empty, expected a sentence a line")
-    pieces = SentencePieceProcessor(model_file=str(vocabulary / "spm.model"))
-    dictionary = Dictionary.load(str(vocabulary / "dict.txt"))
-    binarizer = VocabularyDatasetBinarizer(dictionary, lambda line: pieces.encode(line.strip(), out_type=str))
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=f".{prefix.name}.") as folder:
-        summary = FileBinarizer.multiprocess_dataset(
-            str(text), "mmap", binarizer, str(Path(folder, "text")), vocab_size=len(dictionary)
-        )
-        # The index comes last: readers look for it first.
+        cut = enumerate(stretches(text, PART_BYTES))
+        parts = [_Part(text, stretch, Path(folder, str(number))) for number, stretch in cut]
+        joined = Path(folder, "joined")
+        with closing(_write_parts(parts, known, jobs)) as written:
+            done = _join(parts, written, joined, _dtype_of(known))
+        # Readers look for the index first: an old one must not stand beside new ids, nor a new one beside old ids.
+        Path(f"{prefix}.idx").unlink(missing_ok=True)
         for suffix in (".bin", ".idx"):
-            Path(folder, f"text{suffix}").replace(f"{prefix}{suffix}")
-    return Binarized(summary.num_seq, summary.num_tok, summary.num_replaced)
+            Path(f"{joined}{suffix}").replace(f"{prefix}{suffix}")
+    return done
+
+
+def _dtype_of(vocabulary: Vocabulary) -> np.dtype:
+    return np.dtype(best_fitting_int_dtype(len(vocabulary.dictionary)))
+
+
+def _write_parts(parts: Sequence[_Part], vocabulary: Vocabulary, jobs: int) -> Iterator[Binarized]:
+    """Write all parts; what each came to, in order, as soon as it is there."""
+    if jobs == 1 or len(parts) == 1:
+        yield from (_write_part(part, vocabulary) for part in parts)
+        return
+    with processes(min(jobs, len(parts)), __name__, parts[0].text) as pool:
+        waiting = [pool.submit(_write_part, part, vocabulary) for part in parts]
+        try:
+            for future in waiting:
+                yield future.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _write_part(part: _Part, vocabulary: Vocabulary) -> Binarized:
+    dictionary, dtype = vocabulary.dictionary, _dtype_of(vocabulary)
+    eos, unk = dictionary.eos(), dictionary.unk()
+    lines = tokens = unknown = 0
+    with Path(f"{part.target}.bin").open("wb") as ids, Path(f"{part.target}.sizes").open("wb") as sizes:
+        for line in lines_of(part.text, str(part.text), part.stretch):
+            if isinstance(line, Dropped):
+                raise DataError(f"{line.place}: {line.reason}")
+            pieces = vocabulary.encode(line.text.strip()).numpy()
+            ids.write(pieces.astype(dtype).tobytes())
+            ids.write(dtype.type(eos).tobytes())
+            sizes.write(struct.pack("<i", len(pieces) + 1))
+            lines += 1
+            tokens += len(pieces) + 1
+            unknown += int(np.count_nonzero(pieces == unk))
+    return Binarized(lines, tokens, unknown)
+
+
+def _join(parts: Sequence[_Part], done: Iterator[Binarized], prefix: Path, dtype: np.dtype) -> Binarized:
+    """Put the parts together as ``prefix.bin`` and ``prefix.idx``, removing each; the sum of what they came to."""
+    total = Binarized(0, 0, 0)
+    sizes = Path(f"{prefix}.sizes")
+    with (
+        progress(sum(part.stretch.end - part.stretch.begin for part in parts), QUIET_SECONDS) as bar,
+        Path(f"{prefix}.bin").open("wb") as ids,
+        sizes.open("wb") as all_sizes,
+    ):
+        for part, each in zip(parts, done, strict=True):
+            _move_into(Path(f"{part.target}.bin"), ids)
+            _move_into(Path(f"{part.target}.sizes"), all_sizes)
+            total = Binarized(*map(sum, zip(total, each, strict=True)))
+            bar.update(part.stretch.end - part.stretch.begin)
+        _sync(ids)
+    _write_index(sizes, prefix, dtype)
+    return total
+
+
+def _move_into(source: Path, target: IO[bytes]) -> None:
+    with source.open("rb") as file:
+        shutil.copyfileobj(file, target, _COPY_BYTES)
+    source.unlink()
+
+
+def _write_index(sizes: Path, prefix: Path, dtype: np.dtype) -> None:
+    """``prefix.idx`` as fairseq's: the type of ids, how many each item has, and the byte where each begins.
+
+    fairseq's own writer holds both columns as lists of Python's numbers.
+    """
+    items = sizes.stat().st_size // 4
+    counts = np.memmap(sizes, np.int32, "r")
+    with Path(f"{prefix}.idx").open("wb") as file:
+        file.write(MMapIndexedDataset.Index._HDR_MAGIC)
+        file.write(struct.pack("<QBQ", 1, _dtype_header_code(dtype.type), items))
+        with sizes.open("rb") as source:
+            shutil.copyfileobj(source, file, _COPY_BYTES)
+        begin = 0
+        for first in range(0, items, _ITEMS_AT_ONCE):
+            ends = begin + np.cumsum(counts[first : first + _ITEMS_AT_ONCE], dtype=np.int64) * dtype.itemsize
+            file.write(np.concatenate(([begin], ends[:-1])).astype(np.int64).tobytes())
+            begin = int(ends[-1])
+        _sync(file)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,10 +172,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--vocab", type=Path, required=True, metavar="FOLDER", help="holds dict.txt and spm.model")
     parser.add_argument("--out", type=Path, required=True, metavar="PREFIX")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that cut text (default: 1)")
     arguments = parser.parse_args(argv)
+    if arguments.jobs < 1:
+        parser.error(f"--jobs is {arguments.jobs}, expected at least 1")
     try:
-        done = binarize(arguments.text, arguments.vocab, arguments.out)
-    except DataError as error:
+        done = binarize(arguments.text, arguments.vocab, arguments.out, arguments.jobs)
+    except (DataError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{arguments.out}: {done.lines} lines, {done.tokens} tokens, {done.unknown} of them unknown")

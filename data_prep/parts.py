@@ -71,7 +71,7 @@ def make_parts(corpus: Corpus, out: Path, jobs: int = 1, shard: Shard = WHOLE) -
             number for number in range(len(parts)) if shard.has(number) and not part_folder(folder, number).exists()
         ]
         total = sum(unit.size for number in todo for unit in parts[number])
-        with _progress(total) as bar:
+        with progress(total) as bar:
             if jobs == 1 or len(todo) < 2:
                 for number in todo:
                     for size in _make_part(corpus, folder, number, parts[number]):
@@ -138,28 +138,36 @@ def _write_plan(corpus: Corpus, parts: Sequence[Sequence[Unit]], folder: Path) -
 
 
 def _make_by_processes(corpus: Corpus, folder: Path, parts: Mapping[int, Sequence[Unit]], jobs: int, bar: tqdm) -> None:
-    # Not forked from here, where torch may have started threads, which a fork does not have; from a server that has
-    # imported what the corpus needs, once for all processes.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([type(corpus).__module__])
-    with ExitStack() as stack:
-        stack.enter_context(_one_thread_each())
-        pool = stack.enter_context(
-            ProcessPoolExecutor(min(jobs, len(parts)), mp_context=context, initializer=_die_with_parent)
-        )
+    with processes(min(jobs, len(parts)), type(corpus).__module__, folder) as pool:
         waiting = {pool.submit(_make_whole_part, corpus, folder, number, part) for number, part in parts.items()}
         try:
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in done:
                     bar.update(future.result())
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"{folder}: a process was killed, for want of memory perhaps; fewer --jobs take less"
-            ) from error
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextmanager
+def processes(count: int, module: str, what: object) -> Iterator[ProcessPoolExecutor]:
+    """Processes that have imported ``module`` and die with this one, each with one thread of torch's.
+
+    Raises :class:`DataError` that begins with ``what`` where one was killed.
+    """
+    # Not forked from here, where torch may have started threads, which a fork does not have; from a server that has
+    # imported what is needed, once for all processes.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    try:
+        with (
+            _one_thread_each(),
+            ProcessPoolExecutor(count, mp_context=context, initializer=_die_with_parent) as pool,
+        ):
+            yield pool
+    except BrokenProcessPool as error:
+        raise DataError(f"{what}: a process was killed, for want of memory perhaps; fewer --jobs take less") from error
 
 
 def _make_whole_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit]) -> int:
@@ -276,7 +284,9 @@ def _one_thread_each() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _progress(total: int) -> tqdm:
-    """A bar with the time left, or now and then a line of it where nobody sees a bar."""
+def progress(total: int, delay: float = 0.0) -> tqdm:
+    """A bar of bytes with the time left, or now and then a line of it where nobody sees a bar; none for ``delay`` s."""
     seconds = 0.1 if sys.stderr.isatty() else PLAIN_LINE_SECONDS
-    return tqdm(total=total, unit="B", unit_scale=True, mininterval=seconds, maxinterval=seconds, leave=False)
+    return tqdm(
+        total=total, unit="B", unit_scale=True, mininterval=seconds, maxinterval=seconds, leave=False, delay=delay
+    )
