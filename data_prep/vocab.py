@@ -1,11 +1,21 @@
 """Train a SentencePiece model and write the fairseq dictionary that goes with it.
 
-    python -m data_prep.vocab --text FILE... --out FOLDER --size N --model-type unigram|char [--languages de ca ar tr]
+    python -m data_prep.vocab [--text FILE...] [--manifests TSV... [--column tgt_text]] --out FOLDER --size N
+        --model-type unigram|char [--sample N] [--byte-fallback] [--languages de ca ar tr]
 
 ``FOLDER/spm.model`` cuts text into pieces; ``FOLDER/dict.txt`` lists them, ``piece count`` a line, in the model's order
 without its control symbols, then ``<mask> 0``. A count is how often the piece occurs in the text. fairseq puts its
 own four symbols before them, so line k, from 0, has the id k + 4 in fairseq. The same text in the same order gives
 the same bytes.
+
+Of more than ``--sample`` sentences (default: a million) that many are drawn, each as likely as any other and always
+the same ones; the model is made of these and the counts are theirs. Only they are held in memory.
+
+The paper's vocabularies:
+
+    of pre-training, text and transcripts    --size 32000 --text FILES --manifests TSV
+    of translations                          --size 8000 --manifests TSV
+    of recognition                           --size 1000 --manifests TSV
 
 ``--languages`` adds a tag for each language, ``<lang:de>``, before all pieces. A translation into it starts with its
 tag, which is no part of any text: its count is 0, and text that spells it is refused. Text that spells it and is cut by
@@ -14,20 +24,27 @@ the model later would get the tag; text that :func:`data_prep.text.normalize` ma
 
 import argparse
 import io
+import random
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import sentencepiece
+from tqdm import tqdm
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
+from slam_plugin.data.manifest import Manifest
 
 MODEL_TYPES = ("unigram", "char")
 MASK = "<mask>"
 LANGUAGE_TAG = "<lang:{}>"
+SAMPLE = 1_000_000  # sentences: SentencePiece holds what it trains on in memory, and more than once
 
+_QUIET_SECONDS = 5.0  # before progress is shown: most texts are done by then
+_ROWS_AT_ONCE = 10_000
 # SentencePiece silently passes over longer lines; its own limit of 4192 bytes would lose paragraphs.
 _LONGEST_LINE_BYTES = 1 << 20
 _LANGUAGE = re.compile(r"[A-Za-z][\w-]*")
@@ -41,18 +58,20 @@ def train_vocabulary(
     byte_fallback: bool = False,
     split_digits: bool = False,
     languages: Sequence[str] = (),
+    sample: int = SAMPLE,
 ) -> int:
     """Write ``spm.model`` and ``dict.txt`` into the folder ``out`` and return the number of symbols in ``dict.txt``.
 
     ``size`` is an upper bound, which small text does not reach. SentencePiece does not change the characters: text is
     normalised before (:mod:`data_prep.text`). ``byte_fallback`` adds 256 pieces, so that no character is unknown;
-    ``split_digits`` makes each digit a piece of its own. ``languages`` get a tag each, which ``size`` includes. Raises
-    :class:`DataError` where there is no text, it spells a tag, or ``size`` is less than the number of characters.
+    ``split_digits`` makes each digit a piece of its own. ``languages`` get a tag each, which ``size`` includes. Of more
+    than ``sample`` sentences, that many are drawn. Raises :class:`DataError` where there is no text, it spells a tag,
+    or ``size`` is less than the number of characters.
     """
-    used = [sentence for sentence in sentences if sentence.strip()]
+    tags = _tags(languages)
+    used = draw(_without(tags, (sentence for sentence in sentences if sentence.strip())), sample)
     if not used:
         raise DataError(f"{out}: the text for the vocabulary holds no sentence")
-    tags = _tags(languages, used)
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -82,16 +101,41 @@ def train_vocabulary(
     return len(symbols)
 
 
-def _tags(languages: Sequence[str], sentences: Sequence[str]) -> list[str]:
-    """The symbols of the languages, none of which stands in a sentence."""
+def draw(sentences: Iterable[str], most: int) -> list[str]:
+    """All sentences, or ``most`` of them where there are more: each as likely as any other, in their order.
+
+    Which ones depends on how many there are alone. Where some are left out, a line on stderr says how many.
+    """
+    # A stream whose numbers Python keeps from version to version.
+    stream = random.Random(0)
+    drawn: list[tuple[int, str]] = []
+    seen = 0
+    for sentence in tqdm(sentences, unit=" sentences", unit_scale=True, leave=False, delay=_QUIET_SECONDS):
+        if seen < most:
+            drawn.append((seen, sentence))
+        elif (place := int(stream.random() * (seen + 1))) < most:
+            drawn[place] = (seen, sentence)
+        seen += 1
+    if seen > most:
+        print(f"{most:,} of {seen:,} sentences are drawn for the vocabulary", file=sys.stderr)
+    return [sentence for _, sentence in sorted(drawn)]
+
+
+def _tags(languages: Sequence[str]) -> list[str]:
+    """The symbols of the languages."""
     wrong = [name for name in languages if not _LANGUAGE.fullmatch(name)]
     if wrong or len(set(languages)) < len(languages):
         raise DataError(f"found the languages {' '.join(languages)}, expected different names such as de or zh-CN")
-    tags = [LANGUAGE_TAG.format(name) for name in languages]
-    spelled = next(((tag, text) for text in sentences for tag in tags if tag in text), None)
-    if spelled:
-        raise DataError(f"the text for the vocabulary spells the language tag {spelled[0]}: {spelled[1]!r}")
-    return tags
+    return [LANGUAGE_TAG.format(name) for name in languages]
+
+
+def _without(tags: Sequence[str], sentences: Iterable[str]) -> Iterator[str]:
+    """The sentences; :class:`DataError` with the first that spells a tag."""
+    for sentence in sentences:
+        spelled = next((tag for tag in tags if tag in sentence), None)
+        if spelled:
+            raise DataError(f"the text for the vocabulary spells the language tag {spelled}: {sentence!r}")
+        yield sentence
 
 
 def _count_pieces(model: bytes, sentences: Sequence[str]) -> dict[str, int]:
@@ -115,17 +159,53 @@ def _lines(files: Sequence[Path]) -> Iterator[str]:
                 yield line.rstrip("\r\n")
 
 
+def _texts(manifests: Sequence[Path], column: str) -> Iterator[str]:
+    """A column of manifests, a few rows of it in memory at a time."""
+    for path in manifests:
+        for batch in Manifest.open(path).batches_of(column):
+            for begin in range(0, len(batch), _ROWS_AT_ONCE):
+                yield from batch[begin : begin + _ROWS_AT_ONCE].to_pylist()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Train on the files of the command line; return 1 where they cannot be used."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not arguments.text and not arguments.manifests:
+        parser.error("expected --text, --manifests or both")
+    if arguments.sample < 1:
+        parser.error(f"--sample is {arguments.sample}, expected at least 1")
+    try:
+        count = train_vocabulary(
+            chain(_lines(arguments.text), _texts(arguments.manifests, arguments.column)),
+            arguments.out,
+            arguments.size,
+            arguments.model_type,
+            arguments.byte_fallback,
+            arguments.split_digits,
+            arguments.languages,
+            arguments.sample,
+        )
+    except (DataError, OSError, UnicodeDecodeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{count} symbols in {arguments.out / 'dict.txt'}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data_prep.vocab", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--text", nargs="+", type=Path, required=True, metavar="FILE", help="normalised text, a sentence a line"
-    )
+    parser.add_argument("--text", nargs="+", type=Path, default=(), metavar="FILE", help="text, a sentence a line")
+    parser.add_argument("--manifests", nargs="+", type=Path, default=(), metavar="TSV", help="texts of manifests")
+    parser.add_argument("--column", default="tgt_text", metavar="NAME", help="of the manifests (default: tgt_text)")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="where dict.txt and spm.model are written"
     )
     parser.add_argument("--size", type=int, default=1000, help="at most this many pieces (default: 1000)")
     parser.add_argument("--model-type", choices=MODEL_TYPES, default="unigram")
+    parser.add_argument(
+        "--sample", type=int, default=SAMPLE, metavar="N", help=f"at most this many sentences (default: {SAMPLE})"
+    )
     parser.add_argument(
         "--byte-fallback", action="store_true", help="spell unknown characters in bytes (256 more pieces)"
     )
@@ -133,22 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--languages", nargs="+", default=(), metavar="NAME", help="target languages of one model: a tag for each"
     )
-    arguments = parser.parse_args(argv)
-    try:
-        count = train_vocabulary(
-            _lines(arguments.text),
-            arguments.out,
-            arguments.size,
-            arguments.model_type,
-            arguments.byte_fallback,
-            arguments.split_digits,
-            arguments.languages,
-        )
-    except (DataError, OSError, UnicodeDecodeError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{count} symbols in {arguments.out / 'dict.txt'}")
-    return 0
+    return parser
 
 
 if __name__ == "__main__":

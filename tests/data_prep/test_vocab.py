@@ -162,3 +162,49 @@ def test_command_with_languages_and_digits(tmp_path):
     assert symbols[4:8] == [f"<lang:{name}>" for name in ("de", "ca", "ar", "tr")] and {"1", "9", "8", "4"} <= set(
         symbols
     )
+
+
+def test_a_sample_is_drawn_evenly_and_always_the_same(tmp_path, capsys):
+    lines = [f"{number}" for number in range(20_000)]
+    assert vocab.draw(iter(lines), 20_000) == lines
+    assert "drawn" not in capsys.readouterr().err
+    drawn = vocab.draw(iter(lines), 2000)
+    assert capsys.readouterr().err.endswith("2,000 of 20,000 sentences are drawn for the vocabulary\n")
+    assert drawn == vocab.draw(iter(lines), 2000)
+    places = [int(line) for line in drawn]
+    assert places == sorted(set(places)) and len(places) == 2000
+    # A tenth of each fifth, 400 of 4000: six standard deviations are 6 * sqrt(4000 * 0.1 * 0.9 * 0.9) = 108.
+    assert np.abs(np.histogram(places, bins=5, range=(0, 20_000))[0] - 400).max() < 108
+
+
+def test_a_model_of_a_sample_counts_the_sample(tmp_path):
+    train_vocabulary((f"a{'b' * (number % 2)}" for number in range(1000)), tmp_path, 50, "char", sample=100)
+    counts = dict(line.split(" ") for line in (tmp_path / "dict.txt").read_text(encoding="utf-8").splitlines())
+    assert counts["a"] == counts["▁"] == "100" and 0 < int(counts["b"]) < 100
+
+
+def test_a_tag_is_found_outside_of_the_sample_too(tmp_path):
+    with pytest.raises(DataError, match="spells the language tag <lang:de>"):
+        train_vocabulary([*sentences(), "<lang:de>"], tmp_path, 60, languages=["de"], sample=1)
+
+
+def test_command_with_manifests(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(vocab, "_ROWS_AT_ONCE", 7)
+    text = sentences()
+    for name, rows in (("one", text[:100]), ("two", text[100:200])):
+        lines = [f"{name}{number}\tx.wav\t50\t{row}\tandere\n" for number, row in enumerate(rows)]
+        (tmp_path / f"{name}.tsv").write_text("".join(["id\taudio\tn_frames\ttgt_text\tsrc_text\n", *lines]))
+    (tmp_path / "text").write_text("\n".join(text[200:]), encoding="utf-8")
+    manifests = ["--manifests", str(tmp_path / "one.tsv"), str(tmp_path / "two.tsv")]
+    out = ["--size", "60", "--out", str(tmp_path / "out")]
+    assert vocab.main([*manifests, "--text", str(tmp_path / "text"), *out]) == 0
+    train_vocabulary([*text[200:], *text[:200]], tmp_path / "api", 60)
+    for name in ("spm.model", "dict.txt"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "api" / name).read_bytes()
+    assert vocab.main([*manifests, "--column", "src_text", "--sample", "5", *out]) == 0
+    assert "a 5\n" in (tmp_path / "out/dict.txt").read_text(encoding="utf-8")
+    assert vocab.main([*manifests, "--column", "speaker", *out]) == 1
+    assert "has no column speaker" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        vocab.main(out)
+    assert "expected --text, --manifests or both" in capsys.readouterr().err
