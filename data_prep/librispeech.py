@@ -11,7 +11,7 @@ its absolute path.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,11 @@ COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
 
 @dataclass(frozen=True)
 class LibriSpeech(Corpus):
-    """The subsets below ``root``; a unit is a chapter."""
+    """The subsets below ``root``; a unit is a chapter, and ``words_of`` normalises its transcripts."""
 
     root: Path
     subsets: tuple[str, ...]
+    words_of: Callable[[str], str] = normalize
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -56,38 +57,37 @@ class LibriSpeech(Corpus):
                 yield Unit(chapter.relative_to(self.root).as_posix(), sum(sizes))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
-        folder = self.root / unit.key
         subset, speaker, chapter = unit.key.split("/")
-        transcripts = {}
-        name = f"{speaker}-{chapter}.trans.txt"
-        if (folder / name).is_file():
-            for line in lines_of(folder / name, f"{unit.key}/{name}"):
-                if isinstance(line, Dropped):
-                    yield line
-                    continue
-                key, _, text = line.text.partition(" ")
-                transcripts[key] = Line(line.number, text)
-        sounds = {path.stem: path for path in sorted(folder.glob("*.flac"))}
+        listing = f"{unit.key}/{speaker}-{chapter}.trans.txt"
+        transcripts: dict[str, Line] = {}
+        for line in lines_of(self.root / listing, listing) if (self.root / listing).is_file() else ():
+            if isinstance(line, Dropped):
+                yield line
+                continue
+            key, _, text = line.text.partition(" ")
+            transcripts[key] = Line(line.number, normalize(text))
+        sounds = {path.stem: path for path in sorted((self.root / unit.key).glob("*.flac"))}
         for key, path in sounds.items():
-            place = f"{unit.key}/{path.name}"
-            if key not in transcripts:
-                yield Dropped(place, "has no transcript")
-                continue
-            text = normalize(transcripts[key].text)
-            if not text:
-                yield Dropped(place, "has an empty transcript")
-                continue
-            try:
-                sound = listen(path)
-            except UnusableSound as error:
-                yield Dropped(place, error.reason)
-                continue
-            yield from sound.notes()
-            fields = {"id": key, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": speaker}
-            for output in _outputs_of(subset):
-                yield row(output, COLUMNS, fields)
+            yield from self._utterance(key, path, transcripts.get(key), _outputs_of(subset), speaker)
         for key in sorted(transcripts.keys() - sounds.keys()):
-            yield Dropped(f"{unit.key}/{name}:{transcripts[key].number}", "has no sound file")
+            yield Dropped(f"{listing}:{transcripts[key].number}", "has no sound file")
+
+    def _utterance(
+        self, key: str, path: Path, transcript: Line | None, outputs: Sequence[str], speaker: str
+    ) -> Iterator[Item | Dropped | Noted]:
+        place = path.relative_to(self.root).as_posix()
+        if transcript is None or not transcript.text:
+            yield Dropped(place, "has no transcript" if transcript is None else "has an empty transcript")
+            return
+        try:
+            sound = listen(path)
+        except UnusableSound as error:
+            yield Dropped(place, error.reason)
+            return
+        yield from sound.notes()
+        fields = {"id": key, "audio": path, "n_frames": sound.frames, "tgt_text": transcript.text, "speaker": speaker}
+        for output in outputs:
+            yield row(output, COLUMNS, fields)
 
 
 def _outputs_of(subset: str) -> tuple[str, ...]:
@@ -96,7 +96,9 @@ def _outputs_of(subset: str) -> tuple[str, ...]:
     return ("valid", subset) if subset.startswith("dev-") else (subset,)
 
 
-def open_corpus(root: Path, subsets: Sequence[str] | None = None) -> LibriSpeech:
+def open_corpus(
+    root: Path, subsets: Sequence[str] | None = None, words_of: Callable[[str], str] = normalize
+) -> LibriSpeech:
     """LibriSpeech below ``root`` or ``root/LibriSpeech``: ``subsets``, or those that are there.
 
     Raises :class:`DataError` where a subset is not there, or none is.
@@ -107,7 +109,7 @@ def open_corpus(root: Path, subsets: Sequence[str] | None = None) -> LibriSpeech
     absent = [name for name in subsets or () if name not in found]
     if absent or not found:
         raise DataError(f"{root}: found {', '.join(found) or 'no subset'}, expected {', '.join(absent or SUBSETS)}")
-    return LibriSpeech(root, tuple(name for name in found if name in (subsets or found)))
+    return LibriSpeech(root, tuple(name for name in found if name in (subsets or found)), words_of)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
