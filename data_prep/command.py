@@ -40,17 +40,19 @@ def run(
     corpus_of: Callable[[argparse.Namespace], Corpus],
     argv: Sequence[str] | None,
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
-    root_help: str = "the corpus as its publisher lays it out",
+    root_help: str | None = "the corpus as its publisher lays it out",
 ) -> int:
     """Prepare what the command line says and print what it came to; return 1 where that cannot be.
 
     Args:
         corpus_of: the corpus of the parsed flags, with ``root`` made absolute.
         add_arguments: adds the corpus's own flags.
+        root_help: what ``--root`` is; None where a corpus has no one root and flags of its own instead.
     """
     logging.getLogger("slam_plugin").setLevel(logging.WARNING)  # each manifest's Arrow copy would be announced
     parser = argparse.ArgumentParser(prog=f"python -m data_prep.{name}", description=description)
-    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help=root_help)
+    if root_help:
+        parser.add_argument("--root", type=Path, required=True, metavar="DIR", help=root_help)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
     add_arguments(parser)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that read (default: 1)")
@@ -60,10 +62,11 @@ def run(
     arguments = parser.parse_args(argv)
     if arguments.jobs < 1:
         parser.error(f"--jobs is {arguments.jobs}, expected at least 1")
-    arguments.root = arguments.root.absolute()
     try:
-        if not arguments.root.exists():
-            raise DataError(f"{arguments.root}: there is no such file or folder")
+        if root_help:
+            arguments.root = arguments.root.absolute()
+            if not arguments.root.exists():
+                raise DataError(f"{arguments.root}: there is no such file or folder")
         corpus = corpus_of(arguments)
         if arguments.merge:
             stats = merge(corpus, arguments.out)
