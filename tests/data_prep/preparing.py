@@ -136,14 +136,17 @@ def check_speech_pretrains(folder: Path, tmp_path: Path, manifests: Sequence[str
     _pretrain(tmp_path / "pretraining", {"talk": corpus}, objectives)
 
 
-def check_text_pretrains(folder: Path, tmp_path: Path, files: Sequence[str]) -> None:
-    """Two updates of pre-training on text files below ``folder``, cut into pieces by a vocabulary of their own."""
+def check_text_pretrains(folder: Path, tmp_path: Path, files: Sequence[str], block: int | None = 64) -> None:
+    """Two updates of pre-training on text files below ``folder``, cut into pieces by a vocabulary of their own.
+
+    ``block`` is None where the files hold no documents.
+    """
     data = tmp_path / "pretraining"
     train_vocabulary([line for name in files for line in (folder / name).open(encoding="utf-8")], data, 200, "char")
     for name in files:
         binarize(folder / name, data, data / Path(name).stem)
     corpus = {"kind": "text", "train": [Path(name).stem for name in files], "budget": 512, "max_length": 512}
-    _pretrain(data, {"prose": corpus | {"block": 64}}, {"span_mlm": {}})
+    _pretrain(data, {"prose": corpus | ({"block": block} if block else {})}, {"span_mlm": {}})
 
 
 def _pretrain(data: Path, corpora: dict, objectives: dict) -> None:
