@@ -65,7 +65,7 @@ class LibriSpeech(Corpus):
                 yield line
                 continue
             key, _, text = line.text.partition(" ")
-            transcripts[key] = Line(line.number, normalize(text))
+            transcripts[key] = Line(line.number, self.words_of(text))
         sounds = {path.stem: path for path in sorted((self.root / unit.key).glob("*.flac"))}
         for key, path in sounds.items():
             yield from self._utterance(key, path, transcripts.get(key), _outputs_of(subset), speaker)
