@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.common_voice import Clip, clip_path, clips_of, index_of, rows_of
+from data_prep.common_voice import Clip, clip_path, clips_of, index_of, row_of_line, rows_of
 from data_prep.corpus import Dropped
 from data_prep.tables import lines_of, stretches
 from slam_plugin.data.errors import DataError
@@ -81,10 +81,13 @@ def test_the_row_of_a_clip(tmp_path):
     with table.open("ab") as file:
         file.write(b"no columns\n" + table.read_bytes().split(b"\n")[3] + b"\r\nx\tlast.mp3\tno end of line")
     rows = index_of(table)
-    names = [clip_name("en", 2), "last.mp3", "gone.mp3", clip_name("en", 0)]
-    assert rows.first(names) == [2, 10, None, 0]
+    names = [clip_name("en", 2), "last.mp3", "gone.mp3", clip_name("en", 0), "last.mp3"]
+    assert rows.first(names) == [2, 10, None, 0, 10] and rows.first([]) == []
     assert len(rows.names) == len(rows.bounds) - 1 == 11
     whole = list(lines_of(table, TABLE))
     assert [next(lines_of(table, TABLE, rows.stretch(row))) for row in range(11)] == whole[1:]
+    assert [row_of_line(line.number) for line in whole[1:]] == list(range(11))
+    (tmp_path / "other.tsv").write_bytes(b'sentence\tpath\nso \\"a\\\tb\\"\tc\\\\d.mp3\n\\\xff\te.mp3\n')
+    assert index_of(tmp_path / "other.tsv").names.to_pylist() == [b"c\\d.mp3", b""]
     (tmp_path / "empty.tsv").write_text("path\n")
     assert index_of(tmp_path / "empty.tsv").first(["a"]) == [None]
