@@ -1,0 +1,84 @@
+"""TED-LIUM 3: talks with their STM tables, in the division that is comparable with earlier releases ("legacy").
+
+``DIR`` (or ``DIR/TEDLIUM_release-3``) holds ``legacy/{train,dev,test}/{sph,stm}/TALK.{sph,stm}``. What a table marks as
+``ignore_time_segment_in_scoring`` is left out.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep import transcripts
+from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, table
+from data_prep.recordings import COLUMNS, MAX_SECONDS, Utterance, rows_of_recording, sounds_below
+from data_prep.splits import SPLITS
+from data_prep.stm import NOT_SCORED, stm_lines
+from slam_plugin.data.errors import DataError
+
+
+@dataclass(frozen=True)
+class TedLium(Corpus):
+    """The splits below ``root/legacy``; a unit is a talk."""
+
+    root: Path
+    splits: tuple[str, ...]
+    max_seconds: float = MAX_SECONDS
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        recipe = {"corpus": "tedlium", "layout": 1, "root": str(self.root)}
+        return recipe | {"splits": self.splits, "max_seconds": self.max_seconds}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        return {split: table(f"{split}.tsv", COLUMNS) for split in self.splits}
+
+    def units(self) -> Iterator[Unit]:
+        for split in self.splits:
+            folder = self.root / "legacy" / split
+            sounds = sounds_below(folder / "sph")
+            tables = {path.stem.lower(): path for path in sorted((folder / "stm").glob("*.stm"))}
+            if not tables:
+                raise DataError(f"{folder / 'stm'}: holds no TALK.stm")
+            for talk in sorted(sounds.keys() | tables.keys()):
+                sound, text = sounds.get(talk), tables.get(talk)
+                size = sound.stat().st_size if sound else 0
+                yield Unit(f"legacy/{split}/{talk}", size, (self._below(sound), self._below(text)))
+
+    def _below(self, path: Path | None) -> str | None:
+        return path.relative_to(self.root).as_posix() if path else None
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        sound, text = unit.data
+        if not sound:
+            yield Dropped(text, "has no sound file")
+        elif not text:
+            yield Dropped(sound, "has no transcript")
+        else:
+            said = _utterances(self.root / text, text)
+            split = unit.key.split("/")[1]
+            yield from rows_of_recording(split, self.root / sound, sound, said, self.max_seconds)
+
+
+def _utterances(path: Path, place: str) -> Iterator[Utterance | Dropped]:
+    for line in stm_lines(path, place):
+        if isinstance(line, Dropped):
+            yield line
+            continue
+        where = f"{place}:{line.number}"
+        if line.is_scored:
+            text = transcripts.tedlium(line.text)
+            yield Utterance(f"{path.stem}-{line.number:04d}", where, line.begin, line.end, text, line.speaker)
+        else:
+            yield Dropped(where, f"is not transcribed ({NOT_SCORED})")
+
+
+def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> TedLium:
+    """TED-LIUM 3 below ``root`` or ``root/TEDLIUM_release-3``; :class:`DataError` where none of its splits is there."""
+    if (root / "TEDLIUM_release-3").is_dir():
+        root = root / "TEDLIUM_release-3"
+    splits = tuple(split for split in SPLITS if (root / "legacy" / split).is_dir())
+    if not splits:
+        raise DataError(f"{root}: holds none of legacy/train, legacy/dev, legacy/test")
+    return TedLium(root, splits, max_seconds)
