@@ -31,7 +31,7 @@ import numpy as np
 from data_prep.command import run
 from data_prep.corpus import Corpus, Dropped, Item, Output, Unit, lines
 from data_prep.parts import progress
-from data_prep.splits import bucket
+from data_prep.splits import bucket, shard_names
 from data_prep.tables import Stretch
 from data_prep.text import normalize
 from slam_plugin.data.errors import DataError
@@ -66,7 +66,7 @@ class LibriLM(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        names = [*train_names(self.train_shards), "valid"]
+        names = [*shard_names(self.train_shards), "valid"]
         return {name: Output((f"{name}.txt",)) for name in names}
 
     def units(self) -> Iterator[Unit]:
@@ -74,7 +74,7 @@ class LibriLM(Corpus):
             yield Unit(f"{self.archive.name}:{stretch.line}", stretch.end - stretch.begin, tuple(stretch))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped]:
-        train = train_names(self.train_shards)
+        train = shard_names(self.train_shards)
         begin, end, number = unit.data
         with _opened(self.archive) as (file, _):
             file.seek(begin)
@@ -97,11 +97,6 @@ class LibriLM(Corpus):
         """Shuffle the sentences of each file."""
         for output in self.outputs.values():
             _shuffle(folder / output.files[0])
-
-
-def train_names(count: int) -> list[str]:
-    """The names of ``count`` shards of training data, without a suffix."""
-    return ["train"] if count == 1 else [f"train-{shard:02d}" for shard in range(count)]
 
 
 def stretches_of(archive: Path) -> Iterator[Stretch]:
