@@ -4,9 +4,9 @@
 
 ``DIR`` holds Common Voice, ``LANG/validated.tsv`` and ``LANG/clips/*.mp3``, and the publisher's translations,
 ``covost_v2.en_de.tsv`` with the columns ``path``, ``translation`` and ``split``, either there or in the folder of the
-language that is spoken. ``train.tsv``, ``dev.tsv`` and ``test.tsv`` have a row for each clip and language that it is
-translated to; ``slam_plugin.evaluate`` scores each language of ``test.tsv`` by itself. A clip is decoded once, however
-many languages there are.
+language that is spoken. ``train.tsv``, ``valid.tsv`` (the publisher's dev) and ``test.tsv`` have a row for each clip
+and language that it is translated to; ``slam_plugin.evaluate`` scores each language of ``test.tsv`` by itself. A clip
+is decoded once, however many languages there are.
 
 Which rows: those of ``validated.tsv`` and the translations that name the same clip, as in the publisher's
 ``get_covost_splits.py``. Of version 2, ``train`` takes the splits ``train`` and ``train_covost``; ``dev`` and ``test``
@@ -40,7 +40,7 @@ from slam_plugin.data.errors import DataError
 
 COLUMNS = ("id", "audio", "n_frames", "src_text", "tgt_text", "speaker", "lang", "tgt_lang")
 TRANSLATION_COLUMNS = ("path", "translation", "split")
-SPLITS = {"train": "train", "train_covost": "train", "dev": "dev", "test": "test"}
+SPLITS = {"train": "train", "train_covost": "train", "dev": "valid", "test": "test"}
 SHORTEST, LONGEST = 0.1, 30.0  # seconds
 # Of a table: about 2000 clips, of which a third is translated, a minute's work.
 STRETCH_BYTES = 512 << 10
@@ -58,7 +58,7 @@ class Pair(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """What a row of translations says; ``split`` is train, dev or test."""
+    """What a row of translations says; ``split`` is train, valid or test."""
 
     text: str
     split: str

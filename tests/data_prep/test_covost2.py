@@ -51,10 +51,10 @@ def test_several_pairs(tmp_path, monkeypatch):
     }
     spoken = {
         split: [(row["lang"], row["tgt_lang"], row["src_text"]) for row in rows_of(made / f"{split}.tsv")]
-        for split in ("dev", "test")
+        for split in ("valid", "test")
     }
     assert spoken == {
-        "dev": [("en", "de", "it's a girl"), ("en", "ca", "it's a girl"), ("fr", "en", "où est la gare")],
+        "valid": [("en", "de", "it's a girl"), ("en", "ca", "it's a girl"), ("fr", "en", "où est la gare")],
         "test": [
             ("en", "de", "go do you hear"),
             ("en", "ca", "go do you hear"),
@@ -153,7 +153,7 @@ def test_translations_that_are_left_out(tmp_path):
         f"{table.name}:14": "is not UTF-8 (invalid start byte)",
     }
     sizes = {name: found["utterances"] for name, found in stats["outputs"].items()}
-    assert sizes == {"train.tsv": 3, "dev.tsv": 1, "test.tsv": 1}
+    assert sizes == {"train.tsv": 3, "valid.tsv": 1, "test.tsv": 1}
 
 
 def test_a_corpus_that_is_laid_out_in_another_way(tmp_path):
