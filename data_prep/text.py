@@ -11,6 +11,7 @@ _LIGATURES = str.maketrans({"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"})
 _QUOTES = str.maketrans(dict.fromkeys("„“”«»", '"'))
 # An apostrophe is part of a word between two letters only; elsewhere it is a quotation mark.
 _NOT_IN_WORDS = re.compile(r"(?<![^\W\d_])'|'(?![^\W\d_])|[^\w']|_")
+_CUT_OFF = re.compile(r"(?<=\w) (?=(?:n't|'(?:s|m|d|re|ve|ll))\b)", re.IGNORECASE)
 
 
 def normalize(text: str) -> str:
@@ -35,6 +36,11 @@ def normalize_english(text: str) -> str:
 def tidy(text: str) -> str:
     """Text that keeps case and punctuation: composed (NFC), with plain quotes and apostrophes and single spaces."""
     return " ".join(unicodedata.normalize("NFC", text).translate(_APOSTROPHES).translate(_QUOTES).split())
+
+
+def join_clitics(text: str) -> str:
+    """What tokenisers cut off English words, put back: ``it 's`` becomes ``it's``, ``do n't`` becomes ``don't``."""
+    return _CUT_OFF.sub("", text.translate(_APOSTROPHES))
 
 
 def is_spelled_out(text: str) -> bool:

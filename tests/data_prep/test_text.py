@@ -10,6 +10,7 @@ from data_prep.text import (
     ENGLISH_LETTERS,
     foreign_letters,
     is_spelled_out,
+    join_clitics,
     normalize,
     normalize_english,
     tidy,
@@ -31,6 +32,11 @@ from data_prep.text import (
 )
 def test_normalize(written, expected):
     assert normalize(written) == expected
+
+
+def test_join_clitics():
+    cut = "It 's the company ’s , and we do n't know what they 'd say : 's '"
+    assert join_clitics(cut) == "It's the company's , and we don't know what they'd say : 's '"
 
 
 def words_letter_by_letter(text):
