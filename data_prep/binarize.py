@@ -55,8 +55,8 @@ def binarize(text: str | Path, vocabulary: str | Path, prefix: str | Path, jobs:
     """Write ``prefix.bin`` and ``prefix.idx`` of the file ``text``; ``vocabulary`` is a folder (dict.txt, spm.model).
 
     Both appear whole, the index last; one of an earlier text is removed before. A killed run leaves at most a hidden
-    folder ``.PREFIX.*``. Raises :class:`DataError` where a file
-    is absent, the vocabulary's files do not match, ``text`` holds no line or one that is not UTF-8.
+    folder ``.PREFIX.*``. Raises :class:`DataError` where a file is absent, the vocabulary's files do not match,
+    ``text`` holds no line or one that is not UTF-8.
     """
     text, prefix = Path(text), Path(prefix)
     if not text.is_file():
