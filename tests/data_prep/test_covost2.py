@@ -120,7 +120,7 @@ def test_clips_that_are_left_out(tmp_path):
         "resampled from 48000 Hz": 3,
         "without client_id: the speaker is empty": 1,
     }
-    assert [row["speaker"] for row in rows_of(tmp_path / "out/dev.tsv")] == ["", ""]
+    assert [row["speaker"] for row in rows_of(tmp_path / "out/valid.tsv")] == ["", ""]
     translations = {number: TRANSLATIONS["en_de"][number][0] for number in (0, 1)}
     assert [row["tgt_text"] for row in rows_of(tmp_path / "out/train.tsv")[::2]] == [*map(tidy, translations.values())]
     check_clean(tmp_path / "out")
