@@ -1,0 +1,84 @@
+"""Common Voice's own splits for recognition: read sentences of one language's release.
+
+``DIR`` (or ``DIR/en``) holds ``train.tsv``, ``dev.tsv``, ``test.tsv`` and ``clips/*.mp3``, see
+:mod:`data_prep.common_voice`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.common_voice import Clip, clip_path, clips_of
+from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.recordings import COLUMNS, MAX_SECONDS, length_fault
+from data_prep.sound import UnusableSound, listen
+from data_prep.splits import SPLITS
+from data_prep.tables import Stretch, stretches
+from data_prep.transcripts import alike
+from slam_plugin.data.errors import DataError
+
+_STRETCH = 1 << 18
+# About so many bytes of clips go with a byte of the table, so that units are of the size of what is decoded.
+_CLIP_BYTES = 150
+
+
+@dataclass(frozen=True)
+class CommonVoiceSplits(Corpus):
+    """The splits of the release below ``root``; a unit is some lines of a table."""
+
+    root: Path
+    splits: tuple[str, ...]
+    max_seconds: float = MAX_SECONDS
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        recipe = {"corpus": "common_voice", "layout": 1, "root": str(self.root)}
+        return recipe | {"splits": self.splits, "max_seconds": self.max_seconds}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        return {split: table(f"{split}.tsv", COLUMNS) for split in self.splits}
+
+    def units(self) -> Iterator[Unit]:
+        for split in self.splits:
+            for stretch in stretches(self.root / f"{split}.tsv", _STRETCH):
+                size = _CLIP_BYTES * (stretch.end - stretch.begin)
+                yield Unit(f"{split}/{stretch.line}", size, tuple(stretch))
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        split = unit.key.split("/")[0]
+        for clip in clips_of(self.root, f"{split}.tsv", Stretch(*unit.data)):
+            if isinstance(clip, Dropped):
+                yield clip
+            else:
+                yield from self._utterance(split, clip)
+
+    def _utterance(self, split: str, clip: Clip) -> Iterator[Item | Dropped | Noted]:
+        place, path = f"{split}.tsv:{clip.line}", clip_path(self.root, f"{split}.tsv", clip)
+        text = alike(clip.sentence)
+        if not text:
+            yield Dropped(place, "has no words")
+            return
+        try:
+            sound = listen(path)
+        except UnusableSound as error:
+            yield Dropped(place, error.reason)
+            return
+        fault = length_fault(sound.samples / sound.rate, self.max_seconds)
+        if fault:
+            yield Dropped(place, fault)
+            return
+        yield from sound.notes()
+        fields = {"id": path.stem, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": clip.speaker}
+        yield row(split, COLUMNS, fields)
+
+
+def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> CommonVoiceSplits:
+    """The release below ``root`` or ``root/en``; :class:`DataError` where its clips or all its splits are not there."""
+    if (root / "en").is_dir():
+        root = root / "en"
+    splits = tuple(split for split in SPLITS if (root / f"{split}.tsv").is_file())
+    if not splits or not (root / "clips").is_dir():
+        raise DataError(f"{root}: is no release of Common Voice, expected clips/ and train.tsv, dev.tsv or test.tsv")
+    return CommonVoiceSplits(root, splits, max_seconds)
