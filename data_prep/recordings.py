@@ -88,25 +88,39 @@ def hear(path: Path) -> Sound:
     try:
         # Its errors name what is wrong with a file, shorten's compression among it.
         read_audio(f"{path}:0:1")
-        decoded = 0
-        with soundfile.SoundFile(path) as file:
-            promised, rate, channels = max(file.frames, _promised(path)), file.samplerate, file.channels
-            for block in file.blocks(_BLOCK, dtype="float32"):
-                decoded += len(block)
-                if not np.isfinite(block).all():
-                    raise UnusableSound(path, "holds samples that are infinite or no number")
+        decoded, promised, rate, channels = _decode(path)
     except UnusableSound:
         raise
-    except (DataError, OSError, soundfile.SoundFileError) as error:
+    except (DataError, OSError) as error:
         raise UnusableSound(path, str(error).removeprefix(f"{path}:0:1: ")) from error
+    except soundfile.SoundFileError as error:
+        raise UnusableSound(path, f"cannot be decoded to its end ({error})") from error
     if decoded < promised:
         raise UnusableSound(path, f"is cut short, {decoded} of the {promised} samples of its header can be decoded")
     return Sound(frames_of(decoded, rate), decoded, rate, channels)
 
 
+def _decode(path: Path) -> tuple[int, int, int, int]:
+    """How many samples can be decoded, how many the header names, their rate, and how many channels there are."""
+    decoded = 0
+    with soundfile.SoundFile(path) as file:
+        for block in file.blocks(_BLOCK, dtype="float32"):
+            decoded += len(block)
+            if not np.isfinite(block).all():
+                raise UnusableSound(path, "holds samples that are infinite or no number")
+        return decoded, max(file.frames, _promised(path)), file.samplerate, file.channels
+
+
 def frames_of(samples: int, rate: int) -> int:
     """Number of 10 ms frames of ``samples`` at ``rate``, resampled to 16 kHz: what ``count_frames`` finds decoding."""
     return frames_in(-(-samples * SAMPLE_RATE // rate))
+
+
+def length_fault(seconds: float, max_seconds: float) -> str | None:
+    """Why an utterance of so many seconds is left out; None where it is not."""
+    if seconds < MIN_SECONDS:
+        return f"is shorter than {MIN_SECONDS} s"
+    return f"is longer than {max_seconds} s" if seconds > max_seconds else None
 
 
 def _promised(path: Path) -> int:
@@ -138,10 +152,6 @@ def _fault(utterance: Utterance, whole: Sound, free_from: float, max_seconds: fl
         return f"reaches beyond the end of the recording ({utterance.end} of {whole.samples / whole.rate:.3f} s)"
     if utterance.begin < free_from:
         return f"overlaps what the same speaker says before ({utterance.begin} is before {free_from} s)"
-    if seconds < MIN_SECONDS:
-        return f"is shorter than {MIN_SECONDS} s"
-    if seconds > max_seconds:
-        return f"is longer than {max_seconds} s"
     if utterance.channel is not None and utterance.channel >= whole.channels:
         return f"is on channel {utterance.channel}, and the recording has {whole.channels}, counted from 0"
-    return None
+    return length_fault(seconds, max_seconds)

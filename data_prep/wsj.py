@@ -17,9 +17,8 @@ from typing import Any
 
 from data_prep import transcripts
 from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
-from data_prep.recordings import COLUMNS, ENDINGS, MAX_SECONDS, MIN_SECONDS
+from data_prep.recordings import COLUMNS, ENDINGS, MAX_SECONDS, length_fault
 from data_prep.sound import UnusableSound, listen
-from data_prep.summary import FRAMES_A_SECOND
 from data_prep.tables import Line, lines_of
 from slam_plugin.data.errors import DataError
 
@@ -93,8 +92,9 @@ class Wsj(Corpus):
         except UnusableSound as error:
             yield Dropped(place, error.reason)
             return
-        if not MIN_SECONDS <= sound.frames / FRAMES_A_SECOND <= self.max_seconds:
-            yield Dropped(place, f"is shorter than {MIN_SECONDS} s or longer than {self.max_seconds} s")
+        fault = length_fault(sound.samples / sound.rate, self.max_seconds)
+        if fault:
+            yield Dropped(place, fault)
             return
         yield from sound.notes()
         fields = {"id": name, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": name[:3]}

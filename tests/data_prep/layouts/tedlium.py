@@ -17,7 +17,7 @@ TALKS = {
     "dev/AlGore_2009": [
         ';; LABEL "o" "Overall" "Overall results"',
         "AlGore_2009 1 inter_segment_gap 0 1.00 <o,,unknown> ignore_time_segment_in_scoring",
-        "AlGore_2009 1 AlGore 1.00 3.50 <F0_M> last year i showed these two slides",
+        "AlGore_2009 1 AlGore 1.00 2.50 <F0_M> last year i showed these two slides",
     ],
     "test/BillGates_2010": [
         "BillGates_2010 1 BillGates 0.25 2.00 <o,f0,male> i 'm going to talk today about energy",
