@@ -16,12 +16,12 @@ class Member(NamedTuple):
 
     Attributes:
         name: told apart by it; ids, speakers, units and what is left out have it before them.
-        names: of the corpus's outputs, what each becomes; the others are not written.
+        names: of the corpus's outputs, what each goes to; the others are not written.
     """
 
     name: str
     corpus: Corpus
-    names: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Mixture(Corpus):
         found: dict[str, Output] = {}
         for member in self.members:
             for name, output in member.corpus.outputs.items():
-                if name in member.names:
-                    mixed = member.names[name]
+                for mixed in member.names.get(name, ()):
                     ours = Output((f"{mixed}.tsv",), output.columns)
                     if found.setdefault(mixed, ours) != ours:
                         raise DataError(
@@ -63,9 +62,9 @@ class Mixture(Corpus):
         columns = {output: member.corpus.outputs[output].columns for output in member.corpus.outputs}
         for each in member.corpus.read(unit._replace(key=key)):
             if isinstance(each, Item):
-                if each.output in member.names:
-                    text = _own(each.texts[0], columns[each.output], name)
-                    yield Item(member.names[each.output], (text,))
+                text = _own(each.texts[0], columns[each.output], name)
+                for mixed in member.names.get(each.output, ()):
+                    yield Item(mixed, (text,))
             elif isinstance(each, Dropped):
                 yield each._replace(place=f"{name}/{each.place}")
             else:

@@ -7,7 +7,8 @@ Each directory is a corpus as its publisher lays it out; the modules named after
 are mixed: ``train.tsv`` holds every training utterance once. Tests are ``test-ami-ihm``, ``test-ami-sdm1``,
 ``test-common-voice``, ``test-switchboard`` and ``test-callhome`` (both by ``--hub5``), ``test-tedlium``, ``test-wsj``;
 where a publisher has a development set, it is ``dev-...`` (of LibriSpeech ``dev-librispeech-clean`` and ``-other``, its
-tests are made by ``data_prep.librispeech``). Audio stays where it is: a row names a part of a recording.
+tests are made by ``data_prep.librispeech``), and ``valid.tsv`` holds all of these. Audio stays where it is: a row names
+a part of a recording.
 
 Transcripts of all corpora, to train and to score, are written alike: see :mod:`data_prep.transcripts`, whose rules are
 also the rules of scoring. Left out and listed are utterances without words, shorter than 0.1 s, longer than
@@ -29,6 +30,9 @@ from data_prep.transcripts import alike
 from slam_plugin.data.errors import DataError
 
 
+VALID = "valid"
+
+
 def _librispeech(root: Path, _: float) -> librispeech.LibriSpeech:
     """What there is to train on and to develop with. No utterance of it is longer than 36 s, and all are kept."""
     found = librispeech.open_corpus(root)
@@ -36,23 +40,22 @@ def _librispeech(root: Path, _: float) -> librispeech.LibriSpeech:
     return librispeech.open_corpus(root, ours, alike)
 
 
-def _splits(name: str, *more: str) -> dict[str, str]:
-    return {"train": "train"} | {
-        f"{split}{each}": f"{split}-{name}{each}" for split in ("dev", "test") for each in more
-    }
+def _splits(name: str, *more: str) -> dict[str, tuple[str, ...]]:
+    """Of a corpus with a training set: its development and test sets, of which there are some of each kind."""
+    found = {"train": ("train",)}
+    for each in more:
+        found |= {f"dev{each}": (VALID, f"dev-{name}{each}"), f"test{each}": (f"test-{name}{each}",)}
+    return found
 
 
 # Flag: how its corpus is opened, and what its manifests become.
-MEMBERS: Mapping[str, tuple[Callable[[Path, float], Corpus], Mapping[str, str]]] = {
+MEMBERS: Mapping[str, tuple[Callable[[Path, float], Corpus], Mapping[str, tuple[str, ...]]]] = {
     "ami": (ami.open_corpus, _splits("ami", "-ihm", "-sdm1")),
     "common-voice": (common_voice_asr.open_corpus, _splits("common-voice", "")),
-    "librispeech": (
-        _librispeech,
-        {"train": "train", "dev-clean": "dev-librispeech-clean", "dev-other": "dev-librispeech-other"},
-    ),
-    "switchboard": (switchboard.Switchboard, {"train": "train"}),
-    "fisher": (switchboard.Fisher, {"train": "train"}),
-    "hub5": (switchboard.Hub5, {name: name for name in switchboard.TESTS.values()}),
+    "librispeech": (_librispeech, _splits("librispeech", "-clean", "-other")),
+    "switchboard": (switchboard.Switchboard, _splits("switchboard")),
+    "fisher": (switchboard.Fisher, _splits("fisher")),
+    "hub5": (switchboard.Hub5, {name: (name,) for name in switchboard.TESTS.values()}),
     "tedlium": (tedlium.open_corpus, _splits("tedlium", "")),
     "wsj": (wsj.open_corpus, _splits("wsj", "")),
 }

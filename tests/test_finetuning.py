@@ -33,7 +33,10 @@ from tests.documents import (
 
 CONFIGS = ROOT / "examples/slam/config/finetune"
 LANGUAGES = ("de", "ca", "ar", "tr")
-SUBSETS = ("ami_ihm", "ami_sdm1", "cv", "swbd", "ch", "ted", "wsj")
+SUBSETS = (
+    *("test-ami-ihm", "test-ami-sdm1", "test-common-voice", "test-switchboard", "test-callhome"),
+    *("test-tedlium", "test-wsj"),
+)
 # file: the folder that its command of the document saves to
 RECIPES = {
     "st": "runs/covost_de",

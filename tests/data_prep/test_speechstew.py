@@ -36,8 +36,10 @@ def test_all_corpora(tmp_path):
     made = check_sharing(corpus, tmp_path)
     check_clean(made)
     tables = {path.name for path in made.glob("*.tsv")} - {"dropped.tsv"}
-    expected = {"train", *(f"test-{name}" for name in TESTS), *(f"dev-{name}" for name in DEVS)}
+    expected = {"train", "valid", *(f"test-{name}" for name in TESTS), *(f"dev-{name}" for name in DEVS)}
     assert tables == {f"{name}.tsv" for name in expected}
+    developed = [row["id"] for name in DEVS for row in rows_of(made / f"dev-{name}.tsv")]
+    assert sorted(row["id"] for row in rows_of(made / "valid.tsv")) == sorted(developed)
     rows = rows_of(made / "train.tsv")
     members = [next(name for name in speechstew.MEMBERS if row["id"].startswith(f"{name}-")) for row in rows]
     # As many as each corpus has by itself, one corpus after the other.
@@ -67,7 +69,7 @@ def test_some_corpora_by_the_command(tmp_path, capsys):
     assert "test-tedlium.tsv: 1 utterances" in capsys.readouterr().out
     assert dropped(out)["tedlium/legacy/train/stm/911Mothers_2010W.stm:1"] == "is longer than 1.8 s"
     assert {path.name for path in out.glob("*.tsv")} == {
-        *("train.tsv", "dev-librispeech-clean.tsv", "dev-tedlium.tsv", "test-tedlium.tsv", "dropped.tsv")
+        *("train.tsv", "valid.tsv", "dev-librispeech-clean.tsv", "dev-tedlium.tsv", "test-tedlium.tsv", "dropped.tsv")
     }
     assert run_command(speechstew.main, "--out", tmp_path / "none") == 1
     assert "no corpus is given, expected one or more of --ami, --common-voice" in capsys.readouterr().err
@@ -111,7 +113,7 @@ def test_members_of_different_columns(tmp_path):
         def outputs(self):
             return {"train": Output(("train.tsv",), ("id", "audio", "n_frames"))}
 
-    names = {"train": "train"}
+    names = {"train": ("train",)}
     members = (
         Member("one", common_voice_asr.CommonVoiceSplits(tmp_path, ("train",)), names),
         Member("two", Other(tmp_path, ("train",)), names),
