@@ -29,7 +29,6 @@ from data_prep.recordings import MAX_SECONDS
 from data_prep.transcripts import alike
 from slam_plugin.data.errors import DataError
 
-
 VALID = "valid"
 
 
