@@ -182,7 +182,7 @@ def _fields(line: Line | Dropped, place: str, expected: int) -> list[str] | Drop
 def _about_label(found: str, expected: Sequence[str]) -> str:
     if found == NOTHING:
         return f"has no agreed label ({NOTHING})"
-    return f"found the label {found!r}, expected one of {', '.join(expected)}"
+    return f"its label is none of {', '.join(expected)}"
 
 
 def _check_index(found: str, line: Line, path: Path) -> None:

@@ -85,7 +85,7 @@ def test_what_is_left_out_is_listed(tmp_path):
     assert dropped(tmp_path / "out") == {
         "MNLI/dev_matched.tsv:6": "has no agreed label (-)",
         "QQP/train.tsv:5": "found 4 columns, expected 6",
-        "QQP/train.tsv:6": "found the label 'maybe', expected one of 0, 1",
+        "QQP/train.tsv:6": "its label is none of 0, 1",
         "QQP/train.tsv:7": "holds a text without a word",
         "QQP/train.tsv:8": "is not UTF-8 (invalid start byte)",
     }
