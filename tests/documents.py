@@ -20,6 +20,7 @@ from tests.commands import PRELOADED
 ROOT = Path(__file__).resolve().parents[1]
 README, BY_HAND = "README.md", "examples/slam/README.md"
 PRETRAINING, FINETUNING = "examples/slam/pretraining.md", "examples/slam/finetuning.md"
+DATA = "examples/slam/data.md"
 
 SHELL = ("", "sh", "bash")  # what a block of commands may be marked with
 PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", ".")
