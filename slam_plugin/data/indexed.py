@@ -1,38 +1,94 @@
 """fairseq's memory-mapped text, opened with a look at what it holds."""
 
 import hashlib
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from fairseq.data import Dictionary, FairseqDataset, data_utils
+import torch
+from fairseq.data import Dictionary
+from fairseq.data.indexed_dataset import _code_to_dtype
 
 from slam_plugin.data.errors import DataError
 
 CHUNK = 1 << 22  # ids looked at at a time
+_MAGIC, _VERSION = b"MMIDIDX\x00\x00", 1
+_HEADER = struct.Struct("<9sQBQ")  # magic, version, code of the ids' type, sentences
 
 
-def open_indexed(path: str | Path, dictionary: Dictionary) -> FairseqDataset:
+class Sentences:
+    """The sentences of ``path.bin`` and ``path.idx`` as fairseq's ``MMapIndexedDataset`` reads them.
+
+    That one reads both files through a buffer of 100 MB whenever it is opened, and its cache of the latest items keeps
+    a text open that nobody holds any more. This one maps and holds nothing; it pickles to its path.
+
+    Attributes:
+        sizes: tokens of each sentence (sentences,), int32, mapped.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        index = Path(f"{path}.idx")
+        if not index.is_file():
+            raise DataError(f"{index}: not found, expected a text corpus made by fairseq-preprocess")
+        with index.open("rb") as file:
+            header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size or _HEADER.unpack(header)[:2] != (_MAGIC, _VERSION):
+            raise DataError(f"{index}: is no index of fairseq-preprocess --dataset-impl mmap")
+        *_, code, count = _HEADER.unpack(header)
+        found, expected = index.stat().st_size, _HEADER.size + count * (4 + 8)
+        if not count:
+            raise DataError(f"{index}: holds no sentence")
+        if found != expected:
+            raise DataError(f"{index}: found {found} bytes, expected {expected} of {count} sentences: binarise again")
+        self.sizes = _mapped(index, np.int32, count, _HEADER.size)
+        self._begins = _mapped(index, np.int64, count, _HEADER.size + self.sizes.nbytes)  # in bytes
+        dtype = np.dtype(_code_to_dtype[code])
+        ids = Path(f"{path}.bin")
+        if not ids.is_file():
+            raise DataError(f"{ids}: not found, but {index} is there")
+        found, expected = ids.stat().st_size, int(self.sizes.sum(dtype=np.int64)) * dtype.itemsize
+        if found != expected:
+            raise DataError(f"{ids}: found {found} bytes, expected the {expected} of {index}: binarise again")
+        self.ids = _mapped(ids, dtype, found // dtype.itemsize)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, sentence: int) -> torch.Tensor:
+        """The ids of one sentence, (tokens,) int64."""
+        return torch.from_numpy(self.span(sentence, int(self.sizes[sentence])))
+
+    def __reduce__(self) -> tuple:
+        return Sentences, (self.path,)
+
+    def span(self, sentence: int, tokens: int) -> np.ndarray:
+        """``tokens`` ids from the first one of a sentence on, (tokens,) int64."""
+        begin = int(self._begins[sentence]) // self.ids.itemsize
+        return self.ids[begin : begin + tokens].astype(np.int64)
+
+
+def _mapped(path: Path, dtype: Any, count: int, offset: int = 0) -> np.ndarray:
+    return np.asarray(np.memmap(path, dtype, "r", offset, (count,)))
+
+
+def open_indexed(path: str | Path, dictionary: Dictionary) -> Sentences:
     """The sentences of ``path.bin`` and ``path.idx``, memory-mapped, each ending in ``</s>``.
 
     Raises :class:`DataError` where a file is missing or cut short, or holds a symbol that ``dictionary`` does not: one
     binarised with a larger dictionary would index past the embedding, were it in the last sentence.
     """
-    sentences = data_utils.load_indexed_dataset(str(path), dictionary, "mmap")
-    if sentences is None:
-        raise DataError(f"{path}.idx: not found, expected a text corpus made by fairseq-preprocess")
-    dtype = np.dtype(sentences._index.dtype)
-    found, expected = Path(f"{path}.bin").stat().st_size, int(sentences.sizes.sum(dtype=np.int64)) * dtype.itemsize
-    if found != expected:
-        raise DataError(f"{path}.bin: found {found} bytes, expected the {expected} of {path}.idx: binarise again")
-    ids = np.memmap(f"{path}.bin", dtype=dtype, mode="r")
+    sentences = Sentences(path)
     symbols = len(dictionary)
-    for begin in range(0, len(ids), CHUNK):
-        chunk = ids[begin : begin + CHUNK]
+    for begin in range(0, len(sentences.ids), CHUNK):
+        chunk = sentences.ids[begin : begin + CHUNK]
         if int(chunk.max()) >= symbols:
             place = begin + int(np.argmax(chunk >= symbols))
             sentence = int(np.searchsorted(np.cumsum(sentences.sizes, dtype=np.int64), place, side="right"))
             raise DataError(
-                f"{path}.bin: sentence {sentence} holds symbol {ids[place]}, but dict.txt has {symbols}: binarise again"
+                f"{path}.bin: sentence {sentence} holds symbol {sentences.ids[place]}, but dict.txt has {symbols}: "
+                "binarise again"
             )
     return sentences
 

@@ -70,7 +70,7 @@ class PairsCorpus(SpeechCorpus):
     def _false_sentence(self, own: list[str], rng: np.random.Generator) -> np.ndarray:
         own_ids = self._encode(" ".join(own))[1:-1]
         for _ in range(DRAWS):
-            tokens = self.setting.text.tokens(int(rng.integers(len(self.setting.text.lengths))))
+            tokens = self.setting.text.tokens(int(rng.integers(len(self.setting.text))))
             # Of the transcript's length and without a </s> inside: the form of a text must not give the answer away.
             words = tokens[(tokens != self.bos) & (tokens != self.eos)][: len(own_ids)]
             if len(words) and not np.array_equal(words, own_ids):

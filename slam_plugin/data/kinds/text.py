@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data import TokenBlockDataset
 
+from slam_plugin.data.blocks import find_blocks
 from slam_plugin.data.corpora import Option
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.indexed import index_hash, open_indexed
+from slam_plugin.data.indexed import Sentences, index_hash, open_indexed
 from slam_plugin.data.kinds.base import Setting, pad_stack, padding_mask_of
 from slam_plugin.data.masks import corrupt_spans, span_mask
 from slam_plugin.data.randomness import generator, seed_of
@@ -30,17 +30,13 @@ class TextCorpus:
     options = {"block": Option(int, None)}
     suffixes = (".bin", ".idx")
 
-    def __init__(self, sentences: Any, block: int | None, setting: Setting) -> None:
-        self.setting = setting
+    def __init__(self, sentences: Sentences, block: int | None, setting: Setting) -> None:
+        self.sentences, self.setting = sentences, setting
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
-        # Not TokenBlockDataset's own mode for sentences: it needs a numpy before 2.
-        self.blocks = sentences
+        self.first, self.sizes = None, sentences.sizes  # of an item without <s>: its first sentence, its tokens
         if block is not None:
-            self.blocks = TokenBlockDataset(
-                sentences, sentences.sizes, block_size=block - 1, pad=self.pad, eos=self.eos, break_mode="complete_doc"
-            )
-        self.lengths = np.asarray(self.blocks.sizes, dtype=np.int64) + 1
+            self.first, self.sizes = find_blocks(sentences.sizes, block - 1, f"{sentences.path}.bin")
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: Setting) -> "TextCorpus":
@@ -53,9 +49,20 @@ class TextCorpus:
     def fingerprint_of(cls, path: Path) -> str:
         return index_hash(path)
 
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(items,), worked out at each call: nobody needs them once the shard has been cut."""
+        longest = int(self.sizes.max(initial=0)) + 1
+        dtype = np.min_scalar_type(longest) if longest < 1 << 16 else np.int32
+        return np.add(self.sizes, 1, dtype=dtype, casting="unsafe")
+
     def tokens(self, index: int) -> np.ndarray:
         """The whole item, (length,): ``<s>``, the tokens, ``</s>``."""
-        return np.concatenate(([self.bos], self.blocks[index].numpy().astype(np.int64)))
+        sentence = index if self.first is None else int(self.first[index])
+        return np.concatenate(([self.bos], self.sentences.span(sentence, int(self.sizes[index]))))
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """tokens (length,) corrupted, targets (length,) and token_mask (length,)."""
