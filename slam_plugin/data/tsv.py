@@ -125,12 +125,14 @@ class TsvReader:
         """Name ids that occur again. Hashes of 64 bits find the suspects, so that ids need not be kept."""
         if self.faults:
             return
-        hashes = np.concatenate(self._id_hashes)
-        order = np.sort(hashes)
+        order = np.concatenate(self._id_hashes)
+        order.sort()
         repeated = order[1:][order[1:] == order[:-1]]
         if not len(repeated):
             return
-        suspects = set((np.flatnonzero(np.isin(hashes, repeated)) + _HEADER_LINES + 1).tolist())
+        suspects = set(
+            (np.flatnonzero(np.isin(np.concatenate(self._id_hashes), repeated)) + _HEADER_LINES + 1).tolist()
+        )
         first: dict[bytes, int] = {}
         self._file.seek(0)
         for line, text in enumerate(self._file, 1):
