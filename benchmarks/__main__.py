@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from benchmarks import decoding, layer, memory, padding, share, step, targets
+from benchmarks import decoding, layer, memory, padding, scale, share, step, targets
 from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.reporting.machine import machine, versions
 
@@ -21,6 +21,7 @@ PARTS = (
     padding,
     share,
     memory,
+    scale,
 )
 RESULTS = Path(__file__).parent / "results.json"
 METHOD = (

@@ -20,6 +20,7 @@ class Scale(NamedTuple):
         batch: utterances in a batch of random ones.
         size: preset of whole models.
         budget: frames of 10 ms in a batch of the corpus, padding included.
+        rows, sentences, steps: of a generated manifest and of a generated text; plan steps over them.
         data: folder that the demo's preparation has filled; a part that needs it says what it does without.
     """
 
@@ -27,13 +28,17 @@ class Scale(NamedTuple):
     batch: int
     size: str
     budget: int
+    rows: int
+    sentences: int
+    steps: int
     data: Path = Path("runs/demo/data")
 
 
 SCALES = {
-    "full": Scale(rounds=8, batch=8, size="small", budget=9600),
-    "quick": Scale(rounds=2, batch=2, size="small", budget=2400),
-    "smoke": Scale(rounds=1, batch=2, size="tiny", budget=800),  # whether everything runs: no figure means anything
+    "full": Scale(rounds=8, batch=8, size="small", budget=9600, rows=5_000_000, sentences=40_000_000, steps=400),
+    "quick": Scale(rounds=2, batch=2, size="small", budget=2400, rows=50_000, sentences=400_000, steps=40),
+    # Whether everything runs: no figure means anything
+    "smoke": Scale(rounds=1, batch=2, size="tiny", budget=800, rows=1000, sentences=10_000, steps=8),
 }
 
 

@@ -1,0 +1,78 @@
+"""What is measured of data at scale, in a process of its own: ``python -m benchmarks.scale_child WHAT ...``.
+
+Prints a line of JSON at each event; who started it takes the memory down meanwhile.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def say(event: str, **found: Any) -> None:
+    print(json.dumps({"event": event, **found}), flush=True)
+
+
+@contextlib.contextmanager
+def timed(event: str) -> Iterator[None]:
+    """Say ``event`` with what the block took: ``wall`` and ``cpu`` seconds, the latter of this process alone."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    say(event, wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
+
+
+def build(manifest: str) -> None:
+    """Make the Arrow copy of a manifest."""
+    from slam_plugin.data.manifest import Manifest
+
+    with timed("built"):
+        Manifest.open(manifest)
+
+
+def train(folder: str, corpora: str, steps: str, workers: str) -> None:
+    """The data of two epochs of ``steps``, of which the second one is only begun; nobody computes on it."""
+    from fairseq import tasks
+
+    from benchmarks.share import configured, logging_to
+
+    with logging_to(Path(folder, "log")):
+        count = int(steps)
+        flags = {"arch": "slam_pretraining_tiny", "corpora": corpora, "steps_per_epoch": count}
+        config = configured(Path(folder), **flags)
+
+        def begin(epoch: int) -> Iterator[Any]:
+            task.load_dataset("train", epoch=epoch)
+            batches = task.get_batch_iterator(task.dataset("train"), epoch=epoch, num_workers=int(workers))
+            iterator = batches.next_epoch_itr(shuffle=False)
+            next(iterator)
+            return iterator
+
+        with timed("first batch"):
+            task = tasks.setup_task(config.task)
+            iterator = begin(1)
+        for step in range(1, count):
+            next(iterator)
+            if not (step + 1) % (count // 4):
+                say("quarter")
+        with timed("next epoch"):
+            iterator = begin(2)
+
+
+def feed(folder: str, batches: str) -> None:
+    """Seconds of audio that a core loads in a second."""
+    from benchmarks.corpus import Corpus
+    from benchmarks.loading import audio_seconds_per_second
+
+    say("fed", rate=audio_seconds_per_second(Corpus(Path(folder), ""), 0, int(batches), time.process_time))
+
+
+if __name__ == "__main__":
+    import fairseq_cli.train  # noqa: F401  (bare imports: what any training by fairseq begins with)
+    import torch
+
+    torch.set_num_threads(1)
+    say("imported")
+    {"build": build, "train": train, "feed": feed}[sys.argv[1]](*sys.argv[2:])
