@@ -99,8 +99,9 @@ def _counts(kept: np.ndarray, lengths: np.ndarray, budget: int, where: str) -> n
                 f"{where}: item {item} has length {longest}, more than the budget of {budget} for a whole batch;"
                 " lower max_length or raise the budget"
             )
-        counts.resize(max(len(counts), longest + 1))
-        counts += np.bincount(part, minlength=len(counts))
+        here = np.bincount(part, minlength=len(counts))
+        here[: len(counts)] += counts
+        counts = here
     return counts
 
 
