@@ -87,7 +87,7 @@ def pack_manifests(
         return 0
     with Volumes(out, ".flac" if audio else ".npy", zip_bytes) as volumes:
         done = volumes.resume(work.keys, work.frames)
-        _pack(work, done, opened, roots, volumes, _sound_of if audio else _features_of, jobs, progress)
+        _pack(work, done, opened, roots, volumes, sound_of if audio else _features_of, jobs, progress)
         names, members = volumes.finish()
         with ExitStack() as stack:
             # All are written before the first takes its name, so that a full disk changes none.
@@ -193,7 +193,7 @@ def _features_of(place: Location) -> tuple[bytes, int]:
     return buffer.getvalue(), len(features)
 
 
-def _sound_of(place: Location) -> tuple[bytes, int]:
+def sound_of(place: Location) -> tuple[bytes, int]:
     """A FLAC file of 16 bits at 16 kHz, and how many frames it gives. Sound that is such already keeps every sample."""
     if place.path.suffix.lower() == ".npy":
         raise DataError(f"{place}: holds features, of which no sound can be made")
