@@ -1,6 +1,6 @@
 """Long recordings of which transcripts name parts by their times: each is decoded once, however many parts it has."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,15 +80,17 @@ def rows_of_recording(
         yield row(output, COLUMNS, fields | {"tgt_text": each.text, "speaker": each.speaker})
 
 
-def hear(path: Path) -> Sound:
+def hear(path: Path, listener: Callable[[np.ndarray, int], None] | None = None) -> Sound:
     """Decode a recording to its end, a block at a time, so that hours of it take little memory.
+
+    ``listener`` gets each block, (samples,) or (samples, channels) within [-1, 1], and the rate in Hz.
 
     Raises :class:`UnusableSound` where it is absent, cut short, or holds samples that are not finite.
     """
     try:
         # Its errors name what is wrong with a file, shorten's compression among it.
         read_audio(f"{path}:0:1")
-        decoded, promised, rate, channels = _decode(path)
+        decoded, promised, rate, channels = _decode(path, listener)
     except UnusableSound:
         raise
     except (DataError, OSError) as error:
@@ -100,7 +102,7 @@ def hear(path: Path) -> Sound:
     return Sound(frames_of(decoded, rate), decoded, rate, channels)
 
 
-def _decode(path: Path) -> tuple[int, int, int, int]:
+def _decode(path: Path, listener: Callable[[np.ndarray, int], None] | None) -> tuple[int, int, int, int]:
     """How many samples can be decoded, how many the header names, their rate, and how many channels there are."""
     decoded = 0
     with soundfile.SoundFile(path) as file:
@@ -108,6 +110,8 @@ def _decode(path: Path) -> tuple[int, int, int, int]:
             decoded += len(block)
             if not np.isfinite(block).all():
                 raise UnusableSound(path, "holds samples that are infinite or no number")
+            if listener:
+                listener(block, file.samplerate)
         return decoded, max(file.frames, _promised(path)), file.samplerate, file.channels
 
 
