@@ -28,12 +28,24 @@ def place_hashes(
     manifest: Manifest, root: str | Path, salt: str = "", except_in: Collection[Path] = frozenset()
 ) -> np.ndarray:
     """A hash of 64 bits for each row's audio (rows,), uint64; ``LEFT_OUT`` where it lies in one of ``except_in``."""
+    left_out = {str(path) for path in except_in}
     parts = []
     for batch in manifest.batches_of("audio"):
-        places = (place_of(audio, root) for audio in batch.to_pylist())
-        numbers = (LEFT_OUT if place.path in except_in else _hash(f"{salt}\0{place}") for place in places)
+        places = (_names(audio, root) for audio in batch.to_pylist())
+        numbers = (LEFT_OUT if path in left_out else _hash(f"{salt}\0{place}") for path, place in places)
         parts.append(np.fromiter(numbers, np.uint64, len(batch)))
     return np.concatenate(parts)
+
+
+def _names(audio: str, root: str | Path) -> tuple[str, str]:
+    """The path and the location of :func:`place_of` as strings."""
+    if ":" in audio:
+        place = place_of(audio, root)
+        return str(place.path), str(place)
+    # Most are whole files: for these, what a Path does takes longest.
+    folder, name = os.path.split(os.path.join(root, audio))
+    path = os.path.join(_real_folder(folder), name)
+    return path, path
 
 
 def _hash(text: str) -> int:

@@ -9,7 +9,7 @@ they lie in. Features have no sound; of these it shows pictures. Equal manifests
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def write_page(
     problems: list[str] = []
     root = Path(audio_root or manifest.path.parent)
     seconds, spoken = seconds_of(manifest), text_column(manifest)
+    words = {column: words_of(manifest, column) for column in TEXT_COLUMNS if column in manifest.columns}
     characters = characters_of(manifest, spoken) if spoken else None
     rows = sample(len(manifest), samples, seed)
     heard = "".join(_sample(manifest, row, root, problems) for row in rows)
@@ -71,42 +72,50 @@ def write_page(
             "is what is written, from the first word to the last.",
             heard,
         ),
-        ("How much there is", "A spike or a gap tells of how a corpus was cut or filtered.", _charts(manifest, spoken)),
+        (
+            "How much there is",
+            "A spike or a gap tells of how a corpus was cut or filtered.",
+            _charts(manifest, seconds, words, spoken, characters),
+        ),
         *_groups(manifest),
         *_extremes(manifest, seconds, spoken, characters),
     ]
     with atomic_write(out) as file:
-        file.write(page(manifest.path.name, _facts(manifest, seconds, spoken), sections))
+        file.write(page(manifest.path.name, _facts(manifest, seconds, words.get(spoken)), sections))
     return problems
 
 
-def _facts(manifest: Manifest, seconds: np.ndarray, spoken: str | None) -> list[tuple[str, str]]:
+def _facts(manifest: Manifest, seconds: np.ndarray, words: np.ndarray | None) -> list[tuple[str, str]]:
     facts = [
         ("utterances", f"{len(manifest):,}"),
         ("of sound", duration(float(seconds.sum()) / 3600)),
         ("on average", f"{seconds.mean():.1f} s"),
     ]
-    if spoken:
-        facts.append(("words", f"{int(words_of(manifest, spoken).sum()):,}"))
+    if words is not None:
+        facts.append(("words", f"{int(words.sum()):,}"))
     return facts + [
-        (words, f"{len(manifest.codes(column)[1]):,}") for column, words in GROUPS.items() if column in manifest.columns
+        (many, f"{len(manifest.codes(column)[1]):,}") for column, many in GROUPS.items() if column in manifest.columns
     ]
 
 
-def _charts(manifest: Manifest, spoken: str | None) -> str:
-    seconds, frames = seconds_of(manifest), manifest.column("n_frames")
-    minutes = "minutes of sound by frames of 10 ms"
+def _charts(
+    manifest: Manifest,
+    seconds: np.ndarray,
+    words: Mapping[str, np.ndarray],
+    spoken: str | None,
+    characters: np.ndarray | None,
+) -> str:
+    frames, minutes = manifest.column("n_frames"), "minutes of sound by frames of 10 ms"
     drawn = [
         ("utterances by length", bars(histogram(seconds), "utterances by length", "seconds")),
         (minutes, bars(histogram(frames, seconds / 60, whole=True), minutes, "frames", "minutes")),
     ]
-    for column in (name for name in TEXT_COLUMNS if name in manifest.columns):
-        words = f"utterances by words of {column}"
-        drawn.append((words, bars(histogram(words_of(manifest, column), whole=True), words, "words")))
+    for column, counts in words.items():
+        title = f"utterances by words of {column}"
+        drawn.append((title, bars(histogram(counts, whole=True), title, "words")))
     if spoken:
-        rate = characters_of(manifest, spoken) / seconds
-        words = f"utterances by characters of {spoken} a second"
-        drawn.append((words, bars(histogram(rate), words, "characters a second")))
+        title = f"utterances by characters of {spoken} a second"
+        drawn.append((title, bars(histogram(characters / seconds), title, "characters a second")))
     return charts(drawn)
 
 

@@ -27,11 +27,12 @@ dl.facts { grid-template-columns: none; }
 .rows td.number, .rows th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .rows td.number { width: 1%; }
 .rows td { overflow-wrap: anywhere; }
+.rows p { margin: 0 0 .2rem; }
 .text { font-family: Charter, "Bitstream Charter", "Iowan Old Style", Georgia, serif; font-size: 1.05rem; }
 .rows td.id, .sample .id { color: var(--soft); font-size: .82rem; overflow-wrap: anywhere; }
 .sample { border-top: 1px solid var(--grid); padding: .9rem 0; max-width: 54rem; }
 .sample p { max-width: none; margin: .25rem 0; }
-.sample .translation { color: var(--blue); }
+p.translation { color: var(--blue); }
 .sample audio { display: block; width: 100%; max-width: 34rem; margin: .4rem 0; }
 .sample img { display: block; width: 100%; max-width: 34rem; height: 5rem; margin: .4rem 0; }
 """

@@ -161,6 +161,29 @@ def test_a_full_disk_while_manifests_are_written_changes_nothing(manifests, tmp_
     assert all("features.zip" in row["audio"] for path in manifests for row in all_rows(path))
 
 
+def test_a_disk_that_takes_no_more_changes_nothing_and_the_next_run_goes_on(manifests, tmp_path):
+    """A limit on files' sizes stands for a full disk: writing fails in the middle of the seventh member."""
+    out = tmp_path / "data/features.zip"
+    expected = contents(tmp_path / "data")
+    code = (
+        "import resource, signal, sys, data_prep.pack as pack, data_prep.volumes as volumes\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))\n"
+        "volumes._SYNC_BYTES = 1\n"
+        "sys.exit(pack.main(sys.argv[1:]))"
+    )
+    words = [*map(str, manifests), "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "goes on from where it was" in done.stderr
+    assert seen(tmp_path / "data") == expected
+    assert main(words) == 0
+    whole = make(tmp_path / "whole")
+    pack_manifests(whole, tmp_path / "whole/features.zip")
+    assert contents(tmp_path / "data") == contents(tmp_path / "whole")
+
+
 def test_every_unusable_utterance_is_named_and_nothing_changes(manifests, tmp_path):
     top = tmp_path / "data"
     (top / "clips/2.flac").write_bytes(b"rubbish")
