@@ -10,7 +10,7 @@ parts of sound files as well. The manifests' ``audio`` becomes ``features.zip:of
 become several zips: ``features-00.zip``, ``features-01.zip``, ...
 
 The bytes depend on manifests, sound and flags alone. A run that was killed, or found faults, goes on when it is run
-again. It takes about 100 bytes of memory for each row, and 500 for each member of the zip that is being written.
+again. A million rows take about 100 MB of memory, a million members of the zip that is being written 500 MB.
 """
 
 import argparse
@@ -252,10 +252,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         out, size = arguments.out, arguments.zip_bytes
         count = pack_manifests(paths, out, root, arguments.jobs, True, arguments.audio, size)
-    except (DataError, OSError) as error:
+    except DataError as error:
         print(error, file=sys.stderr)
-        if isinstance(error, OSError):
-            print("nothing has changed; the same command goes on from where it was", file=sys.stderr)
+        return 1
+    except OSError as error:
+        place = error.filename or arguments.unpack or arguments.out
+        print(f"{place}: {error.strerror}; the same command goes on from where it was", file=sys.stderr)
         return 1
     print(f"{count} utterances packed into {arguments.out}")
     return 0

@@ -18,56 +18,13 @@ from data_prep.places import place_of
 from slam_plugin.data.audio import frames_in, load_features, read_audio
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifest import Manifest, write_manifest
+from tests.data_prep.layouts.packing import COLUMNS, all_rows, contents, make, seen
 from tests.data_prep.layouts.sounds import cut_short
-
-COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
-
-
-def rows_of(folder, names):
-    return [
-        {
-            "id": f"u-{name}",
-            "audio": os.path.relpath(folder.parent / "clips" / f"{name}.flac", folder),
-            "n_frames": frames_in(soundfile.info(folder.parent / "clips" / f"{name}.flac").frames),
-            "tgt_text": f'some "text" {name}',
-            "speaker": "",
-        }
-        for name in names
-    ]
-
-
-def make(top):
-    """Twelve clips and two manifests in two folders that share four of them."""
-    (top / "clips").mkdir(parents=True)
-    for name in range(12):
-        noise = np.random.default_rng(name).standard_normal(4000 + 801 * name) * 0.1
-        soundfile.write(top / "clips" / f"{name}.flac", noise, 16000)
-    write_manifest(top / "speech/train.tsv", rows_of(top / "speech", range(8)), COLUMNS)
-    write_manifest(top / "pairs/train.tsv", rows_of(top / "pairs", range(4, 12)), COLUMNS)
-    return [top / "speech/train.tsv", top / "pairs/train.tsv"]
 
 
 @pytest.fixture
 def manifests(tmp_path):
     return make(tmp_path / "data")
-
-
-def contents(top):
-    return {
-        str(path.relative_to(top)): path.read_bytes()
-        for path in sorted(top.rglob("*"))
-        if path.suffix != ".arrow" and path.is_file()
-    }
-
-
-def seen(top):
-    """What a user sees: without the hidden files of work that is not done."""
-    return {name: data for name, data in contents(top).items() if not os.path.basename(name).startswith(".")}
-
-
-def all_rows(path):
-    manifest = Manifest.open(path)
-    return [manifest.row(index) for index in range(len(manifest))]
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -435,73 +392,3 @@ def test_flags_that_mean_nothing_are_refused(manifests, tmp_path, capsys):
             main([path, *words])
     assert main([path, "--out", str(tmp_path / "f.tar")]) == 1
     assert "expected a name that ends in .zip" in capsys.readouterr().err
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# and back
-
-
-@pytest.mark.parametrize("audio", [False, True])
-def test_members_become_files_again(manifests, tmp_path, audio):
-    out, files = tmp_path / "data/packed.zip", tmp_path / "data/files"
-    pack_manifests(manifests, out, audio=audio, zip_bytes=60_000)
-    packed = {path: [load_features(row["audio"], path.parent) for row in all_rows(path)] for path in manifests}
-    arguments = [*map(str, manifests), "--unpack", str(files)]
-    assert main(arguments) == 0
-    assert len(list(files.rglob("*.flac" if audio else "*.npy"))) == 12
-    for path in manifests:
-        for row, expected in zip(all_rows(path), packed[path], strict=True):
-            assert row["audio"].startswith("../files/packed-0") and ".zip" not in row["audio"]
-            assert torch.equal(load_features(row["audio"], path.parent), expected)
-    before = contents(tmp_path)
-    assert main(arguments) == 0
-    assert contents(tmp_path) == before
-
-
-def zip_of(path, name, data=b"some bytes", method=zipfile.ZIP_STORED):
-    """A zip of one member, and the location that names it."""
-    with zipfile.ZipFile(path, "w", method) as archive:
-        archive.writestr(name, data)
-        info = archive.infolist()[0]
-        size = info.compress_size
-    begin = 30 + len(name.encode())
-    return f"{path}:{begin}:{size}"
-
-
-@pytest.mark.parametrize("name", ["/etc/passwd", "../up.npy", "a/../../up.npy", "a\\..\\up.npy"])
-def test_members_that_lead_out_of_the_folder_are_refused_by_name(tmp_path, capsys, name):
-    rows = [{"id": "a", "audio": zip_of(tmp_path / "bad.zip", name), "n_frames": 9}]
-    write_manifest(tmp_path / "m.tsv", rows, ["id", "audio", "n_frames"])
-    before = contents(tmp_path)
-    assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "in/files")]) == 1
-    error = capsys.readouterr().err
-    assert "bad.zip" in error and repr(name) in error and "outside the folder" in error
-    assert contents(tmp_path) == before and not (tmp_path / "up.npy").exists()
-
-
-def test_bytes_that_are_no_member_are_named_with_their_line(tmp_path, capsys):
-    right = zip_of(tmp_path / "a.zip", "a.npy")
-    squeezed = zip_of(tmp_path / "b.zip", "b.npy", b"0" * 99, zipfile.ZIP_DEFLATED)
-    (tmp_path / "c.zip").write_bytes(b"no zip")
-    audio = [right, right[:-1] + "9", squeezed]
-    rows = [{"id": str(i), "audio": each, "n_frames": 9} for i, each in enumerate(audio)]
-    write_manifest(tmp_path / "m.tsv", rows, ["id", "audio", "n_frames"])
-    assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "files")]) == 1
-    lines = capsys.readouterr().err.splitlines()
-    faults = [line for line in lines if line.startswith(str(tmp_path))]
-    assert len(faults) == 2
-    assert faults[0].startswith(f"{tmp_path}/m.tsv:3: ") and "there is no member of these bytes" in faults[0]
-    assert faults[1].startswith(f"{tmp_path}/m.tsv:4: ") and "is compressed" in faults[1]
-    write_manifest(tmp_path / "m.tsv", [rows[0] | {"audio": f"{tmp_path}/c.zip:0:3"}], ["id", "audio", "n_frames"])
-    assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "files")]) == 1
-    assert "c.zip: cannot be read as a zip" in capsys.readouterr().err
-
-
-def test_a_damaged_member_is_no_file(tmp_path, capsys):
-    rows = [{"id": "a", "audio": zip_of(tmp_path / "a.zip", "a.npy"), "n_frames": 9}]
-    write_manifest(tmp_path / "m.tsv", rows, ["id", "audio", "n_frames"])
-    whole = (tmp_path / "a.zip").read_bytes()
-    (tmp_path / "a.zip").write_bytes(whole.replace(b"some bytes", b"same bytes"))
-    assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "files")]) == 1
-    assert "a.npy is damaged" in capsys.readouterr().err
-    assert not list((tmp_path / "files").rglob("*.npy"))
