@@ -25,6 +25,7 @@ from pysword.modules import SwordModules
 
 from data_prep.fortunes import write_documents
 from data_prep.labelled import Row, write_rows
+from data_prep.package_command import left_out, run
 from data_prep.splits import SPLITS, bucket, split_of
 from data_prep.text import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize_english
 from slam_plugin.data.errors import DataError
@@ -200,30 +201,24 @@ def _fault(name: str, place: Place, text: str) -> str | None:
     return None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write text and pairs and say what was left out and why; return 1 where the tree cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.bibles", description=__doc__.splitlines()[0])
-    parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    arguments = parser.parse_args(argv)
-    try:
-        bibles = {name: read_bible(arguments.tree, name) for name in MODULES}
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+def _write(arguments: argparse.Namespace) -> Iterator[str]:
+    bibles = {name: read_bible(arguments.tree, name) for name in MODULES}
     home = homes(bibles)
     for name, bible in bibles.items():
         for split, chapters in documents(bible, home).items():
             write_documents(arguments.out / f"{name}.{split}.txt", chapters)
-            print(f"{name}, {split}: {len(chapters)} chapters, {sum(map(len, chapters))} verses")
+            yield f"{name}, {split}: {len(chapters)} chapters, {sum(map(len, chapters))} verses"
     pairs = verse_pairs(bibles)
     for split, rows in pairs.splits.items():
         write_rows(arguments.out / f"{split}.tsv", rows)
-        print(f"{split}: {len(rows)} pairs")
+        yield f"{split}: {len(rows)} pairs"
     for dropped in (*(bible.dropped for bible in bibles.values()), pairs.dropped):
-        for reason, count in sorted(dropped.items()):
-            print(f"{count:6d} {reason}")
-    return 0
+        yield from left_out(dropped)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the text and pairs and say what was left out and why; return 1 where the tree cannot be used."""
+    return run("bibles", __doc__.splitlines()[0], _write, argv)
 
 
 if __name__ == "__main__":

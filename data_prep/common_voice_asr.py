@@ -4,13 +4,13 @@
 :mod:`data_prep.common_voice`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_prep.common_voice import Clip, clip_path, clips_of
-from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.corpus import Dropped, Item, Noted, Unit, row
+from data_prep.divided import Divided
 from data_prep.recordings import COLUMNS, MAX_SECONDS, length_fault
 from data_prep.sound import UnusableSound, listen
 from data_prep.splits import SPLITS
@@ -24,21 +24,10 @@ _CLIP_BYTES = 150
 
 
 @dataclass(frozen=True)
-class CommonVoiceSplits(Corpus):
+class CommonVoiceSplits(Divided):
     """The splits of the release below ``root``; a unit is some lines of a table."""
 
-    root: Path
-    splits: tuple[str, ...]
-    max_seconds: float = MAX_SECONDS
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        recipe = {"corpus": "common_voice", "layout": 1, "root": str(self.root)}
-        return recipe | {"splits": self.splits, "max_seconds": self.max_seconds}
-
-    @property
-    def outputs(self) -> Mapping[str, Output]:
-        return {split: table(f"{split}.tsv", COLUMNS) for split in self.splits}
+    name = "common_voice"
 
     def units(self) -> Iterator[Unit]:
         for split in self.splits:

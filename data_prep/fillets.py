@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import soundfile
 
+from data_prep.package_command import left_out, run
 from data_prep.splits import split_of
 from data_prep.text import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize, tidy
 from slam_plugin.data.audio import SAMPLE_RATE, frames_in
@@ -279,24 +280,21 @@ def _row(utterance: Utterance, use: str, target: str, folder: Path) -> dict[str,
     return row | {"tgt_lang": target} if use == "st" else row
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the manifests and say what was left out and why; return 1 where the tree cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.fillets", description=__doc__.splitlines()[0])
-    parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", choices=TARGETS, default="en", help="language of the translations (default: en)")
     parser.add_argument("--cased", action="store_true", help="keep case and punctuation of the translations")
-    arguments = parser.parse_args(argv)
-    try:
-        corpus = read_corpus(arguments.tree, arguments.target, arguments.cased)
-        write_manifests(corpus, arguments.out, arguments.target)
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{len(corpus.utterances)} utterances, {sum(each.seconds for each in corpus.utterances) / 60:.1f} min")
-    for reason, count in sorted(corpus.dropped.items()):
-        print(f"{count:6d} {reason}")
-    return 0
+
+
+def _write_all(arguments: argparse.Namespace) -> Iterator[str]:
+    corpus = read_corpus(arguments.tree, arguments.target, arguments.cased)
+    write_manifests(corpus, arguments.out, arguments.target)
+    yield f"{len(corpus.utterances)} utterances, {sum(each.seconds for each in corpus.utterances) / 60:.1f} min"
+    yield from left_out(corpus.dropped)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the manifests and say what was left out and why; return 1 where the tree cannot be used."""
+    return run("fillets", __doc__.splitlines()[0], _write_all, argv, _add_arguments)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ import hashlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from data_prep.package_command import left_out, run
 from data_prep.text import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
@@ -131,23 +132,17 @@ def _is_valid(document: list[str]) -> bool:
     return int(hashlib.md5("\n".join(document).encode()).hexdigest(), 16) % VALID_SHARE == 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the documents and say what was left out and why; return 1 where the tree cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.fortunes", description=__doc__.splitlines()[0])
-    parser.add_argument("--tree", type=Path, required=True, help="the unpacked package (python -m data_prep.fetch)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    arguments = parser.parse_args(argv)
-    try:
-        prose = read_prose(arguments.tree)
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+def _write(arguments: argparse.Namespace) -> Iterator[str]:
+    prose = read_prose(arguments.tree)
     for name, documents in (("train", prose.train), ("valid", prose.valid)):
         write_documents(arguments.out / f"{name}.txt", documents)
-        print(f"{name}: {len(documents)} documents, {sum(map(len, documents))} sentences")
-    for reason, count in sorted(prose.dropped.items()):
-        print(f"{count:6d} {reason}")
-    return 0
+        yield f"{name}: {len(documents)} documents, {sum(map(len, documents))} sentences"
+    yield from left_out(prose.dropped)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the documents and say what was left out and why; return 1 where the tree cannot be used."""
+    return run("fortunes", __doc__.splitlines()[0], _write, argv)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.labelled import Row, write_rows
+from data_prep.package_command import left_out, run
 from data_prep.splits import SPLITS, split_of
 from data_prep.text import normalize_english
 from slam_plugin.data.errors import DataError
@@ -79,24 +80,18 @@ def _read(tree: Path) -> Iterator[tuple[float, str]]:
             ) from error
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the rows and say what was left out and why; return 1 where the tree cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.movie_reviews", description=__doc__.splitlines()[0])
-    parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    arguments = parser.parse_args(argv)
-    try:
-        reviews = read_reviews(arguments.tree)
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+def _write(arguments: argparse.Namespace) -> Iterator[str]:
+    reviews = read_reviews(arguments.tree)
     for split, rows in reviews.splits.items():
         write_rows(arguments.out / f"{split}.tsv", rows)
         counts = Counter(row.label for row in rows)
-        print(f"{split}: " + ", ".join(f"{counts[label]} {label}" for label in LABELS))
-    for reason, count in sorted(reviews.dropped.items()):
-        print(f"{count:6d} {reason}")
-    return 0
+        yield f"{split}: " + ", ".join(f"{counts[label]} {label}" for label in LABELS)
+    yield from left_out(reviews.dropped)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the rows and say what was left out and why; return 1 where the tree cannot be used."""
+    return run("movie_reviews", __doc__.splitlines()[0], _write, argv)
 
 
 if __name__ == "__main__":

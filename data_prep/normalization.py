@@ -20,15 +20,15 @@ import calendar
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from data_prep import wordnet
 from data_prep.numbers import CURRENCIES, KINDS, UNITS, kinds_of, ordinal_form, speak
+from data_prep.package_command import left_out, run
 from data_prep.splits import bucket
 from data_prep.text import ENGLISH_LETTERS, foreign_letters, normalize_english
-from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
 PLAIN = "plain"
@@ -213,24 +213,18 @@ def _fault(made: Sentence, seen: set[str]) -> str | None:
     return None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the sentences and say what was left out and why; return 1 where the tree cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.normalization", description=__doc__.splitlines()[0])
-    parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    arguments = parser.parse_args(argv)
-    try:
-        parallel = read_parallel(wordnet.read_glosses(arguments.tree))
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+def _write(arguments: argparse.Namespace) -> Iterator[str]:
+    parallel = read_parallel(wordnet.read_glosses(arguments.tree))
     for split, sentences in parallel.splits.items():
         write_parallel(arguments.out, split, sentences)
         counts = sorted(Counter(sentence.kind for sentence in sentences).items())
-        print(f"{split}: " + ", ".join(f"{count} {kind}" for kind, count in counts))
-    for reason, count in sorted(parallel.dropped.items()):
-        print(f"{count:6d} {reason}")
-    return 0
+        yield f"{split}: " + ", ".join(f"{count} {kind}" for kind, count in counts)
+    yield from left_out(parallel.dropped)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the sentences and say what was left out and why; return 1 where the tree cannot be used."""
+    return run("normalization", __doc__.splitlines()[0], _write, argv)
 
 
 if __name__ == "__main__":

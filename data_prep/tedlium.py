@@ -4,35 +4,24 @@
 ``ignore_time_segment_in_scoring`` is left out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_prep import transcripts
-from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, table
-from data_prep.recordings import COLUMNS, MAX_SECONDS, Utterance, rows_of_recording, sounds_below
+from data_prep.corpus import Dropped, Item, Noted, Unit
+from data_prep.divided import Divided
+from data_prep.recordings import MAX_SECONDS, Utterance, rows_of_recording, sounds_below
 from data_prep.splits import SPLITS
 from data_prep.stm import NOT_SCORED, stm_lines
 from slam_plugin.data.errors import DataError
 
 
 @dataclass(frozen=True)
-class TedLium(Corpus):
+class TedLium(Divided):
     """The splits below ``root/legacy``; a unit is a talk."""
 
-    root: Path
-    splits: tuple[str, ...]
-    max_seconds: float = MAX_SECONDS
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        recipe = {"corpus": "tedlium", "layout": 1, "root": str(self.root)}
-        return recipe | {"splits": self.splits, "max_seconds": self.max_seconds}
-
-    @property
-    def outputs(self) -> Mapping[str, Output]:
-        return {split: table(f"{split}.tsv", COLUMNS) for split in self.splits}
+    name = "tedlium"
 
     def units(self) -> Iterator[Unit]:
         for split in self.splits:
@@ -44,10 +33,7 @@ class TedLium(Corpus):
             for talk in sorted(sounds.keys() | tables.keys()):
                 sound, text = sounds.get(talk), tables.get(talk)
                 size = sound.stat().st_size if sound else 0
-                yield Unit(f"legacy/{split}/{talk}", size, (self._below(sound), self._below(text)))
-
-    def _below(self, path: Path | None) -> str | None:
-        return path.relative_to(self.root).as_posix() if path else None
+                yield Unit(f"legacy/{split}/{talk}", size, (self.below(sound), self.below(text)))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         sound, text = unit.data

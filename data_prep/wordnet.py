@@ -12,11 +12,12 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.fortunes import write_documents
+from data_prep.package_command import left_out, run
 from data_prep.splits import SPLITS, split_of
 from data_prep.text import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize_english
 from slam_plugin.data.errors import DataError
@@ -108,23 +109,17 @@ def _fault(sentence: str) -> str | None:
     return None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the documents and say what was left out and why; return 1 where the tree cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.wordnet", description=__doc__.splitlines()[0])
-    parser.add_argument("--tree", type=Path, required=True, help="the unpacked package (python -m data_prep.fetch)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    arguments = parser.parse_args(argv)
-    try:
-        glosses = clean_glosses(read_glosses(arguments.tree))
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+def _write(arguments: argparse.Namespace) -> Iterator[str]:
+    glosses = clean_glosses(read_glosses(arguments.tree))
     for split, documents in glosses.splits.items():
         write_documents(arguments.out / f"{split}.txt", documents)
-        print(f"{split}: {len(documents)} glosses, {sum(map(len, documents))} sentences")
-    for reason, count in sorted(glosses.dropped.items()):
-        print(f"{count:6d} {reason}")
-    return 0
+        yield f"{split}: {len(documents)} glosses, {sum(map(len, documents))} sentences"
+    yield from left_out(glosses.dropped)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the documents and say what was left out and why; return 1 where the tree cannot be used."""
+    return run("wordnet", __doc__.splitlines()[0], _write, argv)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_prep import transcripts
-from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.corpus import Dropped, Item, Noted, Unit, row
+from data_prep.divided import Divided
 from data_prep.recordings import COLUMNS, ENDINGS, MAX_SECONDS, length_fault
 from data_prep.sound import UnusableSound, listen
 from data_prep.tables import Line, lines_of
@@ -34,21 +34,10 @@ _TRANSCRIPT = re.compile(r"(.*)\((\w+)\)\s*")
 
 
 @dataclass(frozen=True)
-class Wsj(Corpus):
+class Wsj(Divided):
     """The splits of which an index is below ``root``; a unit is what a speaker reads in one of them."""
 
-    root: Path
-    splits: tuple[str, ...]
-    max_seconds: float = MAX_SECONDS
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        recipe = {"corpus": "wsj", "layout": 1, "root": str(self.root)}
-        return recipe | {"splits": self.splits, "max_seconds": self.max_seconds}
-
-    @property
-    def outputs(self) -> Mapping[str, Output]:
-        return {split: table(f"{split}.tsv", COLUMNS) for split in self.splits}
+    name = "wsj"
 
     def units(self) -> Iterator[Unit]:
         sounds, dots = _files(self.root)
@@ -59,11 +48,8 @@ class Wsj(Corpus):
             for speaker in sorted(speakers):
                 found = [(key, sounds.get(key), _dot(dots, key)) for key in sorted(speakers[speaker])]
                 size = sum(sound.stat().st_size for _, sound, _ in found if sound)
-                utterances = tuple((key, self._below(sound), self._below(dot)) for key, sound, dot in found)
+                utterances = tuple((key, self.below(sound), self.below(dot)) for key, sound, dot in found)
                 yield Unit(f"{split}/{speaker}", size, utterances)
-
-    def _below(self, path: Path | None) -> str | None:
-        return path.relative_to(self.root).as_posix() if path else None
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         split = unit.key.split("/")[0]
