@@ -1,7 +1,8 @@
 """Corpora as their publishers lay them out, turned into manifests and vocabularies; one command per corpus.
 
-- Corpora of the paper: ``librilight``, ``librispeech``, ``librilm``, ``mc4``, ``covost2``, ``speechstew`` (with ``ami``,
-  ``common_voice_asr``, ``switchboard``, ``tedlium``, ``wsj``), ``glue``, ``text_normalization``; a user's own: ``own``.
+- Corpora of the paper: ``librilight``, ``librispeech``, ``librilm``, ``mc4``, ``covost2``, ``speechstew`` (which mixes
+  ``ami``, ``common_voice_asr``, ``switchboard``, ``tedlium`` and ``wsj`` with LibriSpeech), ``glue``,
+  ``text_normalization``; a user's own: ``own``.
 - How all of these work: ``corpus`` says what a corpus is, ``parts`` reads it, ``merging`` puts the parts together,
   ``summary`` counts, ``command`` is the command line.
 - What comes next: ``vocab``, ``binarize``, ``pack``, ``validate``, ``show``.
