@@ -3,7 +3,8 @@
     python -m data_prep.validate MANIFEST_OR_FOLDER... [--jobs N] [--sample N_OR_SHARE]
 
 A folder stands for what lies below it: every ``*.tsv`` (but ``dropped.tsv``, which lists what a preparation left out),
-text as ``fairseq-preprocess`` leaves it (``*.idx``), ``dict.txt`` with ``spm.model``, and ``corpora.yaml``. Audio of a
+a manifest by its header or else labelled sentences, text as ``fairseq-preprocess`` leaves it (``*.idx``), ``dict.txt``
+with ``spm.model``, and ``corpora.yaml``. Audio of a
 training manifest (``train*.tsv``) in a test set (``test*.tsv``) is a fault; in ``dev*.tsv`` or ``valid*.tsv``, or an id
 in two training manifests of a folder, a warning. The exit code is 1 where there is a fault.
 
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data_prep.data_files import corpora_fault, text_fault, vocabulary_fault
+from data_prep.data_files import corpora_fault, is_labelled, labelled_fault, text_fault, vocabulary_fault
 from data_prep.overlaps import leaks, repeated_ids
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifest import Manifest
@@ -38,6 +39,7 @@ class Found(NamedTuple):
     """What there is to check; text is its ``.idx`` with the folder that was named, vocabularies are folders."""
 
     manifests: list[Path]
+    labelled: list[Path]
     texts: list[tuple[Path, Path]]
     vocabularies: list[Path]
     corpora: list[Path]
@@ -58,7 +60,7 @@ class Sample(NamedTuple):
 
 def find(paths: Sequence[Path]) -> Found:
     """What ``paths`` name, folders searched; :class:`DataError` for a path that names nothing to check."""
-    found = Found([], [], [], [])
+    found = Found([], [], [], [], [])
     for path in paths:
         if path.is_file():
             if path.name == LEFT_OUT:
@@ -71,7 +73,7 @@ def find(paths: Sequence[Path]) -> Found:
         files = (file for file in sorted(path.rglob("*")) if not _is_hidden(file.relative_to(path)))
         for file in files:
             if file.suffix == ".tsv" and file.name != LEFT_OUT:
-                found.manifests.append(file)
+                (found.labelled if is_labelled(file) else found.manifests).append(file)
             elif file.suffix == ".idx":
                 found.texts.append((file, path))
             elif file.name in ("dict.txt", "spm.model") and file.parent not in found.vocabularies:
@@ -143,6 +145,7 @@ def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
     for warning in (*leaks(readable, roots, "dev"), *repeated_ids(readable)):
         print(f"warning: {warning}", file=sys.stderr)
     checks = (
+        *((labelled_fault, (each,)) for each in found.labelled),
         *((text_fault, each) for each in found.texts),
         *((vocabulary_fault, (each,)) for each in found.vocabularies),
         *((corpora_fault, (each,)) for each in found.corpora),
@@ -197,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for fault in all_faults(found, arguments):
         print(fault)
         count += 1
-    others = len(found.texts) + len(found.vocabularies) + len(found.corpora)
+    others = sum(map(len, found)) - len(found.manifests)
     print(f"{count} faults in {len(found.manifests)} manifests and {others} other files", file=sys.stderr)
     return 1 if count else 0
 

@@ -285,3 +285,16 @@ def test_dictionaries_and_corpora_that_are_no_utf8_are_named(data, capsys):
     assert main([str(data)]) == 1
     found = capsys.readouterr().out.splitlines()
     assert len(found) == 2 and "labels/dict.txt: is not UTF-8" in found[0] and "corpora.yaml" in found[1]
+
+
+def test_labelled_sentences_are_no_manifest(tmp_path, capsys):
+    (tmp_path / "mnli").mkdir()
+    (tmp_path / "mnli/train.tsv").write_text("neutral\ta man sleeps\tsomebody rests\n-\ta\tb\n")
+    assert main([str(tmp_path)]) == 0
+    assert "0 faults in 0 manifests and 1 other files" in capsys.readouterr().err
+    (tmp_path / "mnli/valid.tsv").write_text("neutral\ta\tb\nneutral\ta\n")
+    (tmp_path / "mnli/lost.tsv").write_text("a\ta.wav\t100\n")
+    assert main([str(tmp_path)]) == 1
+    output = capsys.readouterr().out
+    assert "valid.tsv:2: found 1 texts, expected 2 as in line 1" in output
+    assert "lost.tsv:1: the header lacks id, audio, n_frames" in output
