@@ -5,12 +5,23 @@ import os
 # Before torch is imported: the tests and the runs they start share few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import checkpoints, training
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Commands of data preparation run in this process, and lower their program's level for good."""
+    logger = logging.getLogger("slam_plugin")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")
