@@ -10,7 +10,7 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 _LIGATURES = str.maketrans({"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"})
 _QUOTES = str.maketrans(dict.fromkeys("„“”«»", '"'))
 # An apostrophe is part of a word between two letters only; elsewhere it is a quotation mark.
-_NOT_IN_WORDS = re.compile(r"(?<![^\W\d_])'|'(?![^\W\d_])|[^\w']|_")
+_NOT_IN_WORDS = re.compile(r"(?<![^\W\d_])'|'(?![^\W\d_])|[^\w'\s]|_")
 _CUT_OFF = re.compile(r"(?<=\w) (?=(?:n't|'(?:s|m|d|re|ve|ll))\b)", re.IGNORECASE)
 
 
@@ -18,10 +18,14 @@ def normalize(text: str) -> str:
     """Lower-case words of letters, digits and inner apostrophes with one space between.
 
     ``Chceš-li „to“?`` becomes ``chceš li to``. Unicode is composed (NFC). Digits stay, because how they are read is
-    unknown: see :func:`is_spelled_out`.
+    unknown: see :func:`is_spelled_out`. Vowel signs and other marks stay with their letters (``हिन्दी``).
     """
     text = unicodedata.normalize("NFC", text).translate(_APOSTROPHES).lower()
-    return " ".join(_NOT_IN_WORDS.sub(" ", text).split())
+    return " ".join(_NOT_IN_WORDS.sub(_mark_or_space, text).split())
+
+
+def _mark_or_space(found: re.Match[str]) -> str:
+    return found[0] if unicodedata.category(found[0]).startswith("M") else " "
 
 
 def normalize_english(text: str) -> str:

@@ -28,6 +28,8 @@ from data_prep.text import (
         ("PR\u030cI\u0301LIS\u030c", "příliš"),
         ("  a\u00a0b\tc\n", "a b c"),
         ("...", ""),
+        ("हिन्दी में, தமிழ்!", "हिन्दी में தமிழ்"),
+        ("مَرْحَبًا؟ (סָלוֹם)", "مَرْحَبًا סָלוֹם"),
     ],
 )
 def test_normalize(written, expected):
@@ -45,11 +47,12 @@ def words_letter_by_letter(text):
     kept = []
     for place, letter in enumerate(letters):
         inner = 0 < place < len(letters) - 1 and letters[place - 1].isalpha() and letters[place + 1].isalpha()
-        kept.append(letter if letter.isalnum() or (letter == "'" and inner) else " ")
+        mark = unicodedata.category(letter)[0] == "M"
+        kept.append(letter if letter.isalnum() or mark or (letter == "'" and inner) else " ")
     return " ".join("".join(kept).split())
 
 
-@given(st.text(alphabet=string.ascii_letters + "ěŠ'_-.0 ", max_size=30))
+@given(st.text(alphabet=string.ascii_letters + "ěŠहि\u0301'_-.0 \t", max_size=30))
 def test_normalize_equals_the_plain_loop_and_is_idempotent(text):
     assert normalize(text) == words_letter_by_letter(text)
     assert normalize(normalize(text)) == normalize(text)
