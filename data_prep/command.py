@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.corpus import Corpus
-from data_prep.merging import finished_stats, merge_parts
-from data_prep.parts import WHOLE, Shard, make_parts
+from data_prep.folder import finished_stats
+from data_prep.merging import merge_parts
+from data_prep.parts import PARTS, WHOLE, Shard, make_parts
 from slam_plugin.data.errors import DataError
 
 
@@ -21,7 +22,7 @@ def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: Shard = WHOLE
     corpus cannot be used or ``out`` holds something else.
     """
     out = Path(out).absolute()
-    done = finished_stats(corpus, out)
+    done = finished_stats(out, corpus.recipe, out / PARTS)
     if done is not None:
         return done
     make_parts(corpus, out, jobs, shard)
@@ -31,7 +32,7 @@ def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: Shard = WHOLE
 def merge(corpus: Corpus, out: str | Path) -> dict[str, Any]:
     """Put the parts of all shards together; :class:`DataError` where one is missing."""
     out = Path(out).absolute()
-    return finished_stats(corpus, out) or merge_parts(corpus, out)
+    return finished_stats(out, corpus.recipe, out / PARTS) or merge_parts(corpus, out)
 
 
 def run(

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.common_voice import Clip, clip_path, clips_of
-from data_prep.corpus import Dropped, Item, Noted, Unit, row
+from data_prep.common_voice import clip_path, clips_of
+from data_prep.corpus import Dropped, Item, Noted, Unit
 from data_prep.divided import Divided
-from data_prep.recordings import COLUMNS, MAX_SECONDS, length_fault
-from data_prep.sound import UnusableSound, listen
+from data_prep.recordings import MAX_SECONDS
 from data_prep.splits import SPLITS
 from data_prep.tables import Stretch, stretches
 from data_prep.transcripts import alike
@@ -40,27 +39,13 @@ class CommonVoiceSplits(Divided):
         for clip in clips_of(self.root, f"{split}.tsv", Stretch(*unit.data)):
             if isinstance(clip, Dropped):
                 yield clip
+                continue
+            place, text = f"{split}.tsv:{clip.line}", alike(clip.sentence)
+            if text:
+                path = clip_path(self.root, f"{split}.tsv", clip)
+                yield from self.rows_of_file(split, place, path, path.stem, text, clip.speaker)
             else:
-                yield from self._utterance(split, clip)
-
-    def _utterance(self, split: str, clip: Clip) -> Iterator[Item | Dropped | Noted]:
-        place, path = f"{split}.tsv:{clip.line}", clip_path(self.root, f"{split}.tsv", clip)
-        text = alike(clip.sentence)
-        if not text:
-            yield Dropped(place, "has no words")
-            return
-        try:
-            sound = listen(path)
-        except UnusableSound as error:
-            yield Dropped(place, error.reason)
-            return
-        fault = length_fault(sound.samples / sound.rate, self.max_seconds)
-        if fault:
-            yield Dropped(place, fault)
-            return
-        yield from sound.notes()
-        fields = {"id": path.stem, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": clip.speaker}
-        yield row(split, COLUMNS, fields)
+                yield Dropped(place, "has no words")
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> CommonVoiceSplits:

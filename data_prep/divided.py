@@ -1,12 +1,13 @@
 """Corpora that their publishers divide into sets to train on, to develop with and to test on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from data_prep.corpus import Corpus, Output, table
-from data_prep.recordings import COLUMNS, MAX_SECONDS
+from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, row, table
+from data_prep.recordings import COLUMNS, MAX_SECONDS, length_fault
+from data_prep.sound import UnusableSound, listen
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,19 @@ class Divided(Corpus):
     def outputs(self) -> Mapping[str, Output]:
         return {split: table(f"{split}.tsv", COLUMNS) for split in self.splits}
 
-    def below(self, path: Path | None) -> str | None:
-        """The name of a file below the root, for units."""
-        return path.relative_to(self.root).as_posix() if path else None
+    def rows_of_file(
+        self, split: str, place: str, path: Path, key: str, text: str, speaker: str
+    ) -> Iterator[Item | Dropped | Noted]:
+        """The row of a sound file that is an utterance, with id ``key``; or why it is left out, as ``place``."""
+        try:
+            sound = listen(path)
+        except UnusableSound as error:
+            yield Dropped(place, error.reason)
+            return
+        fault = length_fault(sound.samples / sound.rate, self.max_seconds)
+        if fault:
+            yield Dropped(place, fault)
+            return
+        yield from sound.notes()
+        fields = {"id": key, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": speaker}
+        yield row(split, COLUMNS, fields)

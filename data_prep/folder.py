@@ -24,13 +24,9 @@ def make_folder(out: str | Path, recipe: Mapping[str, Any], fill: Callable[[Path
     :class:`DataError` where ``out`` was made by another recipe or holds something else.
     """
     out = Path(out).absolute()
-    if (out / STATS).is_file():
-        stats = json.loads((out / STATS).read_text(encoding="utf-8"))
-        if stats["recipe"] != recipe:
-            raise DataError(f"{out}: was made by {stats['recipe']}, not {recipe}; remove it or choose another folder")
-        return stats
-    if out.is_dir() and any(out.iterdir()):
-        raise DataError(f"{out}: holds files but no {STATS}: no finished data folder; remove it or choose another")
+    done = finished_stats(out, recipe)
+    if done is not None:
+        return done
     partial = out.with_name(f".{out.name}.partial")
     if partial.exists():
         shutil.rmtree(partial)
@@ -39,6 +35,24 @@ def make_folder(out: str | Path, recipe: Mapping[str, Any], fill: Callable[[Path
         json.dump(stats, file, indent=1, ensure_ascii=False)
     os.rename(partial, out)
     return stats
+
+
+def finished_stats(out: Path, recipe: Mapping[str, Any], begun: Path | None = None) -> dict | None:
+    """The statistics of a folder that is finished; None where there is still work to do.
+
+    Raises :class:`DataError` where ``out`` was made by another recipe, or holds something else and not ``begun``, the
+    folder within it of a run that goes on.
+    """
+    if (out / STATS).is_file():
+        stats = json.loads((out / STATS).read_text(encoding="utf-8"))
+        expected = json.loads(json.dumps(dict(recipe)))
+        if stats.get("recipe") != expected:
+            found = stats.get("recipe")
+            raise DataError(f"{out}: was made by {found}, not {expected}; remove it or choose another folder")
+        return stats
+    if out.is_dir() and any(out.iterdir()) and not (begun and begun.is_dir()):
+        raise DataError(f"{out}: holds files but no {STATS}: no finished data folder; remove it or choose another")
+    return None
 
 
 def place_corpora(corpora: str | Path, out: str | Path) -> None:

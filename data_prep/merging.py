@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from data_prep.corpus import Corpus, Output
+from data_prep.folder import STATS
 from data_prep.parts import COUNTS, DROPPED, ITEMS, PARTS, locked, part_files, part_folder, read_plan
 from data_prep.summary import describe
 from slam_plugin.data.errors import DataError
@@ -19,7 +20,6 @@ from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.validate import leave_stamp
 
-STATS = "stats.json"
 MERGED = ".merged"
 DUPLICATES = "occurs before (in {})"
 # Hashes are looked at in so many shares, so that those of a large corpus need not be in memory at once.
@@ -56,24 +56,6 @@ def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
             json.dump(stats, file, indent=1, ensure_ascii=False)
         shutil.rmtree(folder)
     return stats
-
-
-def finished_stats(corpus: Corpus, out: Path) -> dict[str, Any] | None:
-    """The statistics of a folder that is finished; None where there is still work to do.
-
-    Raises :class:`DataError` where ``out`` was made by another recipe or holds something else.
-    """
-    if (out / STATS).is_file():
-        stats = json.loads((out / STATS).read_text(encoding="utf-8"))
-        expected = json.loads(json.dumps(dict(corpus.recipe)))
-        if stats.get("recipe") != expected:
-            raise DataError(
-                f"{out}: was made by {stats.get('recipe')}, not {expected}; remove it or choose another folder"
-            )
-        return stats
-    if out.is_dir() and any(out.iterdir()) and not (out / PARTS).is_dir():
-        raise DataError(f"{out}: holds files but no {STATS}: no finished data folder; remove it or choose another")
-    return None
 
 
 def _all_parts(out: Path, folder: Path) -> list[Path]:

@@ -49,6 +49,11 @@ def sounds_below(folder: Path) -> dict[str, Path]:
     return found
 
 
+def below(path: Path | None, root: Path) -> str | None:
+    """What a unit names a file below ``root``; None for none."""
+    return path.relative_to(root).as_posix() if path else None
+
+
 def rows_of_recording(
     output: str, path: Path, place: str, utterances: Iterable[Utterance | Dropped], max_seconds: float
 ) -> Iterator[Item | Dropped | Noted]:

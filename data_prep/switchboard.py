@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from data_prep import transcripts
 from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, table
-from data_prep.recordings import COLUMNS, MAX_SECONDS, Utterance, rows_of_recording, sounds_below
+from data_prep.recordings import COLUMNS, MAX_SECONDS, Utterance, below, rows_of_recording, sounds_below
 from data_prep.stm import NOT_SCORED, StmLine, stm_lines
 from data_prep.tables import lines_of
 from slam_plugin.data.errors import DataError
@@ -52,10 +52,9 @@ class _Conversations(Corpus):
         for name in sorted(sounds.keys() | texts.keys()):
             sound = sounds.get(name)
             size = sound.stat().st_size if sound else 0
-            yield Unit(name, size, (self._below(sound), tuple(map(self._below, texts.get(name, ())))))
-
-    def _below(self, path: Path | None) -> str | None:
-        return path.relative_to(self.root).as_posix() if path else None
+            yield Unit(
+                name, size, (below(sound, self.root), tuple(below(text, self.root) for text in texts.get(name, ())))
+            )
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         sound, texts = unit.data
@@ -155,7 +154,7 @@ class Hub5(_Conversations):
         ours = {name: sounds[name] for name in sounds if name in names or name[:3] in TESTS}
         yield from self._units(ours, dict.fromkeys(sorted(names), [path]))
         # Lines that are no lines of any conversation are told of once.
-        yield Unit("", 0, (None, (self._below(path),)))
+        yield Unit("", 0, (None, (below(path, self.root),)))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         sound, texts = unit.data

@@ -11,7 +11,7 @@ from pathlib import Path
 from data_prep import transcripts
 from data_prep.corpus import Dropped, Item, Noted, Unit
 from data_prep.divided import Divided
-from data_prep.recordings import MAX_SECONDS, Utterance, rows_of_recording, sounds_below
+from data_prep.recordings import MAX_SECONDS, Utterance, below, rows_of_recording, sounds_below
 from data_prep.splits import SPLITS
 from data_prep.stm import NOT_SCORED, stm_lines
 from slam_plugin.data.errors import DataError
@@ -33,7 +33,7 @@ class TedLium(Divided):
             for talk in sorted(sounds.keys() | tables.keys()):
                 sound, text = sounds.get(talk), tables.get(talk)
                 size = sound.stat().st_size if sound else 0
-                yield Unit(f"legacy/{split}/{talk}", size, (self.below(sound), self.below(text)))
+                yield Unit(f"legacy/{split}/{talk}", size, (below(sound, self.root), below(text, self.root)))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         sound, text = unit.data

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import transcripts
-from data_prep.corpus import Dropped, Item, Noted, Unit, row
+from data_prep.corpus import Dropped, Item, Noted, Unit
 from data_prep.divided import Divided
-from data_prep.recordings import COLUMNS, ENDINGS, MAX_SECONDS, length_fault
-from data_prep.sound import UnusableSound, listen
+from data_prep.recordings import ENDINGS, MAX_SECONDS, below
 from data_prep.tables import Line, lines_of
 from slam_plugin.data.errors import DataError
 
@@ -48,7 +47,7 @@ class Wsj(Divided):
             for speaker in sorted(speakers):
                 found = [(key, sounds.get(key), _dot(dots, key)) for key in sorted(speakers[speaker])]
                 size = sum(sound.stat().st_size for _, sound, _ in found if sound)
-                utterances = tuple((key, self.below(sound), self.below(dot)) for key, sound, dot in found)
+                utterances = tuple((key, below(sound, self.root), below(dot, self.root)) for key, sound, dot in found)
                 yield Unit(f"{split}/{speaker}", size, utterances)
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
@@ -69,22 +68,8 @@ class Wsj(Divided):
             elif not texts[name].text:
                 yield Dropped(sound, "has no words")
             else:
-                yield from self._utterance(split, name, sound, texts[name].text)
-
-    def _utterance(self, split: str, name: str, place: str, text: str) -> Iterator[Item | Dropped | Noted]:
-        path = self.root / place
-        try:
-            sound = listen(path)
-        except UnusableSound as error:
-            yield Dropped(place, error.reason)
-            return
-        fault = length_fault(sound.samples / sound.rate, self.max_seconds)
-        if fault:
-            yield Dropped(place, fault)
-            return
-        yield from sound.notes()
-        fields = {"id": name, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": name[:3]}
-        yield row(split, COLUMNS, fields)
+                path, text = self.root / sound, texts[name].text
+                yield from self.rows_of_file(split, sound, path, name, text, speaker=name[:3])
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> Wsj:
