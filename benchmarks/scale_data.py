@@ -1,16 +1,15 @@
 """Data as large as a user's, made in seconds: manifests and texts of any size over a handful of features."""
 
 import io
-import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import yaml
-from fairseq.data.indexed_dataset import _dtype_header_code
 
 from benchmarks.corpus import CORPORA, PIECES, SYLLABLES
 from data_prep.vocab import train_vocabulary
+from slam_plugin.data.indexed import write_index
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.validate import leave_stamp
 from slam_plugin.data.vocabulary import Vocabulary
@@ -83,13 +82,7 @@ def write_text(prefix: Path, sentences: int, seed: int) -> None:
             ids[ends - 1] = dictionary.eos()
             file.write(ids.tobytes())
     with Path(f"{prefix}.idx").open("wb") as file:
-        # fairseq's own writer holds the index as lists of Python.
-        file.write(b"MMIDIDX\0\0" + struct.pack("<QBQ", 1, _dtype_header_code(np.uint16), sentences) + sizes.tobytes())
-        total = 0
-        for begin in range(0, sentences, AT_ONCE):
-            ends = total + np.cumsum(sizes[begin : begin + AT_ONCE], dtype=np.int64)
-            file.write((ids.itemsize * (ends - sizes[begin : begin + AT_ONCE])).tobytes())
-            total = ends[-1]
+        write_index(file, sizes, ids.dtype)
 
 
 def write_corpora(path: Path, texts: list[str], block: int | None) -> Path:

@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from fairseq.data.indexed_dataset import MMapIndexedDataset, _dtype_header_code, best_fitting_int_dtype
+from fairseq.data.indexed_dataset import best_fitting_int_dtype
 
 from data_prep.corpus import Dropped
 from data_prep.parts import processes, progress
 from data_prep.tables import Stretch, lines_of, stretches
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.indexed import write_index
 from slam_plugin.data.vocabulary import Vocabulary
 
 # Of text, cut in the same way however many processes there are.
 PART_BYTES = 16 << 20
 QUIET_SECONDS = 5.0  # before progress is shown: most texts are done by then
 
-_ITEMS_AT_ONCE = 1 << 20
 _COPY_BYTES = 1 << 20
 
 
@@ -130,7 +130,9 @@ def _join(parts: Sequence[_Part], done: Iterator[Binarized], prefix: Path, dtype
             total = Binarized(*map(sum, zip(total, each, strict=True)))
             bar.update(part.stretch.end - part.stretch.begin)
         _sync(ids)
-    _write_index(sizes, prefix, dtype)
+    with Path(f"{prefix}.idx").open("wb") as index:
+        write_index(index, np.memmap(sizes, np.int32, "r"), dtype)
+        _sync(index)
     return total
 
 
@@ -138,26 +140,6 @@ def _move_into(source: Path, target: IO[bytes]) -> None:
     with source.open("rb") as file:
         shutil.copyfileobj(file, target, _COPY_BYTES)
     source.unlink()
-
-
-def _write_index(sizes: Path, prefix: Path, dtype: np.dtype) -> None:
-    """``prefix.idx`` as fairseq's: the type of ids, how many each item has, and the byte where each begins.
-
-    fairseq's own writer holds both columns as lists of Python's numbers.
-    """
-    items = sizes.stat().st_size // 4
-    counts = np.memmap(sizes, np.int32, "r")
-    with Path(f"{prefix}.idx").open("wb") as file:
-        file.write(MMapIndexedDataset.Index._HDR_MAGIC)
-        file.write(struct.pack("<QBQ", 1, _dtype_header_code(dtype.type), items))
-        with sizes.open("rb") as source:
-            shutil.copyfileobj(source, file, _COPY_BYTES)
-        begin = 0
-        for first in range(0, items, _ITEMS_AT_ONCE):
-            ends = begin + np.cumsum(counts[first : first + _ITEMS_AT_ONCE], dtype=np.int64) * dtype.itemsize
-            file.write(np.concatenate(([begin], ends[:-1])).astype(np.int64).tobytes())
-            begin = int(ends[-1])
-        _sync(file)
 
 
 def _sync(file: IO[bytes]) -> None:

@@ -3,16 +3,16 @@
 import hashlib
 import struct
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import _code_to_dtype
+from fairseq.data.indexed_dataset import _code_to_dtype, _dtype_header_code
 
 from slam_plugin.data.errors import DataError
 
-CHUNK = 1 << 22  # ids looked at at a time
+CHUNK = 1 << 22  # ids looked at at a time, or sentences written
 _MAGIC, _VERSION = b"MMIDIDX\x00\x00", 1
 _HEADER = struct.Struct("<9sQBQ")  # magic, version, code of the ids' type, sentences
 
@@ -71,6 +71,21 @@ class Sentences:
 
 def _mapped(path: Path, dtype: Any, count: int, offset: int = 0) -> np.ndarray:
     return np.asarray(np.memmap(path, dtype, "r", offset, (count,)))
+
+
+def write_index(file: IO[bytes], sizes: np.ndarray, dtype: np.dtype) -> None:
+    """Write what an ``.idx`` holds: ``sizes`` (sentences,) int32, and where in the ids of ``dtype`` each begins.
+
+    fairseq's own writer holds both columns as lists of Python's numbers.
+    """
+    file.write(_HEADER.pack(_MAGIC, _VERSION, _dtype_header_code(dtype.type), len(sizes)))
+    for first in range(0, len(sizes), CHUNK):
+        file.write(sizes[first : first + CHUNK].tobytes())
+    begin = 0
+    for first in range(0, len(sizes), CHUNK):
+        ends = begin + np.cumsum(sizes[first : first + CHUNK], dtype=np.int64) * dtype.itemsize
+        file.write(np.concatenate(([begin], ends[:-1])).astype(np.int64).tobytes())
+        begin = int(ends[-1])
 
 
 def open_indexed(path: str | Path, dictionary: Dictionary) -> Sentences:

@@ -7,6 +7,7 @@ from sentencepiece import SentencePieceProcessor
 from data_prep import binarize as module
 from data_prep.binarize import binarize
 from data_prep.vocab import train_vocabulary
+from slam_plugin.data import indexed
 from slam_plugin.data.errors import DataError
 
 LINES = ["první věta", "druhá věta", "", "třetí", ""]
@@ -54,7 +55,7 @@ def long_text(text):
 def test_the_same_bytes_by_any_number_of_processes(long_text, tmp_path, monkeypatch):
     whole = binarize(long_text, tmp_path / "vocab", tmp_path / "whole/train")
     monkeypatch.setattr(module, "PART_BYTES", 5000)
-    monkeypatch.setattr(module, "_ITEMS_AT_ONCE", 300)
+    monkeypatch.setattr(indexed, "CHUNK", 300)
     for jobs in (1, 3):
         assert binarize(long_text, tmp_path / "vocab", tmp_path / f"{jobs}/train", jobs) == whole
         for name in ("train.bin", "train.idx"):
@@ -82,7 +83,7 @@ def test_an_interruption_leaves_the_earlier_text_whole(text, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     text.write_text("jiná věta\n", encoding="utf-8")
-    monkeypatch.setattr(module, "_write_index", interrupted)
+    monkeypatch.setattr(module, "write_index", interrupted)
     with pytest.raises(KeyboardInterrupt):
         binarize(text, tmp_path / "vocab", tmp_path / "out/train")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
