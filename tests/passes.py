@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from slam_plugin.models.encoder import Encoded
-from slam_plugin.objectives.base import MaskedPass, Surroundings
+from slam_plugin.objectives.base import MASKED, MaskedPass, Surroundings
 
 FEATURES = 5
 
@@ -19,8 +19,12 @@ def surroundings(dim: int, vocabulary: int = 20, counts: Tensor | None = None) -
 
 
 def masked_pass(
-    batch: Mapping[str, Any], training: bool = True, seed: int = 0, clean: Encoded | None = None, **encoded: Any
+    batch: Mapping[str, Any],
+    training: bool = True,
+    seed: int = 0,
+    others: Mapping[str, Encoded] | None = None,
+    **encoded: Any,
 ) -> MaskedPass:
-    """A pass whose trunk put out ``encoded``, and without masks ``clean``."""
-    states = Encoded(**{name: encoded.get(name) for name in Encoded._fields})
-    return MaskedPass(batch, states, lambda: clean, torch.Generator().manual_seed(seed), training)
+    """A micro-batch whose masked pass put out ``encoded``, and its ``others`` by name."""
+    passes = {MASKED: Encoded(**encoded), **(others or {})}
+    return MaskedPass(batch, passes.__getitem__, torch.Generator().manual_seed(seed), training)

@@ -51,7 +51,7 @@ class OurStep:
         features, frame_padding = batch["features"], batch["feature_padding_mask"]
         with torch.no_grad(), self._autocast():
             states, padding = trunk.subsampler(features, frame_padding)
-            encoded = Encoded(states, states, states, padding, None, None)
+            encoded = Encoded(subsampled=states, context=states, speech=states, speech_padding_mask=padding)
             targets = model.objectives["contrastive"].targets(self._view(batch, encoded))
         leaf = states.detach().requires_grad_()
         stack = nn.ModuleList((*trunk.speech_layers, *trunk.multimodal_layers))
@@ -90,4 +90,4 @@ class OurStep:
     @staticmethod
     def _view(batch: Mapping[str, Any], encoded: Encoded, **cache: Any) -> MaskedPass:
         generator = torch.Generator().manual_seed(batch["seed"])
-        return MaskedPass(batch, encoded, lambda: encoded, generator, training=True, cache=cache)
+        return MaskedPass(batch, lambda name: encoded, generator, training=True, cache=cache)

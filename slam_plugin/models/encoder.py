@@ -1,6 +1,7 @@
 """The trunk that every model shares: speech encoder, text embedding and the multimodal encoder above both."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Optional
 
@@ -58,15 +59,32 @@ class TrunkConfig(FairseqDataclass):
     )
 
 
-class Encoded(NamedTuple):
-    """One pass of the trunk. T is the time at 25 Hz, L the tokens, D the dimension; None where a side was not given."""
+PLACES = ("speech", "middle", "top")  # of speech states: end of the speech encoder, amid and end of the shared layers
 
-    subsampled: Tensor | None  # (batch, T, D) front-end states before masking
-    context: Tensor | None  # (batch, T, D) output of the speech encoder
-    speech: Tensor | None  # (batch, T, D) output of the multimodal encoder over the speech
-    speech_padding_mask: Tensor | None  # (batch, T)
-    text: Tensor | None  # (batch, L, D) output of the multimodal encoder over the text
-    text_padding_mask: Tensor | None  # (batch, L)
+
+class Front(NamedTuple):
+    """Front-end states of speech before masking (batch, T, D), and their padding mask (batch, T)."""
+
+    states: Tensor
+    padding_mask: Tensor | None
+
+
+class Encoded(NamedTuple):
+    """One pass of the trunk. T is the time at 25 Hz, L the tokens, D the dimension; None for what was not computed."""
+
+    subsampled: Tensor | None = None  # (batch, T, D) front-end states before masking
+    context: Tensor | None = None  # (batch, T, D) output of the speech encoder
+    middle: Tensor | None = None  # (batch, T, D) speech after the lower half of the multimodal encoder
+    speech: Tensor | None = None  # (batch, T, D) output of the multimodal encoder over the speech
+    speech_padding_mask: Tensor | None = None  # (batch, T)
+    text: Tensor | None = None  # (batch, L, D) output of the multimodal encoder over the text
+    text_padding_mask: Tensor | None = None  # (batch, L)
+    speech_layers: tuple[Tensor, ...] = ()  # each Conformer layer's output over the speech, if all layers were kept
+    text_layers: tuple[Tensor, ...] = ()  # the same over the text
+
+    def states(self, place: str) -> Tensor:
+        """Return the speech states (batch, T, D) at one of ``PLACES``."""
+        return {"speech": self.context, "middle": self.middle, "top": self.speech}[place]
 
 
 class Trunk(nn.Module):
@@ -133,6 +151,9 @@ class Trunk(nn.Module):
         token_padding_mask: Tensor | None = None,
         mask_indices: Tensor | None = None,
         mask_vectors: Tensor | None = None,
+        front: Front | None = None,
+        until: str = "top",
+        keep_layers: bool = False,
     ) -> Encoded:
         """Encode speech, text, or the two as one sequence: text, a gap, speech.
 
@@ -143,27 +164,38 @@ class Trunk(nn.Module):
             features: (batch, frames, 80) log-mel; feature_padding_mask: (batch, frames), True at padding.
             tokens: (batch, L) ids; token_padding_mask: (batch, L), True at padding.
             mask_indices: (batch, T) speech states that are replaced by mask_vectors, (D,) or (batch, T, D).
+            front: what :meth:`encode_front` made of the features, in place of these.
+            until: the highest of ``PLACES`` that is computed; below "top" for speech alone.
+            keep_layers: return the output of every layer as well.
         """
-        subsampled = context = speech_mask = None
+        if until != "top" and tokens is not None:
+            raise ValueError(f"until: found {until!r} with text in the input, expected 'top'")
         if features is not None:
-            if not self.has_speech:
-                raise ValueError("this trunk has no speech side: it was built for text alone")
-            subsampled, speech_mask = self.subsampler(features, feature_padding_mask)
-            states = subsampled
-            if mask_indices is not None:
-                states = torch.where(mask_indices.unsqueeze(-1), mask_vectors.to(states.dtype), states)
-            states = self.dropout(states)
-            context = self._through(self.speech_layers, states, speech_mask, self._rotation(states))
-        if tokens is None:
+            front = self.encode_front(features, feature_padding_mask)
+        kept: list[Tensor] | None = [] if keep_layers else None
+        if front is None:
+            text = self._through(self.multimodal_layers, self._embed(tokens), token_padding_mask, kept=kept)
+            return Encoded(text=text, text_padding_mask=token_padding_mask, text_layers=tuple(kept or ()))
+        padding_mask = front.padding_mask
+        context = self._encode_context(front, mask_indices, mask_vectors, kept)
+        encoded = Encoded(subsampled=front.states, context=context, speech_padding_mask=padding_mask)
+        if tokens is not None:
+            return self._encode_pair(encoded, self._embed(tokens), token_padding_mask, kept)
+        if until != "speech":
+            half = len(self.multimodal_layers) // 2
             states = self.speech_projection(context)
-            speech = self._through(self.multimodal_layers, states, speech_mask, self._rotation(states))
-            return Encoded(subsampled, context, speech, speech_mask, None, None)
-        states = self._embed(tokens)
-        if features is None:
-            text = self._through(self.multimodal_layers, states, token_padding_mask, self._rotation(states))
-            return Encoded(None, None, None, None, text, token_padding_mask)
-        text, speech = self._encode_pair(states, token_padding_mask, self.speech_projection(context), speech_mask)
-        return Encoded(subsampled, context, speech, speech_mask, text, token_padding_mask)
+            middle = self._through(self.multimodal_layers[:half], states, padding_mask, kept=kept)
+            encoded = encoded._replace(middle=middle)
+            if until == "top":
+                top = self._through(self.multimodal_layers[half:], middle, padding_mask, kept=kept)
+                encoded = encoded._replace(speech=top)
+        return encoded._replace(speech_layers=tuple(kept or ()))
+
+    def encode_front(self, features: Tensor, padding_mask: Tensor | None) -> Front:
+        """(batch, frames, 80) and (batch, frames) -> states (batch, T, D) and (batch, T): the convolutions alone."""
+        if not self.has_speech:
+            raise ValueError("this trunk has no speech side: it was built for text alone")
+        return Front(*self.subsampler(features, padding_mask))
 
     def encode_speech(self, features: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(batch, frames, 80) and (batch, frames) -> (batch, T, D) and (batch, T): the whole way of unmasked speech."""
@@ -180,9 +212,20 @@ class Trunk(nn.Module):
             raise ValueError("this trunk has no text side: it was built without a vocabulary")
         return self.text_embedding(tokens)
 
+    def _encode_context(
+        self, front: Front, mask_indices: Tensor | None, mask_vectors: Tensor | None, kept: list[Tensor] | None
+    ) -> Tensor:
+        """Return the speech encoder's output (batch, T, D)."""
+        states = front.states
+        if mask_indices is not None:
+            states = torch.where(mask_indices.unsqueeze(-1), mask_vectors.to(states.dtype), states)
+        return self._through(self.speech_layers, self.dropout(states), front.padding_mask, kept=kept)
+
     def _encode_pair(
-        self, text: Tensor, text_padding: Tensor | None, speech: Tensor, speech_padding: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+        self, encoded: Encoded, text: Tensor, text_padding: Tensor | None, kept: list[Tensor] | None
+    ) -> Encoded:
+        """Add to ``encoded``, the speech encoder's part, what the shared layers make of text and speech in sequence."""
+        speech = self.speech_projection(encoded.context)
         batch, tokens = text.shape[:2]
         gap = text.new_zeros(batch, self.gap, self.dim, dtype=speech.dtype)
         states = torch.cat((text.to(speech.dtype), gap, speech), dim=1)
@@ -190,21 +233,45 @@ class Trunk(nn.Module):
             (
                 _or_valid(text_padding, text),
                 gap.new_ones(gap.shape[:2], dtype=torch.bool),
-                _or_valid(speech_padding, speech),
+                _or_valid(encoded.speech_padding_mask, speech),
             ),
             dim=1,
         )
-        states = self._through(self.multimodal_layers, states, padding, self._rotation(text, gap, speech))
-        return states[:, :tokens], states[:, tokens + self.gap :]
+        shared: list[Tensor] | None = None if kept is None else []
+        half, sides = len(self.multimodal_layers) // 2, (text, gap, speech)
+        middle = self._through(self.multimodal_layers[:half], states, padding, sides, shared)
+        top = self._through(self.multimodal_layers[half:], middle, padding, sides, shared)
+        begin = tokens + self.gap
+        encoded = encoded._replace(
+            middle=middle[:, begin:], speech=top[:, begin:], text=top[:, :tokens], text_padding_mask=text_padding
+        )
+        if kept is None:
+            return encoded
+        speech_layers = (*kept, *(layer[:, begin:] for layer in shared))
+        return encoded._replace(speech_layers=speech_layers, text_layers=tuple(layer[:, :tokens] for layer in shared))
 
     def _through(
-        self, layers: nn.ModuleList, states: Tensor, padding_mask: Tensor | None, rotation: Rotation | None
+        self,
+        layers: nn.ModuleList,
+        states: Tensor,
+        padding_mask: Tensor | None,
+        sides: Sequence[Tensor] | None = None,
+        kept: list[Tensor] | None = None,
     ) -> Tensor:
+        """Return the last layer's output.
+
+        Args:
+            sides: what ``states`` (batch, time, D) is made of, if it has several sides.
+            kept: gets the output of every layer.
+        """
+        rotation = self._rotation(*(sides or (states,)))
         for layer in layers:
             if self.checkpoint_activations:
                 states = checkpoint(layer, states, padding_mask, rotation, use_reentrant=False)
             else:
                 states = layer(states, padding_mask, rotation)
+            if kept is not None:
+                kept.append(states)
         return states
 
     def _rotation(self, *sides: Tensor) -> Rotation | None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
 from slam_plugin.data.vocabulary import check_hashes
-from slam_plugin.models.encoder import MEL_BINS, Encoded, Trunk, autocast, build_trunk
+from slam_plugin.models.encoder import MEL_BINS, Trunk, autocast, build_trunk
+from slam_plugin.models.passes import Passes, places_read
 from slam_plugin.models.presets import SIZES, set_size
 from slam_plugin.models.pretrained import InheritingTrunkConfig
 from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
@@ -73,36 +74,16 @@ class SlamPretraining(BaseFairseqModel):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Output]:
-        """One masked pass over a micro-batch, and what every objective of its kind makes of it."""
+        """The passes of a micro-batch that its objectives read, and what each objective makes of them."""
         device = next(self.parameters()).device
         generator = torch.Generator(device).manual_seed(batch["seed"])
+        objectives = {name: o for name, o in self.objectives.items() if batch["kind"] in o.kinds}
         with autocast(self.config, device):
-            mask_indices = batch.get("mask_indices")
-            mask_vectors = None if mask_indices is None else self._mask_vectors(mask_indices, generator)
-            encoded = self._encode(batch, batch.get("tokens"), mask_indices, mask_vectors)
-            masked = mask_indices is not None or "token_mask_indices" in batch
-
-            def encode_clean() -> Encoded:
-                return self._encode(batch, batch.get("token_targets")) if masked else encoded
-
-            view = MaskedPass(batch, encoded, encode_clean, generator, self.training)
-            return {name: o(view) for name, o in self.objectives.items() if batch["kind"] in o.kinds}
-
-    def _encode(
-        self,
-        batch: Mapping[str, Any],
-        tokens: Tensor | None,
-        mask_indices: Tensor | None = None,
-        mask_vectors: Tensor | None = None,
-    ) -> Encoded:
-        return self.trunk(
-            features=batch.get("features"),
-            feature_padding_mask=batch.get("feature_padding_mask"),
-            tokens=tokens,
-            token_padding_mask=batch.get("token_padding_mask"),
-            mask_indices=mask_indices,
-            mask_vectors=mask_vectors,
-        )
+            # Drawn before any pass: which passes run must not move the draws.
+            mask_vectors = self._mask_vectors(batch["mask_indices"], generator) if "mask_indices" in batch else None
+            passes = Passes(self.trunk, batch, mask_vectors, places_read(objectives.values()))
+            view = MaskedPass(batch, passes, generator, self.training)
+            return {name: objective(view) for name, objective in objectives.items()}
 
     def _mask_vectors(self, mask_indices: Tensor, generator: torch.Generator) -> Tensor:
         """What masked states become: (D,), or for a mask (batch, T) noise (batch, T, D) of unit variance."""

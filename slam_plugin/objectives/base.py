@@ -17,6 +17,13 @@ class SpanMask(NamedTuple):
     span: int
 
 
+class SpecMask(NamedTuple):
+    """SpecAugment of speech features: the most mel bins of a band, and the most 10 ms frames of a stretch."""
+
+    freq_width: int
+    time_width: int
+
+
 @dataclass(frozen=True)
 class Preparation:
     """How the batches of a kind are prepared.
@@ -24,26 +31,33 @@ class Preparation:
     Attributes:
         speech_mask, text_mask: spans to mask on each side; None leaves a side unmasked.
         false_pairs: where false transcripts come from, "batch" or "text"; None makes true pairs only.
+        augmentation: SpecAugment of the copy of the speech that the pass "augmented" reads; None makes no copy.
     """
 
     speech_mask: SpanMask | None = None
     text_mask: SpanMask | None = None
     false_pairs: str | None = None
+    augmentation: SpecMask | None = None
+
+
+# The passes of a micro-batch through the trunk. A pass runs once, and only if an objective reads it.
+MASKED = "masked"  # everything in the batch, as it is masked
+CLEAN = "clean"  # everything in the batch, without masks
+ALONE = "alone"  # the speech alone, without masks
+AUGMENTED = "augmented"  # the speech alone, after SpecAugment
 
 
 @dataclass
 class MaskedPass:
-    """One micro-batch after the trunk: what objectives read.
+    """One micro-batch and its passes through the trunk: what objectives read.
 
     Attributes:
-        encoded: the trunk's ``Encoded``.
-        encode_clean: runs the trunk once more, on the batch before masking; see :meth:`clean`.
+        encode: runs the pass of a name above and returns the trunk's ``Encoded``.
         generator: draws what is random on the device; the batch's own key seeds it.
     """
 
     batch: Mapping[str, Any]
-    encoded: Any
-    encode_clean: Callable[[], Any]
+    encode: Callable[[str], Any]
     generator: torch.Generator
     training: bool
     cache: dict[str, Any] = field(default_factory=dict)
@@ -54,14 +68,19 @@ class MaskedPass:
             self.cache[name] = make()
         return self.cache[name]
 
+    def encoding(self, name: str) -> Any:
+        """Return the trunk's ``Encoded`` of the pass ``name``, which is run the first time."""
+        return self.shared(f"pass {name}", lambda: self.encode(name))
+
+    @property
+    def encoded(self) -> Any:
+        """The trunk's ``Encoded`` of the masked pass."""
+        return self.encoding(MASKED)
+
     def masked_speech(self) -> Tensor:
         """(batch, T) True at the states that are masked and valid."""
         masked, padding_mask = self.batch["mask_indices"], self.encoded.speech_padding_mask
         return masked if padding_mask is None else masked & ~padding_mask
-
-    def clean(self) -> Any:
-        """The trunk's ``Encoded`` of the batch without masks: a second pass, where an objective asks for one."""
-        return self.shared("clean", self.encode_clean)
 
 
 @dataclass(frozen=True)
@@ -115,8 +134,11 @@ class Objective(nn.Module):
         kinds: the kinds of batch it reads.
         requires: objectives that must be there as well.
         logged: what it logs.
+        reads: the passes that it reads, each with the highest speech states read of it (one of the trunk's
+            ``PLACES``). Layers above these are not run where the pass has no text.
     """
 
+    reads: Mapping[str, str] = MappingProxyType({"masked": "top"})
     name: ClassVar[str]
     Options: ClassVar[type]
     kinds: ClassVar[tuple[str, ...]]

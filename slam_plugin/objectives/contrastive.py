@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from slam_plugin.modules.contrast import contrastive_logits, draw_distractors
 from slam_plugin.modules.quantizer import GumbelQuantizer, Quantized, normalize_over_time
 from slam_plugin.objectives.base import (
+    MASKED,
     POSITIVE,
     SHARE,
     Classified,
@@ -112,6 +113,8 @@ class Contrastive(MaskedObjective):
     def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
         self.options = options
+        self.place = "speech" if options.context == "speech" else "top"
+        self.reads = {MASKED: self.place}
         self.quantizer = GumbelQuantizer(surroundings.dim, options.codes, options.code_dim, options.logit_std)
         self.project_context = nn.Linear(surroundings.dim, options.code_dim)
         self.project_targets = nn.Linear(options.code_dim, options.code_dim)
@@ -145,7 +148,7 @@ class Contrastive(MaskedObjective):
         counts = masked.sum(1)
         largest = int(counts.max())
         place = torch.arange(largest, device=masked.device) < counts[:, None]  # (batch, M) filled from the left
-        states = view.encoded.context if self.options.context == "speech" else view.encoded.speech
+        states = view.encoded.states(self.place)
         context = self.project_context(states[masked])  # (N, code_dim)
         targets = self.project_targets(quantized.vectors)
         indices, usable = draw_distractors(counts, self.options.distractors, view.generator)

@@ -7,33 +7,56 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slam_plugin.objectives.base import (
+    ALONE,
+    AUGMENTED,
+    MASKED,
     MaskedPass,
     Objective,
     Output,
+    Preparation,
     Schema,
+    SpecMask,
     Surroundings,
+    at_least,
     check_bounds,
     mean_or_zero,
     one_of,
     register,
 )
 
+PASSES = {"masked": MASKED, "clean": ALONE, "augmented": AUGMENTED}
+
 
 @dataclass(frozen=True)
 class Options:
-    """``inputs``: speech as TLM masks it ("masked"), or that of a pass of its own ("clean"); mSLAM's is not known."""
+    """What CTC reads, and by which output layer.
+
+    Attributes:
+        inputs: "masked" reads the pass of TLM, in which speech is masked and the text is there; "clean" and "augmented"
+            run a pass with the speech alone, as it is or after SpecAugment. mSLAM's choice is not known.
+        layer: states that CTC reads: end of the "speech" encoder, "middle" or "top" of the shared layers. Above the
+            speech encoder the states of the masked pass have seen the transcript, so that pass allows "speech" alone.
+        tied: score symbols by the text embedding, so that speech and text states meet in one space.
+        freq_width, time_width: SpecAugment of "augmented": two bands of at most so many mel bins, and two stretches of
+            at most so many 10 ms frames.
+    """
 
     inputs: str = "masked"
+    layer: str = "speech"
+    tied: bool = False
+    freq_width: int = 15
+    time_width: int = 20
 
     def __post_init__(self) -> None:
-        check_bounds("ctc", self, inputs=one_of("masked", "clean"))
+        layers = ("speech",) if self.inputs == "masked" else ("speech", "middle", "top")
+        check_bounds("ctc", self, inputs=one_of(*PASSES), layer=one_of(*layers))
+        check_bounds("ctc", self, freq_width=at_least(0), time_width=at_least(0))
 
 
 @register
 class Ctc(Objective):
-    """The CTC loss (Graves et al. 2006) of the transcript given the speech encoder's output, a mean over its tokens.
+    """The CTC loss (Graves et al. 2006) of the transcript given states of the speech, a mean over its tokens.
 
-    Which output mSLAM reads is not known here. Not the multimodal encoder's: there the speech has seen the transcript.
     The blank is ``<s>``. Only true pairs count, and of these the ones with enough states for a path; ``ctc_left_out``
     is the share of those without one.
     """
@@ -45,23 +68,36 @@ class Ctc(Objective):
 
     def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
-        self.inputs, self.blank = options.inputs, surroundings.bos
-        self.to_symbols = nn.Linear(surroundings.dim, surroundings.text_embedding.num_embeddings)
+        self.inputs, self.place, self.blank = PASSES[options.inputs], options.layer, surroundings.bos
+        self.reads = {self.inputs: self.place}
+        if options.tied:
+            self.to_symbols: nn.Module = TiedOutput(surroundings.text_embedding, self.blank)
+        else:
+            self.to_symbols = nn.Linear(surroundings.dim, surroundings.text_embedding.num_embeddings)
+
+    @classmethod
+    def preparation(cls, options: Options) -> Preparation:
+        augmented = options.inputs == "augmented"
+        return Preparation(augmentation=SpecMask(options.freq_width, options.time_width) if augmented else None)
+
+    def log_probs(self, states: Tensor) -> Tensor:
+        """(..., dim) -> (..., symbols) in fp32"""
+        return self.to_symbols(states).float().log_softmax(-1)
 
     def forward(self, view: MaskedPass) -> Output:
-        encoded = view.clean() if self.inputs == "clean" else view.encoded
+        encoded = view.encoding(self.inputs)
+        speech = encoded.states(self.place)  # (batch, T, dim)
         true_pairs, transcripts = view.batch["matches"], view.batch["token_targets"]  # (batch,), (batch, L)
-        states = _valid(encoded.speech_padding_mask, encoded.context).sum(1)  # (batch,)
-        inside = _valid(encoded.text_padding_mask, transcripts)[:, 2:]  # <s> and </s> are no part of the path
+        states = _valid(encoded.speech_padding_mask, speech).sum(1)  # (batch,)
+        inside = _valid(view.batch["token_padding_mask"], transcripts)[:, 2:]  # a path has neither <s> nor </s>
         targets, tokens = transcripts[:, 1:-1], inside.sum(1)  # (batch, L - 2), (batch,)
         # Between two equal tokens a path needs a blank.
         repeats = ((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:]).sum(1)
         possible = tokens + repeats <= states
         kept = true_pairs & possible
-        logits = self.to_symbols(encoded.context[kept]).float()  # (pairs, T, symbols)
-        loss = logits.sum()  # of nothing: a zero on the graph
-        if len(logits):
-            log_probs = logits.log_softmax(-1).transpose(0, 1)
+        log_probs = self.log_probs(speech[kept]).transpose(0, 1)  # (T, pairs, symbols)
+        loss = log_probs.sum()  # of nothing: a zero on the graph
+        if kept.any():
             given = targets[kept], states[kept], tokens[kept]
             loss = F.ctc_loss(log_probs, *given, blank=self.blank, reduction="sum")
         logs = {
@@ -71,6 +107,32 @@ class Ctc(Objective):
             "ctc_pairs": true_pairs.sum(),
         }
         return Output(mean_or_zero(loss, logs["ctc_tokens"]), logs)
+
+
+class TiedOutput(nn.Module):
+    """Logits of the symbols by the text embedding (Press and Wolf 2017), with a vector of its own for the blank.
+
+    Args:
+        embedding: (symbols, dim); its weights stay the trunk's own.
+        blank: the symbol that takes the vector instead of its row.
+    """
+
+    def __init__(self, embedding: nn.Embedding, blank: int) -> None:
+        super().__init__()
+        self._embedding, self._blank = (embedding,), blank
+        self.blank_vector = nn.Parameter(torch.zeros(embedding.embedding_dim))
+        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+
+    @property
+    def weight(self) -> Tensor:
+        """(symbols, dim)"""
+        rows = self._embedding[0].weight
+        is_blank = torch.arange(len(rows), device=rows.device) == self._blank
+        return torch.where(is_blank[:, None], self.blank_vector, rows)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(..., dim) -> (..., symbols)"""
+        return F.linear(states, self.weight, self.bias)
 
 
 def _valid(padding_mask: Tensor | None, rows: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from slam_plugin.objectives.base import (
+    CLEAN,
+    MASKED,
     MaskedPass,
     Objective,
     Output,
@@ -30,10 +32,10 @@ class Options:
     """
 
     negatives: str = "batch"
-    inputs: str = "masked"
+    inputs: str = MASKED
 
     def __post_init__(self) -> None:
-        check_bounds("stm", self, negatives=one_of("batch", "text"), inputs=one_of("masked", "clean"))
+        check_bounds("stm", self, negatives=one_of("batch", "text"), inputs=one_of(MASKED, CLEAN))
 
 
 @register
@@ -54,7 +56,7 @@ class Stm(Objective):
 
     def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
         super().__init__(weight)
-        self.inputs = options.inputs
+        self.inputs, self.reads = options.inputs, {options.inputs: "top"}
         self.to_match = nn.Linear(surroundings.dim, 2)
 
     @classmethod
@@ -63,7 +65,7 @@ class Stm(Objective):
 
     def forward(self, view: MaskedPass) -> Output:
         matches = view.batch["matches"].long()  # (batch,)
-        encoded = view.clean() if self.inputs == "clean" else view.encoded
+        encoded = view.encoding(self.inputs)
         loss, correct, count = classify(self.to_match(encoded.text[:, 0]), matches)
         # A guess always right on the more frequent answer is no better than chance here: the answers are drawn evenly.
         logs = {

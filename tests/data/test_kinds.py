@@ -16,6 +16,7 @@ from slam_plugin.data.kinds.text import TextCorpus
 from slam_plugin.data.manifest import write_manifest
 from slam_plugin.data.multicorpus import MultiCorpusDataset
 from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.objectives.base import SpecMask
 
 # An empty line ends a document.
 LINES = ["the cat sat", "on the mat", "a dog ran home and back", "", "rain fell all day", "it is late", "", "yes", "no"]
@@ -53,8 +54,8 @@ def binarize_ids(path, sentences):
     builder.finalize(f"{path}.idx")
 
 
-def setting(folder, seed=1, speech=SPEECH_MASK, text=TEXT_MASK, false_pairs="batch", unpaired=None):
-    return Setting(seed, "toy, 0", Vocabulary.load(folder), speech, text, false_pairs, unpaired)
+def setting(folder, seed=1, speech=SPEECH_MASK, text=TEXT_MASK, false_pairs="batch", unpaired=None, augmentation=None):
+    return Setting(seed, "toy, 0", Vocabulary.load(folder), speech, text, false_pairs, unpaired, augmentation)
 
 
 def config(**options):
@@ -96,6 +97,25 @@ def test_an_item_follows_from_seed_kind_index_and_cycle(folder, kind, mask):
     masks = {tuple(corpus.item(index, cycle)[mask].tolist()) for cycle in range(20)}
     assert len(masks) > 10
     assert masks != {tuple(other_seed.item(index, cycle)[mask].tolist()) for cycle in range(20)}
+
+
+@pytest.mark.parametrize("kind", ["speech", "pairs"])
+def test_an_augmented_copy_differs_in_bands_and_stretches_of_zeros_alone(folder, kind):
+    corpus = open_corpus(folder, kind, augmentation=SpecMask(freq_width=15, time_width=20))
+    items = [corpus.item(i, 3) for i in (4, 2, 0)]
+    batch, changed = corpus.collate(items), 0
+    assert same(corpus.item(4, 3), items[0])
+    for row, item in enumerate(items):
+        features, augmented = item["features"], item["augmented_features"]
+        zeroed = augmented != features
+        assert not augmented[zeroed].any()
+        whole = zeroed.all(1)[:, None] | zeroed.all(0)
+        assert torch.equal(zeroed, whole) and zeroed.all(0).sum() <= 30 and zeroed.all(1).sum() <= 20
+        changed += int(zeroed.any())
+        padded = batch["augmented_features"][row]
+        assert torch.equal(padded[: len(augmented)], augmented) and not padded[len(augmented) :].any()
+    assert changed > 0
+    assert "augmented_features" not in open_corpus(folder, kind).collate([open_corpus(folder, kind).item(0, 0)])
 
 
 def test_kinds_do_not_share_their_draws(folder):

@@ -80,6 +80,40 @@ def test_padding_changes_no_result(kind, groups, rotary):
             assert (~together.speech_padding_mask[row]).sum() == by_itself.speech.size(1)
 
 
+@pytest.mark.parametrize("kind", ["speech", "text", "pairs"])
+def test_places_are_outputs_of_layers(kind):
+    """Two layers of speech and three shared ones: the lower half of the shared ones is one layer."""
+    module, batch = trunk(), kind_of(inputs(), kind)
+    found, plain = module(**batch, keep_layers=True), module(**batch)
+    for kept, value in zip(found[:7], plain[:7], strict=True):
+        assert kept is value is None or torch.equal(kept, value)
+    assert plain.speech_layers == plain.text_layers == ()
+    if kind != "text":
+        assert [len(found.speech_layers), len(found.text_layers)] == [5, 0 if kind == "speech" else 3]
+        assert torch.equal(found.speech_layers[1], found.states("speech"))
+        assert torch.equal(found.speech_layers[2], found.states("middle"))
+        assert torch.equal(found.speech_layers[4], found.states("top"))
+    if kind != "speech":
+        assert torch.equal(found.text_layers[-1], found.text)
+
+
+def test_speech_alone_may_end_early():
+    module, batch = trunk(), kind_of(inputs(), "speech")
+    whole = module(**batch)
+    for until, absent in (("speech", ["middle", "speech"]), ("middle", ["speech"]), ("top", [])):
+        found = module(**batch, until=until)
+        assert torch.equal(found.states(until), whole.states(until))
+        assert [name for name in ("context", "middle", "speech") if getattr(found, name) is None] == absent
+    with pytest.raises(ValueError, match="until: found 'speech' with text in the input, expected 'top'"):
+        module(**inputs(), until="speech")
+
+
+def test_a_front_end_may_run_beforehand():
+    module, batch = trunk(), inputs()
+    front = module.encode_front(batch.pop("features"), batch.pop("feature_padding_mask"))
+    assert torch.equal(module(**batch, front=front).speech, module(**inputs()).speech)
+
+
 @pytest.mark.parametrize("changes", [{}, {"positions": "rotary", "conv_norm": "layer"}])
 def test_padding_changes_no_result_of_a_preset(changes):
     _, module = tiny(**changes)

@@ -11,7 +11,7 @@ from slam_plugin.models.presets import SIZES, filled
 from slam_plugin.models.pretrained import settle
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.subsampler import subsampled_length
-from slam_plugin.objectives.base import REGISTRY, counts_key
+from slam_plugin.objectives.base import CLEAN, REGISTRY, counts_key
 from tests import training
 
 FRAMES, TOKENS = [90, 61, 40], [8, 11, 5]
@@ -49,9 +49,10 @@ def dictionary():
     return symbols
 
 
-def model(objectives=tuple(OBJECTIVES), **changes):
+def model(objectives=tuple(OBJECTIVES), options=None, **changes):
     torch.manual_seed(0)
-    configs = {name: SimpleNamespace(weight=1.0, options=OBJECTIVES[name]) for name in objectives}
+    given = {**OBJECTIVES, **(options or {})}
+    configs = {name: SimpleNamespace(weight=1.0, options=given[name]) for name in objectives}
     corpora, vocabulary = SimpleNamespace(objectives=configs), SimpleNamespace(hash="0" * 64)
     task = SimpleNamespace(source_dictionary=dictionary(), corpora=corpora, vocabulary=vocabulary)
     sizes = dict(encoder_dim=16, encoder_heads=2, encoder_ffn_dim=32, multimodal_layers=2, subsample_channels=4)
@@ -110,8 +111,61 @@ def test_a_clean_pass_is_that_of_the_batch_before_masking():
     built = model(("stm",)).eval()
     expected = built(clean)["stm"].loss
     assert built(masked)["stm"].loss != expected
-    built.objectives["stm"].inputs = "clean"
+    built.objectives["stm"].inputs = CLEAN
     assert built(masked)["stm"].loss == expected == built(clean)["stm"].loss
+
+
+def layers_run(built, batch):
+    """How often each Conformer layer and the front end run for a batch."""
+    trunk, counts = built.trunk, {}
+    named = {"front": trunk.subsampler}
+    named |= {f"speech {i}": layer for i, layer in enumerate(trunk.speech_layers)}
+    named |= {f"shared {i}": layer for i, layer in enumerate(trunk.multimodal_layers)}
+    hooks = [
+        layer.register_forward_hook(lambda *_, name=name: counts.update({name: counts.get(name, 0) + 1}))
+        for name, layer in named.items()
+    ]
+    built(batch)
+    for hook in hooks:
+        hook.remove()
+    return counts
+
+
+ONE_PASS = {"front": 1, "speech 0": 1, "speech 1": 1, "shared 0": 1, "shared 1": 1}
+
+
+@pytest.mark.parametrize(
+    ("objectives", "kind", "expected"),
+    [
+        ({"contrastive": {}}, "speech", {"front": 1, "speech 0": 1, "speech 1": 1}),
+        ({"contrastive": {"context": "multimodal"}}, "speech", ONE_PASS),
+        ({"ctc": {"inputs": "clean", "layer": "speech"}}, "pairs", {"front": 1, "speech 0": 1, "speech 1": 1}),
+        ({"ctc": {"inputs": "clean", "layer": "middle"}}, "pairs", {**ONE_PASS, "shared 1": 0}),
+        ({"ctc": {"inputs": "augmented", "layer": "top"}}, "pairs", ONE_PASS),
+        # The front end runs once for the masked pass and the clean one, again for augmented features.
+        ({"span_mlm": {}, "tlm": {}, "ctc": {"inputs": "clean", "layer": "top"}}, "pairs", {"front": 1}),
+        ({"span_mlm": {}, "tlm": {}, "ctc": {"inputs": "augmented", "layer": "top"}}, "pairs", {"front": 2}),
+    ],
+)
+def test_no_pass_and_no_layer_runs_that_nothing_reads(objectives, kind, expected):
+    built, batch = model(objectives, options=objectives), batch_of(kind)
+    if objectives.get("ctc", {}).get("inputs") == "augmented":
+        batch["augmented_features"] = batch["features"] + 1.0
+    found = layers_run(built, batch)
+    passes = 1 + ("tlm" in objectives)
+    if passes == 2:
+        expected = {**dict.fromkeys(ONE_PASS, 2), **expected}
+    assert found == {name: count for name, count in expected.items() if count}
+
+
+def test_augmented_speech_is_what_ctc_reads():
+    options = {"ctc": {"inputs": "augmented", "layer": "top"}}
+    built, batch = model(options, options=options), batch_of("pairs")
+    batch["augmented_features"] = batch["features"] + 1.0
+    expected = model(options, options={"ctc": {"inputs": "clean", "layer": "top"}})
+    found = built(batch)["ctc"].loss
+    assert found == expected({**batch, "features": batch["augmented_features"]})["ctc"].loss
+    assert found != expected(batch)["ctc"].loss
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,8 @@ import torch
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
 from slam_plugin.objectives.base import (
+    CLEAN,
+    MASKED,
     REGISTRY,
     MaskedPass,
     Objective,
@@ -189,7 +191,8 @@ def test_classification_is_the_loop_over_rows():
 
 def test_what_a_pass_shares_is_made_once():
     made = []
-    view = MaskedPass({}, None, lambda: made.append(2) or object(), torch.Generator(), True)
+    view = MaskedPass({}, lambda name: made.append(name) or object(), torch.Generator(), True)
     first, second = (view.shared("x", lambda: made.append(1) or object()) for _ in range(2))
     assert first is second and made == [1]
-    assert view.clean() is view.clean() and made == [1, 2]
+    assert view.encoding(CLEAN) is view.encoding(CLEAN) and made == [1, CLEAN]
+    assert view.encoded is view.encoding(MASKED) is not view.encoding(CLEAN)

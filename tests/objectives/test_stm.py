@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from slam_plugin.models.encoder import Encoded
+from slam_plugin.objectives.base import CLEAN
 from slam_plugin.objectives.stm import Options, Stm
 from tests.passes import masked_pass, surroundings
 
@@ -62,7 +63,7 @@ def test_chance_is_a_fair_coin():
 def test_a_clean_pass_takes_the_place_of_the_masked_one():
     matches = {"matches": torch.tensor(MATCHES)}
     masked, clean = (torch.randn(len(MATCHES), 6, DIM, requires_grad=True) for _ in range(2))
-    view = masked_pass(matches, clean=Encoded(None, None, None, None, clean, None), text=masked)
+    view = masked_pass(matches, others={CLEAN: Encoded(text=clean)}, text=masked)
     loss, _ = objective(inputs="clean")(view)
     expected, _ = objective()(masked_pass(matches, text=clean))
     assert loss == expected != objective()(view).loss

@@ -19,6 +19,13 @@ class Span(Protocol):
     span: int
 
 
+class Widths(Protocol):
+    """Widths of SpecAugment: the most mel bins of a band, and the most 10 ms frames of a stretch."""
+
+    freq_width: int
+    time_width: int
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a corpus is opened with beside its section of ``corpora.yaml``.
@@ -30,6 +37,7 @@ class Setting:
         speech_mask, text_mask: how this kind's batches are masked; None leaves that side alone.
         false_pairs: where false transcripts come from ("batch" or "text"); None makes true pairs only.
         text: the opened unpaired text that false transcripts may be drawn from.
+        augmentation: SpecAugment of a second copy of the speech; None makes none.
     """
 
     seed: int
@@ -39,6 +47,7 @@ class Setting:
     text_mask: Span | None = None
     false_pairs: str | None = None
     text: Any = None
+    augmentation: Widths | None = None
 
 
 class Corpus(Protocol):

@@ -12,6 +12,7 @@ from slam_plugin.data.kinds.base import Setting, pad_stack, padding_mask_of
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.masks import span_mask
 from slam_plugin.data.randomness import generator, seed_of
+from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.data.validate import ensure_valid
 from slam_plugin.modules.subsampler import subsampled_length
 
@@ -40,17 +41,23 @@ class SpeechCorpus:
         return Manifest.open(path).fingerprint
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
-        """features (frames, 80) and speech_mask (subsampled frames,)."""
+        """features (frames, 80); speech_mask (subsampled frames,) and augmented_features (frames, 80) if asked for."""
         features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
         item = {"key": (self.setting.seed, self.kind, self.setting.stream, index, cycle), "features": features}
         if self.setting.speech_mask is not None:
             rng = generator(*item["key"], "speech_mask")
             mask = span_mask(rng, subsampled_length(len(features)), *self.setting.speech_mask)
             item["speech_mask"] = torch.from_numpy(mask)
+        if self.setting.augmentation is not None:
+            augment = SpecAugment(**self.setting.augmentation._asdict())
+            item["augmented_features"] = augment(features, generator(*item["key"], "augmentation"))
         return item
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """features (batch, frames, 80), feature_padding_mask (batch, frames) or None, mask_indices (batch, T), seed."""
+        """features (batch, frames, 80), feature_padding_mask (batch, frames) or None, and seed.
+
+        mask_indices (batch, T) and augmented_features (batch, frames, 80) are there if they were asked for.
+        """
         lengths = [len(item["features"]) for item in items]
         batch = {
             "kind": self.kind,
@@ -62,4 +69,6 @@ class SpeechCorpus:
         }
         if self.setting.speech_mask is not None:
             batch["mask_indices"] = pad_stack([item["speech_mask"] for item in items], False)
+        if self.setting.augmentation is not None:
+            batch["augmented_features"] = pad_stack([item["augmented_features"] for item in items], 0.0)
         return batch
