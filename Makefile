@@ -1,4 +1,5 @@
-# make venv | test | lint | demo | bench | clean      PYTHON=/path/to/python3.12 chooses the interpreter, DEBS=folder the demo's packages
+# make venv | test | lint | demo | bench | clean      PYTHON=/path/to/python3.12 chooses the interpreter, DEBS=folder the
+# demo's packages; LONG=1 lets the demo train for longer
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -34,7 +35,7 @@ lint: venv
 	$(RUN) -m ruff format --check .
 
 demo: venv
-	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo
+	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo $(if $(LONG),--long)
 
 # QUICK=1 leaves the committed figures as they are.
 bench: venv

@@ -1,18 +1,19 @@
-"""``make demo``: from nothing to a pre-trained SLAM, fine-tuned to recognise and to translate Czech speech.
+"""``make demo``: from nothing to a pre-trained SLAM, fine-tuned to recognize and to translate English speech.
 
 Every step is a command that can be run by hand; ``runs/demo/logs/NAME.log`` begins with it. A run that was killed
-goes on when it is started again, a finished one ends at once. ``--quick`` runs the same steps for a few updates each:
-a check that all of it works, not a result.
+resumes when it is started again, a finished one ends at once. ``--long`` trains for longer with the same commands.
+``--quick`` runs the same steps for a few updates each: a check that all of it works, not a result.
 """
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from examples.slam.steps import Step, run_steps
 from examples.slam.training_steps import (
@@ -24,13 +25,15 @@ from examples.slam.training_steps import (
     fine_tune,
     pretrain,
     script,
-    staged_corpora,
+    write_corpora,
 )
 from slam_plugin.data.files import atomic_write
-from slam_plugin.reporting.pretraining import codebook_words
 
-SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--train-subset", "train", "--valid-subset", "dev"]
-SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0"]
+RECIPE = ROOT / "examples/slam/config/laptop/speech_text_pairs.yaml"
+SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
+SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
+SPEECH_TO_TEXT += ["--specaugment", "--freq-width", "15", "--time-width", "20"]
+CLIPS = 5  # test utterances that the report plays
 
 
 @dataclass(frozen=True)
@@ -45,44 +48,55 @@ class Budget:
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=390, pretrain_epoch=65, pairs_from=195, asr=700, st=260, limit=None)
+FULL = Budget(pretrain=1500, pretrain_epoch=250, pairs_from=200, asr=400, st=500, limit=None)
+LONG = Budget(pretrain=8000, pretrain_epoch=1000, pairs_from=1500, asr=800, st=3000, limit=None)
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
 
 def plan(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list[Step | list[Step]]:
-    """The steps of the demo in ``run``; ``tree`` holds the unpacked packages, which are fetched where it is None."""
-    corpora = staged_corpora("demo_corpora.yaml", run, budget.pairs_from)
+    """The steps of the demo in ``run``; ``tree`` holds the unpacked packages, which are fetched if it is None."""
+    corpora = write_corpora(run, RECIPE, {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}})
+    fetched = ["--set", "english", *(["--debs", debs] if debs else [])]
     tasks = _asr(budget.asr), _st(budget.st)
     return [
-        *data_steps(run, "data_prep.demo", corpora, tree, ["--debs", debs] if debs else [], budget.limit),
+        *data_steps(run, "data_prep.packages.english", corpora, tree, fetched, budget.limit),
+        _cluster(run),
         pretrain(run, budget.pretrain, budget.pretrain_epoch),
         *([fine_tune(run, task, twin) for twin in TWINS] for task in tasks),
-        [_decode(run, task, twin) for task in ("asr", "st") for twin in TWINS],
+        [_decode(run, task, twin) for task in tasks for twin in TWINS],
         Step("report", partial(finish, run), outputs=[run / "results.json", run / "report.html"]),
     ]
 
 
+def _cluster(run: Path) -> Step:
+    """Centroids of the speech, which masked prediction has as its targets."""
+    out = run / "data" / "kmeans.npz"
+    command = [script("slam"), "cluster", str(run / "data" / "speech" / "train.tsv"), "--out", str(out)]
+    return Step("cluster", [*command, "--clusters", "100"], outputs=[out], environment={"OMP_NUM_THREADS": "1"})
+
+
 def _asr(updates: int) -> FineTuning:
-    """Recognition of Czech by CTC over characters."""
-    flags = [*SPEECH_TO_TEXT, "--arch", "slam_ctc_tiny", "--criterion", "slam_ctc", "--eval-wer"]
-    return FineTuning("asr", "asr", updates, [*flags, "--best-checkpoint-metric", "cer"])
+    """Recognition by CTC over characters, from ten minutes of transcribed speech."""
+    flags = [*SPEECH_TO_TEXT, "--train-subset", "train_10", "--arch", "slam_ctc_tiny", "--criterion", "slam_ctc"]
+    return FineTuning("asr", "asr", updates, [*flags, "--eval-wer", "--best-checkpoint-metric", "cer"])
 
 
 def _st(updates: int) -> FineTuning:
-    """Translation of Czech speech into English text with a decoder."""
-    flags = [*SPEECH_TO_TEXT, "--arch", "slam_speech_to_text_tiny", "--criterion", "label_smoothed_cross_entropy"]
-    flags += ["--label-smoothing", "0.1", "--eval-bleu", "--eval-args", '{"max_len_b": 60}']
+    """Translation of English speech into German text with a decoder, and CTC to the transcript beside it."""
+    flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", "slam_speech_to_text_tiny"]
+    flags += ["--criterion", "slam_cross_entropy_with_ctc", "--label-smoothing", "0.1", "--ctc-weight", "0.3"]
+    flags += ["--eval-bleu", "--eval-args", '{"max_len_b": 60}']
     flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
-    return FineTuning("st", "st", updates, flags)
+    return FineTuning("st", "st/de", updates, flags)
 
 
-def _decode(run: Path, task: str, twin: str) -> Step:
-    checkpoint, out = run / f"{task}-{twin}" / "checkpoint_best.pt", run / "generated" / f"{task}-{twin}"
-    command = [script("fairseq-generate"), str(run / "data" / task), "--user-dir", str(PLUGIN)]
+def _decode(run: Path, task: FineTuning, twin: str) -> Step:
+    checkpoint, out = run / f"{task.name}-{twin}" / "checkpoint_best.pt", run / "generated" / f"{task.name}-{twin}"
+    command = [script("fairseq-generate"), str(run / "data" / task.data), "--user-dir", str(PLUGIN)]
     command += ["--task", "slam_speech_to_text", "--path", str(checkpoint), "--gen-subset", "test", "--beam", "5"]
     command += ["--max-tokens", "8000", "--results-path", str(out), "--log-format", "simple", "--log-interval", "1"]
     return Step(
-        f"{task}-{twin}-decode",
+        f"{task.name}-{twin}-decode",
         command,
         outputs=[out / "generate-test.txt"],
         environment={"OMP_NUM_THREADS": "1"},
@@ -90,35 +104,31 @@ def _decode(run: Path, task: str, twin: str) -> Step:
 
 
 def finish(run: Path) -> None:
-    """Score what was decoded, draw a test pair's attention, and write ``results.json`` and ``report.html``."""
+    """Score what was decoded, cut clips of the test set, and write ``results.json`` and ``report.html``."""
     # Imported here: the runner itself must start in a blink and own no threads.
     import numpy as np
-    import yaml
 
     from examples.slam.steps import seconds_of
     from slam_plugin.data.manifest import Manifest
     from slam_plugin.hub import Slam
     from slam_plugin.report import pretraining_records, read_logs, write_report
-    from slam_plugin.reporting.logs import codebook_summary, pretraining_summary
+    from slam_plugin.reporting.logs import pretraining_summary
     from slam_plugin.reporting.machine import machine, versions
     from slam_plugin.scoring import read_generated, score_file
 
     generated = {
         (task, twin): run / "generated" / f"{task}-{twin}" / "generate-test.txt" for task in METRICS for twin in TWINS
     }
-    records = pretraining_records(read_logs(run))
-    codes = yaml.safe_load((run / "data" / "corpora.yaml").read_text(encoding="utf-8"))["objectives"]["contrastive"][
-        "codes"
-    ]
-    test = Manifest.open(run / "data" / "st" / "test.tsv")
+    stats = json.loads((run / "data" / "stats.json").read_text(encoding="utf-8"))
     results = {
-        "pretraining": pretraining_summary(records),
-        "codebook": codebook_summary(records, codes),
+        "pretraining": pretraining_summary(pretraining_records(read_logs(run))),
         **{task: {twin: score_file(generated[task, twin], METRICS[task]) for twin in TWINS} for task in METRICS},
         "seconds": seconds_of(run / "logs"),
         "machine": machine(),
         "versions": versions(),
+        "packages": stats["packages"],
     }
+    test = Manifest.open(run / "data" / "st/de" / "test.tsv")
     translations = [
         {"source": test.row(each.id)["src_text"], "reference": each.reference, "hypothesis": each.hypothesis}
         for each in read_generated(generated["st", "pretrained"])[:10]
@@ -126,16 +136,43 @@ def finish(run: Path) -> None:
     for name, content in (("results.json", results), ("translations.json", translations)):
         with atomic_write(run / name) as file:
             json.dump(content, file, indent=1, ensure_ascii=False)
+    written = {twin: read_generated(generated["asr", twin]) for twin in TWINS}
+    clips = _clips(run, Manifest.open(run / "data" / "asr" / "test.tsv"), written)
+    with atomic_write(run / "clips.json") as file:
+        json.dump(clips, file, indent=1, ensure_ascii=False)
     slam = Slam.load(run / "pretrain" / "checkpoint_last.pt")
     pair = test.row(_typical(test.column("n_frames")))
-    features = run / "data" / "st" / pair["audio"]
-    picture = slam.attention(speech=features, text=pair["src_text"])
+    picture = slam.attention(speech=run / "data" / "st/de" / pair["audio"], text=pair["src_text"])
     with atomic_write(run / "attention.npz", "wb") as file:
         np.savez(file, weights=picture.weights[-1], pieces=picture.pieces, seconds=picture.seconds)
     write_report(run)
 
 
 METRICS = {"asr": ("cer", "wer"), "st": ("bleu", "chrf")}
+
+
+def _clips(run: Path, test: Any, written: Mapping[str, Sequence[Any]]) -> list[dict[str, str]]:
+    """Copy some test utterances to ``run/clips``, and return what was said in each and what each twin wrote.
+
+    Args:
+        test: the manifest of the test set.
+        written: what each twin wrote, in the order of the sentences' numbers.
+    """
+    from slam_plugin.data.locations import parse_location, read_bytes
+    from slam_plugin.data.manifest import Manifest
+
+    sound = {}
+    for path in sorted((run / "data" / "games").glob("*/test.tsv")):
+        game = Manifest.open(path)
+        sound |= {row["id"]: parse_location(row["audio"], path.parent) for row in map(game.row, range(len(game)))}
+    clips = []
+    for i in range(0, len(test), max(1, len(test) // CLIPS))[:CLIPS]:
+        row = test.row(i)
+        with atomic_write(run / "clips" / f"{row['id']}.flac", "wb") as file:
+            file.write(read_bytes(sound[row["id"]]))
+        hypotheses = {twin: lines[i].hypothesis for twin, lines in written.items()}
+        clips.append({"file": f"clips/{row['id']}.flac", "reference": row["tgt_text"], **hypotheses})
+    return clips
 
 
 def _typical(lengths) -> int:
@@ -146,14 +183,20 @@ def _typical(lengths) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what of the demo is not done yet and print the scores."""
     parser = argparse.ArgumentParser(prog="python -m examples.slam.demo", description=__doc__.split("\n")[0])
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/demo, runs/quick)")
-    parser.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/demo, runs/demo-long, runs/quick)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--long", action="store_true", help="train for longer: an hour or two")
+    length.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
     parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
     options = parser.parse_args(arguments)
-    run = (options.run or ROOT / "runs" / ("quick" if options.quick else "demo")).absolute()
-    run_steps(plan(run, QUICK if options.quick else FULL, options.tree, os.environ.get("DEBS") or None), run / "logs")
+    name, budget = ("quick", QUICK) if options.quick else ("demo-long", LONG) if options.long else ("demo", FULL)
+    run = (options.run or ROOT / "runs" / name).absolute()
+    run_steps(plan(run, budget, options.tree, os.environ.get("DEBS") or None), run / "logs")
     print(table(json.loads((run / "results.json").read_text(encoding="utf-8"))))
-    print(f"\nReport: {run / 'report.html'}")
+    print(f"\nReport: {run / 'report.html'}\n\nUse what it made:")
+    for command, task in (("transcribe", "asr"), ("translate", "st")):
+        model = run / f"{task}-pretrained" / "checkpoint_best.pt"
+        print(f"  {script('slam')} {command} --checkpoint {model} {run / 'clips'}")
     return 0
 
 
@@ -163,7 +206,6 @@ def table(results: dict) -> str:
     for name, entry in results["pretraining"].items():
         chance = "" if entry["chance"] is None else f"{entry['chance']:.3f}"
         lines.append(f"{name:38}{entry['first']:10.3f}{entry['last']:10.3f}{chance:>10}")
-    lines.append(codebook_words(results["codebook"]))
     lines.append(f"\n{'test set':38}{'pretrained':>12}{'scratch':>12}")
     for task, metrics in METRICS.items():
         for metric in metrics:

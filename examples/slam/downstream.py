@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from examples.slam.steps import Step, run_steps, seconds_of
-from examples.slam.training_steps import ROOT, TWINS, FineTuning, data_steps, fine_tune, pretrain, staged_corpora
+from examples.slam.training_steps import ROOT, TWINS, FineTuning, data_steps, fine_tune, pretrain, write_corpora
 from slam_plugin.data.files import atomic_write
 from slam_plugin.reporting.machine import machine, versions
 
@@ -144,7 +144,9 @@ TASKS = {
 
 def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list[Step]:
     """Data and pre-training, which all tasks build on."""
-    corpora = staged_corpora("downstream_corpora.yaml", run, budget.pairs_from)
+    recipe = ROOT / "examples/slam/config/downstream_corpora.yaml"
+    stages = {0: ["speech", "text"], budget.pairs_from: ["speech", "text", "pairs"]}
+    corpora = write_corpora(run, recipe, {"stages": stages})
     fetched = ["--set", "downstream", *(["--debs", debs] if debs else [])]
     return [
         *data_steps(run, "data_prep.downstream", corpora, tree, fetched, budget.limit),

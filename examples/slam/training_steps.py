@@ -1,11 +1,12 @@
 """What the demo and the downstream study have in common, as steps of a plan: data, pre-training, fine-tuning."""
 
 import hashlib
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
 
 from examples.slam.steps import Step
 from slam_plugin.data.files import atomic_write
@@ -32,14 +33,10 @@ def script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def staged_corpora(name: str, run: Path, pairs_from: int) -> Path:
-    """``config/NAME`` in the run's folder, with the second stage from the plan step ``pairs_from`` on."""
-    text = (ROOT / "examples/slam/config" / name).read_text(encoding="utf-8")
-    text, found = re.subn(r"(?<=\n  )\d+(?=: \[speech, text, pairs\])", str(pairs_from), text)
-    if found != 1:
-        raise ValueError(f"{name}: found {found} lines 'STEP: [speech, text, pairs]', expected 1")
+def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
+    """Write ``run/corpora.yaml``, which says what ``base`` says but for ``changes``, and return its path."""
     with atomic_write(run / "corpora.yaml") as file:
-        file.write(text)
+        yaml.safe_dump({"base": str(base), **changes}, file, sort_keys=False)
     return run / "corpora.yaml"
 
 

@@ -11,7 +11,7 @@ from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from slam_plugin.models.presets import DEFAULT, SIZES, filled
+from slam_plugin.models.presets import DEFAULT, SIZES, filled, positions_of
 from slam_plugin.modules.conformer import ConformerLayer, NormFactory
 from slam_plugin.modules.rotary import Rotation, rotary_angles
 from slam_plugin.modules.subsampler import ConvSubsampler
@@ -42,8 +42,9 @@ class TrunkConfig(FairseqDataclass):
     conv_groups: int = field(
         default=8, metadata={"help": "groups of the conv module's group norm; the paper gives no number"}
     )
-    positions: ChoiceEnum(["none", "rotary"]) = field(
-        default="none", metadata={"help": "positions in self-attention; none is the paper's"}
+    positions: Optional[ChoiceEnum(["none", "rotary"])] = field(
+        default=None,
+        metadata={"help": "positions in self-attention (default: rotary at tiny and small, none, the paper's, above)"},
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout in the encoder, attention weights included"})
     autocast: ChoiceEnum(["none", "bf16"]) = field(
@@ -299,7 +300,7 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, s
         subsample_channels=sizes["subsample_channels"],
         kernel=config.conv_kernel,
         conv_groups=config.conv_groups if str(config.conv_norm) == "group" else None,
-        rotary=str(config.positions) == "rotary",
+        rotary=positions_of(config) == "rotary",
         dropout=config.dropout,
         vocab_size=vocab_size,
         padding_idx=padding_idx,

@@ -38,6 +38,9 @@ SIZES: dict[str, dict[str, int]] = {
         "subsample_channels": 256,
     },
 }
+# Without positions, masked states that the convolutions do not tell apart are all alike: a few layers need an order. The
+# paper's depth does without.
+POSITIONS = {"tiny": "rotary", "small": "rotary", "base": "none", "xl": "none"}
 
 
 def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
@@ -50,6 +53,12 @@ def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[
         raise ValueError(f"size: found {size!r}, expected one of {', '.join(sizes)}")
     given = {key: getattr(config, key, None) for key in sizes[size]}
     return {key: preset if given[key] is None else given[key] for key, preset in sizes[size].items()}
+
+
+def positions_of(config: Any) -> str:
+    """Return the positions in self-attention that ``config`` names, else those of its preset."""
+    given = getattr(config, "positions", None)
+    return POSITIONS[DEFAULT if config.size is None else str(config.size)] if given is None else str(given)
 
 
 def set_size(size: str) -> Callable[[Any], None]:

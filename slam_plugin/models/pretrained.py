@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.models.encoder import Trunk, TrunkConfig
-from slam_plugin.models.presets import DEFAULT, SIZES, filled
+from slam_plugin.models.presets import DEFAULT, SIZES, filled, positions_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +39,6 @@ class InheritingTrunkConfig(TrunkConfig):
         default=None, metadata={"help": "norm of the conv module; group is the paper's"}
     )
     conv_groups: Optional[int] = field(default=None, metadata={"help": "groups of the conv module's group norm"})
-    positions: Optional[ChoiceEnum(["none", "rotary"])] = field(
-        default=None, metadata={"help": "positions in self-attention; none is the paper's"}
-    )
     pretrained: Optional[str] = field(
         default=None,
         metadata={"help": "checkpoint that a new model starts from; not read when a run resumes or decodes"},
@@ -92,6 +89,7 @@ def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
         if earlier is None:
             cfg.size = cfg.size or DEFAULT
             settled = {**{key: _DEFAULTS[key] for key in ARCHITECTURE}, **filled(cfg), **asked}
+            settled["positions"] = positions_of(cfg)
         else:
             settled = _described(earlier.config)
             _refuse_contradictions(asked, settled, cfg.size, earlier)

@@ -119,7 +119,20 @@ def test_presets_fill_what_is_left_out_and_the_name_is_the_models():
     config._name = "slam_ctc_small"
     settle(config, None)
     assert (config._name, config.size, config.encoder_dim, config.encoder_ffn_dim) == ("slam_ctc", "small", 64, 1024)
-    assert (config.conv_kernel, config.conv_norm, config.conv_groups, config.positions) == (5, "group", 8, "none")
+    assert (config.conv_kernel, config.conv_norm, config.conv_groups, config.positions) == (5, "group", 8, "rotary")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(None, "rotary"), ("small", "rotary"), ("base", "none"), ("xl", "none")]
+)
+def test_positions_are_the_presets_unless_given(size, expected):
+    config = configuration(size=size)
+    settle(config, None)
+    assert config.positions == expected
+    for given in ("none", "rotary"):
+        config = configuration(size=size, positions=given)
+        settle(config, None)
+        assert config.positions == given
 
 
 def test_an_architecture_and_another_size_are_refused():
