@@ -15,6 +15,7 @@ from fairseq.data import Dictionary
 from omegaconf import DictConfig
 
 from slam_plugin.data.corpora import Corpora
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import REGISTRY
 from tests import training
 from tests.configurations import composed, parsed
@@ -175,9 +176,11 @@ def test_options_that_make_a_row_what_it_is(recipe):
         assert recipe(name).corpora.objectives["contrastive"].options["context"] == context
     tlm, ctc = recipe("slam_tlm").corpora.objectives, recipe("slam_tlm_ctc").corpora.objectives
     assert [objectives["span_mlm"].options["mask_span"] for objectives in (tlm, ctc)] == [5, 20]
-    assert {objective.weight for objective in tlm.values()} == {1.0}
+    assert {objective.weight for objective in tlm.values()} == {Schedule.of(1.0)}
     weights = {"contrastive": 1.0, "masked_prediction": 1.0, "span_mlm": 0.3, "tlm": 0.03, "ctc": 0.03}
-    assert {name: objective.weight for name, objective in ctc.items()} == weights
+    assert {name: objective.weight for name, objective in ctc.items()} == {
+        name: Schedule.of(weight) for name, weight in weights.items()
+    }
 
 
 def test_the_layout_is_what_the_recipes_read(recipe, tree):

@@ -30,9 +30,10 @@ class SlamPretrainingCriterion(FairseqCriterion):
             active = name in outputs
             logs.update(objective.zero_logs())
             logs.update(outputs[name].logs if active else {})
-            logs[f"_{name}_loss"] = outputs[name].loss.detach() if active else 0.0
+            logs[f"_{name}_weighted"] = objective.weight * outputs[name].loss.detach() if active else 0.0
             logs[f"_{name}_passes"] = float(active)
-            logs[f"_{name}_weight"] = objective.weight if active else 0.0
+            if objective.weights.moves:
+                logs[f"{name}_weight"] = objective.weight if active else 0.0
         logs["tokens"], logs["frames"] = float(batch["n_tokens"]), float(batch["n_frames"])
         loss = sum(objectives[name].weight * output.loss for name, output in outputs.items())
         return loss, 1, logs
@@ -74,12 +75,16 @@ def _log_ratios(sums: Mapping[str, float]) -> None:
 
 
 def _log_loss(sums: Mapping[str, float]) -> None:
-    """``loss``: the objectives' mean losses by weight. It counts those alone that were seen in the interval."""
+    """``loss``: the objectives' mean losses by weight. It counts those alone that were seen in the interval.
+
+    A weight that changes with the update is logged as ``NAME_weight``.
+    """
     names = [name for name in REGISTRY if sums.get(f"_{name}_passes", 0.0) > 0]
     for name in names:
         passes = sums[f"_{name}_passes"]
-        weighted = sums[f"_{name}_loss"] / passes * sums[f"_{name}_weight"] / passes
-        metrics.log_scalar(f"_weighted_{name}", weighted, passes)
+        metrics.log_scalar(f"_weighted_{name}", sums[f"_{name}_weighted"] / passes, passes)
+        if f"{name}_weight" in sums:
+            metrics.log_scalar(f"{name}_weight", sums[f"{name}_weight"] / passes, passes, priority=150, round=4)
 
     def total(meters: Mapping[str, Any]) -> float:
         parts = [meters[f"_weighted_{name}"].avg for name in REGISTRY if f"_weighted_{name}" in meters]

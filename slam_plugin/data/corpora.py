@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from slam_plugin.data.errors import Fault, raise_faults
 from slam_plugin.data.layers import BASE, Key, Layered, dotted, read_layered
+from slam_plugin.modules.schedule import Schedule
 
 MODES = ("all", "ratio")
 _NAMES = ("mode", "stages", "quota", "corpora", "objectives", BASE)
@@ -24,7 +25,11 @@ _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true
 
 
 class Option(NamedTuple):
-    """A setting that a kind or an objective declares; a ``Path`` is relative to the data folder."""
+    """A setting that a kind or an objective declares.
+
+    A ``Path`` is relative to the data folder, a default as well. A ``Schedule`` is written as a number, or as a mapping
+    from updates to numbers.
+    """
 
     type: type
     default: Any
@@ -62,10 +67,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective, the factor of its loss, and its options with the declared defaults filled in."""
+    """One objective, the factor of its loss by update, and its options with the declared defaults filled in."""
 
     name: str
-    weight: float
+    weight: Schedule
     options: Mapping[str, Any]
 
 
@@ -192,7 +197,7 @@ def _objectives(top: "_Section", declared: Mapping[str, Mapping[str, Option]]) -
         if name in declared:
             section = parent.section(name)
             section.only(("weight", *declared[name]))
-            weight = section.take("weight", float, default=1.0, least=0.0)
+            weight = section.schedule("weight", Schedule.of(1.0))
             result[name] = Objective(name, weight, section.options(declared[name]))
     return result
 
@@ -248,12 +253,17 @@ class _Section:
             return None
         return value
 
-    def take(self, name: str, kind: type, default: Any = _REQUIRED, least: float | None = None) -> Any:
-        """The value of ``name`` as ``kind``; a missing or wrong one is noted, and a placeholder returned."""
+    def take(
+        self, name: Any, kind: type, default: Any = _REQUIRED, least: float | None = None, otherwise: str = ""
+    ) -> Any:
+        """The value of ``name`` as ``kind``; a missing or wrong one is noted, and a placeholder returned.
+
+        ``otherwise`` says in words what else the value could have been.
+        """
         if name not in self.values and default is not _REQUIRED:
-            return default
+            return self.report.root / default if isinstance(default, Path) else default
         value = self.values.get(name)
-        words = _WORDS[kind] + ("" if least is None else f" of at least {least:g}")
+        words = _WORDS[kind] + ("" if least is None else f" of at least {least:g}") + otherwise
         right = isinstance(value, {float: (int, float), Path: str}.get(kind, kind))
         if not right or (isinstance(value, bool) and kind is not bool) or value in (float("inf"), float("-inf")):
             # YAML 1.1 reads 1e-3 as a string
@@ -265,8 +275,28 @@ class _Section:
             return self.report.root / value if kind is Path else kind(value)
         return kind("." if kind is Path else 1)
 
+    def schedule(self, name: str, default: Schedule) -> Schedule:
+        """The value of ``name``, a number or a mapping from updates to numbers; what is wrong is noted."""
+        value = self.values.get(name, default)
+        if isinstance(value, Schedule):
+            return value
+        if not isinstance(value, dict) or not value:
+            return Schedule.of(self.take(name, float, least=0.0, otherwise=", or a mapping from updates to numbers"))
+        section, points = self.section(name), {}
+        for update in value:
+            if type(update) is not int or update < 0:
+                section.fault(update, f"the update {update!r}", "an update, a whole number from 0")
+            else:
+                points[update] = section.take(update, float, least=0.0)
+        return Schedule.of(points or 1.0)
+
     def options(self, declared: Mapping[str, Option]) -> dict[str, Any]:
-        return {name: self.take(name, option.type, default=option.default) for name, option in declared.items()}
+        return {
+            name: self.schedule(name, option.default)
+            if option.type is Schedule
+            else self.take(name, option.type, default=option.default)
+            for name, option in declared.items()
+        }
 
     def file(self, name: str, suffixes: tuple[str, ...]) -> Path | None:
         path = self.take(name, Path, default=None)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.modules.schedule import Schedule
+
 
 class SpanMask(NamedTuple):
     """Spans to mask: the expected share of masked positions and the length of a span."""
@@ -98,7 +100,7 @@ class Surroundings:
 class Config(Protocol):
     """An objective's section of ``corpora.yaml``."""
 
-    weight: float
+    weight: Schedule | float
     options: Mapping[str, Any]
 
 
@@ -136,6 +138,7 @@ class Objective(nn.Module):
         logged: what it logs.
         reads: the passes that it reads, each with the highest speech states read of it (one of the trunk's
             ``PLACES``). Layers above these are not run where the pass has no text.
+        weight: the factor of its loss at the present update; ``weights`` has that of every update.
     """
 
     reads: Mapping[str, str] = MappingProxyType({"masked": "top"})
@@ -145,9 +148,14 @@ class Objective(nn.Module):
     requires: ClassVar[tuple[str, ...]] = ()
     logged: ClassVar[Schema]
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: Schedule | float) -> None:
         super().__init__()
-        self.weight = weight
+        self.weights = Schedule.of(weight)
+        self.weight = self.weights(0)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Take on the values of an update; fairseq calls it before each, and with what a checkpoint came to."""
+        self.weight = self.weights(num_updates)
 
     @classmethod
     def preparation(cls, options: Any) -> Preparation:

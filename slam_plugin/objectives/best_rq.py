@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from slam_plugin.modules.random_projection import RandomProjectionQuantizer, stack_frames
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     SHARE,
     MaskedObjective,
@@ -57,7 +58,7 @@ class BestRq(MaskedObjective):
     predicted = {"best_rq_loss": "best_rq_frames", "best_rq_accuracy": "best_rq_frames"}
     logged = Schema(predicted, histogram="best_rq_code", guesses={"best_rq": "best_rq_code"})
 
-    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.codes = options.codes
         self.quantizer = RandomProjectionQuantizer(STACK * surroundings.features, options.codes, options.code_dim)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from slam_plugin.modules.contrast import contrastive_logits, draw_distractors
 from slam_plugin.modules.quantizer import GumbelQuantizer, Quantized, normalize_over_time
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     MASKED,
     POSITIVE,
@@ -110,7 +111,7 @@ class Contrastive(MaskedObjective):
         histogram="code",
     )
 
-    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.options = options
         self.place = "speech" if options.context == "speech" else "top"
@@ -122,6 +123,7 @@ class Contrastive(MaskedObjective):
 
     def set_num_updates(self, num_updates: int) -> None:
         """The Gumbel temperature follows the update number, not the number of forward passes."""
+        super().set_num_updates(num_updates)
         options = self.options
         self.temperature = max(options.gumbel_start * options.gumbel_decay**num_updates, options.gumbel_end)
 

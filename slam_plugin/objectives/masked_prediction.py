@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     MaskedObjective,
     MaskedPass,
@@ -30,7 +31,7 @@ class MaskedPrediction(MaskedObjective):
     }
     logged = Schema(predicted, guesses={"masked_prediction": "code"})
 
-    def __init__(self, surroundings: Surroundings, weight: float, options: NoOptions) -> None:
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: NoOptions) -> None:
         super().__init__(weight)
         # In a tuple: the sibling's parameters stay its own.
         self._siblings = (surroundings.built["contrastive"],)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     SHARE,
     MaskedObjective,
@@ -52,7 +53,7 @@ class SpanMlm(MaskedObjective):
     }
     logged = Schema(predicted)
 
-    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.transform = nn.Sequential(
             nn.Linear(surroundings.dim, surroundings.dim), nn.GELU(), nn.LayerNorm(surroundings.dim)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     REGISTRY,
     SHARE,
@@ -49,7 +50,7 @@ class Tlm(Objective):
     Options = Options
     kinds = ("pairs",)
 
-    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         # In a tuple: the siblings' parameters stay their own.
         self._siblings = tuple(o for o in surroundings.built.values() if isinstance(o, MaskedObjective))

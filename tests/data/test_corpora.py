@@ -4,6 +4,7 @@ import pytest
 
 from slam_plugin.data.corpora import Kind, Option, Stage, read_corpora
 from slam_plugin.data.errors import DataError
+from slam_plugin.modules.schedule import Schedule
 
 KINDS = {
     "speech": Kind({"audio_root": Option(Path, None)}),
@@ -13,6 +14,7 @@ KINDS = {
 OBJECTIVES = {
     "contrastive": {"distractors": Option(int, 100), "temperature": Option(float, 0.1)},
     "stm": {"from_text": Option(bool, False)},
+    "kmeans": {"unmasked": Option(Schedule, Schedule.of(0.5)), "centroids": Option(Path, Path("some.npz"))},
 }
 GOOD = """\
 mode: all
@@ -33,6 +35,7 @@ corpora:
 objectives:
   contrastive: {weight: 2, distractors: 20}
   stm:
+  kmeans: {weight: {200: 1, 0: 0.3}}
 """
 
 
@@ -60,8 +63,12 @@ def test_whole_file(read, tmp_path):
     assert (prose.valid, prose.min_length, prose.max_length, prose.weight) == (None, 1, 2048, 1.0)
     assert prose.options == {"block": 128}
     contrastive = corpora.objectives["contrastive"]
-    assert contrastive.weight == 2.0 and contrastive.options == {"distractors": 20, "temperature": 0.1}
-    assert corpora.objectives["stm"].weight == 1.0
+    assert contrastive.weight == Schedule.of(2.0)
+    assert contrastive.options == {"distractors": 20, "temperature": 0.1}
+    assert corpora.objectives["stm"].weight == Schedule.of(1.0)
+    kmeans = corpora.objectives["kmeans"]
+    assert kmeans.weight == Schedule.of({0: 0.3, 200: 1.0})
+    assert kmeans.options == {"unmasked": Schedule.of(0.5), "centroids": tmp_path / "some.npz"}
 
 
 def test_defaults(read):
@@ -107,6 +114,16 @@ def test_bom_and_crlf_are_accepted(read):
         ("distractors: 20", "distractors: few", "17: objectives.contrastive.distractors: found 'few', expected a"),
         ("distractors: 20", "negatives: 20", "17: objectives.contrastive.negatives: found the unknown name"),
         ("  stm:", "  stn:", "18: objectives.stn: found the unknown name 'stn', expected one of: contrastive, stm"),
+        ("weight: 2,", "weight: -2,", "17: objectives.contrastive.weight: found -2, expected a number of at least 0"),
+        ("weight: 2,", "weight: [2],", "found [2], expected a number of at least 0, or a mapping from updates to num"),
+        ("weight: 2,", "weight: {},", "17: objectives.contrastive.weight: found {}, expected a number of at least 0"),
+        ("0: 0.3", "0: -0.3", "19: objectives.kmeans.weight.0: found -0.3, expected a number of at least 0"),
+        ("0: 0.3", "0: few", "19: objectives.kmeans.weight.0: found 'few', expected a number of at least 0"),
+        ("0: 0.3", "-1: 0.3", "19: objectives.kmeans.weight.-1: found the update -1, expected an update, a whole"),
+        ("0: 0.3", "0.5: 0.3", "objectives.kmeans.weight.0.5: found the update 0.5, expected an update, a whole"),
+        ("0: 0.3", "200: 0.3", "19: objectives.kmeans.weight.200: found a second time, expected once"),
+        ("{weight: {200: 1, 0: 0.3}}", "{unmasked: {0: .nan}}", "objectives.kmeans.unmasked.0: found nan, expected"),
+        ("{weight: {200: 1, 0: 0.3}}", "{unmasked: yes}", "objectives.kmeans.unmasked: found True, expected a number"),
         ("objectives:\n", "x: {", "is not YAML"),
     ],
 )

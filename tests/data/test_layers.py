@@ -51,7 +51,7 @@ def test_entries_join_those_of_the_base_or_take_their_place(read):
     # the entry as a whole: the base's block and distractors are gone
     assert both.corpora["prose"].budget == 99 and both.corpora["prose"].options == {"block": None}
     assert both.objectives["contrastive"].options == {"distractors": 100, "temperature": 0.3}
-    assert both.objectives["contrastive"].weight == 1.0 and both.objectives["stm"] == base.objectives["stm"]
+    assert both.objectives["contrastive"].weight(0) == 1.0 and both.objectives["stm"] == base.objectives["stm"]
 
 
 def test_mode_stages_and_quota_replace(read):

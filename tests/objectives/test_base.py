@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     CLEAN,
     MASKED,
@@ -124,6 +125,18 @@ def test_options_reach_the_objective():
     assert options_of(REGISTRY["contrastive"])["mask_span"] == (int, 10)
     assert options_of(REGISTRY["stm"]) == {"negatives": (str, "batch"), "inputs": (str, "masked")}
     assert options_of(REGISTRY["masked_prediction"]) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_weight_follows_the_update(name):
+    weights = Schedule.of({0: 0.5, 10: 1.0, 20: 0.0})
+    scheduled = {**configs(*NAMES), name: SimpleNamespace(weight=weights, options={})}
+    built = build_objectives(scheduled, surroundings(8))
+    assert built[name].weight == 0.5
+    for update, weight in ((5, 0.75), (10, 1.0), (99, 0.0), (0, 0.5)):
+        for objective in built.values():
+            objective.set_num_updates(update)
+        assert {other: built[other].weight for other in NAMES} == {**dict.fromkeys(NAMES, 1.0), name: weight}
 
 
 def test_the_papers_masks():

@@ -59,6 +59,14 @@ VARIANTS = {
         {0: ["speech", "text"], 2: ["speech", "text", "pairs"], 5: ["speech"]},
         {},
     ),
+    "weights by schedule": (
+        {
+            "contrastive": {**SPEECH["contrastive"], "weight": {0: 1.0, 3: 0.1}},
+            "masked_prediction": {"weight": {1: 0.0, 4: 2.0}},
+        },
+        ["speech"],
+        {},
+    ),
     "rotary, layer norm": (
         {**SPEECH, "span_mlm": {}},
         ["speech", "text"],

@@ -1,0 +1,55 @@
+"""What an interval's log is made of."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.logging import metrics
+
+from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
+from slam_plugin.modules.schedule import Schedule
+from slam_plugin.objectives.base import Objective, Output, Schema
+
+
+class Fixed(Objective):
+    """Has the loss that the batch says."""
+
+    name, kinds, logged = "fixed", ("speech",), Schema({})
+
+
+class Model(torch.nn.Module):
+    """Of objectives by name, those that a batch has a loss for are active."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.objectives = torch.nn.ModuleDict({name: Fixed(weight) for name, weight in weights.items()})
+
+    def forward(self, batch):
+        return {name: Output(torch.tensor(loss), {}) for name, loss in batch["losses"].items()}
+
+
+def interval(weights, steps):
+    """What is logged of ``steps``, the losses of one update each by name."""
+    model, criterion = Model(weights), SlamPretrainingCriterion(SimpleNamespace())
+    with metrics.aggregate(new_root=True) as logged:
+        for update, losses in enumerate(steps):
+            for objective in model.objectives.values():
+                objective.set_num_updates(update)
+            _, _, logs = criterion(model, {"losses": losses, "n_tokens": 0, "n_frames": 8})
+            SlamPretrainingCriterion.reduce_metrics([logs])
+    return logged.get_smoothed_values()
+
+
+def test_a_loss_whose_weight_moves_is_the_mean_of_the_weighted_losses():
+    weights = {"contrastive": Schedule.of({0: 0.0, 2: 1.0}), "stm": Schedule.of(3.0)}
+    steps = [{"contrastive": 9.0, "stm": 1.0}, {"contrastive": 4.0}, {"contrastive": 2.0, "stm": 2.0}]
+    found = interval(weights, steps)
+    assert found["loss"] == pytest.approx((0.0 * 9 + 0.5 * 4 + 1.0 * 2) / 3 + 3.0 * (1 + 2) / 2)
+    assert found["contrastive_weight"] == pytest.approx(0.5) and "stm_weight" not in found
+
+
+def test_the_weight_counts_the_passes_of_its_objective_alone():
+    weights = {"contrastive": Schedule.of({0: 0.0, 4: 1.0}), "stm": Schedule.of(1.0)}
+    found = interval(weights, [{"stm": 1.0}, {"contrastive": 2.0}, {"stm": 1.0}, {"contrastive": 2.0}])
+    assert found["contrastive_weight"] == pytest.approx((0.25 + 0.75) / 2)
+    assert found["loss"] == pytest.approx((0.25 + 0.75) / 2 * 2.0 + 1.0)
