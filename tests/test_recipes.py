@@ -251,6 +251,7 @@ def test_lines_of_the_variants_are_options_that_exist():
         for span in spans(cells[1] if len(cells) == 3 else ""):
             if re.match(r"\w+: \{", span):
                 ((name, given),) = yaml.safe_load(span).items()
+                Schedule.of(given.pop("weight", 1.0))
                 REGISTRY[name].Options(**given)
                 tried += 1
     assert tried >= 8

@@ -71,6 +71,12 @@ class GumbelQuantizer(nn.Module):
             vectors = _StraightThroughLookup.apply(soft, self.codebook, chosen)
             return Quantized(vectors, ids, chosen, diversity_loss(logits))
 
+    @torch.no_grad()
+    def likeliest(self, frames: Tensor) -> Tensor:
+        """Return the most likely codes (N,) of frames (N, dim): the ``ids`` of the forward pass, without the rest."""
+        with torch.autocast(frames.device.type, enabled=False):
+            return self.logits(frames.float()).argmax(dim=-1)
+
     def logits(self, frames: Tensor) -> Tensor:
         """(N, dim) -> (N, V)"""
         logits = self.to_logits(frames)

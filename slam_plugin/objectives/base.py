@@ -115,7 +115,8 @@ class Schema(NamedTuple):
     """What an objective logs.
 
     Attributes:
-        ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged.
+        ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged. The options of
+            a run may leave some out, but then for the whole run: see :meth:`Objective.zero_logs`.
         histogram: name of the codes that are counted in validation, under :func:`counts_key`. Logged as
             ``NAME_perplexity`` and ``NAMEs_used``.
         guesses: metrics' first part -> the histogram whose frequencies alone make a guess. Logged as ``..._chance``
@@ -225,11 +226,6 @@ def check_bounds(objective: str, options: Any, **bounds: Bound) -> None:
         found = getattr(options, name)
         if not bound.holds(found):
             raise ValueError(f"objectives.{objective}.{name}: found {found!r}, expected {bound.words}")
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    """For an objective without options."""
 
 
 REGISTRY: dict[str, type[Objective]] = {}

@@ -1,49 +1,41 @@
 """Masked prediction of w2v-BERT (Chung et al. 2021): name the code of every masked frame."""
 
-from torch import Tensor, nn
+from dataclasses import dataclass
+
+from torch import Tensor
 
 from slam_plugin.modules.schedule import Schedule
-from slam_plugin.objectives.base import (
-    MaskedObjective,
-    MaskedPass,
-    NoOptions,
-    Output,
-    Schema,
-    Surroundings,
-    classify,
-    mean_or_zero,
-    of_rows,
-    register,
-)
+from slam_plugin.objectives.base import MaskedPass, Surroundings, register
+from slam_plugin.objectives.codes import CodePrediction, code_metrics, code_schema
+
+
+@dataclass(frozen=True)
+class Options:
+    """``unmasked_weight``: of the same loss at unmasked frames, by update; the paper has masked ones alone."""
+
+    unmasked_weight: Schedule | float = Schedule.of(0.0)
 
 
 @register
-class MaskedPrediction(MaskedObjective):
+class MaskedPrediction(CodePrediction):
     """Cross-entropy of the multimodal encoder's output with the quantiser's most likely ids, at the masked frames."""
 
     name = "masked_prediction"
     kinds = ("speech",)
-    Options = NoOptions
+    Options = Options
     requires = ("contrastive",)
-    predicted = {
-        "masked_prediction_loss": "masked_prediction_frames",
-        "masked_prediction_accuracy": "masked_prediction_frames",
-    }
-    logged = Schema(predicted, guesses={"masked_prediction": "code"})
+    predicted = code_metrics(name)
+    logged = code_schema(name, "code", counted=False)
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: NoOptions) -> None:
-        super().__init__(weight)
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+        contrastive = surroundings.built["contrastive"]
+        super().__init__(surroundings, weight, contrastive.codes, options.unmasked_weight)
         # In a tuple: the sibling's parameters stay its own.
-        self._siblings = (surroundings.built["contrastive"],)
-        self.to_codes = nn.Linear(surroundings.dim, self._siblings[0].options.codes)
+        self._siblings = (contrastive,)
 
-    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
+    def masked_codes(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
         masked, quantized = self._siblings[0].targets(view)
-        states, ids = of_rows(rows, masked, view.encoded.speech[masked], quantized.ids)  # (N, dim), (N,)
-        loss, correct, count = classify(self.to_codes(states), ids)
-        logs = {
-            "masked_prediction_loss": loss.detach(),
-            "masked_prediction_accuracy": correct,
-            "masked_prediction_frames": count,
-        }
-        return Output(mean_or_zero(loss, count), logs)
+        return masked, quantized.ids
+
+    def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
+        return self._siblings[0].codes_of(view, frames)

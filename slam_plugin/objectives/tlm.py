@@ -74,7 +74,8 @@ class Tlm(Objective):
         for objective in REGISTRY.values():
             if issubclass(objective, MaskedObjective):
                 ratios |= {f"tlm_{key}": f"tlm_{count}" for key, count in objective.predicted.items()}
-                guesses |= {f"tlm_{key}": histogram for key, histogram in objective.schema().guesses.items()}
+                found = objective.schema().guesses.items()
+                guesses |= {f"tlm_{key}": codes for key, codes in found if f"{key}_loss" in objective.predicted}
         return Schema(ratios, guesses=guesses)
 
     def forward(self, view: MaskedPass) -> Output:

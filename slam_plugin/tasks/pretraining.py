@@ -177,12 +177,12 @@ class SlamPretrainingTask(PlannedTask):
 
     def post_validate(self, model: Any, stats: Mapping[str, Any], agg: Any) -> None:
         """Say it in words where the codebook has died: the losses look their best then."""
-        for name, config in self.corpora.objectives.items():
-            histogram = REGISTRY[name].schema().histogram
+        for name, objective in model.objectives.items():
+            histogram = objective.schema().histogram
             used = None if histogram is None else stats.get(f"{histogram}s_used")
             if used is not None and is_dead(stats[f"{histogram}_perplexity"], used):
                 found = {"perplexity": stats[f"{histogram}_perplexity"], "codes_used": used}
-                logger.warning("%s: %s", name, codebook_words({**found, "size": config.options["codes"]}))
+                logger.warning("%s: %s", name, codebook_words({**found, "size": objective.codes}))
 
 
 def _check_kinds(corpora: Corpora) -> None:

@@ -124,7 +124,7 @@ def test_options_reach_the_objective():
     assert (built.options.distractors, built.options.diversity_weight) == (3, 0.5)
     assert options_of(REGISTRY["contrastive"])["mask_span"] == (int, 10)
     assert options_of(REGISTRY["stm"]) == {"negatives": (str, "batch"), "inputs": (str, "masked")}
-    assert options_of(REGISTRY["masked_prediction"]) == {}
+    assert options_of(REGISTRY["masked_prediction"])["unmasked_weight"] == (Schedule, Schedule.of(0.0))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -55,7 +55,7 @@ def test_the_codes_are_counted_in_validation(training):
     logs = built(view).logs
     assert logs.keys() == built.zero_logs().keys()
     if not training:
-        ids = built.targets(view)[1].tolist()
+        ids = built.masked_codes(view)[1].tolist()
         assert logs[counts_key("best_rq_code")].tolist() == [ids.count(code) for code in range(CODES)]
 
 

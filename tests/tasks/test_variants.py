@@ -59,10 +59,11 @@ VARIANTS = {
         {0: ["speech", "text"], 2: ["speech", "text", "pairs"], 5: ["speech"]},
         {},
     ),
-    "weights by schedule": (
+    "schedules, loss at unmasked frames": (
         {
             "contrastive": {**SPEECH["contrastive"], "weight": {0: 1.0, 3: 0.1}},
-            "masked_prediction": {"weight": {1: 0.0, 4: 2.0}},
+            "masked_prediction": {"weight": {1: 0.0, 4: 2.0}, "unmasked_weight": {0: 1.0, 3: 0.0}},
+            "best_rq": {"codes": 32, **MASK, "unmasked_weight": 0.5},
         },
         ["speech"],
         {},

@@ -1,0 +1,120 @@
+"""What objectives share that name the code of each frame of speech: a head, a loss, and where it counts."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from slam_plugin.modules.schedule import Schedule
+from slam_plugin.objectives.base import (
+    MaskedObjective,
+    MaskedPass,
+    Output,
+    Schema,
+    Surroundings,
+    classify,
+    counts_key,
+    mean_or_zero,
+    of_rows,
+)
+
+
+def code_metrics(name: str) -> dict[str, str]:
+    """Return what is logged under ``name``: metric -> its count."""
+    return {f"{name}_loss": f"{name}_frames", f"{name}_accuracy": f"{name}_frames"}
+
+
+def code_schema(name: str, histogram: str, counted: bool) -> Schema:
+    """Return the schema of the objective ``name``, whose codes are those of ``histogram``.
+
+    Args:
+        counted: whether this objective counts them, and no other one.
+    """
+    unmasked = _unmasked(name)
+    return Schema(
+        {**code_metrics(name), **code_metrics(unmasked)},
+        histogram=histogram if counted else None,
+        guesses={name: histogram, unmasked: histogram},
+    )
+
+
+class CodePrediction(MaskedObjective):
+    """Cross-entropy of the multimodal encoder's output with the code of each masked frame.
+
+    Unmasked frames count as well by ``unmasked_weight``, as in HuBERT (Hsu et al. 2021, equation 2): the loss is the
+    mean over the masked frames and that weight times the mean over the unmasked ones. A subclass sets ``predicted`` and
+    ``logged`` by the functions above.
+
+    Args:
+        codes: V, how many there are.
+        unmasked_weight: by update. Where it is 0 throughout, unmasked frames get no code, and nothing of them is
+            logged.
+    """
+
+    def __init__(
+        self, surroundings: Surroundings, weight: Schedule | float, codes: int, unmasked_weight: Schedule | float
+    ) -> None:
+        super().__init__(weight)
+        self.codes = codes
+        self.unmasked_weights = Schedule.of(unmasked_weight)
+        self.unmasked_weight = self.unmasked_weights(0)
+        self.to_codes = nn.Linear(surroundings.dim, codes)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        super().set_num_updates(num_updates)
+        self.unmasked_weight = self.unmasked_weights(num_updates)
+
+    def masked_codes(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
+        """Return the frames (batch, T) that are masked and valid, and their codes (N,), row by row."""
+        masked = view.masked_speech()
+        return masked, view.shared(f"{self.name}_masked_codes", lambda: self.codes_of(view, masked))
+
+    def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
+        """Return the codes (N,) of the frames that are True in ``frames`` (batch, T), row by row."""
+        raise NotImplementedError
+
+    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
+        masked, ids = self.masked_codes(view)
+        states, ids = of_rows(rows, masked, view.encoded.speech[masked], ids)  # (N, dim), (N,)
+        return self._named(self.name, states, ids)
+
+    def forward(self, view: MaskedPass) -> Output:
+        """The prediction at masked frames, and by its weight that at unmasked ones."""
+        loss, logs = self.predict(view)
+        if self.unmasked_weights.peak > 0:
+            frames = self._unmasked_frames(view)
+            unmasked = self._named(_unmasked(self.name), view.encoded.speech[frames], self.codes_of(view, frames))
+            loss, logs = loss + self.unmasked_weight * unmasked.loss, {**logs, **unmasked.logs}
+        if self.logged.histogram is not None and not view.training:
+            logs[counts_key(self.logged.histogram)] = torch.bincount(self.masked_codes(view)[1], minlength=self.codes)
+        return Output(loss, logs)
+
+    def zero_logs(self) -> dict[str, float | Tensor]:
+        logs = super().zero_logs()
+        if self.unmasked_weights.peak == 0:
+            left_out = _keys(code_metrics(_unmasked(self.name)))
+            logs = {key: value for key, value in logs.items() if key not in left_out}
+        if self.logged.histogram is not None and not self.training:
+            logs[counts_key(self.logged.histogram)] = self.to_codes.weight.new_zeros(self.codes, dtype=torch.long)
+        return logs
+
+    def _unmasked_frames(self, view: MaskedPass) -> Tensor:
+        """(batch, T) True at valid frames that are not masked; nowhere in training while their weight is 0."""
+        masked, padding_mask = view.batch["mask_indices"], view.encoded.speech_padding_mask
+        if view.training and self.unmasked_weight == 0:
+            return torch.zeros_like(masked)
+        return ~masked if padding_mask is None else ~masked & ~padding_mask
+
+    def _named(self, name: str, states: Tensor, ids: Tensor) -> Output:
+        """The mean loss of states (N, dim) against codes (N,), logged under ``name``."""
+        loss, correct, count = classify(self.to_codes(states), ids)
+        logs = {f"{name}_loss": loss.detach(), f"{name}_accuracy": correct, f"{name}_frames": count}
+        return Output(mean_or_zero(loss, count), logs)
+
+
+def _unmasked(name: str) -> str:
+    return f"{name}_unmasked"
+
+
+def _keys(ratios: Mapping[str, str]) -> set[str]:
+    return {*ratios, *ratios.values()}

@@ -1,0 +1,159 @@
+"""What the objectives have in common that name codes of frames: where they count, and what is logged of it."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.objectives.base import REGISTRY, build_objectives
+from slam_plugin.objectives.codes import CodePrediction
+from tests.passes import FEATURES, masked_pass, surroundings
+
+DIM, CODES = 8, 12
+FRAMES = [40, 31, 9]
+LENGTHS = [subsampled_length(frames) for frames in FRAMES]
+TIME = max(LENGTHS)
+OPTIONS = {
+    "masked_prediction": {},
+    "best_rq": {"codes": CODES, "code_dim": 4},
+}
+
+
+def objective(name, training=True, **options):
+    torch.manual_seed(0)
+    configs = {name: SimpleNamespace(weight=1.0, options={**OPTIONS[name], **options})}
+    configs["contrastive"] = SimpleNamespace(weight=1.0, options={"codes": CODES, "code_dim": 6})
+    return build_objectives(configs, surroundings(DIM)).train(training)[name]
+
+
+def view_of(share=0.5, training=True):
+    torch.manual_seed(7)
+    names = ("subsampled", "context", "speech")
+    states = {name: torch.randn(len(FRAMES), TIME, DIM, requires_grad=True) for name in names}
+    padding_mask = torch.arange(max(FRAMES))[None, :] >= torch.tensor(FRAMES)[:, None]
+    features = torch.randn(len(FRAMES), max(FRAMES), FEATURES).masked_fill(padding_mask[:, :, None], 9.0)
+    mask = torch.rand(len(FRAMES), TIME) < share
+    batch = {"features": features, "feature_padding_mask": padding_mask, "mask_indices": mask}
+    return masked_pass(batch, training, speech_padding_mask=padding_of(), **states)
+
+
+def padding_of():
+    return torch.arange(TIME)[None, :] >= torch.tensor(LENGTHS)[:, None]
+
+
+def code_at(built, view, b, t):
+    """The code of one frame, from the utterance alone."""
+    if isinstance(built, REGISTRY["masked_prediction"]):
+        frames = view.encoded.subsampled[b, : LENGTHS[b]].detach()
+        frames = (frames - frames.mean(0)) / (frames.var(0, correction=0) + 1e-5).sqrt()
+        return built._siblings[0].quantizer.logits(frames[t]).argmax().item()
+    stacked = view.batch["features"][b, 4 * t : min(4 * t + 4, FRAMES[b])].flatten()
+    stacked = torch.cat((stacked, torch.zeros(4 * FEATURES - len(stacked))))
+    return built.quantizer(stacked[None]).item()
+
+
+def naive(built, view, states, weight, rows=(0, 1, 2)):
+    """Loss over ``states`` by a loop, and (sum, right, count) of masked and of unmasked frames."""
+    sums = {True: [0.0, 0, 0], False: [0.0, 0, 0]}
+    for b in rows:
+        for t in range(LENGTHS[b]):
+            scores = built.to_codes(states[b, t])
+            code = code_at(built, view, b, t)
+            part = sums[bool(view.batch["mask_indices"][b, t])]
+            part[0] = part[0] + (torch.logsumexp(scores, 0) - scores[code])
+            part[1] += int(scores.argmax() == code)
+            part[2] += 1
+    return sums[True][0] / sums[True][2] + weight * sums[False][0] / sums[False][2], sums
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_unmasked_frames_count_by_their_weight(name, weight):
+    built, view = objective(name, unmasked_weight=weight), view_of()
+    states = view.encoded.speech.detach().clone().requires_grad_()
+    expected, sums = naive(built, view, states, weight)
+    expected.backward()
+    loss, logs = built(view)
+    head = {key: parameter.grad.clone() for key, parameter in built.named_parameters() if parameter.grad is not None}
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    for masked, prefix in ((True, name), (False, f"{name}_unmasked")):
+        found = [float(logs[f"{prefix}_{key}"]) for key in ("loss", "accuracy", "frames")]
+        assert found == pytest.approx([float(torch.as_tensor(value).detach()) for value in sums[masked]], abs=1e-3)
+        assert sums[masked][2] > 5
+    assert logs.keys() == built.zero_logs().keys()
+    built.zero_grad()
+    loss.backward()
+    torch.testing.assert_close(view.encoded.speech.grad, states.grad, rtol=1e-4, atol=1e-6)
+    assert torch.equal(view.encoded.speech.grad.abs().sum(-1) > 0, ~padding_of()), "every valid frame learns"
+    for key, gradient in head.items():
+        torch.testing.assert_close(dict(built.named_parameters())[key].grad, gradient, rtol=1e-4, atol=1e-6)
+    assert view.encoded.subsampled.grad is None and view.encoded.context.grad is None
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_at_a_weight_of_zero_nothing_but_masked_frames_is_looked_at(name, monkeypatch):
+    built, view = objective(name, unmasked_weight=0.0), view_of()
+    plain = objective(name)
+    loss, logs = built(view)
+    assert (loss, logs) == plain(view_of())
+    assert logs.keys() == built.zero_logs().keys() and not [key for key in logs if "unmasked" in key]
+    quantized = []
+    codes_of = type(built).codes_of
+    monkeypatch.setattr(type(built), "codes_of", lambda *given: quantized.append(given[2]) or codes_of(*given))
+    built(view_of())
+    assert all(torch.equal(frames, view.masked_speech()) for frames in quantized)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_weight_follows_the_update_and_is_looked_at_in_validation_though_it_is_zero(name):
+    built = objective(name, unmasked_weight={0: 1.0, 10: 0.0})
+    masked = built.predict(view_of()).loss
+    extra = naive(built, view_of(), view_of().encoded.speech, 1.0)[0] - masked
+    for update, weight in ((0, 1.0), (5, 0.5), (10, 0.0), (20, 0.0)):
+        built.set_num_updates(update)
+        loss, logs = built(view_of())
+        assert loss.item() == pytest.approx((masked + weight * extra).item(), abs=1e-5)
+        assert logs.keys() == built.zero_logs().keys()
+        assert (logs[f"{name}_unmasked_frames"] > 0) == (weight > 0)
+    loss, logs = built.eval()(view_of(training=False))
+    assert loss.item() == pytest.approx(masked.item(), abs=1e-5) and logs[f"{name}_unmasked_frames"] > 5
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_no_masked_or_no_unmasked_frame_is_a_zero_on_the_graph(name, share):
+    built, view = objective(name, unmasked_weight=1.0), view_of(share)
+    loss, logs = built(view)
+    frames = logs[f"{name}_frames"], logs[f"{name}_unmasked_frames"]
+    assert [float(count) for count in frames] == ([0, sum(LENGTHS)] if share == 0 else [sum(LENGTHS), 0])
+    loss.backward()
+    assert view.encoded.speech.grad.any() and math.isfinite(loss)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_tlm_counts_masked_frames_of_true_pairs_alone(name):
+    torch.manual_seed(0)
+    options = {name: {**OPTIONS[name], "unmasked_weight": 1.0}, "contrastive": {"codes": CODES, "code_dim": 6}}
+    configs = {key: SimpleNamespace(weight=1.0, options=given) for key, given in {**options, "tlm": {}}.items()}
+    built, view = build_objectives(configs, surroundings(DIM)).eval(), view_of(training=False)
+    view.batch["matches"] = torch.tensor([True, False, True])
+    _, logs = built["tlm"](view)
+    _, sums = naive(built[name], view, view.encoded.speech, 0.0, rows=(0, 2))
+    assert logs[f"tlm_{name}_frames"] == sums[True][2]
+    assert float(logs[f"tlm_{name}_loss"]) == pytest.approx(float(sums[True][0].detach()), abs=1e-3)
+    assert not [key for key in logs if "unmasked" in key] and logs.keys() == built["tlm"].zero_logs().keys()
+
+
+def test_every_one_of_them_is_tested_here():
+    assert {name for name, cls in REGISTRY.items() if issubclass(cls, CodePrediction)} == OPTIONS.keys()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_schema_names_what_is_logged_and_the_chance_of_both_places(name):
+    schema = REGISTRY[name].schema()
+    assert schema.ratios[f"{name}_unmasked_loss"] == f"{name}_unmasked_frames"
+    assert schema.guesses[name] == schema.guesses[f"{name}_unmasked"]
+    assert REGISTRY[name].Options().unmasked_weight == Schedule.of(0.0), "the paper's"
