@@ -26,7 +26,8 @@ class Options:
     """The paper's codebook. Its masks start at 1 % of the 10 ms frames and last 400 ms: a third of the speech.
 
     The default rate is that of ``contrastive`` instead, so that both run side by side. ``unmasked_weight``: of the same
-    loss at unmasked frames, by update; the paper has masked ones alone.
+    loss at unmasked frames, by update; the paper has masked ones alone. ``frequency_bias``: the codes' running
+    frequencies are a bias of the logits.
     """
 
     codes: int = 8192
@@ -34,6 +35,7 @@ class Options:
     mask_rate: float = 0.49
     mask_span: int = 10  # of 40 ms
     unmasked_weight: Schedule | float = Schedule.of(0.0)
+    frequency_bias: bool = False
 
     def __post_init__(self) -> None:
         check_bounds("best_rq", self, codes=at_least(2), code_dim=at_least(1), mask_rate=SHARE, mask_span=at_least(1))
@@ -54,7 +56,7 @@ class BestRq(CodePrediction):
     logged = code_schema(name, "best_rq_code", counted=True)
 
     def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
-        super().__init__(surroundings, weight, options.codes, options.unmasked_weight)
+        super().__init__(surroundings, weight, options.codes, options.unmasked_weight, options.frequency_bias)
         self.quantizer = RandomProjectionQuantizer(STACK * surroundings.features, options.codes, options.code_dim)
 
     @classmethod

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from slam_plugin.modules.frequencies import RunningFrequencies
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     MaskedObjective,
@@ -49,16 +50,24 @@ class CodePrediction(MaskedObjective):
         codes: V, how many there are.
         unmasked_weight: by update. Where it is 0 throughout, unmasked frames get no code, and nothing of them is
             logged.
+        running_bias: whether the logits have the logarithms of the codes' running frequencies as a bias, which the
+            states then need not learn to say.
     """
 
     def __init__(
-        self, surroundings: Surroundings, weight: Schedule | float, codes: int, unmasked_weight: Schedule | float
+        self,
+        surroundings: Surroundings,
+        weight: Schedule | float,
+        codes: int,
+        unmasked_weight: Schedule | float,
+        running_bias: bool,
     ) -> None:
         super().__init__(weight)
         self.codes = codes
         self.unmasked_weights = Schedule.of(unmasked_weight)
         self.unmasked_weight = self.unmasked_weights(0)
         self.to_codes = nn.Linear(surroundings.dim, codes)
+        self.frequencies = RunningFrequencies(codes) if running_bias else None
 
     def set_num_updates(self, num_updates: int) -> None:
         super().set_num_updates(num_updates)
@@ -76,6 +85,8 @@ class CodePrediction(MaskedObjective):
     def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
         masked, ids = self.masked_codes(view)
         states, ids = of_rows(rows, masked, view.encoded.speech[masked], ids)  # (N, dim), (N,)
+        if self.frequencies is not None and view.training:
+            self.frequencies.update(ids)
         return self._named(self.name, states, ids)
 
     def forward(self, view: MaskedPass) -> Output:
@@ -98,6 +109,11 @@ class CodePrediction(MaskedObjective):
             logs[counts_key(self.logged.histogram)] = self.to_codes.weight.new_zeros(self.codes, dtype=torch.long)
         return logs
 
+    def logits(self, states: Tensor) -> Tensor:
+        """(N, dim) -> (N, V) in fp32"""
+        logits = self.to_codes(states).float()
+        return logits if self.frequencies is None else logits + self.frequencies.log_shares()
+
     def _unmasked_frames(self, view: MaskedPass) -> Tensor:
         """(batch, T) True at valid frames that are not masked; nowhere in training while their weight is 0."""
         masked, padding_mask = view.batch["mask_indices"], view.encoded.speech_padding_mask
@@ -107,7 +123,7 @@ class CodePrediction(MaskedObjective):
 
     def _named(self, name: str, states: Tensor, ids: Tensor) -> Output:
         """The mean loss of states (N, dim) against codes (N,), logged under ``name``."""
-        loss, correct, count = classify(self.to_codes(states), ids)
+        loss, correct, count = classify(self.logits(states), ids)
         logs = {f"{name}_loss": loss.detach(), f"{name}_accuracy": correct, f"{name}_frames": count}
         return Output(mean_or_zero(loss, count), logs)
 

@@ -11,9 +11,14 @@ from slam_plugin.objectives.codes import CodePrediction, code_metrics, code_sche
 
 @dataclass(frozen=True)
 class Options:
-    """``unmasked_weight``: of the same loss at unmasked frames, by update; the paper has masked ones alone."""
+    """Defaults are the paper's.
+
+    ``unmasked_weight``: of the same loss at unmasked frames, by update. ``frequency_bias``: the codes' running
+    frequencies are a bias of the logits.
+    """
 
     unmasked_weight: Schedule | float = Schedule.of(0.0)
+    frequency_bias: bool = False
 
 
 @register
@@ -29,7 +34,7 @@ class MaskedPrediction(CodePrediction):
 
     def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         contrastive = surroundings.built["contrastive"]
-        super().__init__(surroundings, weight, contrastive.codes, options.unmasked_weight)
+        super().__init__(surroundings, weight, contrastive.codes, options.unmasked_weight, options.frequency_bias)
         # In a tuple: the sibling's parameters stay its own.
         self._siblings = (contrastive,)
 

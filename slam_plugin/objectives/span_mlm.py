@@ -26,10 +26,14 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """The paper's: 15 % of the tokens in spans of 5; mSLAM (Bapna et al. 2022) has spans of 20 characters."""
+    """The paper's: 15 % of the tokens in spans of 5; mSLAM (Bapna et al. 2022) has spans of 20 characters.
+
+    ``frequency_bias``: the output bias starts at the logarithms of the tokens' frequencies in training text, not at 0.
+    """
 
     mask_rate: float = 0.15
     mask_span: int = 5
+    frequency_bias: bool = True
 
     def __post_init__(self) -> None:
         check_bounds("span_mlm", self, mask_rate=SHARE, mask_span=at_least(1))
@@ -60,9 +64,10 @@ class SpanMlm(MaskedObjective):
         )
         # In a tuple: the embedding's weights stay the trunk's own.
         self._embedding = (surroundings.text_embedding,)
-        self.bias = nn.Parameter(torch.zeros(surroundings.text_embedding.num_embeddings))
         counts = surroundings.token_counts.float().clamp(min=1.0)
-        self.register_buffer("unigram", (counts / counts.sum()).log(), persistent=False)
+        unigram = (counts / counts.sum()).log()
+        self.register_buffer("unigram", unigram, persistent=False)
+        self.bias = nn.Parameter(unigram.clone() if options.frequency_bias else torch.zeros_like(unigram))
 
     @classmethod
     def preparation(cls, options: Options) -> Preparation:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from slam_plugin.modules.frequencies import SMOOTHING
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import REGISTRY, build_objectives
@@ -130,7 +131,7 @@ def test_no_masked_or_no_unmasked_frame_is_a_zero_on_the_graph(name, share):
     frames = logs[f"{name}_frames"], logs[f"{name}_unmasked_frames"]
     assert [float(count) for count in frames] == ([0, sum(LENGTHS)] if share == 0 else [sum(LENGTHS), 0])
     loss.backward()
-    assert view.encoded.speech.grad.any() and math.isfinite(loss)
+    assert view.encoded.speech.grad.any() and loss.isfinite()
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -145,6 +146,46 @@ def test_tlm_counts_masked_frames_of_true_pairs_alone(name):
     assert logs[f"tlm_{name}_frames"] == sums[True][2]
     assert float(logs[f"tlm_{name}_loss"]) == pytest.approx(float(sums[True][0].detach()), abs=1e-3)
     assert not [key for key in logs if "unmasked" in key] and logs.keys() == built["tlm"].zero_logs().keys()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("codes", [256])
+def test_with_frequencies_as_a_bias_the_loss_starts_at_their_entropy(name, codes):
+    """Not at log V, although the states tell nothing: the head's weights are zero, as its own bias is."""
+    losses, used = {}, None
+    for bias in (False, True):
+        options = {} if name == "masked_prediction" else {"codes": codes}
+        built = objective(name, frequency_bias=bias, **options)
+        for parameter in built.to_codes.parameters():
+            torch.nn.init.zeros_(parameter)
+        view = view_of()
+        losses[bias] = built(view).loss.item()
+        used = torch.bincount(built.masked_codes(view)[1], minlength=built.codes)
+        before = built.frequencies and built.frequencies.counts.clone()
+        built.eval()(view_of(training=False))
+        assert before is None or torch.equal(built.frequencies.counts, before), "validation leaves them alone"
+    share = used[used > 0] / used.sum()
+    entropy = -(share * share.log()).sum().item()
+    assert losses[False] == pytest.approx(math.log(built.codes), abs=1e-4)
+    smoothed = (used + SMOOTHING) / (used + SMOOTHING).sum()
+    assert losses[True] == pytest.approx(-(used / used.sum() * smoothed.log()).sum().item(), abs=1e-4)
+    assert abs(losses[True] - entropy) < 0.5 * (losses[False] - entropy)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_bias_is_of_the_logits_and_has_no_gradient(name):
+    built, view = objective(name, frequency_bias=True, unmasked_weight=1.0), view_of()
+    states = torch.randn(5, DIM)
+    torch.testing.assert_close(built.logits(states), built.to_codes(states) - math.log(CODES))
+    loss, _ = built(view)
+    ids = built.masked_codes(view)[1]
+    assert torch.equal(built.frequencies.counts, torch.bincount(ids, minlength=CODES).float()), "of masked frames"
+    torch.testing.assert_close(built.logits(states), built.to_codes(states) + built.frequencies.log_shares())
+    loss.backward()
+    reached = {key for key, parameter in built.named_parameters() if parameter.grad is not None}
+    assert reached == {"to_codes.weight", "to_codes.bias"}
+    assert "frequencies.counts" in built.state_dict()
+    assert "frequencies.counts" not in objective(name).state_dict(), "off by default"
 
 
 def test_every_one_of_them_is_tested_here():

@@ -64,6 +64,21 @@ def test_chance_is_a_guess_by_frequency():
     assert logs.keys() == built.zero_logs().keys()
 
 
+@pytest.mark.parametrize("frequency_bias", [True, False])
+def test_the_loss_starts_at_the_entropy_of_the_words(frequency_bias):
+    """Not at log V, as long as states say nothing: here they are cut off from the logits."""
+    torch.manual_seed(0)
+    around = surroundings(DIM, VOCABULARY, torch.tensor(COUNTS))
+    nn.init.zeros_(around.text_embedding.weight)
+    built = SpanMlm(around, 1.0, Options(frequency_bias=frequency_bias))
+    tokens = torch.tensor([symbol for symbol, count in enumerate(COUNTS) for _ in range(count)])
+    masked = torch.ones(1, len(tokens), dtype=torch.bool)
+    batch = {"token_mask_indices": masked, "token_targets": tokens[None]}
+    loss = built(masked_pass(batch, text=torch.randn(1, len(tokens), DIM))).loss.item()
+    entropy = -sum(count / sum(COUNTS) * math.log(count / sum(COUNTS)) for count in COUNTS if count)
+    assert loss == pytest.approx(entropy if frequency_bias else math.log(VOCABULARY), abs=0.05)  # words that never occur count once
+
+
 def test_the_output_layer_is_the_embedding():
     built, view = objective(), view_of(random_mask())
     built(view).loss.backward()

@@ -45,7 +45,9 @@ VARIANTS = {
     "everything, two ranks": (
         {
             **SPEECH,
-            "best_rq": {"codes": 32, **MASK},
+            # Were ranks to count codes each for itself, a resumed run would differ: it has the first rank's counts.
+            "masked_prediction": {"frequency_bias": True},
+            "best_rq": {"codes": 32, **MASK, "frequency_bias": True},
             "span_mlm": {},
             "tlm": SPEECH_MASK,
             "stm": {},
