@@ -16,7 +16,7 @@ from slam_plugin.objectives.base import (
     check_bounds,
     register,
 )
-from slam_plugin.objectives.codes import CodePrediction, code_metrics, code_schema
+from slam_plugin.objectives.codes import LAYER, CodePrediction, code_metrics, code_schema
 
 STACK = 4  # frames of 10 ms in a state of 40 ms
 
@@ -27,7 +27,7 @@ class Options:
 
     The default rate is that of ``contrastive`` instead, so that both run side by side. ``unmasked_weight``: of the same
     loss at unmasked frames, by update; the paper has masked ones alone. ``frequency_bias``: the codes' running
-    frequencies are a bias of the logits.
+    frequencies are a bias of the logits. ``layer``: the states that are read, as in ``masked_prediction``.
     """
 
     codes: int = 8192
@@ -36,14 +36,16 @@ class Options:
     mask_span: int = 10  # of 40 ms
     unmasked_weight: Schedule | float = Schedule.of(0.0)
     frequency_bias: bool = False
+    layer: str = "top"
 
     def __post_init__(self) -> None:
         check_bounds("best_rq", self, codes=at_least(2), code_dim=at_least(1), mask_rate=SHARE, mask_span=at_least(1))
+        check_bounds("best_rq", self, layer=LAYER)
 
 
 @register
 class BestRq(CodePrediction):
-    """Cross-entropy of the multimodal encoder's output at the masked frames. Needs no other objective.
+    """Cross-entropy of the masked frames' states with their codes. Needs no other objective.
 
     The paper masks the input; here the states of the front end are masked, as for every objective. The state after a
     span still hears three of the four frames of 10 ms that the span's last target is made of.
@@ -56,7 +58,8 @@ class BestRq(CodePrediction):
     logged = code_schema(name, "best_rq_code", counted=True)
 
     def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
-        super().__init__(surroundings, weight, options.codes, options.unmasked_weight, options.frequency_bias)
+        shared = options.unmasked_weight, options.frequency_bias, options.layer
+        super().__init__(surroundings, weight, options.codes, *shared)
         self.quantizer = RandomProjectionQuantizer(STACK * surroundings.features, options.codes, options.code_dim)
 
     @classmethod

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from slam_plugin.modules.frequencies import RunningFrequencies
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
+    MASKED,
+    Bound,
     MaskedObjective,
     MaskedPass,
     Output,
@@ -17,7 +19,10 @@ from slam_plugin.objectives.base import (
     counts_key,
     mean_or_zero,
     of_rows,
+    one_of,
 )
+
+LAYER: Bound = one_of("speech", "middle", "top")  # what the option ``layer`` may be
 
 
 def code_metrics(name: str) -> dict[str, str]:
@@ -40,7 +45,7 @@ def code_schema(name: str, histogram: str, counted: bool) -> Schema:
 
 
 class CodePrediction(MaskedObjective):
-    """Cross-entropy of the multimodal encoder's output with the code of each masked frame.
+    """Cross-entropy of the states of each masked frame with its code.
 
     Unmasked frames count as well by ``unmasked_weight``, as in HuBERT (Hsu et al. 2021, equation 2): the loss is the
     mean over the masked frames and that weight times the mean over the unmasked ones. A subclass sets ``predicted`` and
@@ -52,6 +57,7 @@ class CodePrediction(MaskedObjective):
             logged.
         running_bias: whether the logits have the logarithms of the codes' running frequencies as a bias, which the
             states then need not learn to say.
+        layer: the states that are read, and so where self-supervision ends: "speech", "middle" or "top".
     """
 
     def __init__(
@@ -61,9 +67,11 @@ class CodePrediction(MaskedObjective):
         codes: int,
         unmasked_weight: Schedule | float,
         running_bias: bool,
+        layer: str,
     ) -> None:
         super().__init__(weight)
-        self.codes = codes
+        self.codes, self.place = codes, layer
+        self.reads = {MASKED: layer}
         self.unmasked_weights = Schedule.of(unmasked_weight)
         self.unmasked_weight = self.unmasked_weights(0)
         self.to_codes = nn.Linear(surroundings.dim, codes)
@@ -84,7 +92,7 @@ class CodePrediction(MaskedObjective):
 
     def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
         masked, ids = self.masked_codes(view)
-        states, ids = of_rows(rows, masked, view.encoded.speech[masked], ids)  # (N, dim), (N,)
+        states, ids = of_rows(rows, masked, view.encoded.states(self.place)[masked], ids)  # (N, dim), (N,)
         if self.frequencies is not None and view.training:
             self.frequencies.update(ids)
         return self._named(self.name, states, ids)
@@ -94,7 +102,8 @@ class CodePrediction(MaskedObjective):
         loss, logs = self.predict(view)
         if self.unmasked_weights.peak > 0:
             frames = self._unmasked_frames(view)
-            unmasked = self._named(_unmasked(self.name), view.encoded.speech[frames], self.codes_of(view, frames))
+            states = view.encoded.states(self.place)[frames]
+            unmasked = self._named(_unmasked(self.name), states, self.codes_of(view, frames))
             loss, logs = loss + self.unmasked_weight * unmasked.loss, {**logs, **unmasked.logs}
         if self.logged.histogram is not None and not view.training:
             logs[counts_key(self.logged.histogram)] = torch.bincount(self.masked_codes(view)[1], minlength=self.codes)

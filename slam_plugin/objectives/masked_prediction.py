@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from slam_plugin.modules.schedule import Schedule
-from slam_plugin.objectives.base import MaskedPass, Surroundings, register
-from slam_plugin.objectives.codes import CodePrediction, code_metrics, code_schema
+from slam_plugin.objectives.base import MaskedPass, Surroundings, check_bounds, register
+from slam_plugin.objectives.codes import LAYER, CodePrediction, code_metrics, code_schema
 
 
 @dataclass(frozen=True)
@@ -14,16 +14,21 @@ class Options:
     """Defaults are the paper's.
 
     ``unmasked_weight``: of the same loss at unmasked frames, by update. ``frequency_bias``: the codes' running
-    frequencies are a bias of the logits.
+    frequencies are a bias of the logits. ``layer``: the states that are read, the output of the "speech" encoder, or
+    that of the lower half ("middle") or all ("top") of the shared layers.
     """
 
     unmasked_weight: Schedule | float = Schedule.of(0.0)
     frequency_bias: bool = False
+    layer: str = "top"
+
+    def __post_init__(self) -> None:
+        check_bounds("masked_prediction", self, layer=LAYER)
 
 
 @register
 class MaskedPrediction(CodePrediction):
-    """Cross-entropy of the multimodal encoder's output with the quantiser's most likely ids, at the masked frames."""
+    """Cross-entropy of the masked frames' states with the most likely codes of the quantizer of ``contrastive``."""
 
     name = "masked_prediction"
     kinds = ("speech",)
@@ -34,7 +39,8 @@ class MaskedPrediction(CodePrediction):
 
     def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         contrastive = surroundings.built["contrastive"]
-        super().__init__(surroundings, weight, contrastive.codes, options.unmasked_weight, options.frequency_bias)
+        shared = options.unmasked_weight, options.frequency_bias, options.layer
+        super().__init__(surroundings, weight, contrastive.codes, *shared)
         # In a tuple: the sibling's parameters stay its own.
         self._siblings = (contrastive,)
 

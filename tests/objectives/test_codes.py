@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from slam_plugin.models.encoder import PLACES
 from slam_plugin.modules.frequencies import SMOOTHING
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.subsampler import subsampled_length
-from slam_plugin.objectives.base import REGISTRY, build_objectives
+from slam_plugin.objectives.base import MASKED, REGISTRY, build_objectives
 from slam_plugin.objectives.codes import CodePrediction
 from tests.passes import FEATURES, masked_pass, surroundings
 
@@ -32,7 +33,7 @@ def objective(name, training=True, **options):
 
 def view_of(share=0.5, training=True):
     torch.manual_seed(7)
-    names = ("subsampled", "context", "speech")
+    names = ("subsampled", "context", "middle", "speech")
     states = {name: torch.randn(len(FRAMES), TIME, DIM, requires_grad=True) for name in names}
     padding_mask = torch.arange(max(FRAMES))[None, :] >= torch.tensor(FRAMES)[:, None]
     features = torch.randn(len(FRAMES), max(FRAMES), FEATURES).masked_fill(padding_mask[:, :, None], 9.0)
@@ -92,6 +93,24 @@ def test_unmasked_frames_count_by_their_weight(name, weight):
     for key, gradient in head.items():
         torch.testing.assert_close(dict(built.named_parameters())[key].grad, gradient, rtol=1e-4, atol=1e-6)
     assert view.encoded.subsampled.grad is None and view.encoded.context.grad is None
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("layer", ["speech", "middle", "top"])
+def test_it_reads_the_states_of_its_layer_alone(name, layer):
+    built, view = objective(name, layer=layer, unmasked_weight=1.0), view_of()
+    assert built.reads == {MASKED: layer}
+    loss, _ = built(view)
+    expected, _ = naive(built, view, view.encoded.states(layer), 1.0)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    loss.backward()
+    assert [place for place in PLACES if view.encoded.states(place).grad is not None] == [layer]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_layer_that_is_none_is_named(name):
+    with pytest.raises(ValueError, match=f"objectives.{name}.layer: found 'text', expected one of speech, middle, top"):
+        objective(name, layer="text")
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -65,7 +65,7 @@ VARIANTS = {
         {
             "contrastive": {**SPEECH["contrastive"], "weight": {0: 1.0, 3: 0.1}},
             "masked_prediction": {"weight": {1: 0.0, 4: 2.0}, "unmasked_weight": {0: 1.0, 3: 0.0}},
-            "best_rq": {"codes": 32, **MASK, "unmasked_weight": 0.5},
+            "best_rq": {"codes": 32, **MASK, "unmasked_weight": 0.5, "layer": "middle"},
         },
         ["speech"],
         {},
