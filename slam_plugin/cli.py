@@ -1,4 +1,4 @@
-"""``slam``: transcribe, translate, normalize, classify or encode from the shell.
+"""``slam``: transcribe, translate, normalize, classify or encode from the shell; prepare pre-training.
 
     slam transcribe --checkpoint checkpoint_best.pt talk.flac recordings/
     slam translate --checkpoint checkpoint_best.pt --target de --text "dobry den"
@@ -8,6 +8,8 @@
 between them are a pair to classify. Else an input is a sound file or a folder of them. ``-`` reads inputs from standard
 input, one a line. What cannot be used is named on standard error and left out, and the exit code is then 1; ``--json``
 says which line is whose: files have their paths, texts are counted from 0.
+
+    slam cluster --out data/kmeans.npz data/speech/train.tsv
 """
 
 import argparse
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from slam_plugin.commands import cluster
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "nbest", 1) > 1 and not options.json:
         parser.error("--nbest: a line holds one hypothesis; expected --json beside it")
     try:
+        if options.command in PROGRAMS:
+            return PROGRAMS[options.command].run(options)
         inputs, faults = _inputs(options)
         for fault in faults:
             _report(fault)
@@ -174,6 +179,9 @@ COMMANDS = {
 }
 
 
+PROGRAMS = {"cluster": cluster}  # commands that read no inputs by a checkpoint: modules with HELP, add_arguments, run
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # inputs
 
@@ -254,6 +262,8 @@ def _parser() -> argparse.ArgumentParser:
         "--layer", type=int, default=-1, help="multimodal layer, 0 the first, -1 the last (%(default)s)"
     )
     encode.add_argument("--pool", action="store_true", help="write the mean over time, (dimensions,)")
+    for name, program in PROGRAMS.items():
+        program.add_arguments(commands.add_parser(name, help=program.HELP, description=program.HELP))
     return parser
 
 

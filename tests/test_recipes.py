@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from slam_plugin.data.corpora import Corpora
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import REGISTRY
+from slam_plugin.objectives.clusters import read_clusters
 from tests import training
 from tests.configurations import composed, parsed
 from tests.documents import PRETRAINING, ROOT, Command, after, commands, execute, pieces, read, updates, yaml_blocks
@@ -299,6 +300,16 @@ def toy_words(row: Row, folder: Path) -> list[str]:
         "++common.cpu": "true",
     }
     return [*words, *(f"{key}={value}" for key, value in given.items())]
+
+
+def test_the_clusters_are_fitted_where_the_objective_looks_for_them(checkout):
+    given = [command for command in commands(read(PRETRAINING)) if command.words[:2] == ["slam", "cluster"]]
+    assert given
+    for number, command in enumerate(given):
+        words = [*command.words, "--clusters", "8"]  # the toy is short
+        execute(words, checkout, checkout / f"cluster{number}.log", f"{PRETRAINING}:{command.line}")
+    centroids = REGISTRY["kmeans"].Options().centroids
+    assert len(read_clusters(checkout / "data/librilm" / centroids).centroids) == 8
 
 
 def test_the_commands_train_as_toys(checkout):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -111,16 +111,27 @@ def load_trunk(trunk: Trunk, earlier: Earlier) -> None:
 def load_pretraining(model: nn.Module, earlier: Earlier) -> None:
     """Copy what a pre-training checkpoint and ``model`` have in common: the trunk, and objectives of one name.
 
-    The log names what was taken, what was left, and what ``model`` begins afresh.
+    An objective that has other targets than the checkpoint's begins afresh. The log names what was taken, what was
+    left, and what ``model`` begins afresh.
     """
     if _trunk_prefix(earlier.weights) != PRETRAINED:
         raise DataError(f"{earlier.path}: is of a fine-tuned model, expected a checkpoint of pre-training")
     own = model.state_dict()
-    taken = {name: value for name, value in earlier.weights.items() if name in own}
+    afresh = tuple(_others(model, earlier))
+    taken = {name: value for name, value in earlier.weights.items() if name in own and not name.startswith(afresh)}
     _refuse_misfits(earlier, own, taken, needed=[name for name in own if name.startswith(PRETRAINED)])
     model.load_state_dict({**own, **taken})
-    _log_taken(earlier, taken, [name for name in earlier.weights if name not in own])
+    _log_taken(earlier, taken, [name for name in earlier.weights if name not in taken])
     logger.info("%s: not there, begun afresh: %s", earlier.path, _modules(own.keys() - taken.keys()) or "nothing")
+
+
+def _others(model: nn.Module, earlier: Earlier) -> Iterator[str]:
+    """What the names of weights begin with whose objective has other targets in ``earlier`` than in ``model``."""
+    for name, objective in model.objectives.items():
+        prefix = f"objectives.{name}."
+        theirs = {key.removeprefix(prefix): v for key, v in earlier.weights.items() if key.startswith(prefix)}
+        if theirs and not objective.continues(theirs):
+            yield prefix
 
 
 def _refuse_misfits(

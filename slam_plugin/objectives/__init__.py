@@ -9,6 +9,7 @@ for _name in (
     "contrastive",
     "masked_prediction",
     "best_rq",
+    "kmeans",
     "span_mlm",
     "tlm",
     "stm",

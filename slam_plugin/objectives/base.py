@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -178,6 +179,10 @@ class Objective(nn.Module):
     def forward(self, view: MaskedPass) -> Output:
         raise NotImplementedError
 
+    def continues(self, weights: Mapping[str, Tensor]) -> bool:
+        """Return whether ``weights``, an earlier checkpoint's of this name, are of the same targets as its own."""
+        return True
+
     def zero_logs(self) -> dict[str, float | Tensor]:
         """Every key that this objective logs, at zero: the fixed schema of a step without it."""
         ratios = self.schema().ratios
@@ -239,7 +244,8 @@ def register(cls: type[Objective]) -> type[Objective]:
 
 def options_of(cls: type[Objective]) -> dict[str, tuple[type, Any]]:
     """The options that an objective takes in ``corpora.yaml`` beside its weight: name -> (type, default)."""
-    return {field.name: (type(field.default), field.default) for field in fields(cls.Options)}
+    defaults = {field.name: field.default for field in fields(cls.Options)}
+    return {name: (Path if isinstance(value, Path) else type(value), value) for name, value in defaults.items()}
 
 
 def check_requirements(configs: Mapping[str, Config]) -> None:

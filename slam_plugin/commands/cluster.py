@@ -1,0 +1,115 @@
+"""``slam cluster``: fit the k-means centroids that the objective ``kmeans`` predicts.
+
+Heavy imports stand inside functions: ``slam --help`` is to be quick.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from slam_plugin.data.manifest import Manifest
+
+HELP = "fit the centroids that the pre-training objective kmeans predicts"
+FRAMES_PER_HOUR = 360_000
+# of scikit-learn's MiniBatchKMeans
+STARTS = 3
+BATCH = 10_000
+PATIENCE = 20  # batches without a better inertia
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="speech to fit them to, as .tsv")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the .npz to write; corpora.yaml names kmeans.npz"
+    )
+    parser.add_argument("--clusters", type=int, default=200, help="number of centroids (%(default)s)")
+    parser.add_argument("--hours", type=float, default=1.0, help="hours of speech to sample (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample and of the fit (%(default)s)")
+    parser.add_argument(
+        "--audio-root", type=Path, metavar="FOLDER", help="of relative paths (default: each manifest's folder)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fit and write the centroids; 0, or a :class:`DataError`."""
+    import numpy as np
+
+    from slam_plugin.data.manifest import Manifest
+    from slam_plugin.objectives.clusters import Clusters, write_clusters
+    from slam_plugin.objectives.kmeans import CEPSTRA
+
+    if options.clusters < 2 or options.hours <= 0:
+        raise DataError(
+            f"--clusters {options.clusters}, --hours {options.hours:g}: expected at least 2, and more than 0"
+        )
+    manifests = [Manifest.open(path) for path in options.manifests]
+    rows = sample(manifests, options.hours, options.seed)
+    frames = np.concatenate(list(_cepstra(manifests, rows, options.audio_root)))
+    if len(frames) < options.clusters:
+        raise DataError(f"--clusters {options.clusters}: found {len(frames)} states of 40 ms, expected as many or more")
+    centroids, counts = fit(frames, options.clusters, options.seed)
+    recipe = {
+        "features": CEPSTRA,
+        "manifests": {path.name: found.fingerprint for path, found in zip(options.manifests, manifests, strict=True)},
+        "states": len(frames),
+        "hours": options.hours,
+        "seed": options.seed,
+    }
+    with atomic_write(options.out, "wb") as file:
+        write_clusters(file, Clusters(centroids, counts, recipe))
+    share = counts[counts > 0] / counts.sum()
+    perplexity = float(np.exp(-(share * np.log(share)).sum()))
+    print(f"{options.out}: {options.clusters} centroids of {len(frames):,} states, perplexity {perplexity:.1f}")
+    return 0
+
+
+def sample(manifests: "Sequence[Manifest]", hours: float, seed: int) -> list[tuple[int, int]]:
+    """Return (manifest, row) of as many utterances, drawn without replacement, as reach ``hours``; all if none do."""
+    import numpy as np
+
+    frames = np.concatenate([manifest.column("n_frames") for manifest in manifests])
+    order = np.random.default_rng(seed).permutation(len(frames))
+    taken = order[: int(np.searchsorted(np.cumsum(frames[order], dtype=np.int64), hours * FRAMES_PER_HOUR)) + 1]
+    starts = np.cumsum([0, *(len(manifest) for manifest in manifests)])
+    which = np.searchsorted(starts, taken, side="right") - 1
+    return [(int(manifest), int(row - starts[manifest])) for manifest, row in zip(which, taken, strict=True)]
+
+
+def fit(frames: "np.ndarray", clusters: int, seed: int) -> "tuple[np.ndarray, np.ndarray]":
+    """Return the centroids (V, D) of frames (N, D) in fp32, and how many frames are nearest to each (V,)."""
+    import numpy as np
+    import torch
+    from sklearn.cluster import MiniBatchKMeans
+
+    from slam_plugin.modules.centroids import NearestCentroid
+
+    means = MiniBatchKMeans(
+        clusters, random_state=seed, n_init=STARTS, batch_size=BATCH, max_no_improvement=PATIENCE
+    ).fit(frames)
+    centroids = means.cluster_centers_.astype(np.float32)
+    nearest = NearestCentroid(torch.from_numpy(centroids))
+    ids = torch.cat([nearest(part) for part in torch.from_numpy(frames).split(BATCH)])
+    return centroids, torch.bincount(ids, minlength=clusters).numpy()
+
+
+def _cepstra(
+    manifests: "Sequence[Manifest]", rows: Sequence[tuple[int, int]], root: Path | None
+) -> "Iterator[np.ndarray]":
+    """The states' cepstra (T, 26) of each row's utterance, from the features that the model gets."""
+    from slam_plugin.data.audio import load_features, normalize
+    from slam_plugin.modules.cepstra import cepstra
+
+    for number, row in tqdm(rows, unit="utterance", disable=None):
+        manifest = manifests[number]
+        features = normalize(load_features(manifest.value(row, "audio"), root or manifest.path.parent))
+        yield cepstra(features[None], None)[0].numpy()

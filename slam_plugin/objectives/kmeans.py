@@ -1,0 +1,113 @@
+"""Masked prediction of fixed clusters (HuBERT, Hsu et al. 2021): name the nearest centroid of the input at the mask."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slam_plugin.modules.centroids import NearestCentroid
+from slam_plugin.modules.cepstra import COEFFICIENTS, cepstra
+from slam_plugin.modules.schedule import Schedule
+from slam_plugin.objectives.base import (
+    SHARE,
+    MaskedPass,
+    Preparation,
+    SpanMask,
+    Surroundings,
+    at_least,
+    check_bounds,
+    register,
+)
+from slam_plugin.objectives.clusters import Clusters, read_clusters
+from slam_plugin.objectives.codes import LAYER, CodePrediction, code_metrics, code_schema
+
+CEPSTRA = "cepstra"  # what a recipe calls the frames of modules/cepstra
+
+
+@dataclass(frozen=True)
+class Options:
+    """Defaults: the masks are those of ``contrastive``, so that both run side by side.
+
+    Attributes:
+        centroids: the file that ``slam cluster`` wrote.
+        unmasked_weight: of the same loss at unmasked frames, by update.
+        frequency_bias: the bias of the logits starts at the log frequencies of the clusters, not at random.
+        layer: the states that are read, as in ``masked_prediction``.
+    """
+
+    centroids: Path = Path("kmeans.npz")
+    mask_rate: float = 0.49
+    mask_span: int = 10  # of 40 ms
+    unmasked_weight: Schedule | float = Schedule.of(0.0)
+    frequency_bias: bool = True
+    layer: str = "top"
+
+    def __post_init__(self) -> None:
+        check_bounds("kmeans", self, mask_rate=SHARE, mask_span=at_least(1), layer=LAYER)
+
+
+@register
+class KMeans(CodePrediction):
+    """Cross-entropy of the masked frames' states with the clusters of their cepstra. Needs no other objective.
+
+    A checkpoint holds the centroids. One that was trained with others than the file's is refused.
+    """
+
+    name = "kmeans"
+    Options = Options
+    kinds = ("speech",)
+    predicted = code_metrics(name)
+    logged = code_schema(name, "kmeans_code", counted=True)
+
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+        clusters = read_clusters(options.centroids)
+        _check_frames(clusters, options.centroids)
+        super().__init__(
+            surroundings,
+            weight,
+            len(clusters.centroids),
+            options.unmasked_weight,
+            running_bias=False,
+            layer=options.layer,
+        )
+        self.source = options.centroids
+        self.nearest = NearestCentroid(torch.from_numpy(clusters.centroids))
+        if options.frequency_bias:
+            counts = torch.from_numpy(clusters.counts).float() + 0.5
+            self.to_codes.bias = nn.Parameter((counts / counts.sum()).log())
+        self.register_load_state_dict_pre_hook(_refuse_others)
+
+    @classmethod
+    def preparation(cls, options: Options) -> Preparation:
+        return Preparation(speech_mask=SpanMask(options.mask_rate, options.mask_span))
+
+    def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
+        batch = view.batch
+        vectors = view.shared("cepstra", lambda: cepstra(batch["features"], batch["feature_padding_mask"]))
+        return self.nearest(vectors[frames])
+
+    def continues(self, weights: Mapping[str, Tensor]) -> bool:
+        """Other centroids are other targets: what was learned of them means nothing here."""
+        theirs, ours = weights.get("nearest.centroids"), self.nearest.centroids
+        return theirs is not None and torch.equal(theirs.to(ours.device), ours)
+
+
+def _check_frames(clusters: Clusters, path: Path) -> None:
+    found = clusters.recipe.get("features"), clusters.centroids.shape[1]
+    if found != (CEPSTRA, 2 * COEFFICIENTS):
+        raise ValueError(
+            f"{path}: found clusters of {found[0]} of size {found[1]}, expected {CEPSTRA} of size {2 * COEFFICIENTS}"
+        )
+
+
+def _refuse_others(objective: KMeans, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+    """Raise ValueError if a checkpoint's ``state`` has other centroids, before their shapes are compared."""
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if weights and not objective.continues(weights):
+        raise ValueError(
+            f"{objective.source}: holds other centroids than the checkpoint was trained with; "
+            "expected the same ones (a new run may take the trunk alone, by --pretrained)"
+        )

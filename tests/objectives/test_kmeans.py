@@ -1,0 +1,116 @@
+"""What sets ``kmeans`` apart from the other objectives that name codes (tests/objectives/test_codes.py)."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from slam_plugin.objectives.base import counts_key
+from slam_plugin.objectives.clusters import read_clusters
+from slam_plugin.objectives.kmeans import KMeans, Options
+from tests.passes import FEATURES, masked_pass, surroundings, write_centroids
+
+DIM, CODES, FRAMES, TIME = 8, 6, 400, 100
+COUNTS = [500, 300, 100, 60, 0, 40]
+
+
+def centroids(seed=0):
+    return torch.randn(CODES, 26, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_centroids(tmp_path / "some.npz", centroids(), COUNTS)
+
+
+def objective(path, training=True, **options):
+    torch.manual_seed(0)
+    return KMeans(surroundings(DIM), 1.0, Options(centroids=path, **options)).train(training)
+
+
+def view_of(training=True):
+    torch.manual_seed(7)
+    batch = {"features": torch.randn(2, FRAMES, FEATURES), "feature_padding_mask": None}
+    batch["mask_indices"] = torch.rand(2, TIME) < 0.5
+    return masked_pass(batch, training, speech=torch.randn(2, TIME, DIM, requires_grad=True))
+
+
+def test_the_loss_starts_at_the_entropy_of_the_clusters(path):
+    """As a guess by frequency has it, not at log V: here the states are cut off from the logits."""
+    for bias in (True, False):
+        built, view = objective(path, frequency_bias=bias), view_of()
+        torch.nn.init.zeros_(built.to_codes.weight)
+        assert (built.to_codes.bias.softmax(0) - torch.tensor(COUNTS) / 1000).abs().max() < (0.01 if bias else 1.0)
+        ids = built.masked_codes(view)[1].tolist()
+        guess = {True: [(count + 0.5) / 1003 for count in COUNTS], False: built.to_codes.bias.softmax(0).tolist()}[bias]
+        expected = -sum(math.log(guess[code]) for code in ids) / len(ids)
+        assert built(view).loss.item() == pytest.approx(expected, abs=1e-4)
+    # over clusters that occur as often as they did when they were fitted
+    entropy = -sum(count / 1000 * math.log(count / 1000) for count in COUNTS if count)
+    logits = objective(path).to_codes.bias
+    drawn = torch.tensor([code for code, count in enumerate(COUNTS) for _ in range(count)])
+    loss = torch.nn.functional.cross_entropy(logits.expand(1000, -1), drawn).item()
+    assert loss == pytest.approx(entropy, abs=0.01) and entropy < math.log(CODES) - 0.4
+
+
+def test_it_learns_by_the_output_layer_and_the_states_alone(path):
+    built, view = objective(path), view_of()
+    built(view).loss.backward()
+    assert {name for name, _ in built.named_parameters()} == {"to_codes.weight", "to_codes.bias"}
+    assert torch.equal(view.encoded.speech.grad.abs().sum(-1) > 0, view.masked_speech())
+
+
+def test_the_codes_are_counted_in_validation(path):
+    built, view = objective(path, training=False), view_of(training=False)
+    logs = built(view).logs
+    ids = built.masked_codes(view)[1].tolist()
+    assert logs[counts_key("kmeans_code")].tolist() == [ids.count(code) for code in range(CODES)]
+    assert built.logged.guesses["kmeans"] == "kmeans_code" and logs.keys() == built.zero_logs().keys()
+
+
+def test_a_checkpoint_of_other_centroids_is_refused_by_name(path, tmp_path):
+    built = objective(path)
+    built.load_state_dict(objective(path).state_dict())
+    other = objective(write_centroids(tmp_path / "other.npz", centroids(1)))
+    more = objective(write_centroids(tmp_path / "more.npz", torch.randn(9, 26)))
+    for wrong in (other, more):
+        with pytest.raises(ValueError, match="some.npz: holds other centroids than the checkpoint was trained with"):
+            built.load_state_dict(wrong.state_dict())
+        assert not built.continues(wrong.state_dict()) and built.continues(objective(path).state_dict())
+
+
+def test_the_file_is_read_as_it_was_written(path):
+    found = read_clusters(path)
+    assert np.array_equal(found.centroids, centroids().numpy()) and found.counts.tolist() == COUNTS
+    assert found.recipe == {"version": 1, "features": "cepstra"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "some.npz: there is no such file, expected a file that `slam cluster` wrote"),
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), "some.npz: is no .npz archive, .*`slam cluster`"),
+        (lambda path: path.write_bytes(b""), "some.npz: is no .npz archive, or one that was cut short"),
+        (lambda path: np.savez(path, centroids=np.ones((2, 26))), "some.npz: cannot be read .*recipe.*`slam cluster`"),
+        (lambda path: write_centroids(path, torch.ones(2, 26), version=0), "some.npz: found version 0, expected 1"),
+        (
+            lambda path: write_centroids(path, torch.ones(2, 5)),
+            "some.npz: found clusters of cepstra of size 5, expected cepstra of size 26",
+        ),
+        (
+            lambda path: write_centroids(path, torch.ones(2, 26), features="sounds"),
+            "some.npz: found clusters of sounds of size 26, expected cepstra",
+        ),
+    ],
+)
+def test_a_file_that_is_none_is_named(path, damage, message):
+    damage(path)
+    with pytest.raises(ValueError, match=message):
+        objective(path)
+
+
+@pytest.mark.parametrize(("option", "bad"), [("mask_rate", 1.0), ("mask_span", 0), ("layer", "text")])
+def test_an_option_out_of_its_bounds_is_named(option, bad):
+    with pytest.raises(ValueError, match=f"objectives.kmeans.{option}: found {bad!r}, expected"):
+        Options(**{option: bad})
