@@ -168,7 +168,7 @@ def _write_labelled(
     for name, chosen in rows.items():
         write_rows(folder / f"{name}.tsv", chosen)
     return {
-        name: {"rows": len(chosen), "labels": _counts(row.label for row in chosen), **_sizes(done[name])}
+        name: {"rows": len(chosen), "labels": _counts(row.label for row in chosen), **sizes(done[name])}
         for name, chosen in rows.items()
     }
 
@@ -184,8 +184,8 @@ def _write_translated(out: Path, language: str) -> dict[str, dict]:
         for side, (column, _) in sides.items():
             with atomic_write(folder / f"{name}.{side}") as file:
                 file.writelines(f"{row[column]}\n" for row in rows)
-        done = _binarize_sides(folder, name, {side: vocabulary for side, (_, vocabulary) in sides.items()})
-        counts[name] = {"rows": len(rows), **_sizes(done)}
+        done = binarize_sides(folder, name, {side: vocabulary for side, (_, vocabulary) in sides.items()})
+        counts[name] = {"rows": len(rows), **sizes(done)}
     return counts
 
 
@@ -195,14 +195,14 @@ def _write_normalization(
     counts = {}
     for name, sentences in splits.items():
         normalization.write_parallel(folder, name, sentences)
-        done = _binarize_sides(folder, name, dict.fromkeys(normalization.SIDES, vocabulary))
+        done = binarize_sides(folder, name, dict.fromkeys(normalization.SIDES, vocabulary))
         classes = _counts(sentence.kind for sentence in sentences)
-        counts[name] = {"rows": len(sentences), "classes": classes, **_sizes(done)}
+        counts[name] = {"rows": len(sentences), "classes": classes, **sizes(done)}
     place_vocabulary(vocabulary, folder)
     return counts
 
 
-def _binarize_sides(folder: Path, name: str, vocabularies: Mapping[str, Path]) -> list[Binarized]:
+def binarize_sides(folder: Path, name: str, vocabularies: Mapping[str, Path]) -> list[Binarized]:
     """``NAME.SIDE`` of both sides as ``NAME.SIDE-SIDE.SIDE``, which is how fairseq's translation task names them."""
     both = "-".join(vocabularies)
     return [
@@ -211,7 +211,7 @@ def _binarize_sides(folder: Path, name: str, vocabularies: Mapping[str, Path]) -
     ]
 
 
-def _sizes(done: Sequence[Binarized]) -> dict[str, list[int]]:
+def sizes(done: Sequence[Binarized]) -> dict[str, list[int]]:
     """Tokens and unknown ones of each input or side."""
     return {"tokens": [each.tokens for each in done], "unknown": [each.unknown for each in done]}
 

@@ -1,15 +1,15 @@
-"""What manifests have in common and should not: audio of training in a test set, an id in two shards of training."""
+"""What data sets have in common and should not: audio or sentences of a test set in training, an id in two shards."""
 
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.places import place_hashes
-from slam_plugin.data.errors import Fault
+from slam_plugin.data.errors import Fault, raise_faults
 from slam_plugin.data.manifest import Manifest, line_of
 
 # A manifest's part in training, by its name up to the first mark: train-00.tsv, dev_clean.tsv, test.tsv.
@@ -75,3 +75,21 @@ def _id_hashes(manifest: Manifest) -> np.ndarray:
     """(rows,) int64, of this process alone."""
     parts = (map(hash, batch.to_pylist()) for batch in manifest.batches_of("id"))
     return np.fromiter((value for part in parts for value in part), np.int64, len(manifest))
+
+
+def refuse_shared_sentences(held_out: Mapping[str, Iterable[str]], training: Mapping[str, Iterable[str]]) -> None:
+    """Raise :class:`DataError` that names both rows of each sentence of ``held_out`` that ``training`` has as well.
+
+    Both map the name of a data set to its normalized sentences in the order of its rows. Rows count from 1.
+    """
+    first: dict[str, str] = {}
+    for name, sentences in held_out.items():
+        for row, sentence in enumerate(sentences, 1):
+            first.setdefault(sentence, f"{name}, row {row}")
+    faults = [
+        Fault(name, row, f"{sentence!r} is held out: {first[sentence]}")
+        for name, sentences in training.items()
+        for row, sentence in enumerate(sentences, 1)
+        if sentence in first
+    ]
+    raise_faults(faults)

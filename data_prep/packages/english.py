@@ -1,0 +1,65 @@
+"""Put the English data folder together: speech, text and pairs to pre-train on, recognition and translation.
+
+    python -m data_prep.packages.english --tree TREE --out FOLDER [--corpora FILE] [--limit N] [--jobs N]
+
+TREE is what ``python -m data_prep.fetch --set english`` unpacks. The folder holds
+
+- ``dict.txt``, ``spm.model``: the joint vocabulary, English letters, digits and the apostrophe;
+- ``speech/{train,valid}.tsv``: speech of the three games without text;
+- ``text/{train,valid}``: English of Wesnoth, WordNet's glosses and the World English Bible;
+- ``pairs/{train,valid}.tsv``: speech of Amazon Queen with transcripts;
+- ``asr/{train_10,train_30,train_100,dev,test}.tsv``: recognition of Steel Sky and Drascula with so many minutes of
+  transcripts, of which the smaller sets are parts of the larger, and the joint vocabulary;
+- ``st/{train,dev,test}.tsv``: the same two games in German, French, Spanish and Italian, an utterance up to four times,
+  with a vocabulary of pieces and language tags; ``st/source`` is the joint vocabulary;
+- ``st/de`` and the other languages: the rows of one language, with the vocabulary of all;
+- ``st/mt/LANGUAGE/{train,valid}.source-target.*``: sentences of Wesnoth and lines of Steel Sky that nobody speaks, with
+  their translations; ``valid`` has the transcripts and translations of ``st/dev``;
+- ``games``: the corpora that the games became, with sound at its own rate and the games' other languages.
+
+Training has only scenes of training, and no sentence that ``asr/dev``, ``asr/test``, ``pairs/valid`` or ``text/valid``
+holds; ``pairs`` have no sentence of ``asr``. All text is normalized alike. Numbers are not spelled out: sentences with
+digits are left out. :mod:`data_prep.packages.english_folder` has the steps in their order. The folder appears whole or
+not at all; if it is there already, nothing is done.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.folder import make_folder, run, say, table_of
+
+# Raised when the same input gives another folder, so that an old one is not taken for it.
+LAYOUT = 1
+
+
+def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: int = 2) -> dict:
+    """Make the folder ``out`` of the packages unpacked in ``tree``, if it is not there, and return its statistics.
+
+    ``limit`` keeps so many utterances of each game's splits and documents of each text. Raises :class:`DataError` if
+    ``tree`` is incomplete, a check fails, or ``out`` holds something else.
+    """
+
+    def fill_it(partial: Path) -> dict:
+        # Importing torch and fairseq takes seconds, which a run that has nothing to do need not wait for.
+        from data_prep.packages.english_folder import fill
+
+        return fill(Path(tree).absolute(), partial, limit, jobs, say)
+
+    return make_folder(out, {"command": "packages.english", "layout": LAYOUT, "limit": limit}, fill_it)
+
+
+def _table(stats: dict) -> str:
+    lines = [table_of(stats)]
+    for name, splits in stats["translations"].items():
+        lines.append(f"{name}: " + ", ".join(f"{split} {each['rows']} pairs" for split, each in splits.items()))
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the folder of the command line and print what it holds; return 1 if that cannot be."""
+    return run("data_prep.packages.english", __doc__.splitlines()[0], prepare, _table, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""The steps that fill the English data folder; ``data_prep.packages.english`` takes them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from data_prep import bibles, wordnet
+from data_prep.command import prepare
+from data_prep.downstream_folder import binarize_sides, sizes
+from data_prep.fetch import read_record
+from data_prep.folder_parts import MOST_CHARACTERS, alphabet, check, describe, texts, write_text
+from data_prep.overlaps import refuse_shared_sentences
+from data_prep.pack import pack_manifests
+from data_prep.packages import amazon_queen, drascula, steel_sky, wesnoth
+from data_prep.packages.english_rows import (
+    LABEL_MINUTES,
+    Roles,
+    Row,
+    choose,
+    labeled,
+    read_games,
+    translated,
+)
+from data_prep.sentences import place_vocabulary
+from data_prep.vocab import train_vocabulary
+from slam_plugin.data.files import atomic_write
+from slam_plugin.data.manifest import write_manifest
+
+LANGUAGES = ("de", "fr", "es", "it")
+TARGET_PIECES = 500
+# What the joint vocabulary has besides what its text holds.
+SYMBOLS = "abcdefghijklmnopqrstuvwxyz 0123456789 '"
+GAMES = {"steel_sky": steel_sky, "drascula": drascula, "amazon_queen": amazon_queen}
+
+_SPEECH = ("id", "audio", "n_frames", "speaker", "lang")
+_LABELED = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
+_TRANSLATED = ("id", "audio", "n_frames", "tgt_text", "src_text", "speaker", "lang", "tgt_lang")
+
+Documents = list[list[str]]
+
+
+def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str], None]) -> dict:
+    """Make everything below ``out`` but the statistics, which are returned; ``say`` announces each step."""
+    torch.set_num_threads(1)
+    packages = read_record(tree)
+
+    say("games: lines and sound")
+    left_out = {}
+    for name, module in GAMES.items():
+        folder = out / "games" / name
+        left_out[name] = prepare(module.open_game(tree, folder), folder, jobs)["dropped"]
+    roles = choose(read_games(out / "games", GAMES, limit))
+    left_out["games"] = dict(sorted(roles.dropped.items()))
+
+    say("text: catalogs of messages, glosses, the Bible")
+    left_out["wesnoth"] = prepare(wesnoth.open_corpus(tree), out / "games/wesnoth", jobs)["dropped"]
+    documents, dropped = _read_documents(tree, out / "games/wesnoth", roles.held_out, limit)
+    left_out |= dropped
+
+    say("manifests of all tasks")
+    manifests = _write_manifests(roles, out)
+
+    say("log-mel features, once for all manifests")
+    pack_manifests(manifests, out / "features.zip", jobs=jobs, progress=True)
+
+    say("vocabularies: joint characters, pieces of the translations with language tags")
+    pairs = {language: _read_pairs(out, language, roles.held_out, limit) for language in LANGUAGES}
+    targets = texts(out / "st/train.tsv")
+    sentences = [*texts(out / "pairs/train.tsv"), *(each for document in documents["train"] for each in document)]
+    symbols = {
+        "joint": train_vocabulary([*sentences, SYMBOLS], out, MOST_CHARACTERS, "char"),
+        "st": train_vocabulary(targets, out / "st", TARGET_PIECES, languages=LANGUAGES),
+    }
+    place_vocabulary(out, out / "asr")
+    place_vocabulary(out, out / "st/source")
+    for language in LANGUAGES:
+        place_vocabulary(out / "st", out / "st" / language)
+
+    say("text and pairs of sentences to numbers")
+    text = {split: write_text(out / "text" / split, chosen, out) for split, chosen in documents.items()}
+    known = set("".join(targets))
+    translations = {}
+    for language in LANGUAGES:
+        splits = {
+            "train": [pair for pair in pairs[language] if known.issuperset(pair[1])],
+            "valid": [(row["src_text"], row["tgt_text"]) for row in translated(roles.dev, [language])],
+        }
+        unknown = len(pairs[language]) - len(splits["train"])
+        left_out[f"st/mt/{language}"] = {"pair with characters that no translation of speech has": unknown}
+        pairs[language] = splits["train"]
+        translations[f"st/mt/{language}"] = _write_pairs(out, language, splits)
+
+    say("check of every utterance, and that no held-out sentence is trained on")
+    _refuse_overlaps(out, documents["train"], pairs)
+    check(manifests, jobs)
+    return {
+        "packages": packages,
+        "manifests": describe(manifests, out),
+        "text": text,
+        "symbols": symbols,
+        "alphabet": alphabet(texts(out / "asr/train_100.tsv")),
+        "translations": translations,
+        "left_out": left_out,
+    }
+
+
+def _write_manifests(roles: Roles, out: Path) -> list[Path]:
+    """The manifests of all tasks, with their audio below ``out/games``; returns their paths."""
+    recognition = {"dev": roles.dev, "test": roles.test}
+    subsets = {f"train_{minutes}": labeled(roles.train, minutes) for minutes in LABEL_MINUTES}
+    tables: dict[str, tuple[Sequence[Row], Sequence[str]]] = {
+        "speech/train": (roles.speech, _SPEECH),
+        "speech/valid": ([*roles.dev, *roles.pairs_valid], _SPEECH),
+        "pairs/train": (roles.pairs, _LABELED),
+        "pairs/valid": (roles.pairs_valid, _LABELED),
+    }
+    tables |= {f"asr/{name}": (rows, _LABELED) for name, rows in (subsets | recognition).items()}
+    for name, rows in {"train": roles.train, **recognition}.items():
+        tables[f"st/{name}"] = translated(rows, LANGUAGES), _TRANSLATED
+        for language in LANGUAGES:
+            tables[f"st/{language}/{name}"] = translated(rows, [language]), _TRANSLATED
+    for name, (rows, columns) in tables.items():
+        up = "../" * name.count("/")
+        write_manifest(out / f"{name}.tsv", ({**row, "audio": f"{up}games/{row['audio']}"} for row in rows), columns)
+    return [out / f"{name}.tsv" for name in tables]
+
+
+def _read_documents(
+    tree: Path, messages: Path, held_out: set[str], limit: int | None
+) -> tuple[dict[str, Documents], dict[str, dict[str, int]]]:
+    """English documents to train on and to validate with, and what of each source was left out."""
+    glosses = wordnet.clean_glosses(wordnet.read_glosses(tree))
+    bible = bibles.read_bible(tree, "web")
+    chapters = bibles.documents(bible, bibles.homes({"web": bible}))
+    sources = [{split: _split_documents(messages / f"{split}.txt") for split in wesnoth.SPLITS}]
+    # There is no task of these texts here whose test set is to be kept apart.
+    for splits in (glosses.splits, chapters):
+        sources.append({"train": [*splits["train"], *splits["test"]], "valid": splits["dev"]})
+    found = {split: [each for source in sources for each in source[split][:limit]] for split in wesnoth.SPLITS}
+    kept_apart = held_out | {sentence for document in found["valid"] for sentence in document}
+    train = [[each for each in document if each not in kept_apart] for document in found["train"]]
+    repeated = sum(map(len, found["train"])) - sum(map(len, train))
+    dropped = {
+        "definitions": dict(sorted(glosses.dropped.items())),
+        "web": dict(sorted(bible.dropped.items())),
+        "text": {"sentence that is held out": repeated},
+    }
+    return {"train": [document for document in train if document], "valid": found["valid"]}, dropped
+
+
+def _split_documents(path: Path) -> Documents:
+    return [document.split("\n") for document in path.read_text(encoding="utf-8").split("\n\n") if document]
+
+
+def _read_pairs(out: Path, language: str, held_out: set[str], limit: int | None) -> list[tuple[str, str]]:
+    """Pairs of sentences to train on: the messages, and the lines of Steel Sky that nobody speaks."""
+    sides = (out / f"games/wesnoth/{language}.{side}" for side in ("source", "target"))
+    pairs = list(zip(*(path.read_text(encoding="utf-8").splitlines() for path in sides), strict=True))
+    column = 1 + steel_sky.SteelSky.languages.index(language)
+    lines = (out / "games/steel_sky/unspoken.tsv").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        fields = line.split("\t")
+        if fields[column] and fields[column] != fields[0]:
+            pairs.append((fields[0], fields[column]))
+    return [pair for pair in dict.fromkeys(pairs) if pair[0] not in held_out][:limit]
+
+
+def _write_pairs(out: Path, language: str, splits: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, dict]:
+    counts = {}
+    for name, pairs in splits.items():
+        folder = out / "st/mt" / language
+        for place, side in enumerate(("source", "target")):
+            with atomic_write(folder / f"{name}.{side}") as file:
+                file.writelines(f"{pair[place]}\n" for pair in pairs)
+        done = binarize_sides(folder, name, {"source": out, "target": out / "st"})
+        counts[name] = {"rows": len(pairs), **sizes(done)}
+    return counts
+
+
+def _refuse_overlaps(out: Path, documents: Documents, pairs: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Read what was written: no sentence that is held out may be in any training data."""
+    tests = {f"asr/{name}.tsv": texts(out / f"asr/{name}.tsv") for name in ("dev", "test")}
+    tests |= {f"st/{name}.tsv": texts(out / f"st/{name}.tsv", "src_text") for name in ("dev", "test")}
+    recognition = {f"asr/{path.name}": texts(path) for path in sorted((out / "asr").glob("train_*.tsv"))}
+    training = {"pairs/train.tsv": texts(out / "pairs/train.tsv"), **recognition}
+    training["st/train.tsv"] = texts(out / "st/train.tsv", "src_text")
+    training["text/train"] = [sentence for document in documents for sentence in document]
+    training |= {f"st/mt/{language}/train.source": [pair[0] for pair in own] for language, own in pairs.items()}
+    refuse_shared_sentences(tests | {"pairs/valid.tsv": texts(out / "pairs/valid.tsv")}, training)
+    refuse_shared_sentences(recognition, {"pairs/train.tsv": training["pairs/train.tsv"]})

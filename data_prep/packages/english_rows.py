@@ -1,0 +1,133 @@
+"""Which utterance of the games is used for what: held-out sentences, subsets with labels, rows of translations."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data_prep.folder_parts import FRAMES_A_MINUTE
+from slam_plugin.data.manifest import Manifest
+
+# Of recognition with transcripts; the smaller sets are parts of the larger.
+LABEL_MINUTES = (10, 30, 100)
+PAIRS = "amazon_queen"
+
+Row = Mapping[str, str | int]
+# Rows by game and split.
+Games = Mapping[str, Mapping[str, Sequence[Row]]]
+
+
+class Roles(NamedTuple):
+    """The rows of each role.
+
+    Attributes:
+        train, dev, test: recognition and translation.
+        speech: all that is trained on, to be used without text.
+        held_out: sentences that no training data may have.
+        dropped: how many rows were left out, by reason.
+    """
+
+    train: list[Row]
+    dev: list[Row]
+    test: list[Row]
+    speech: list[Row]
+    pairs: list[Row]
+    pairs_valid: list[Row]
+    held_out: set[str]
+    dropped: Counter[str]
+
+
+def read_games(folder: Path, names: Iterable[str], limit: int | None) -> Games:
+    """Return the rows of the games' manifests below ``folder``, with their audio relative to it.
+
+    ``limit`` keeps so many rows of each split.
+    """
+    return {
+        name: {path.stem: _rows(path, name, limit) for path in sorted((folder / name).glob("*.tsv")) if _is_split(path)}
+        for name in names
+    }
+
+
+def _is_split(path: Path) -> bool:
+    return path.stem in ("train", "dev", "test")
+
+
+def _rows(path: Path, name: str, limit: int | None) -> list[Row]:
+    manifest = Manifest.open(path)
+    rows = (manifest.row(index) for index in range(len(manifest)))
+    found = [{**row, "audio": f"{name}/{row['audio']}", "game": name} for row in rows]
+    chosen = {row["id"] for row in first_by_hash(found)[:limit]}
+    return [row for row in found if row["id"] in chosen]
+
+
+def first_by_hash(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows in the order of the hashes of their ids."""
+    return sorted(rows, key=lambda row: hashlib.md5(row["id"].encode()).digest())
+
+
+def choose(games: Games) -> Roles:
+    """Give each row its role. Sentences that are held out are left out of training, those of recognition out of pairs.
+
+    The pairs' game gives pairs, the others recognition and translation, all of them speech.
+    """
+    dropped: Counter[str] = Counter()
+    of_split = {
+        split: [row for name, rows in games.items() if name != PAIRS for row in rows[split]]
+        for split in ("train", "dev", "test")
+    }
+    tested = _sentences(of_split["dev"], of_split["test"])
+    # A line of the dev set may not be tested as well.
+    dev = _without(of_split["dev"], _sentences(of_split["test"]), "dev, of a sentence of test", dropped)
+    train = _without(of_split["train"], tested, "training, of a sentence of dev or test", dropped)
+    recognized = _sentences(train, dev, of_split["test"])
+    valid = _without(games[PAIRS]["dev"], recognized, "valid pair, of a sentence of recognition", dropped)
+    held_out = tested | _sentences(valid)
+    train = _without(train, held_out, "training, of a sentence of the valid pairs", dropped)
+    spoken = _without(games[PAIRS]["train"], held_out, "speech, of a held-out sentence", dropped)
+    pairs = _without(spoken, recognized, "pair, of a sentence of recognition", dropped)
+    return Roles(train, dev, of_split["test"], [*train, *spoken], pairs, valid, held_out, dropped)
+
+
+def _sentences(*rows: Sequence[Row]) -> set[str]:
+    return {row["tgt_text"] for each in rows for row in each}
+
+
+def _without(rows: Sequence[Row], sentences: set[str], reason: str, dropped: Counter[str]) -> list[Row]:
+    kept = [row for row in rows if row["tgt_text"] not in sentences]
+    dropped[reason] += len(rows) - len(kept)
+    return kept
+
+
+def labeled(rows: Sequence[Row], minutes: float) -> list[Row]:
+    """Return ``minutes`` of the rows, of each game in proportion to what it has: the first by the hashes of their ids.
+
+    All of a game's rows if that is less.
+    """
+    total = sum(row["n_frames"] for row in rows)
+    chosen: set[str | int] = set()
+    for game in sorted({row["game"] for row in rows}):
+        own = [row for row in rows if row["game"] == game]
+        left = minutes * FRAMES_A_MINUTE * sum(row["n_frames"] for row in own) / total
+        for row in first_by_hash(own):
+            if left <= 0:
+                break
+            chosen.add(row["id"])
+            left -= row["n_frames"]
+    return [row for row in rows if row["id"] in chosen]
+
+
+def translated(rows: Sequence[Row], languages: Sequence[str]) -> list[Row]:
+    """Return a row for each translation: the id gets the language at its end, the transcript becomes ``src_text``."""
+    return [
+        {
+            **row,
+            "id": f"{row['id']}-{language}",
+            "tgt_text": row[f"{language}_text"],
+            "src_text": row["tgt_text"],
+            "tgt_lang": language,
+        }
+        for row in rows
+        for language in languages
+        if row[f"{language}_text"]
+    ]

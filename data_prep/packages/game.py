@@ -1,0 +1,204 @@
+"""Speech of talkie games as a corpus: what all readers of games share.
+
+A reader finds the lines of its game by scene and decodes one line's sound. The sound of a unit becomes FLAC at the
+game's own rate in ``sound/UNIT.zip`` below the folder that is made, because the games' containers are no sound files.
+The manifests ``train.tsv``, ``dev.tsv`` and ``test.tsv`` point into it, relative to themselves. They hold the English
+transcript as ``tgt_text``, and a column ``LANGUAGE_text`` for each translation, which is empty if the line has none. All
+are normalized (:func:`data_prep.text.normalize`). Lines that nobody speaks stand in ``unspoken.tsv`` with the same
+texts, a column each, if the game has such lines.
+
+A scene is in one split, so that no split has a line and its answer in another. What two scenes both say may still be in
+two splits: :mod:`data_prep.packages.english` leaves it out of training.
+"""
+
+import argparse
+import io
+import zipfile
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import soundfile
+
+from data_prep.command import run
+from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.recordings import frames_of
+from data_prep.splits import bucket
+from data_prep.text import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+
+SOUND = "sound"
+UNSPOKEN = "unspoken"
+COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang", "scene")
+MIN_SECONDS, MAX_SECONDS = 0.4, 15.0
+MIN_RATE, MAX_RATE = 3.0, 30.0  # characters a second
+
+_SCENE_PARTS = 20
+
+
+class Shares(NamedTuple):
+    """How many of twenty scenes are held out for each evaluation."""
+
+    test: int
+    dev: int
+
+    def split_of(self, scene: str) -> str:
+        """Return ``test``, ``dev`` or ``train`` by the name of a scene alone."""
+        part = bucket(scene, _SCENE_PARTS)
+        return "test" if part < self.test else "dev" if part < self.test + self.dev else "train"
+
+
+class Line(NamedTuple):
+    """A line of a game as it is written.
+
+    Attributes:
+        key: its id.
+        translations: by language.
+    """
+
+    key: str
+    scene: str
+    speaker: str
+    text: str
+    translations: Mapping[str, str]
+
+
+class Sound(NamedTuple):
+    """Mono samples (samples,) int16 at ``rate`` Hz."""
+
+    samples: np.ndarray
+    rate: int
+
+
+@dataclass(frozen=True)
+class Game(Corpus):
+    """The lines of a game whose files lie in the folder ``root``; their sound is written below ``out``."""
+
+    root: Path
+    out: Path
+
+    name: ClassVar[str]
+    shares: ClassVar[Shares]
+    languages: ClassVar[tuple[str, ...]] = ()
+    spoken: ClassVar[str] = "en"
+    has_unspoken: ClassVar[bool] = False
+
+    part_bytes = 4 << 20
+
+    @abstractmethod
+    def sound_of(self, line: Line) -> Sound | None:
+        """Return the sound of a line, None if nobody speaks it; :class:`DataError` if its file is corrupt."""
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return {"corpus": self.name, "layout": 1, "root": str(self.root), "lang": self.spoken}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        columns = COLUMNS + tuple(f"{language}_text" for language in self.languages)
+        splits = [split for split in ("train", "dev", "test") if split != "test" or self.shares.test]
+        manifests = {split: table(f"{split}.tsv", columns) for split in splits}
+        return manifests | ({UNSPOKEN: Output((f"{UNSPOKEN}.tsv",))} if self.has_unspoken else {})
+
+    def read_lines(self, unit: Unit, lines: Iterable[Line]) -> Iterator[Item | Dropped | Noted]:
+        """Write the sound of a unit's lines and yield what they give."""
+        place = f"{SOUND}/{unit.key}.zip"
+        with atomic_write(self.out / place, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+            for line in lines:
+                sound = self.sound_of(line)
+                texts = {language: normalize(line.translations.get(language, "")) for language in self.languages}
+                transcript = self._normalized(line.text)
+                if sound is None:
+                    yield from self._unspoken(transcript, texts)
+                    continue
+                fault = self._fault(transcript, len(sound.samples) / sound.rate)
+                if fault:
+                    yield Dropped(line.key, fault)
+                    continue
+                begin, size = _add_flac(archive, line.key, sound)
+                yield self._utterance(line, f"{place}:{begin}:{size}", sound, transcript, texts)
+
+    def _utterance(self, line: Line, place: str, sound: Sound, transcript: str, texts: Mapping[str, str]) -> Item:
+        split = self.shares.split_of(line.scene)
+        fields = {
+            "id": line.key,
+            "audio": place,
+            "n_frames": frames_of(len(sound.samples), sound.rate),
+            "tgt_text": transcript,
+            "speaker": line.speaker,
+            "lang": self.spoken,
+            "scene": line.scene,
+        }
+        translated = {f"{language}_text": text for language, text in texts.items()}
+        return row(split, self.outputs[split].columns, fields | translated)
+
+    def _unspoken(self, transcript: str, texts: Mapping[str, str]) -> Iterator[Item]:
+        """The texts of a line without sound, if it has some."""
+        if self.has_unspoken and transcript:
+            yield Item(UNSPOKEN, ("\t".join([transcript, *texts.values()]) + "\n",))
+
+    def _normalized(self, text: str) -> str:
+        return normalize_english(text) if self.spoken == "en" else normalize(text)
+
+    def _fault(self, transcript: str, seconds: float) -> str | None:
+        """Why a line that is spoken is left out."""
+        if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+            return f"is shorter than {MIN_SECONDS} s or longer than {MAX_SECONDS:g} s"
+        if not transcript:
+            return "has no text"
+        if not is_spelled_out(transcript):
+            return "has digits in its text"
+        if self.spoken == "en" and foreign_letters(transcript, ENGLISH_LETTERS):
+            return "has letters that are not English"
+        if not MIN_RATE <= len(transcript) / seconds <= MAX_RATE:
+            return f"is slower than {MIN_RATE:g} or faster than {MAX_RATE:g} characters a second"
+        return None
+
+
+def _add_flac(archive: zipfile.ZipFile, key: str, sound: Sound) -> tuple[int, int]:
+    """Add a sound to a zip without compression; return where its bytes begin and how many they are."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, sound.samples, sound.rate, format="FLAC", subtype="PCM_16")
+    member = zipfile.ZipInfo(f"{key}.flac")  # with a fixed date, so that the same sound gives the same bytes
+    archive.writestr(member, buffer.getvalue())
+    return member.header_offset + len(member.FileHeader()), member.file_size
+
+
+def of_8_bits(data: bytes) -> np.ndarray:
+    """Return unsigned samples of 8 bits as (samples,) int16."""
+    return (np.frombuffer(data, np.uint8).astype(np.int16) - 128) * 256
+
+
+def required(tree: Path, folder: Path, package: str, *names: str) -> Path:
+    """Return the folder ``tree/folder``; :class:`DataError` if it lacks one of the files ``names`` of ``package``."""
+    for name in names:
+        path = tree / folder / name
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file; it is part of the package {package}")
+    return tree / folder
+
+
+def run_game(
+    name: str,
+    description: str,
+    game_of: Callable[[argparse.Namespace], Game],
+    argv: Sequence[str] | None,
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> int:
+    """Prepare a game of the command line; ``game_of`` makes it of the flags, ``tree`` and ``out`` being absolute."""
+
+    def add_all(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)"
+        )
+        add_arguments(parser)
+
+    def open_game(arguments: argparse.Namespace) -> Game:
+        arguments.tree, arguments.out = arguments.tree.absolute(), arguments.out.absolute()
+        return game_of(arguments)
+
+    return run(f"packages.{name}", description, open_game, argv, add_all, root_help=None)
