@@ -21,7 +21,8 @@ def unpack(package: str | Path, folder: str | Path) -> None:
     """Unpack the files of a ``.deb`` or of a tar archive below ``folder``.
 
     It takes no dpkg unless a ``.deb`` is compressed by zstd. Files, folders and links within ``folder`` are made;
-    anything else, and any path that leads out of it, is an error.
+    anything else, and any path that leads out of it, is an error. An absolute link leads to another place in the
+    system that a package is for: below ``folder``, as with dpkg --root.
     """
     package, folder = Path(package), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,8 +76,11 @@ def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path
     inside = not path.is_absolute() and ".." not in path.parts and target.parent.resolve().is_relative_to(root)
     if target == root and member.isdir():
         return
+    link = member.linkname
     if member.issym():
-        inside = inside and (target.parent / member.linkname).resolve().is_relative_to(root)
+        if link.startswith("/"):
+            link = os.path.relpath(root / link.lstrip("/"), target.parent)
+        inside = inside and (target.parent / link).resolve().is_relative_to(root)
     if not inside:
         raise DataError(f"{package}: {member.name} would lead out of the folder")
     if member.isdir():
@@ -87,7 +91,7 @@ def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     if member.issym():
-        target.symlink_to(member.linkname)
+        target.symlink_to(link)
     else:
         with target.open("xb") as file:
             shutil.copyfileobj(archive.extractfile(member), file)

@@ -3,8 +3,8 @@
 A reader finds the lines of its game by scene and decodes one line's sound. The sound of a unit becomes FLAC at the
 game's own rate in ``sound/UNIT.zip`` below the folder that is made, because the games' containers are no sound files.
 The manifests ``train.tsv``, ``dev.tsv`` and ``test.tsv`` point into it, relative to themselves. They hold the English
-transcript as ``tgt_text``, and a column ``LANGUAGE_text`` for each translation, which is empty if the line has none. All
-are normalized (:func:`data_prep.text.normalize`). Lines that nobody speaks stand in ``unspoken.tsv`` with the same
+transcript as ``tgt_text``, and a column ``LANGUAGE_text`` for each translation, which is empty if the line has none.
+All are normalized (:func:`data_prep.text.normalize`). Lines that nobody speaks stand in ``unspoken.tsv`` with the same
 texts, a column each, if the game has such lines.
 
 A scene is in one split, so that no split has a line and its answer in another. What two scenes both say may still be in
@@ -36,6 +36,7 @@ UNSPOKEN = "unspoken"
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang", "scene")
 MIN_SECONDS, MAX_SECONDS = 0.4, 15.0
 MIN_RATE, MAX_RATE = 3.0, 30.0  # characters a second
+FRAMES_PER_SECOND = 100
 
 _SCENE_PARTS = 20
 
@@ -115,19 +116,20 @@ class Game(Corpus):
                 if sound is None:
                     yield from self._unspoken(transcript, texts)
                     continue
-                fault = self._fault(transcript, len(sound.samples) / sound.rate)
+                frames = frames_of(len(sound.samples), sound.rate)
+                fault = self._fault(transcript, frames / FRAMES_PER_SECOND)
                 if fault:
                     yield Dropped(line.key, fault)
                     continue
                 begin, size = _add_flac(archive, line.key, sound)
-                yield self._utterance(line, f"{place}:{begin}:{size}", sound, transcript, texts)
+                yield self._utterance(line, f"{place}:{begin}:{size}", frames, transcript, texts)
 
-    def _utterance(self, line: Line, place: str, sound: Sound, transcript: str, texts: Mapping[str, str]) -> Item:
+    def _utterance(self, line: Line, place: str, frames: int, transcript: str, texts: Mapping[str, str]) -> Item:
         split = self.shares.split_of(line.scene)
         fields = {
             "id": line.key,
             "audio": place,
-            "n_frames": frames_of(len(sound.samples), sound.rate),
+            "n_frames": frames,
             "tgt_text": transcript,
             "speaker": line.speaker,
             "lang": self.spoken,
