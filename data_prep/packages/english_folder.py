@@ -155,15 +155,15 @@ def _split_documents(path: Path) -> Documents:
 
 def _read_pairs(out: Path, language: str, held_out: set[str], limit: int | None) -> list[tuple[str, str]]:
     """Pairs of sentences to train on: the messages, and the lines of Steel Sky that nobody speaks."""
-    sides = (out / f"games/wesnoth/{language}.{side}" for side in ("source", "target"))
-    pairs = list(zip(*(path.read_text(encoding="utf-8").splitlines() for path in sides), strict=True))
-    column = 1 + steel_sky.SteelSky.languages.index(language)
-    lines = (out / "games/steel_sky/unspoken.tsv").read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        fields = line.split("\t")
-        if fields[column] and fields[column] != fields[0]:
-            pairs.append((fields[0], fields[column]))
+    messages = _read_parallel(out / "games/wesnoth", f"{language}.source", f"{language}.target")
+    unspoken = _read_parallel(out / "games/steel_sky", "unspoken.en", f"unspoken.{language}")
+    # Names are the same in all languages; some lines have no translation.
+    pairs = [*messages, *((source, target) for source, target in unspoken if target and target != source)]
     return [pair for pair in dict.fromkeys(pairs) if pair[0] not in held_out][:limit]
+
+
+def _read_parallel(folder: Path, *names: str) -> list[tuple[str, ...]]:
+    return list(zip(*((folder / name).read_text(encoding="utf-8").splitlines() for name in names), strict=True))
 
 
 def _write_pairs(out: Path, language: str, splits: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, dict]:

@@ -4,8 +4,8 @@ A reader finds the lines of its game by scene and decodes one line's sound. The 
 game's own rate in ``sound/UNIT.zip`` below the folder that is made, because the games' containers are no sound files.
 The manifests ``train.tsv``, ``dev.tsv`` and ``test.tsv`` point into it, relative to themselves. They hold the English
 transcript as ``tgt_text``, and a column ``LANGUAGE_text`` for each translation, which is empty if the line has none.
-All are normalized (:func:`data_prep.text.normalize`). Lines that nobody speaks stand in ``unspoken.tsv`` with the same
-texts, a column each, if the game has such lines.
+All are normalized (:func:`data_prep.text.normalize`). Lines that nobody speaks stand in ``unspoken.LANGUAGE``, a line
+each, if the game has such lines.
 
 A scene is in one split, so that no split has a line and its answer in another. What two scenes both say may still be in
 two splits: :mod:`data_prep.packages.english` leaves it out of training.
@@ -25,6 +25,7 @@ import soundfile
 
 from data_prep.command import run
 from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.corpus import lines as lines_of
 from data_prep.recordings import frames_of
 from data_prep.splits import bucket
 from data_prep.text import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
@@ -38,7 +39,7 @@ MIN_SECONDS, MAX_SECONDS = 0.4, 15.0
 MIN_RATE, MAX_RATE = 3.0, 30.0  # characters a second
 FRAMES_PER_SECOND = 100
 
-_SCENE_PARTS = 20
+SCENE_PARTS = 20
 
 
 class Shares(NamedTuple):
@@ -49,7 +50,7 @@ class Shares(NamedTuple):
 
     def split_of(self, scene: str) -> str:
         """Return ``test``, ``dev`` or ``train`` by the name of a scene alone."""
-        part = bucket(scene, _SCENE_PARTS)
+        part = bucket(scene, SCENE_PARTS)
         return "test" if part < self.test else "dev" if part < self.test + self.dev else "train"
 
 
@@ -103,7 +104,11 @@ class Game(Corpus):
         columns = COLUMNS + tuple(f"{language}_text" for language in self.languages)
         splits = [split for split in ("train", "dev", "test") if split != "test" or self.shares.test]
         manifests = {split: table(f"{split}.tsv", columns) for split in splits}
-        return manifests | ({UNSPOKEN: Output((f"{UNSPOKEN}.tsv",))} if self.has_unspoken else {})
+        if not self.has_unspoken:
+            return manifests
+        return manifests | {
+            UNSPOKEN: Output(tuple(f"{UNSPOKEN}.{language}" for language in (self.spoken, *self.languages)))
+        }
 
     def read_lines(self, unit: Unit, lines: Iterable[Line]) -> Iterator[Item | Dropped | Noted]:
         """Write the sound of a unit's lines and yield what they give."""
@@ -141,7 +146,7 @@ class Game(Corpus):
     def _unspoken(self, transcript: str, texts: Mapping[str, str]) -> Iterator[Item]:
         """The texts of a line without sound, if it has some."""
         if self.has_unspoken and transcript:
-            yield Item(UNSPOKEN, ("\t".join([transcript, *texts.values()]) + "\n",))
+            yield lines_of(UNSPOKEN, transcript, *texts.values())
 
     def _normalized(self, text: str) -> str:
         return normalize_english(text) if self.spoken == "en" else normalize(text)

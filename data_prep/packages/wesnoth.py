@@ -60,8 +60,9 @@ def read_catalog(path: Path) -> dict[str, str]:
             catalog = gettext.GNUTranslations(file)._catalog
     except (OSError, ValueError, struct.error, UnicodeDecodeError, IndexError) as error:
         raise DataError(f"{path}: cannot be read as a catalog of gettext ({error})") from error
-    messages = ((key[0] if isinstance(key, tuple) else key, text) for key, text in catalog.items())
-    return {key.rpartition("\x04")[2]: text for key, text in messages if key}
+    # A message with a plural has a key for each form, (singular, number of the form).
+    forms = ((key if isinstance(key, tuple) else (key, 0), text) for key, text in catalog.items())
+    return {key.rpartition("\x04")[2]: text for (key, form), text in forms if key and not form}
 
 
 def plain_lines(message: str) -> list[str] | None:
