@@ -8,12 +8,13 @@ from fairseq.models import FairseqEncoderModel, register_model, register_model_a
 from torch import Tensor, nn
 
 from slam_plugin.decoding.ctc import CtcGenerator
+from slam_plugin.models.ctc_head import CtcHeadConfig
 from slam_plugin.models.presets import SIZES, set_size
 from slam_plugin.models.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
 
 
 @dataclass
-class SlamCtcModelConfig(TrunkEncoderConfig):
+class SlamCtcModelConfig(TrunkEncoderConfig, CtcHeadConfig):
     """The encoder's configuration and what is above it."""
 
     final_dropout: float = field(default=0.1, metadata={"help": "dropout before the output layer"})
@@ -34,6 +35,11 @@ class SlamCtc(FairseqEncoderModel):
         dictionary = task.target_dictionary
         encoder = TrunkEncoder.build(cfg, text=None)
         return cls(encoder, len(dictionary), dictionary.bos(), cfg.final_dropout)
+
+    @property
+    def ctc_layer(self) -> nn.Linear:
+        """The CTC head."""
+        return self.output
 
     def build_search(self, dictionary: Dictionary, beam: int) -> CtcGenerator:
         """What decodes with models of this kind."""

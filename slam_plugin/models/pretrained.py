@@ -97,15 +97,20 @@ def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
         cfg.update(settled)
 
 
-def load_trunk(trunk: Trunk, earlier: Earlier) -> None:
-    """Copy the trunk's weights out of a checkpoint; the log names what was taken and what was left."""
+def load_trunk(trunk: Trunk, earlier: Earlier, elsewhere: Collection[str] = ()) -> None:
+    """Copy the trunk's weights out of a checkpoint; the log names what was taken and what was left.
+
+    Args:
+        elsewhere: names of weights that other parts of the model have taken.
+    """
     prefix = _trunk_prefix(earlier.weights)
     own = trunk.state_dict()
     found = {name.removeprefix(prefix): value for name, value in earlier.weights.items() if name.startswith(prefix)}
     taken = {name: found[name] for name in own if name in found}
     _refuse_misfits(earlier, own, taken, needed=own)
     trunk.load_state_dict(taken)
-    _log_taken(earlier, taken, [name for name in earlier.weights if name.removeprefix(prefix) not in taken])
+    others = [name for name in earlier.weights if name.removeprefix(prefix) not in taken and name not in elsewhere]
+    _log_taken(earlier, taken, others)
 
 
 def load_pretraining(model: nn.Module, earlier: Earlier) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -125,8 +125,12 @@ class FineTuningTask(FairseqTask):
         elif earlier:
             if self.source_vocabulary is not None:
                 self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
-            load_trunk(model.encoder.trunk, earlier)
+            load_trunk(model.encoder.trunk, earlier, self.take_heads(model, earlier))
         return model
+
+    def take_heads(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
+        """Copy what ``model`` shares with a checkpoint beside the trunk; return the names of the weights taken."""
+        return ()
 
     def _check_resumed(self, earlier: Earlier) -> None:
         """Refuse other vocabularies by their names, before fairseq finds that weights have other shapes."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -20,6 +21,8 @@ from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset
 from slam_plugin.data.validate import ensure_valid
 from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.models.ctc import SlamCtc
+from slam_plugin.models.ctc_head import take_ctc_head
+from slam_plugin.models.pretrained import Earlier
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.tasks.checks import refuse_casting
 from slam_plugin.tasks.fine_tuning import vocabulary_in
@@ -108,6 +111,12 @@ class SlamSpeechToTextTask(WritingTask):
         model = super().build_model(cfg, from_checkpoint)
         self._ctc = isinstance(model, SlamCtc)
         return model
+
+    def take_heads(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
+        """Take the CTC head along."""
+        if not isinstance(model, SlamCtc):
+            return ()
+        return take_ctc_head(model.ctc_layer, self.vocabulary, earlier, model.encoder.config.fresh_ctc_head)
 
 
 def _warn_of_impossible(dataset: SpeechToTextDataset) -> None:
