@@ -24,8 +24,8 @@ class SlamCtcCriterion(AlignmentCriterion):
         self, model: nn.Module, sample: Mapping[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """The summed loss, what it is to be divided by, and sums to log."""
-        inputs, target = sample["net_input"], sample["target"]
-        output = model(inputs["features"], inputs["padding_mask"])
+        target = sample["target"]
+        output = model(**{name: value for name, value in sample["net_input"].items() if name != "prev_output_tokens"})
         log_probs = output["logits"].float().log_softmax(-1)
         states = (~output["padding_mask"]).sum(1)
         counted = self.counted(target)

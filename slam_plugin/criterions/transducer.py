@@ -27,8 +27,8 @@ class SlamTransducerCriterion(AlignmentCriterion):
         self, model: nn.Module, sample: Mapping[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """The summed loss, what it is to be divided by, and sums to log."""
-        inputs, target = sample["net_input"], sample["target"]
-        output = model(inputs["features"], inputs["padding_mask"], inputs["prev_output_tokens"])
+        target = sample["target"]
+        output = model(**sample["net_input"])
         logits = output["logits"].float()
         check_countable(logits)
         counted = self.counted(target)

@@ -3,13 +3,11 @@
 import numpy as np
 
 
-def span_mask(rng: np.random.Generator, length: int, rate: float, span: int) -> np.ndarray:
+def overlapping_spans(rng: np.random.Generator, length: int, rate: float, span: int) -> np.ndarray:
     """Mask spans that may overlap, so that every position is masked with probability ``rate``.
 
     A span starts at each place with probability ``1 - (1 - rate) ** (1 / span)`` (rate .49 and span 10: the .065 of
     wav2vec 2.0). Spans may begin before the first position, without which the first ones would be masked less often.
-    A draw that masks nothing, or leaves nothing to predict from, gets one span, or one gap, of at most ``span``
-    positions at random.
 
     Args:
         length: positions, at least 1.
@@ -20,7 +18,16 @@ def span_mask(rng: np.random.Generator, length: int, rate: float, span: int) -> 
     """
     start_probability = 1.0 - (1.0 - rate) ** (1.0 / span)
     starts = (rng.random(length + span - 1) < start_probability).astype(np.int64)
-    covered = np.convolve(starts, np.ones(span, dtype=np.int64))[span - 1 : span - 1 + length] > 0
+    return np.convolve(starts, np.ones(span, dtype=np.int64))[span - 1 : span - 1 + length] > 0
+
+
+def span_mask(rng: np.random.Generator, length: int, rate: float, span: int) -> np.ndarray:
+    """Mask some positions and leave some: :func:`overlapping_spans`, with the same arguments, and a rule for extremes.
+
+    A draw that masks nothing, or leaves nothing to predict from, gets one span, or one gap, of at most ``span``
+    positions at random.
+    """
+    covered = overlapping_spans(rng, length, rate, span)
     if not covered.any() or (covered.all() and length > 1):
         size = min(span, length - 1) if length > 1 else 1
         first = int(rng.integers(0, length - size + 1))

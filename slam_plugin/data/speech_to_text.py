@@ -10,10 +10,11 @@ from fairseq.data import FairseqDataset, data_utils
 from torch import Tensor
 
 from slam_plugin.data.audio import load_features, normalize
+from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.languages import start_symbols
 from slam_plugin.data.manifest import Manifest, line_of
 from slam_plugin.data.randomness import generator
-from slam_plugin.data.specaugment import SpecAugment
+from slam_plugin.data.state_masks import collate_masks
 from slam_plugin.data.vocabulary import Vocabulary
 
 TARGET_COLUMN = "tgt_text"
@@ -24,7 +25,7 @@ class SpeechToTextDataset(FairseqDataset):
 
     Args:
         root: folder that relative audio paths are under.
-        augment: SpecAugment of the features (training); None leaves them whole.
+        augment: what training does to the features; None leaves them whole.
         seed: of the augmentation, whose draws depend on (seed, epoch, row) alone.
         tgt_lang: the language to write, whatever the manifest says (see :mod:`slam_plugin.data.languages`).
         shuffle: mix rows of equal length, so that batches differ from seed to seed (training).
@@ -35,7 +36,7 @@ class SpeechToTextDataset(FairseqDataset):
         manifest: Manifest,
         root: Path,
         vocabulary: Vocabulary,
-        augment: SpecAugment | None = None,
+        augment: Augmentation | None = None,
         seed: int = 0,
         shuffle: bool = False,
         tgt_lang: str | None = None,
@@ -62,14 +63,16 @@ class SpeechToTextDataset(FairseqDataset):
         """One utterance, augmented by draws of (seed, cycle, index).
 
         Returns:
-            ``id``, ``features`` (frames, 80), ``start``, the decoder's first symbol, and ``target`` (tokens,) without
-            ``</s>``, None without targets.
+            ``id``, ``features`` (frames, 80), ``masks`` of the states if training masks any, ``start``, the decoder's
+            first symbol, and ``target`` (tokens,) without ``</s>``, None without targets.
         """
-        features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
-        if self.augment is not None:
-            features = self.augment(features, generator(self.seed, "specaugment", cycle, index))
+        features, masks = load_features(self.manifest.value(index, "audio"), self.root), {}
+        if self.augment is None:
+            features = normalize(features)
+        else:
+            features, masks = self.augment(features, self.seed, cycle, index)
         target = None if self.targets is None else self.targets[index]
-        return {"id": index, "features": features, "start": int(self.starts[index]), "target": target}
+        return {"id": index, "features": features, "masks": masks, "start": int(self.starts[index]), "target": target}
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Pad at the end.
@@ -77,7 +80,8 @@ class SpeechToTextDataset(FairseqDataset):
         Returns:
             ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``,
             and under ``net_input``: ``features`` (batch, frames, 80), ``padding_mask`` (batch, frames),
-            ``prev_output_tokens`` (batch, L) beginning with the start symbols, which are all of it without targets.
+            ``prev_output_tokens`` (batch, L) beginning with the start symbols, which are all of it without targets, and
+            the masks of :func:`collate_masks`.
         """
         if not samples:
             return {}
@@ -94,6 +98,7 @@ class SpeechToTextDataset(FairseqDataset):
                 "features": torch.nn.utils.rnn.pad_sequence(features, batch_first=True),
                 "padding_mask": torch.arange(int(lengths.max())) >= lengths[:, None],
                 "prev_output_tokens": previous,
+                **collate_masks([sample["masks"] for sample in samples]),
             },
         }
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from slam_plugin.decoding.ctc import CtcGenerator
 from slam_plugin.models.ctc_head import CtcHeadConfig
 from slam_plugin.models.presets import SIZES, set_size
-from slam_plugin.models.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
+from slam_plugin.models.trunk_encoder import SpeechEncoderConfig, TrunkEncoder
 
 
 @dataclass
-class SlamCtcModelConfig(TrunkEncoderConfig, CtcHeadConfig):
+class SlamCtcModelConfig(SpeechEncoderConfig, CtcHeadConfig):
     """The encoder's configuration and what is above it."""
 
     final_dropout: float = field(default=0.1, metadata={"help": "dropout before the output layer"})
@@ -45,9 +45,15 @@ class SlamCtc(FairseqEncoderModel):
         """What decodes with models of this kind."""
         return CtcGenerator(dictionary, beam, self.blank)
 
-    def forward(self, features: Tensor, padding_mask: Tensor) -> dict[str, Tensor]:
-        """(batch, frames, 80), (batch, frames) -> ``logits`` (batch, T, symbols) in fp32, mask (batch, T)"""
-        encoded = self.encoder(features, padding_mask)
+    def forward(
+        self,
+        features: Tensor,
+        padding_mask: Tensor,
+        state_mask: Tensor | None = None,
+        channel_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """What :class:`TrunkEncoder` takes of speech -> ``logits`` (batch, T, symbols) in fp32, mask (batch, T)"""
+        encoded = self.encoder(features, padding_mask, state_mask=state_mask, channel_mask=channel_mask)
         states = encoded["encoder_out"][0].transpose(0, 1).float()
         return {"logits": self.output(self.dropout(states)), "padding_mask": encoded["encoder_padding_mask"][0]}
 

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from slam_plugin.models.decoder import DecodedTrunkConfig, Decoder
 from slam_plugin.models.presets import SIZES, set_size
-from slam_plugin.models.trunk_encoder import TrunkEncoder
+from slam_plugin.models.trunk_encoder import SpeechEncoderConfig, TrunkEncoder
 
 
 @dataclass
-class SlamSpeechToTextModelConfig(DecodedTrunkConfig):
+class SlamSpeechToTextModelConfig(DecodedTrunkConfig, SpeechEncoderConfig):
     """The encoder's configuration and the decoder's."""
 
 
@@ -36,9 +36,11 @@ class SlamSpeechToText(FairseqEncoderDecoderModel):
         prev_output_tokens: Tensor | None = None,
         src_tokens: Tensor | None = None,
         src_lengths: Tensor | None = None,
+        state_mask: Tensor | None = None,
+        channel_mask: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """What :class:`TrunkEncoder` takes, and (batch, L) -> fp32 logits (batch, L, symbols), fairseq's extras"""
-        encoded = self.encoder(features, padding_mask, src_tokens, src_lengths)
+        encoded = self.encoder(features, padding_mask, src_tokens, src_lengths, state_mask, channel_mask)
         return self.decoder(prev_output_tokens, encoder_out=encoded)
 
 

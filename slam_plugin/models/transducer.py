@@ -10,7 +10,7 @@ from torch import Tensor
 from slam_plugin.decoding.transducer import TransducerGenerator
 from slam_plugin.models.encoder import autocast
 from slam_plugin.models.presets import SIZES, filled, set_size
-from slam_plugin.models.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
+from slam_plugin.models.trunk_encoder import SpeechEncoderConfig, TrunkEncoder
 from slam_plugin.modules.transducer import JointNetwork, PredictionNetwork, State
 
 # ``base`` and ``xl`` have the paper's: 2 layers of 640, joined in 640.
@@ -24,7 +24,7 @@ NETWORKS: dict[str, dict[str, int]] = {
 
 
 @dataclass
-class SlamTransducerModelConfig(TrunkEncoderConfig):
+class SlamTransducerModelConfig(SpeechEncoderConfig):
     """The encoder's configuration and that of the two networks; sizes left out follow ``size``."""
 
     prediction_dim: Optional[int] = field(default=None, metadata={"help": "size of a state of the prediction network"})
@@ -70,20 +70,33 @@ class SlamTransducer(BaseFairseqModel):
         """What decodes with models of this kind."""
         return TransducerGenerator(dictionary, beam, self.blank)
 
-    def forward(self, features: Tensor, padding_mask: Tensor, prev_output_tokens: Tensor) -> dict[str, Tensor]:
-        """(batch, frames, 80), (batch, frames), (batch, L) -> ``logits`` (batch, T, L, symbols), mask (batch, T)
+    def forward(
+        self,
+        features: Tensor,
+        padding_mask: Tensor,
+        prev_output_tokens: Tensor,
+        state_mask: Tensor | None = None,
+        channel_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """What :meth:`encode` takes, and (batch, L) -> ``logits`` (batch, T, L, symbols), mask (batch, T)
 
         Logits [:, t, u] are of the symbol that follows the first u tokens at state t; L is one more than the tokens.
         """
-        encoded, padding_mask = self.encode(features, padding_mask)
+        encoded, padding_mask = self.encode(features, padding_mask, state_mask, channel_mask)
         predicted, _ = self.predict(prev_output_tokens)
         return {"logits": self.join(encoded[:, :, None], predicted[:, None]), "padding_mask": padding_mask}
 
     # ---- the parts, as search takes them
 
-    def encode(self, features: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, frames, 80), (batch, frames) -> (batch, T, joint dim), (batch, T)"""
-        encoded = self.encoder(features, padding_mask)
+    def encode(
+        self,
+        features: Tensor,
+        padding_mask: Tensor,
+        state_mask: Tensor | None = None,
+        channel_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What :class:`TrunkEncoder` takes of speech -> (batch, T, joint dim), (batch, T)"""
+        encoded = self.encoder(features, padding_mask, state_mask=state_mask, channel_mask=channel_mask)
         with autocast(self.config, features.device):
             states = self.joint.from_encoder(encoded["encoder_out"][0].transpose(0, 1))
         return states, encoded["encoder_padding_mask"][0]

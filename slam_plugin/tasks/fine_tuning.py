@@ -125,10 +125,10 @@ class FineTuningTask(FairseqTask):
         elif earlier:
             if self.source_vocabulary is not None:
                 self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
-            load_trunk(model.encoder.trunk, earlier, self.take_heads(model, earlier))
+            load_trunk(model.encoder.trunk, earlier, self.take_others(model, earlier))
         return model
 
-    def take_heads(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
+    def take_others(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
         """Copy what ``model`` shares with a checkpoint beside the trunk; return the names of the weights taken."""
         return ()
 

@@ -14,15 +14,18 @@ from omegaconf import MISSING, DictConfig
 import slam_plugin.criterions.ctc
 import slam_plugin.criterions.transducer  # noqa: F401  (both register themselves)
 from slam_plugin.criterions.ctc import needed_by
+from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.errors import LISTED_FAULTS
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset
+from slam_plugin.data.state_masks import StateMasks
 from slam_plugin.data.validate import ensure_valid
 from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.models.ctc import SlamCtc
 from slam_plugin.models.ctc_head import take_ctc_head
 from slam_plugin.models.pretrained import Earlier
+from slam_plugin.models.trunk_encoder import TrunkEncoder, take_mask_vector
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.tasks.checks import refuse_casting
 from slam_plugin.tasks.fine_tuning import vocabulary_in
@@ -63,6 +66,7 @@ class SlamSpeechToTextTask(WritingTask):
 
     cfg: SlamSpeechToTextTaskConfig
     _ctc = False
+    _masks: StateMasks | None = None
 
     @classmethod
     def setup_task(cls, cfg: SlamSpeechToTextTaskConfig, **kwargs: Any) -> "SlamSpeechToTextTask":
@@ -101,22 +105,34 @@ class SlamSpeechToTextTask(WritingTask):
     def max_positions(self) -> tuple[int, int]:
         return self.cfg.max_source_positions, self.cfg.max_target_positions
 
-    def augmentation(self) -> SpecAugment | None:
-        """SpecAugment as the flags say; None where they do not ask for it."""
-        if not self.cfg.specaugment:
-            return None
-        return SpecAugment(**{f.name: self.cfg[f.name] for f in dataclasses.fields(SpecAugment)})
+    def augmentation(self) -> Augmentation:
+        """What the flags say that training does to an utterance; the masks of states are the model's."""
+        specaugment = None
+        if self.cfg.specaugment:
+            specaugment = SpecAugment(**{f.name: self.cfg[f.name] for f in dataclasses.fields(SpecAugment)})
+        return Augmentation(specaugment, self._masks)
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         model = super().build_model(cfg, from_checkpoint)
         self._ctc = isinstance(model, SlamCtc)
+        if not from_checkpoint:
+            self._masks = _state_masks(model.encoder)
         return model
 
-    def take_heads(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
-        """Take the CTC head along."""
-        if not isinstance(model, SlamCtc):
-            return ()
-        return take_ctc_head(model.ctc_layer, self.vocabulary, earlier, model.encoder.config.fresh_ctc_head)
+    def take_others(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
+        """Take the CTC head along, and the vector that masked states become."""
+        taken = take_mask_vector(model.encoder, earlier)
+        if isinstance(model, SlamCtc):
+            fresh = model.encoder.config.fresh_ctc_head
+            taken += take_ctc_head(model.ctc_layer, self.vocabulary, earlier, fresh)
+        return taken
+
+
+def _state_masks(encoder: TrunkEncoder) -> StateMasks | None:
+    """The masks of states that the configuration of ``encoder`` asks for; None if it asks for none."""
+    names = "state_mask_rate", "state_mask_span", "channel_mask_rate", "channel_mask_span"
+    masks = StateMasks(*(encoder.config[name] for name in names), encoder.trunk.dim)
+    return masks if masks.any else None
 
 
 def _warn_of_impossible(dataset: SpeechToTextDataset) -> None:

@@ -117,7 +117,7 @@ def test_loss_of_bf16_logits_is_taken_in_fp32():
 def test_more_logits_than_torchaudio_counts_are_refused():
     logits = torch.zeros(1).expand(33, 512, 64, 2048)  # has no memory of its own
 
-    def model(*inputs):
+    def model(**inputs):
         return {"logits": logits, "padding_mask": torch.zeros(33, 512, dtype=torch.bool)}
 
     with pytest.raises(ValueError, match=f"33 utterances x 512 states x 64 tokens x 2048 .* = {33 * 2**26} logits"):

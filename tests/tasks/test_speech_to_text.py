@@ -160,10 +160,11 @@ def weights(path):
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_without_the_pretrained_file(data, pretrained, tmp_path):
-    """SpecAugment, dropout, freezing and two rates included; stopped within an epoch, with a worker."""
+    """SpecAugment, masked states, dropout, freezing and two rates included; stopped within an epoch, with a worker."""
     start = shutil.copy(pretrained, tmp_path / "start.pt")
     flags = ["--arch", "slam_ctc", "--criterion", "slam_ctc", "--pretrained", start, "--specaugment"]
     flags += ["--freeze-encoder-updates", "3", "--encoder-lr-scale", "0.5", "--disable-validation"]
+    flags += ["--state-mask-rate", "0.5", "--channel-mask-rate", "0.3", "--channel-mask-span", "8"]
     flags += ["--num-workers", "1", "--save-interval-updates", "4"]
     train(data, tmp_path / "whole", *flags, "--max-update", "8")
     train(data, tmp_path / "parts", *flags, "--max-update", "4")
@@ -312,7 +313,7 @@ def test_augmentation_is_of_training_alone_and_by_epoch_and_row(data):
     for split in ("train", "valid"):
         task.load_dataset(split)
     train_set, valid_set = task.dataset("train"), task.dataset("valid")
-    assert valid_set.augment is None
+    assert valid_set.augment is None and valid_set[4]["masks"] == {}
     train_set.set_epoch(3)
     third, again = train_set[4]["features"], train_set[4]["features"]
     train_set.set_epoch(4)

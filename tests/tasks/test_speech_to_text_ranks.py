@@ -26,6 +26,8 @@ FLAGS = {
     "adam_betas": None,
     "encoder_lr_scale": 0.5,
     "freeze_encoder_updates": 1,
+    "state_mask_rate": 0.5,
+    "weight_decay": 0.5,
     "steps_per_epoch": None,
     "update_freq": 1,
     "batch_size": BATCH,
@@ -57,9 +59,10 @@ def test_two_ranks_fine_tune_under_a_trunk_that_is_frozen_at_first(toy, data, tm
     first = task.build_model(training.configuration(data, **flags).model).state_dict()
     frozen, last = (run.checkpoint(name)["model"] for name in ("checkpoint_1_1.pt", "checkpoint_last.pt"))
     assert first.keys() == frozen.keys() == last.keys()
-    trunk = {name for name in first if name.startswith("encoder.trunk.")}
+    trunk = {name for name in first if name.startswith("encoder.")}
+    assert "encoder.speech_mask" in trunk
     assert trunk and not moved(first, frozen) & trunk and moved(first, frozen)
-    assert moved(frozen, last) & trunk
+    assert "encoder.speech_mask" in moved(frozen, last) & trunk
 
     updates = run.logged("train_inner")
     assert [update["num_updates"] for update in updates] == [1, 2]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.corpora import Option
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.indexed import index_hash
 from slam_plugin.data.languages import start_symbol
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.randomness import seed_of
-from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset
 from slam_plugin.data.text_pairs import Side, TextPairDataset
 from slam_plugin.data.validate import ensure_valid
@@ -28,7 +28,7 @@ class TranslationSetting:
         seed: of all random draws.
         stream: the corpus and its shard, in words; two of them never share their draws.
         vocabulary: of the translations; ``source_vocabulary``: of the text that is translated.
-        augment: SpecAugment of the speech; None leaves it whole.
+        augment: what training does to the speech; None leaves it whole.
         max_target: tokens of the longest translation, ``</s>`` included.
     """
 
@@ -36,7 +36,7 @@ class TranslationSetting:
     stream: str
     vocabulary: Vocabulary
     source_vocabulary: Vocabulary
-    augment: SpecAugment | None
+    augment: Augmentation | None
     max_target: int
 
 

@@ -1,0 +1,64 @@
+"""Masks of the front end's states in fine-tuning (wav2vec 2.0, Baevski et al. 2020, section 3.3 and appendix B)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slam_plugin.data.masks import overlapping_spans, span_mask
+
+
+@dataclass(frozen=True)
+class StateMasks:
+    """How much of an utterance's states is masked: spans of time, and spans of channels over all its time.
+
+    A rate is the expected share that is masked, as in pre-training. wav2vec 2.0 names the share that spans would cover
+    if none overlapped: its .65 for spans of 10 is a rate of .49, its .25 for spans of 64 channels one of .22.
+
+    Args:
+        state_rate, state_span: of the states in time; a span is a number of states. Rate 0 masks none.
+        channel_rate, channel_span: of the channels of all states. Rate 0 masks none.
+        channels: of one state.
+    """
+
+    state_rate: float
+    state_span: int
+    channel_rate: float
+    channel_span: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        for name in ("state", "channel"):
+            rate, span = getattr(self, f"{name}_rate"), getattr(self, f"{name}_span")
+            if not 0 <= rate < 1:
+                raise ValueError(f"--{name}-mask-rate: found {rate}, expected a share from 0 to less than 1")
+            if span < 1:
+                raise ValueError(f"--{name}-mask-span: found {span}, expected 1 or more")
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is masked at all."""
+        return self.state_rate > 0 or self.channel_rate > 0
+
+    def draw(self, states: int, random: np.random.Generator) -> dict[str, Tensor]:
+        """Return the masks of one utterance, which depend on ``random`` and its number of states alone.
+
+        Returns:
+            ``state_mask`` (states,) and ``channel_mask`` (channels,), True at what is masked, each if its rate is not
+            0. Every utterance has a masked state and, from two states on, one that is not.
+        """
+        masks = {}
+        if self.state_rate > 0:
+            masks["state_mask"] = span_mask(random, states, self.state_rate, self.state_span)
+        if self.channel_rate > 0:
+            # Not span_mask: where spans are nearly as wide as the states, its rule for extremes would mask more.
+            masks["channel_mask"] = overlapping_spans(random, self.channels, self.channel_rate, self.channel_span)
+        return {name: torch.from_numpy(mask) for name, mask in masks.items()}
+
+
+def collate_masks(masks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """(batch, T) of the states, with nothing masked at padding, and (batch, channels), as far as there are any."""
+    return {
+        name: torch.nn.utils.rnn.pad_sequence([each[name] for each in masks], batch_first=True) for name in masks[0]
+    }
