@@ -54,8 +54,3 @@ def states_needed(target: Tensor, counted: Tensor) -> Tensor:
     """Fewest states (batch,) that have a path for targets (batch, L): one a token, and a blank between equal ones."""
     repeats = (target[:, 1:] == target[:, :-1]) & counted[:, 1:] & counted[:, :-1]
     return counted.sum(1) + repeats.sum(1)
-
-
-def needed_by(tokens: Tensor) -> int:
-    """:func:`states_needed` of one target (L,)."""
-    return len(tokens) + int((tokens[1:] == tokens[:-1]).sum())

@@ -29,7 +29,7 @@ FRAME_LENGTH = 400
 
 _FFT_LENGTH = 512
 _PREEMPHASIS = 0.97
-_LOWEST_HZ = 20.0
+LOWEST_HZ = 20.0
 # Kaldi's constants hold for samples in the range of 16-bit integers.
 _FULL_SCALE = 32768.0
 _ENERGY_FLOOR = torch.finfo(torch.float32).eps
@@ -195,7 +195,7 @@ def _resampler(rate: int) -> Resample:
 def _window_and_filters() -> tuple[Tensor, Tensor]:
     """Povey window (400,) scaled to 16-bit samples, and mel filters (256, 80)."""
     povey = torch.hann_window(FRAME_LENGTH, periodic=False).pow(0.85)
-    filters, _ = get_mel_banks(MEL_BINS, _FFT_LENGTH, SAMPLE_RATE, _LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
+    filters, _ = get_mel_banks(MEL_BINS, _FFT_LENGTH, SAMPLE_RATE, LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
     return povey * _FULL_SCALE, filters.T.contiguous()
 
 

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import FloatTensor, Tensor
 
 from slam_plugin.data.audio import normalize
+from slam_plugin.data.perturbation import Perturbation
 from slam_plugin.data.randomness import generator
 from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.data.state_masks import StateMasks
@@ -16,19 +18,31 @@ class Augmentation:
     """The steps of augmentation; None leaves one out.
 
     Args:
+        perturbation: speed and noise of the features before they are normalized.
         specaugment: masks of the normalized features.
         masks: of the states that the front end makes of them.
     """
 
+    perturbation: Perturbation | None = None
     specaugment: SpecAugment | None = None
     masks: StateMasks | None = None
 
-    def __call__(self, log_mel: Tensor, seed: int, cycle: int, index: int) -> tuple[FloatTensor, dict[str, Tensor]]:
+    def longest(self, frames: np.ndarray, most: int) -> np.ndarray:
+        """Return the most frames (rows,) that each of utterances of ``frames`` (rows,) may become."""
+        return frames if self.perturbation is None else self.perturbation.longest(frames, most)
+
+    def __call__(
+        self, log_mel: Tensor, bounds: tuple[int, int], seed: int, cycle: int, index: int
+    ) -> tuple[FloatTensor, dict[str, Tensor]]:
         """Augment log-mel features (frames, 80) by draws that depend on (seed, cycle, index) alone.
 
+        Args:
+            bounds: fewest and most frames that a change of speed may lead to.
         Returns:
             normalized features (frames, 80), and the masks of :meth:`StateMasks.draw`
         """
+        if self.perturbation is not None:
+            log_mel = self.perturbation(log_mel, *bounds, generator(seed, "perturbation", cycle, index))
         features = normalize(log_mel)
         if self.specaugment is not None:
             features = self.specaugment(features, generator(seed, "specaugment", cycle, index))

@@ -1,8 +1,10 @@
 """Utterances and their target texts: the data set of speech recognition and speech translation."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +18,16 @@ from slam_plugin.data.manifest import Manifest, line_of
 from slam_plugin.data.randomness import generator
 from slam_plugin.data.state_masks import collate_masks
 from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.modules.subsampler import fewest_frames, subsampled_length
 
 TARGET_COLUMN = "tgt_text"
+
+
+class CtcTexts(NamedTuple):
+    """What CTC spells: a column of the manifest, and the vocabulary that cuts it."""
+
+    column: str
+    vocabulary: Vocabulary
 
 
 class SpeechToTextDataset(FairseqDataset):
@@ -26,6 +36,8 @@ class SpeechToTextDataset(FairseqDataset):
     Args:
         root: folder that relative audio paths are under.
         augment: what training does to the features; None leaves them whole.
+        limits: fewest and most frames of an utterance, which a change of its speed keeps to.
+        ctc: what CTC spells; a change of speed leaves it enough states.
         seed: of the augmentation, whose draws depend on (seed, epoch, row) alone.
         tgt_lang: the language to write, whatever the manifest says (see :mod:`slam_plugin.data.languages`).
         shuffle: mix rows of equal length, so that batches differ from seed to seed (training).
@@ -40,12 +52,17 @@ class SpeechToTextDataset(FairseqDataset):
         seed: int = 0,
         shuffle: bool = False,
         tgt_lang: str | None = None,
+        limits: tuple[int, int] = (1, sys.maxsize),
+        ctc: CtcTexts | None = None,
     ) -> None:
         self.manifest, self.root, self.augment, self.seed, self.shuffle = manifest, root, augment, seed, shuffle
         self.pad, self.eos = vocabulary.dictionary.pad(), vocabulary.dictionary.eos()
         self.starts = start_symbols(manifest, vocabulary, tgt_lang)
-        self.frames = manifest.column("n_frames")
-        self.targets = _Targets(manifest, vocabulary) if TARGET_COLUMN in manifest.columns else None
+        self.frames, self.limits = manifest.column("n_frames"), limits
+        self.targets = Texts(manifest, TARGET_COLUMN, vocabulary) if TARGET_COLUMN in manifest.columns else None
+        self.spelled = None if ctc is None else self._spelled(ctc)
+        # What batches are made by: the most frames that training may make of each utterance.
+        self.longest = self.frames if augment is None else augment.longest(self.frames, limits[1])
         # Shared memory: workers that live on from one epoch to the next see it change.
         self._epoch = torch.ones(1, dtype=torch.int64).share_memory_()
 
@@ -70,9 +87,22 @@ class SpeechToTextDataset(FairseqDataset):
         if self.augment is None:
             features = normalize(features)
         else:
-            features, masks = self.augment(features, self.seed, cycle, index)
+            bounds = self._fewest_frames(index), self.limits[1]
+            features, masks = self.augment(features, bounds, self.seed, cycle, index)
         target = None if self.targets is None else self.targets[index]
         return {"id": index, "features": features, "masks": masks, "start": int(self.starts[index]), "target": target}
+
+    def _spelled(self, ctc: CtcTexts) -> "Texts":
+        return self.targets if ctc.column == TARGET_COLUMN else Texts(self.manifest, *ctc)
+
+    def _fewest_frames(self, index: int) -> int:
+        """Return the fewest frames that a change of speed may leave of row ``index``."""
+        needed = 1 if self.spelled is None else int(self.spelled.states[index])
+        return max(self.limits[0], fewest_frames(needed))
+
+    def too_short_for_ctc(self) -> np.ndarray:
+        """Return the rows that CTC can give no path to: they have no gradient."""
+        return np.flatnonzero(self.spelled.states > subsampled_length(self.frames))
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Pad at the end.
@@ -105,10 +135,10 @@ class SpeechToTextDataset(FairseqDataset):
     # ---- what fairseq's batching asks
 
     def num_tokens(self, index: int) -> int:
-        return int(self.frames[index])
+        return int(self.longest[index])
 
     def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
-        return self.frames[indices]
+        return self.longest[indices]
 
     def size(self, index: int) -> tuple[int, int]:
         """Frames, and target tokens with ``</s>``."""
@@ -148,16 +178,27 @@ def collate_targets(
     return padded[0], padded[1], sum(map(len, written))
 
 
-class _Targets:
-    """The ids of all targets, one behind the other in one array: a list of tensors takes hundreds of bytes a row."""
+class Texts:
+    """The ids of all texts of a column, in sequence in one array: a list of tensors takes hundreds of bytes a row.
 
-    def __init__(self, manifest: Manifest, vocabulary: Vocabulary) -> None:
-        rows = [
-            vocabulary.encode(manifest.value(i, TARGET_COLUMN)).numpy().astype(np.int32) for i in range(len(manifest))
-        ]
+    Attributes:
+        lengths: (rows,) tokens of each.
+    """
+
+    def __init__(self, manifest: Manifest, column: str, vocabulary: Vocabulary) -> None:
+        rows = [vocabulary.encode(manifest.value(i, column)).numpy().astype(np.int32) for i in range(len(manifest))]
         self.lengths = np.array([len(row) for row in rows], dtype=np.int32)
         self._ends = np.cumsum(self.lengths, dtype=np.int64)
         self._ids = np.concatenate(rows) if rows else np.empty(0, np.int32)
+
+    @cached_property
+    def states(self) -> np.ndarray:
+        """(rows,) fewest states that CTC needs: one for each token, and a blank between two that are equal."""
+        equal = np.zeros(len(self._ids) + 1, dtype=np.int64)  # sums over the tokens before each place
+        equal[2:] = np.cumsum(self._ids[1:] == self._ids[:-1])
+        begins = self._ends - self.lengths
+        # A row's first token is no repetition of the last one of the row before.
+        return self.lengths + equal[self._ends] - equal[np.minimum(begins + 1, self._ends)]
 
     def __getitem__(self, index: int) -> Tensor:
         end = self._ends[index]

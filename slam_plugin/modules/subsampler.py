@@ -10,6 +10,11 @@ def subsampled_length(frames: int) -> int:
     return (frames + 3) // 4
 
 
+def fewest_frames(states: int) -> int:
+    """Return the fewest log-mel frames that become ``states`` model states, at least 1."""
+    return 4 * states - 3
+
+
 class ConvSubsampler(nn.Module):
     """Two 3x3 convolutions of stride 2 over (time, mel), then a linear layer (Bapna et al. 2021, section 3.1).
 

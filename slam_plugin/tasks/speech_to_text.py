@@ -5,20 +5,20 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, List, Optional  # noqa: UP035  (fairseq makes flags of typing.List only)
 
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
-from omegaconf import MISSING, DictConfig
+from omegaconf import II, MISSING, DictConfig
 
 import slam_plugin.criterions.ctc
 import slam_plugin.criterions.transducer  # noqa: F401  (both register themselves)
-from slam_plugin.criterions.ctc import needed_by
 from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.errors import LISTED_FAULTS
 from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.perturbation import Perturbation
 from slam_plugin.data.specaugment import SpecAugment
-from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset
+from slam_plugin.data.speech_to_text import TARGET_COLUMN, CtcTexts, SpeechToTextDataset
 from slam_plugin.data.state_masks import StateMasks
 from slam_plugin.data.validate import ensure_valid
 from slam_plugin.kernels.select import log_fused_paths
@@ -54,6 +54,15 @@ class SlamSpeechToTextTaskConfig(WritingTaskConfig):
     time_share: float = field(
         default=SpecAugment.time_share, metadata={"help": "most of an utterance that one stretch may take"}
     )
+    speeds: List[float] = field(  # noqa: UP006
+        default_factory=lambda: [1.0],
+        metadata={"help": "play each training utterance at one of these speeds, such as 0.9,1.0,1.1"},
+    )
+    noise_snr: List[float] = field(  # noqa: UP006
+        default_factory=list,
+        metadata={"help": "add noise to training utterances, of a signal-to-noise ratio between these two, in dB"},
+    )
+    max_tokens: Optional[int] = II("dataset.max_tokens")
     tgt_lang: Optional[str] = field(
         default=None,
         metadata={"help": "write this language, of a model that has several (default: the manifest's tgt_lang)"},
@@ -72,6 +81,7 @@ class SlamSpeechToTextTask(WritingTask):
     def setup_task(cls, cfg: SlamSpeechToTextTaskConfig, **kwargs: Any) -> "SlamSpeechToTextTask":
         """Check what can be checked before any data is read."""
         refuse_casting(cfg)
+        _perturbation(cfg)
         log_fused_paths()
         parse_eval_args(cfg.eval_args)
         return cls(cfg, vocabulary_in(cfg.data))
@@ -96,21 +106,25 @@ class SlamSpeechToTextTask(WritingTask):
             ensure_valid(manifest, root, *limits, texts, progress=True)
         training = self._trains and split == self.cfg.train_subset
         augment = self.augmentation() if training else None
-        self.datasets[split] = SpeechToTextDataset(
-            manifest, root, self.vocabulary, augment, self.cfg.seed, training, self.cfg.tgt_lang
+        ctc = CtcTexts(TARGET_COLUMN, self.vocabulary) if self._trains and self._ctc else None
+        # A slower speed must not lead beyond a whole batch either, which fairseq refuses.
+        bounds = limits[0], min(limits[1], self.cfg.max_tokens or limits[1])
+        dataset = SpeechToTextDataset(
+            manifest, root, self.vocabulary, augment, self.cfg.seed, training, self.cfg.tgt_lang, bounds, ctc
         )
-        if self._trains and self._ctc:
-            _warn_of_impossible(self.datasets[split])
+        if ctc is not None:
+            _warn_of_impossible(dataset)
+        self.datasets[split] = dataset
 
     def max_positions(self) -> tuple[int, int]:
         return self.cfg.max_source_positions, self.cfg.max_target_positions
 
     def augmentation(self) -> Augmentation:
         """What the flags say that training does to an utterance; the masks of states are the model's."""
-        specaugment = None
+        perturbation, specaugment = _perturbation(self.cfg), None
         if self.cfg.specaugment:
             specaugment = SpecAugment(**{f.name: self.cfg[f.name] for f in dataclasses.fields(SpecAugment)})
-        return Augmentation(specaugment, self._masks)
+        return Augmentation(perturbation, specaugment, self._masks)
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         model = super().build_model(cfg, from_checkpoint)
@@ -128,6 +142,12 @@ class SlamSpeechToTextTask(WritingTask):
         return taken
 
 
+def _perturbation(cfg: SlamSpeechToTextTaskConfig) -> Perturbation | None:
+    """What the flags say of speed and noise; None if they ask for none. ValueError for what is no speed or ratio."""
+    perturbation = Perturbation(tuple(cfg.speeds), tuple(cfg.noise_snr) or None)
+    return perturbation if perturbation.any else None
+
+
 def _state_masks(encoder: TrunkEncoder) -> StateMasks | None:
     """The masks of states that the configuration of ``encoder`` asks for; None if it asks for none."""
     names = "state_mask_rate", "state_mask_span", "channel_mask_rate", "channel_mask_span"
@@ -137,13 +157,13 @@ def _state_masks(encoder: TrunkEncoder) -> StateMasks | None:
 
 def _warn_of_impossible(dataset: SpeechToTextDataset) -> None:
     """Name the rows that CTC can give no path to: they have no gradient."""
-    states = [subsampled_length(frames) for frames in dataset.frames.tolist()]
-    needed = [needed_by(dataset.targets[i]) for i in range(len(dataset))]
-    rows = [i for i in range(len(dataset)) if needed[i] > states[i]]
-    if not rows:
+    rows = dataset.too_short_for_ctc()
+    if not len(rows):
         return
     lines = [
-        f"{dataset.describe(i)}: has {states[i]} states, its target needs {needed[i]}" for i in rows[:LISTED_FAULTS]
+        f"{dataset.describe(i)}: has {subsampled_length(int(dataset.frames[i]))} states, "
+        f"its text needs {dataset.spelled.states[i]}"
+        for i in rows[:LISTED_FAULTS].tolist()
     ]
     if len(rows) > len(lines):
         lines.append(f"... and {len(rows) - len(lines)} more")

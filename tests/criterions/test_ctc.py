@@ -8,7 +8,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.logging import metrics
 
-from slam_plugin.criterions.ctc import SlamCtcCriterion, needed_by
+from slam_plugin.criterions.ctc import SlamCtcCriterion, states_needed
 
 SYMBOLS, FRAMES = 9, 7
 
@@ -107,7 +107,10 @@ def test_loss_of_bf16_logits_is_taken_in_fp32():
 
 
 def test_states_needed():
-    assert [needed_by(torch.tensor(t)) for t in ([4], [4, 4], [4, 4, 4, 5, 5], [4, 5, 4])] == [1, 3, 8, 3]
+    targets = [[4], [4, 4], [4, 4, 4, 5, 5], [4, 5, 4], []]
+    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(t, dtype=torch.long) for t in targets], True, 4)
+    counted = torch.arange(5) < torch.tensor([[len(t)] for t in targets])
+    assert states_needed(padded, counted).tolist() == [1, 3, 8, 3, 0]
 
 
 def test_logged_loss_is_bits_a_token_and_infinite_a_number_of_utterances():

@@ -30,6 +30,8 @@ FLAGS = {
     "state_mask_span": 3,
     "channel_mask_rate": 0.3,
     "channel_mask_span": 4,
+    "speeds": "0.9,1.1",
+    "noise_snr": "10,30",
     "steps_per_epoch": None,
     "update_freq": 1,
     "batch_size": 3,

@@ -160,11 +160,12 @@ def weights(path):
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_without_the_pretrained_file(data, pretrained, tmp_path):
-    """SpecAugment, masked states, dropout, freezing and two rates included; stopped within an epoch, with a worker."""
+    """All augmentation, dropout, freezing and two rates included; stopped within an epoch, with a worker."""
     start = shutil.copy(pretrained, tmp_path / "start.pt")
     flags = ["--arch", "slam_ctc", "--criterion", "slam_ctc", "--pretrained", start, "--specaugment"]
     flags += ["--freeze-encoder-updates", "3", "--encoder-lr-scale", "0.5", "--disable-validation"]
     flags += ["--state-mask-rate", "0.5", "--channel-mask-rate", "0.3", "--channel-mask-span", "8"]
+    flags += ["--speeds", "0.9,1.0,1.1", "--noise-snr", "10,30"]
     flags += ["--num-workers", "1", "--save-interval-updates", "4"]
     train(data, tmp_path / "whole", *flags, "--max-update", "8")
     train(data, tmp_path / "parts", *flags, "--max-update", "4")
@@ -204,6 +205,7 @@ def test_frozen_trunk_stays_for_its_updates_then_moves(data, pretrained, tmp_pat
 def configuration(data, **fields):
     config = OmegaConf.structured(SlamSpeechToTextTaskConfig(data=str(data)))
     other = {"seed": 1, "fp16": False, "bf16": False, "amp": False, "train_subset": "train", "path": None}
+    other["max_tokens"] = None
     other.update(save_dir=str(Path(data) / "none"), restore_file="checkpoint_last.pt", finetune_from_model=None)
     config.update({**other, **fields})
     return config
@@ -261,6 +263,15 @@ def test_bad_eval_args_are_refused_before_data_is_read(data):
         setup(data, eval_args="{beam: 5}")
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"speeds": [1.0, 3.0]}, "--speeds: found "), ({"noise_snr": [30.0, 10.0]}, "--noise-snr: found ")],
+)
+def test_bad_perturbations_are_refused_before_data_is_read(data, fields, message):
+    with pytest.raises(ValueError, match=message):
+        setup(data, **fields)
+
+
 def test_faults_of_the_data_are_named_before_training(data, tmp_path):
     folder = copy_of(data, tmp_path / "data")
     lines = (folder / "train.tsv").read_text().splitlines()
@@ -286,7 +297,7 @@ def test_targets_too_long_for_ctc_are_named(data, tmp_path, caplog):
     task.build_model(model_configuration())
     with caplog.at_level(logging.WARNING):
         task.load_dataset("train")
-    assert re.search(r"1 utterances.*\n.*train.tsv:2: utt-train-0: has \d+ states, its target needs 81", caplog.text)
+    assert re.search(r"1 utterances.*\n.*train.tsv:2: utt-train-0: has \d+ states, its text needs 81", caplog.text)
 
 
 def test_a_split_without_targets_can_be_decoded(data, tmp_path):

@@ -49,7 +49,7 @@ class SpeechTranslationCorpus:
 
     def __init__(self, dataset: SpeechToTextDataset) -> None:
         self.dataset = dataset
-        self.lengths = dataset.frames
+        self.lengths = dataset.longest
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: TranslationSetting) -> "SpeechTranslationCorpus":
@@ -58,7 +58,13 @@ class SpeechTranslationCorpus:
         ensure_valid(manifest, root, config.min_length, config.max_length, (TARGET_COLUMN,), progress=True)
         seed = seed_of(setting.seed, cls.kind, setting.stream)
         dataset = SpeechToTextDataset(
-            manifest, root, setting.vocabulary, setting.augment, seed, tgt_lang=config.options["tgt_lang"]
+            manifest,
+            root,
+            setting.vocabulary,
+            setting.augment,
+            seed,
+            tgt_lang=config.options["tgt_lang"],
+            limits=(config.min_length, config.max_length),
         )
         longest = int(np.argmax(dataset.targets.lengths))
         if dataset.targets.lengths[longest] + 1 > setting.max_target:
