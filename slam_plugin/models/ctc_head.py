@@ -13,11 +13,10 @@ from slam_plugin.models.pretrained import Earlier
 
 logger = logging.getLogger(__name__)
 
-# The layers that hold a CTC head as they are -> the vocabulary of the checkpoint that says what its rows mean.
-_LAYERS = {
-    "output": "vocabulary",  # slam_ctc
-    "objectives.ctc.to_symbols": "vocabulary",  # pre-training
-}
+_OUTPUT = "output"  # of slam_ctc
+_PRETRAINING = "objectives.ctc.to_symbols"
+_EMBEDDING = "trunk.text_embedding.tokens.weight"
+_TOP = "top"  # of the trunk: the states that a recognizer reads
 
 
 @dataclass
@@ -36,18 +35,35 @@ class CtcHead(NamedTuple):
     weight: Tensor  # (symbols, dim)
     bias: Tensor  # (symbols,)
     vocabulary_hash: str
-    names: tuple[str, ...]  # of the weights it was made of
+    place: str  # of the states it reads: the end of the "speech" encoder, "middle" or "top" of the shared layers
+    names: tuple[str, ...]  # of the checkpoint's weights that are the head's alone
 
 
 def ctc_head(earlier: Earlier) -> CtcHead | None:
     """Return the CTC head that a checkpoint holds, None if it holds none."""
-    weights = earlier.weights
-    for layer, vocabulary in _LAYERS.items():
-        names = f"{layer}.weight", f"{layer}.bias"
-        if names[0] in weights:
-            weight, bias = (weights[name] for name in names)
-            return CtcHead(weight, bias, earlier.task[vocabulary]["hash"], names)
+    if f"{_OUTPUT}.bias" in earlier.weights:
+        return _linear(earlier, _OUTPUT, "vocabulary", _TOP)
+    if f"{_PRETRAINING}.bias" in earlier.weights:
+        # A checkpoint that does not hold its objectives is older than the choice of a layer.
+        place = earlier.task.get("objectives", {}).get("ctc", {}).get("layer", "speech")
+        if f"{_PRETRAINING}.blank_vector" in earlier.weights:
+            return _tied(earlier, place)
+        return _linear(earlier, _PRETRAINING, "vocabulary", place)
     return None
+
+
+def _linear(earlier: Earlier, layer: str, vocabulary: str, place: str) -> CtcHead:
+    names = f"{layer}.weight", f"{layer}.bias"
+    weight, bias = (earlier.weights[name] for name in names)
+    return CtcHead(weight, bias, earlier.task[vocabulary]["hash"], place, names)
+
+
+def _tied(earlier: Earlier, place: str) -> CtcHead:
+    """A head that scores symbols by the text embedding, and the blank by a vector of its own."""
+    names = f"{_PRETRAINING}.blank_vector", f"{_PRETRAINING}.bias"
+    weight, vocabulary = earlier.weights[_EMBEDDING].clone(), Vocabulary.from_state(earlier.task["vocabulary"])
+    weight[vocabulary.dictionary.bos()] = earlier.weights[names[0]]
+    return CtcHead(weight, earlier.weights[names[1]], vocabulary.hash, place, names)
 
 
 def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, earlier: Earlier, fresh: bool) -> tuple[str, ...]:
@@ -65,6 +81,9 @@ def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, earlier: Earlier, fr
         return ()
     if fresh:
         logger.info("%s: left the CTC head: --fresh-ctc-head", earlier.path)
+        return ()
+    if head.place != _TOP:
+        logger.info("%s: left the CTC head: another layer, found %s, expected %s", earlier.path, head.place, _TOP)
         return ()
     if head.vocabulary_hash != vocabulary.hash:
         found = head.vocabulary_hash, vocabulary.hash, vocabulary.source

@@ -97,7 +97,10 @@ class SlamPretrainingTask(PlannedTask):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"vocabulary": self.vocabulary.state()}
+        """The vocabulary, and the objectives with their options in plain types."""
+        options = {name: objective.options for name, objective in self.corpora.objectives.items()}
+        plain = {name: {key: _plain(value) for key, value in found.items()} for name, found in options.items()}
+        return {"vocabulary": self.vocabulary.state(), "objectives": plain}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")
@@ -183,6 +186,10 @@ class SlamPretrainingTask(PlannedTask):
             if used is not None and is_dead(stats[f"{histogram}_perplexity"], used):
                 found = {"perplexity": stats[f"{histogram}_perplexity"], "codes_used": used}
                 logger.warning("%s: %s", name, codebook_words({**found, "size": objective.codes}))
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    return value if isinstance(value, str | int | float | bool) else str(value)
 
 
 def _check_kinds(corpora: Corpora) -> None:

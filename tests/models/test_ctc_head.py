@@ -10,21 +10,29 @@ from slam_plugin.models.ctc_head import ctc_head
 from slam_plugin.models.pretrained import read_earlier
 from tests import checkpoints
 
-PLAN = """
-corpora: {pairs: {kind: pairs, train: [train.tsv], budget: 1000}}
-objectives: {ctc: {inputs: clean}}
-"""
+PLAN = "corpora: {pairs: {kind: pairs, train: [train.tsv], budget: 1000}}\nobjectives: {ctc: {%s}}"
 
 
-def plan(data):
-    (data / "corpora.yaml").write_text(PLAN)
-    (data / "train.tsv").touch()
+def pretrained(folder, options):
+    """A checkpoint of pre-training by CTC on pairs."""
+
+    def fill(data):
+        (data / "corpora.yaml").write_text(PLAN % options)
+        (data / "train.tsv").touch()
+
+    return checkpoints.save(folder, *checkpoints.PRETRAINING, fill=fill)
 
 
 @pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    """A checkpoint of pre-training by CTC on pairs."""
-    return checkpoints.save(tmp_path_factory.mktemp("pairs"), *checkpoints.PRETRAINING, fill=plan)
+def own(tmp_path_factory):
+    """Of a head of its own."""
+    return pretrained(tmp_path_factory.mktemp("own"), "inputs: clean, layer: top")
+
+
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory):
+    """Of a head tied to the text embedding."""
+    return pretrained(tmp_path_factory.mktemp("tied"), "inputs: augmented, layer: top, tied: true")
 
 
 def begin(folder, source, *flags, lines=checkpoints.LINES):
@@ -57,17 +65,20 @@ def test_a_recognizer_takes_the_head_of_a_recognizer(ctc, tmp_path, caplog):
     assert "model.pt: left 0 tensors: none" in caplog.text
 
 
-def test_a_recognizer_takes_the_head_of_pretraining(pretrained, tmp_path, caplog):
+@pytest.mark.parametrize("source", ["own", "tied"])
+def test_a_recognizer_takes_the_head_of_pretraining(source, request, tmp_path, caplog):
     """As the objective has it: its logits of states are the recognizer's."""
+    source = request.getfixturevalue(source)
     with caplog.at_level(logging.INFO):
-        _, model = begin(tmp_path, pretrained)
+        _, model = begin(tmp_path, source)
     states = torch.randn(3, 16)
-    assert torch.equal(model.ctc_layer(states), pretrained.model.objectives["ctc"].to_symbols(states))
+    found, expected = model.ctc_layer(states), source.model.objectives["ctc"].to_symbols(states)
+    assert torch.equal(found, expected) and expected.std() > 0.1
     assert "took the CTC head" in caplog.text
     assert "objectives.ctc" not in caplog.text, "what was taken is not among what was left"
 
 
-@pytest.mark.parametrize("source", ["ctc", "pretrained"])
+@pytest.mark.parametrize("source", ["ctc", "own", "tied"])
 def test_a_fresh_head_is_that_of_a_run_without_it(source, request, tmp_path, caplog):
     source = request.getfixturevalue(source)
     head = ctc_head(read_earlier(source.path))
@@ -87,6 +98,18 @@ def test_the_head_of_another_vocabulary_is_left_with_both_hashes(ctc, tmp_path, 
     assert len(task.vocabulary.dictionary) == len(ctc.task.vocabulary.dictionary) and found != expected
     assert f"left the CTC head: another vocabulary, found {found}, expected {expected}" in caplog.text
     assert not torch.equal(model.ctc_layer.weight, ctc.model.output.weight)
+
+
+def test_the_head_of_another_layer_is_left(tmp_path, caplog):
+    """Also by a checkpoint that does not say: heads read the speech encoder's states before there was a choice."""
+    source = pretrained(tmp_path / "source", "inputs: clean, layer: speech")
+    with caplog.at_level(logging.INFO):
+        begin(tmp_path / "data", source)
+    assert "left the CTC head: another layer, found speech, expected top" in caplog.text
+    earlier = read_earlier(source.path)
+    assert ctc_head(earlier).place == "speech"
+    del earlier.task["objectives"]
+    assert ctc_head(earlier).place == "speech"
 
 
 @pytest.mark.parametrize("name", ["translation", "pretraining"])
