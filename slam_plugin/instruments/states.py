@@ -1,0 +1,74 @@
+"""Measures of encoder states: how much of a frame is its own, how many directions are in use, what is near what."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def own_share(before: Tensor, after: Tensor, frames: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Return the share of the squared change of the states that falls on the frame whose input was replaced.
+
+    With the change ``d[t] = after[t] - before[t]`` and the replaced frame ``f`` it is ``|d[f]|^2 / sum_t |d[t]|^2``.
+    States that do not change at all read nothing of that frame: their share is 0.
+
+    Args:
+        before, after: (probes, T, D) output states without and with the replacement.
+        frames: (probes,) the replaced frame of each probe.
+        padding_mask: (probes, T), True at padding.
+    Returns:
+        (probes,) shares from 0 to 1.
+    """
+    change = (after.float() - before.float()).square().sum(-1)  # (probes, T)
+    if padding_mask is not None:
+        change = change.masked_fill(padding_mask, 0.0)
+    total = change.sum(1)
+    own = change.gather(1, frames[:, None]).squeeze(1)
+    return torch.where(total > 0, own / total.where(total > 0, 1.0), 0.0)
+
+
+def probed_frames(lengths: Tensor, probe: int, probes: int) -> Tensor:
+    """Return the frame (batch,) of each utterance that probe number ``probe`` replaces: the middle of its part.
+
+    Args:
+        lengths: (batch,) states of each utterance, which are divided into ``probes`` equal parts.
+    """
+    return ((2 * probe + 1) * lengths) // (2 * probes)
+
+
+def effective_rank(states: Tensor) -> float:
+    """Return exp(entropy) of the normalized singular values of ``states`` (N, D): from 1 to min(N, D).
+
+    Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007, definition 2.1. The
+    states are not centered: where all frames look alike, the rank is 1. NaN where a state is not finite.
+    """
+    if not states.isfinite().all():
+        return math.nan
+    values = torch.linalg.svdvals(states.float())
+    share = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return float(torch.exp(-torch.xlogy(share, share).sum()))
+
+
+def mean_pooled(states: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Return the mean (batch, D) over the valid positions of ``states`` (batch, length, D)."""
+    if padding_mask is None:
+        return states.mean(1)
+    valid = ~padding_mask.unsqueeze(-1)
+    return states.where(valid, 0.0).sum(1) / valid.sum(1)
+
+
+def retrieval_accuracy(queries: Tensor, keys: Tensor) -> float:
+    """Return the share of ``queries`` (N, D) whose own key, the row of the same number, is the nearest of all.
+
+    Nearest by the cosine after each side's mean is taken off: all speech may lie away from all text. A tie is not
+    right, so collapsed states get 0. A guess gets 1 / N.
+    """
+    similarity = _directions(queries) @ _directions(keys).T  # (N, N)
+    own = similarity.diagonal()
+    others = similarity.masked_fill(torch.eye(len(keys), dtype=torch.bool, device=keys.device), -math.inf)
+    return float((own > others.amax(1)).float().mean())
+
+
+def _directions(rows: Tensor) -> Tensor:
+    return F.normalize(rows.float() - rows.float().mean(0), dim=-1)
