@@ -27,6 +27,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["slam_plugin", "slam_plugin.*", "data_prep", "data_prep.*"]),
+    package_data={"slam_plugin.reporting": ["templates/*.j2"]},
     python_requires=">=3.11",
     entry_points={"console_scripts": ["slam = slam_plugin.cli:main"]},
     install_requires=[
@@ -42,6 +43,7 @@ setup(
         "pyarrow>=15",
         "pyyaml>=6",
         "tqdm>=4.60",
+        "jinja2>=3.1",  # the report's templates; torch needs it as well
     ],
     extras_require={
         "tensorboard": ["tensorboard", "tensorboardX"],

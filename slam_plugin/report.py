@@ -18,16 +18,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slam_plugin.data.files import atomic_write
-from slam_plugin.reporting import downstream, pretraining
+from slam_plugin.instruments.verdicts import is_dead
+from slam_plugin.reporting import downstream, instruments, pretraining
+from slam_plugin.reporting.figures import sheet
 from slam_plugin.reporting.logs import (
     Record,
     codebook_summary,
-    is_dead,
     is_pretraining,
     pretraining_summary,
     read_log,
 )
-from slam_plugin.reporting.style import STYLE
+from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
 
 CAVEAT = (
     "This is one run with one seed on a very small set. It shows that every part works on real input, and proves "
@@ -65,6 +66,21 @@ def read_logs(run_dir: str | Path) -> dict[str, list[Record]]:
 def pretraining_records(logs: Mapping[str, Sequence[Record]]) -> Sequence[Record]:
     """Return the statistics of pre-training: of the longest log that holds its objectives; empty where none does."""
     return max((records for records in logs.values() if is_pretraining(records)), key=len, default=[])
+
+
+def write_picture(run_dir: str | Path, path: str | Path) -> None:
+    """Write the main charts of a run's pre-training into ``path``, an SVG for a document.
+
+    Raises ValueError where the run's logs hold none of them.
+    """
+    records = pretraining_records(read_logs(run_dir))
+    found = instruments.instrument_charts(records)
+    charts = [found[name] for name in ("own", "rank_top", "ctc_cer", "tlm_text", "retrieval") if name in found]
+    charts += pretraining.codebook_charts(records)[:1]
+    if not charts:
+        raise ValueError(f"{run_dir}: found no log of pre-training with instruments or a codebook")
+    with atomic_write(path) as file:
+        file.write(sheet(charts, 3, COLORS + CHARTS))
 
 
 def _read_json(path: Path, default):
@@ -105,6 +121,7 @@ def _page(
     attention: Path,
 ) -> str:
     short = "".join(f"<li>{line}</li>" for line in _in_short(records, results))
+    warned = instruments.warnings_section(records)
     sections = [
         (
             "Scores on the test set",
@@ -124,6 +141,12 @@ def _page(
             "A quantiser likes to put everything into a few codes; the objectives on speech then become easy and "
             "empty. Look for curves well above the dashed line.",
             pretraining.codebook_section(records, results),
+        ),
+        (
+            "Instruments: is the pre-training worth going on with?",
+            "Measured at each validation on a small fixed set. Dashed lines are what an untrained trunk or a guess "
+            "gets. At a red line begins a warning.",
+            instruments.instruments_section(records),
         ),
         (
             "Attention: does text find its place in speech?",
@@ -156,7 +179,7 @@ def _page(
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>SLAM for fairseq: report</title>'
         f"<style>{STYLE}</style></head><body><header><h1>SLAM for fairseq</h1>"
         '<p class="lead">One Conformer pre-trained on unpaired speech, unpaired text and pairs, then fine-tuned to '
-        f'recognise and to translate.</p><ul class="short">{short}</ul><p class="caveat">{CAVEAT}</p></header>'
+        f'recognise and to translate.</p>{warned}<ul class="short">{short}</ul><p class="caveat">{CAVEAT}</p></header>'
         f"<main>{body}</main></body></html>\n"
     )
 
@@ -165,8 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m slam_plugin.report", description=__doc__.split("\n")[0])
     parser.add_argument("run_dir", type=Path, help="the folder of a run, such as runs/demo")
+    parser.add_argument("--picture", type=Path, help="write the main charts of pre-training here as well, as an SVG")
+    options = parser.parse_args(arguments)
     try:
-        print(write_report(parser.parse_args(arguments).run_dir))
+        print(write_report(options.run_dir))
+        if options.picture is not None:
+            write_picture(options.run_dir, options.picture)
+            print(options.picture)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

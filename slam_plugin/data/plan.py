@@ -108,10 +108,10 @@ class Plan:
     def _kinds(self, step: int) -> list[tuple[str, int]]:
         """The kinds of the micro-batches of a step, each with the number of that draw of its kind."""
         active = self.corpora.stages[bisect_right(self._starts, step) - 1].kinds
-        counts = [(kind, self._kind_draws(kind, step), self._kind_draws(kind, step + 1)) for kind in active]
+        counts = [(kind, self.kind_draws(kind, step), self.kind_draws(kind, step + 1)) for kind in active]
         return [(kind, number) for kind, first, last in counts for number in range(first, last)]
 
-    def _kind_draws(self, kind: str, step: int) -> int:
+    def kind_draws(self, kind: str, step: int) -> int:
         """How many draws of a kind the steps before ``step`` hold."""
         total = 0
         for stage, end in zip(self.corpora.stages, [*self._starts[1:], step], strict=True):
@@ -140,7 +140,7 @@ class Plan:
             place, shards = names.index(corpus), len(self.corpora.corpora[corpus].train)
 
             def drawn(visited: int) -> int:
-                return shares(self._kind_draws(kind, self.first_step(visited)), weights)[place]
+                return shares(self.kind_draws(kind, self.first_step(visited)), weights)[place]
 
             here = sum(drawn(visit + 1) - drawn(visit) for visit in range(epoch - shards, 0, -shards))
             count = drawn(epoch) - here

@@ -38,7 +38,7 @@ SIZES: dict[str, dict[str, int]] = {
         "subsample_channels": 256,
     },
 }
-# Without positions, masked states that the convolutions do not tell apart are all alike: a few layers need an order. The
+# A few layers need an order: without it, masked states that the convolutions do not tell apart are all the same. The
 # paper's depth does without.
 POSITIONS = {"tiny": "rotary", "small": "rotary", "base": "none", "xl": "none"}
 

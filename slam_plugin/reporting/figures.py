@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ Point = tuple[float, float]
 WIDTH, HEIGHT = 400, 200
 LEFT, RIGHT, TOP, BOTTOM = 40, 110, 10, 32  # margins: numbers at the left and below, the lines' names at the right
 LABEL_GAP = 13
+CAPTION = 24  # height of the words above a chart of a sheet
 MOST_POINTS = 160
 
 ROW, LABEL_WIDTH, PICTURE_WIDTH = 17, 92, 640
@@ -31,6 +33,13 @@ class Line:
     points: Sequence[Point]
     marks: bool = False
     frames: bool = True
+
+
+class Chart(NamedTuple):
+    """A chart of :func:`line_chart` and the words above it."""
+
+    caption: str
+    picture: str
 
 
 def plain(value: float) -> str:
@@ -84,6 +93,25 @@ def line_chart(lines: Sequence[Line], title: str, x_end: float, show: Callable[[
         words = f"{escape(line.label)} {show(line.points[-1][1])}"
         parts.append(f'<text class="name {line.style}" x="{WIDTH - RIGHT + 8}" y="{height + 3.5:.1f}">{words}</text>')
     return "".join(parts) + "</svg>"
+
+
+def sheet(charts: Sequence[Chart], columns: int, style: str) -> str:
+    """Return some charts with their captions as one picture that stands in a file of its own.
+
+    ``style`` is the style sheet that the charts need.
+    """
+    width, height = WIDTH * min(columns, len(charts)), (HEIGHT + CAPTION) * math.ceil(len(charts) / columns)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f"<style>{style}</style>"
+        f'<rect width="{width}" height="{height}" fill="var(--paper)"/>'
+    ]
+    for place, chart in enumerate(charts):
+        x, y = WIDTH * (place % columns), (HEIGHT + CAPTION) * (place // columns)
+        parts.append(f'<text x="{x + 12}" y="{y + CAPTION - 8}">{escape(chart.caption)}</text>')
+        size = f'x="{x}" y="{y + CAPTION}" width="{WIDTH}" height="{HEIGHT}"'
+        parts.append(chart.picture.replace("<svg ", f"<svg {size} ", 1))
+    return "".join(parts) + "</svg>\n"
 
 
 def _range(lines: Sequence[Line], low: float | None) -> tuple[float, float]:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 INTERVAL = "train_inner"
-DEAD_PERPLEXITY = 4.0
-DEAD_SHARE = 0.05
 
 _COUNTER = "num_updates"
 
@@ -137,8 +135,3 @@ def codebook_summary(records: Sequence[Record], size: int | None = None) -> dict
         "codes_used": used[-1][1] if used else None,
         "size": size,
     }
-
-
-def is_dead(perplexity: float, codes_used: float) -> bool:
-    """Whether a codebook tells next to nothing about the speech: so few codes are in use."""
-    return perplexity < DEAD_PERPLEXITY or codes_used < DEAD_SHARE

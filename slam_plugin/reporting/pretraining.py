@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from slam_plugin.reporting.figures import Line, attention_picture, line_chart, percent, plain, png
+from slam_plugin.instruments.verdicts import DEAD_PERPLEXITY, DEAD_SHARE, is_dead
+from slam_plugin.reporting.figures import Chart, Line, attention_picture, line_chart, percent, plain, png
 from slam_plugin.reporting.logs import (
-    DEAD_PERPLEXITY,
-    DEAD_SHARE,
     INTERVAL,
     Record,
     chance_key,
     codebook_summary,
-    is_dead,
     objectives,
     pretraining_summary,
     series,
@@ -132,6 +130,15 @@ def codebook_section(records: Sequence[Record], results: Mapping) -> str:
         return missing("Neither a log nor results.json says how many codes were in use.")
     dead = is_dead(codebook["perplexity"], codebook["codes_used"])
     text = f'<p class="{"warning" if dead else "result"}">{escape(words)}</p>'
+    figures = "".join(
+        f"<figure><figcaption>{chart.caption}</figcaption>{chart.picture}</figure>"
+        for chart in codebook_charts(records)
+    )
+    return f'{text}<div class="pair">{figures}</div>'
+
+
+def codebook_charts(records: Sequence[Record]) -> list[Chart]:
+    """Return the codes' perplexity and their share in use over updates, as far as they were logged."""
     end, subset = max((record.update for record in records), default=0), validation(records)
     charts = []
     for key, title, show, limit in (
@@ -144,9 +151,8 @@ def codebook_section(records: Sequence[Record], results: Mapping) -> str:
             Line("dead below", "chance", [(0, limit), (end, limit)]),
         ]
         if lines[1].points:
-            chart = line_chart(lines, f"{title} over updates", end, show, 0.0)
-            charts.append(f"<figure><figcaption>{title}</figcaption>{chart}</figure>")
-    return f'{text}<div class="pair">{"".join(charts)}</div>'
+            charts.append(Chart(title, line_chart(lines, f"{title} over updates", end, show, 0.0)))
+    return charts
 
 
 def attention_section(path: Path) -> str:

@@ -1,17 +1,57 @@
 """The report's style sheet. Fonts are the reader's own; every colour is a variable with a light and a dark value."""
 
-STYLE = """
+COLORS = """
 :root {
   color-scheme: light dark;
   --paper: #fbfaf6; --ink: #22201c; --soft: #6d685f; --rule: #e2ddd2; --grid: #ece8de; --box: #f3f0e7;
   --blue: #2a5da8; --orange: #bd5412; --train: #9db5d6; --chance: #857f74; --red: #a3261b; --redbox: #f8e6e2;
+  --green: #3b7d3c; --violet: #7b4fa3; --teal: #1f7f86; --ochre: #8a6d00;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #17181b; --ink: #e6e3db; --soft: #a09b90; --rule: #35363a; --grid: #292a2e; --box: #202125;
     --blue: #86b4f3; --orange: #f29a5f; --train: #47628a; --chance: #a09b90; --red: #ff9d8f; --redbox: #3a2320;
+    --green: #8fce8f; --violet: #c3a0ea; --teal: #6fcbd3; --ochre: #dcc05a;
   }
 }
+"""
+
+# A chart that stands in a file of its own needs these and the colors.
+CHARTS = """
+svg text { font-family: ui-sans-serif, system-ui, "Segoe UI", "Helvetica Neue", Arial, "Liberation Sans", sans-serif; }
+svg { overflow: visible; }
+svg text { font-size: 11px; fill: var(--ink); }
+svg text.tick { fill: var(--soft); font-variant-numeric: tabular-nums; }
+svg text.end, svg text.piece { text-anchor: end; }
+svg text.middle { text-anchor: middle; }
+.grid { stroke: var(--rule); stroke-width: 1; fill: none; }
+.line { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
+.line.train { stroke: var(--train); stroke-width: 1.2; }
+.line.valid, .line.pretrained { stroke: var(--blue); }
+.line.scratch { stroke: var(--orange); }
+.line.chance { stroke: var(--chance); stroke-width: 1.3; stroke-dasharray: 5 4; }
+.mark.valid, .mark.pretrained { fill: var(--blue); }
+.mark.scratch { fill: var(--orange); }
+.mark.train, .mark.chance { fill: var(--chance); }
+svg text.valid, svg text.pretrained { fill: var(--blue); font-weight: 600; }
+svg text.scratch { fill: var(--orange); font-weight: 600; }
+svg text.train, svg text.chance { fill: var(--soft); }
+.first { --series: var(--blue); }
+.second { --series: var(--orange); }
+.third { --series: var(--green); }
+.fourth { --series: var(--violet); }
+.fifth { --series: var(--teal); }
+.sixth { --series: var(--ochre); }
+.line.series { stroke: var(--series); }
+.mark.series { fill: var(--series); }
+svg text.series { fill: var(--series); font-weight: 600; }
+.line.limit { stroke: var(--red); stroke-width: 1.3; stroke-dasharray: 2 3; }
+svg text.limit { fill: var(--red); }
+"""
+
+STYLE = (
+    COLORS
+    + """
 * { box-sizing: border-box; }
 body {
   margin: 0 auto; padding: 3rem 1.5rem 5rem; max-width: 70rem; background: var(--paper); color: var(--ink);
@@ -56,23 +96,10 @@ figcaption { font-size: .78rem; color: var(--soft); margin-bottom: .1rem; }
   .objective { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .6rem 1.4rem; }
   .objective > div { grid-column: 1 / -1; }
 }
-svg { display: block; width: 100%; height: auto; overflow: visible; }
-svg text { font-size: 11px; fill: var(--ink); }
-svg text.tick { fill: var(--soft); font-variant-numeric: tabular-nums; }
-svg text.end, svg text.piece { text-anchor: end; }
-svg text.middle { text-anchor: middle; }
-.grid { stroke: var(--rule); stroke-width: 1; fill: none; }
-.line { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
-.line.train { stroke: var(--train); stroke-width: 1.2; }
-.line.valid, .line.pretrained { stroke: var(--blue); }
-.line.scratch { stroke: var(--orange); }
-.line.chance { stroke: var(--chance); stroke-width: 1.3; stroke-dasharray: 5 4; }
-.mark.valid, .mark.pretrained { fill: var(--blue); }
-.mark.scratch { fill: var(--orange); }
-.mark.train, .mark.chance { fill: var(--chance); }
-svg text.valid, svg text.pretrained { fill: var(--blue); font-weight: 600; }
-svg text.scratch { fill: var(--orange); font-weight: 600; }
-svg text.train, svg text.chance { fill: var(--soft); }
+svg { display: block; width: 100%; height: auto; }
+"""
+    + CHARTS
+    + """
 .wide { max-width: 54rem; }
 .attention image, .head { image-rendering: pixelated; }
 .heads {
@@ -103,10 +130,20 @@ tbody tr { border-top: 1px solid var(--rule); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0; font-size: .88rem; }
 dt { color: var(--soft); }
 dd { margin: 0; }
+.instrument {
+  display: grid; grid-template-columns: minmax(0, 15rem) minmax(0, 1fr); gap: 1.6rem;
+  padding: 1rem 0; border-top: 1px solid var(--grid);
+}
+.instrument h3 { margin-top: 0; }
+.instrument:first-of-type { border-top: 0; }
+.instrument p { font-size: .88rem; line-height: 1.45; color: var(--soft); }
+.warnings ul { list-style: none; padding: 0; }
+.warnings li { margin-bottom: .6rem; }
 @media (max-width: 40rem) {
-  .objective, .pair { grid-template-columns: minmax(0, 1fr); }
+  .objective, .instrument, .pair { grid-template-columns: minmax(0, 1fr); }
   body { padding: 1.5rem 1rem; }
   .scores td, .scores thead th { padding-left: 1rem; }
 }
 @media print { body { max-width: none; font-size: 11pt; } .objective, figure, table { break-inside: avoid; } }
 """
+)

@@ -1,8 +1,8 @@
 """``slam_pretraining``: unpaired speech, unpaired text and pairs by one plan."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -22,12 +22,13 @@ from slam_plugin.data.kinds import KINDS, Corpus, Setting
 from slam_plugin.data.multicorpus import MultiCorpusDataset
 from slam_plugin.data.plan import Sweep
 from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.instruments.verdicts import warnings
 from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.models.pretrained import load_pretraining, read_earlier, settle
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_preparation, options_of
-from slam_plugin.reporting.logs import is_dead
-from slam_plugin.reporting.pretraining import codebook_words
+from slam_plugin.tasks.instruments import Instruments, progress_of
 from slam_plugin.tasks.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
+from slam_plugin.tasks.ranks import is_first_rank
 from slam_plugin.tasks.resuming import resumed_from
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,12 @@ VALID = "valid"
 
 @dataclass
 class SlamPretrainingTaskConfig(PlannedTaskConfig):
-    """Nothing of its own but what fairseq's other sections say."""
+    """What is shown at validation, and what fairseq's other sections say."""
 
+    no_instruments: bool = field(
+        default=False,
+        metadata={"help": "leave out what validation shows beside the losses (docs/is_my_pretraining_working.md)"},
+    )
     batch_size: Optional[int] = II("dataset.batch_size")
     batch_size_valid: Optional[int] = II("dataset.batch_size_valid")
     max_tokens: Optional[int] = II("dataset.max_tokens")
@@ -46,6 +51,8 @@ class SlamPretrainingTaskConfig(PlannedTaskConfig):
     save_dir: str = II("checkpoint.save_dir")
     restore_file: str = II("checkpoint.restore_file")
     finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+    max_update: int = II("optimization.max_update")
+    max_epoch: int = II("optimization.max_epoch")
 
 
 @register_task("slam_pretraining", dataclass=SlamPretrainingTaskConfig)
@@ -58,6 +65,7 @@ class SlamPretrainingTask(PlannedTask):
 
     kinds = KINDS
     cfg: SlamPretrainingTaskConfig
+    _steps_done: int | None = None  # plan steps, None before the first one of this process
 
     def __init__(self, cfg: SlamPretrainingTaskConfig, corpora: Corpora, vocabulary: Vocabulary) -> None:
         super().__init__(cfg)
@@ -68,6 +76,7 @@ class SlamPretrainingTask(PlannedTask):
             _check_kinds(corpora)
         except ValueError as error:
             raise DataError(f"{corpora.path}: {error}") from error
+        self.instruments = None if cfg.no_instruments else Instruments(corpora, vocabulary)
 
     @classmethod
     def setup_task(cls, cfg: SlamPretrainingTaskConfig, **kwargs: Any) -> "SlamPretrainingTask":
@@ -178,14 +187,39 @@ class SlamPretrainingTask(PlannedTask):
         (batch,) = sample["batches"]
         return criterion(model, batch)
 
-    def post_validate(self, model: Any, stats: Mapping[str, Any], agg: Any) -> None:
-        """Say it in words where the codebook has died: the losses look their best then."""
-        for name, objective in model.objectives.items():
-            histogram = objective.schema().histogram
-            used = None if histogram is None else stats.get(f"{histogram}s_used")
-            if used is not None and is_dead(stats[f"{histogram}_perplexity"], used):
-                found = {"perplexity": stats[f"{histogram}_perplexity"], "codes_used": used}
-                logger.warning("%s: %s", name, codebook_words({**found, "size": objective.codes}))
+    def train_step(self, sample: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[Tensor, int, dict[str, Any]]:
+        self._steps_done = sample["plan_step"] + 1
+        return super().train_step(sample, *args, **kwargs)
+
+    def begin_valid_epoch(self, epoch: int, model: BaseFairseqModel) -> None:
+        super().begin_valid_epoch(epoch, model)
+        if self.instruments is not None:
+            self.instruments.begin_validation()
+
+    def post_validate(self, model: BaseFairseqModel, stats: dict[str, Any], agg: Any) -> None:
+        """Add the instruments' values to what the first subset logs, and say in words what looks bad."""
+        if self.instruments is not None:
+            datasets = [dataset for split, dataset in self.datasets.items() if split.startswith(VALID)]
+            stats.update(self.instruments.values(model, datasets, self._active_kinds()))
+            progress = self._pairs_progress(stats["num_updates"])
+            if "ctc_blanks" in stats and progress is not None:
+                stats["ctc_progress"] = round(progress, 4)
+        if is_first_rank():
+            for sentence in warnings(stats):
+                logger.warning(sentence)
+
+    def _active_kinds(self) -> Collection[str]:
+        """The kinds of the last plan step; all where this process has trained none."""
+        if self._steps_done is None:
+            return KINDS
+        return [stage.kinds for stage in self.corpora.stages if stage.start < self._steps_done][-1]
+
+    def _pairs_progress(self, updates: int) -> float | None:
+        """The share of the run's training on pairs that lies behind it; None if that is not known."""
+        if self._steps_done is None:
+            return None
+        ends = self.cfg.max_update, self.cfg.max_epoch
+        return progress_of(self._steps.plan, "pairs", self._steps_done, updates, *ends)
 
 
 def _plain(value: Any) -> str | int | float | bool:

@@ -10,6 +10,11 @@ import torch.distributed
 PATIENCE = datetime.timedelta(days=7)
 
 
+def is_first_rank() -> bool:
+    """Return whether this process is rank 0, or the only one."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 @contextlib.contextmanager
 def first_rank_first() -> Iterator[None]:
     """Rank 0 runs the block while the others wait, and then they run it: what it left on disk is there for them.
@@ -19,7 +24,7 @@ def first_rank_first() -> Iterator[None]:
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         yield
         return
-    first, waiting = torch.distributed.get_rank() == 0, _patient(torch.distributed.group.WORLD)
+    first, waiting = is_first_rank(), _patient(torch.distributed.group.WORLD)
     if not first:
         torch.distributed.barrier(waiting)
     try:

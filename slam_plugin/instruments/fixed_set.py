@@ -1,0 +1,51 @@
+"""The few validation items that the instruments read: the same ones at every validation and on every rank."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from slam_plugin.data.batching import Batches
+from slam_plugin.data.kinds import Corpus
+
+LIMIT = 16  # items of a kind
+
+
+def fixed_batches(
+    corpora: Mapping[str, Corpus], cuts: Mapping[str, Batches], budgets: Mapping[str, int], limit: int = LIMIT
+) -> dict[str, list[dict[str, Any]]]:
+    """Return micro-batches of the first items of each kind, ``limit`` of them in all, masked as validation masks them.
+
+    Corpora of one kind share the limit evenly, and each gives at least one item. All pairs are true.
+
+    Args:
+        corpora: opened validation data by the names of the corpora.
+        cuts: the batches of each; items outside a corpus's length limits are in none.
+        budgets: padded size of a batch of each, which no batch here exceeds: what fits in training fits here.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, corpus in corpora.items():
+        members = sum(other.kind == corpus.kind for other in corpora.values())
+        first = np.sort(cuts[name].indices)[: max(1, limit // members)]
+        for indices in _within(budgets[name], first, corpus.lengths[first]):
+            items = [{**corpus.item(index, 0), "false": False} for index in indices]
+            found.setdefault(corpus.kind, []).append(corpus.collate(items))
+    return found
+
+
+def _within(budget: int, items: np.ndarray, lengths: np.ndarray) -> list[list[int]]:
+    """Return ``items`` (N,) in groups, short ones first, whose padded size is within ``budget``."""
+    groups: list[list[int]] = [[]]
+    for place in np.argsort(lengths, kind="stable"):
+        if groups[-1] and (len(groups[-1]) + 1) * int(lengths[place]) > budget:
+            groups.append([])
+        groups[-1].append(int(items[place]))
+    return groups
+
+
+def transcripts(batch: Mapping[str, Any]) -> Sequence[Sequence[int]]:
+    """Return the ids of each transcript of a batch of pairs, without ``<s>``, ``</s>`` and padding."""
+    padding_mask = batch["token_padding_mask"]
+    targets = batch["token_targets"]
+    lengths = [targets.size(1)] * len(targets) if padding_mask is None else (~padding_mask).sum(1).tolist()
+    return [row[1 : length - 1].tolist() for row, length in zip(targets, lengths, strict=True)]

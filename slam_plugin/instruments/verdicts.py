@@ -1,0 +1,76 @@
+"""Warnings in words: what the logged values of a validation say of a bad run, and what to change.
+
+Needs no torch: the report reads the same values from a log.
+"""
+
+from collections.abc import Mapping
+
+DEAD_PERPLEXITY = 4.0
+DEAD_SHARE = 0.05
+MIN_OWN = 0.3
+MIN_RANK = 0.1  # of a fresh trunk's
+MAX_BLANKS = 0.99
+CTC_PATIENCE = 0.15  # of the updates that train CTC
+
+PLACES = {"front_end": "the front end", "speech": "the speech encoder", "top": "the shared layers"}
+
+
+def is_dead(perplexity: float, codes_used: float) -> bool:
+    """Return whether a codebook says next to nothing about the speech: so few codes are in use."""
+    return perplexity < DEAD_PERPLEXITY or codes_used < DEAD_SHARE
+
+
+def warnings(values: Mapping[str, float]) -> list[str]:
+    """Return a sentence or two for each fault, the worst first; empty for a run that looks well.
+
+    Args:
+        values: of one validation, by the names that are logged. What is not there is not judged.
+    """
+    return [*_collapse(values), *_codebooks(values), *_silent_ctc(values)]
+
+
+def _collapse(values: Mapping[str, float]) -> list[str]:
+    found = []
+    own, fresh = values.get("own"), values.get("own_fresh")
+    if own is not None and own < MIN_OWN:
+        beside = "" if fresh is None else f" ({fresh:.2f} in a fresh trunk)"
+        found.append(
+            f"The encoder reads a frame's neighbors and hardly the frame itself: own is {own:.2f}{beside}, and under "
+            f"{MIN_OWN} fine-tuning has been worse than from scratch. Lower the learning rate (5e-4 to 1e-3 at tiny "
+            "size), train on more speech per update (--update-freq), and count the loss at unmasked frames as well "
+            "(unmasked_weight of masked_prediction or best_rq)."
+        )
+    for place, words in PLACES.items():
+        rank, fresh = values.get(f"rank_{place}"), values.get(f"rank_{place}_fresh")
+        if rank is not None and fresh is not None and rank < MIN_RANK * fresh:
+            found.append(
+                f"The states of {words} look all alike: their effective rank is {rank:.1f} ({fresh:.1f} in a fresh "
+                "trunk). Lower the learning rate, make the warm-up longer, and lower --clip-norm if gnorm is high."
+            )
+    return found
+
+
+def _codebooks(values: Mapping[str, float]) -> list[str]:
+    """Every histogram of codes is logged as ``NAME_perplexity`` and ``NAMEs_used``."""
+    found = []
+    for key, perplexity in values.items():
+        name = key.removesuffix("_perplexity")
+        used = values.get(f"{name}s_used")
+        if name != key and used is not None and is_dead(perplexity, used):
+            found.append(
+                f"The codebook is dead ({name}): perplexity {perplexity:.1f}, {100 * used:.0f} % of the codes in use. "
+                "The targets say next to nothing about the speech, and losses on them mean nothing. Lower the learning "
+                "rate, raise diversity_weight of contrastive, or take fixed targets (best_rq)."
+            )
+    return found
+
+
+def _silent_ctc(values: Mapping[str, float]) -> list[str]:
+    blanks, progress = values.get("ctc_blanks"), values.get("ctc_progress")
+    if blanks is None or progress is None or blanks < MAX_BLANKS or progress < CTC_PATIENCE:
+        return []
+    return [
+        f"CTC still writes nothing: {100 * blanks:.0f} % of its states are blank after {100 * progress:.0f} % of its "
+        "updates. Raise its weight or lower those of the other objectives, start it alone (stages), take characters "
+        "instead of pieces, and look whether ctc_left_out says that many lines do not fit into their states."
+    ]
