@@ -1,0 +1,65 @@
+"""What is warned of, at which values, in which words."""
+
+import pytest
+
+from slam_plugin.instruments.verdicts import is_dead, warnings
+
+GOOD = {
+    "own": 0.87,
+    "own_fresh": 0.96,
+    "rank_front_end": 60.0,
+    "rank_front_end_fresh": 140.0,
+    "rank_speech": 50.0,
+    "rank_speech_fresh": 140.0,
+    "rank_top": 40.0,
+    "rank_top_fresh": 140.0,
+    "ctc_blanks": 0.7,
+    "ctc_cer": 60.0,
+    "ctc_progress": 0.9,
+    "code_perplexity": 80.0,
+    "codes_used": 0.6,
+    "batch_code_perplexity": 1.0,  # of one batch: no codebook by itself
+    "loss": 3.0,
+}
+
+
+def test_a_good_run_and_one_without_instruments_are_warned_of_nothing():
+    assert warnings(GOOD) == [] == warnings({"loss": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("bad", "good", "words"),
+    [
+        ({"own": 0.29}, {"own": 0.3}, ["own is 0.29 (0.96 in a fresh trunk)", "Lower the learning rate"]),
+        ({"rank_top": 13.9}, {"rank_top": 14.1}, ["states of the shared layers", "13.9 (140.0 in a fresh trunk)"]),
+        ({"rank_speech": 1.2}, {"rank_speech": 14.1}, ["states of the speech encoder", "is 1.2"]),
+        ({"rank_front_end": 1.0}, {"rank_front_end": 14.1}, ["states of the front end", "warm-up"]),
+        ({"ctc_blanks": 0.995}, {"ctc_blanks": 0.98}, ["100 % of its states are blank after 90 %", "Raise its weight"]),
+        ({"ctc_blanks": 1.0, "ctc_progress": 0.16}, {"ctc_blanks": 1.0, "ctc_progress": 0.14}, ["after 16 %"]),
+        ({"code_perplexity": 3.9}, {"code_perplexity": 4.1}, ["codebook is dead (code): perplexity 3.9", "diversity"]),
+        ({"codes_used": 0.04}, {"codes_used": 0.06}, ["4 % of the codes in use"]),
+    ],
+)
+def test_each_fault_has_its_own_warning_beyond_its_own_limit(bad, good, words):
+    (found,) = warnings({**GOOD, **bad})
+    assert all(word in found for word in words), found
+    assert warnings({**GOOD, **good}) == []
+
+
+def test_what_is_not_known_is_not_judged():
+    alone = {"rank_top": 1.0, "ctc_blanks": 1.0, "code_perplexity": 1.0}
+    assert warnings(alone) == []
+    assert len(warnings({"own": 0.1})) == 1
+
+
+def test_every_codebook_is_judged():
+    values = {**GOOD, "best_rq_code_perplexity": 2.0, "best_rq_codes_used": 0.5}
+    (found,) = warnings(values)
+    assert "(best_rq_code)" in found
+
+
+@pytest.mark.parametrize(
+    ("perplexity", "used", "dead"), [(3.9, 0.5, True), (4.1, 0.5, False), (50, 0.049, True), (50, 0.051, False)]
+)
+def test_a_codebook_is_dead_by_perplexity_or_by_use(perplexity, used, dead):
+    assert is_dead(perplexity, used) == dead
