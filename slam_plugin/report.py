@@ -6,6 +6,7 @@ Read from the run's folder, each where it is there; a section whose input is mis
   its objectives, those of fine-tuning by their names (``asr`` or ``st``; ``scratch``: the twin without pre-training);
 - ``results.json``: pretraining, codebook, asr, st, seconds, machine, versions;
 - ``translations.json``: a list of ``{"source", "reference", "hypothesis"}``;
+- ``clips.json``: a list of ``{"file", "reference", "pretrained", "scratch"}``, test utterances and what was recognized;
 - ``attention.npz``: ``weights`` (heads, pieces, frames), ``pieces`` (strings), ``seconds`` (of the utterance).
 
 The page is one file that loads nothing.
@@ -20,6 +21,7 @@ from pathlib import Path
 from slam_plugin.data.files import atomic_write
 from slam_plugin.instruments.verdicts import is_dead
 from slam_plugin.reporting import downstream, instruments, pretraining
+from slam_plugin.reporting.clips import clips_section
 from slam_plugin.reporting.figures import sheet
 from slam_plugin.reporting.logs import (
     Record,
@@ -51,6 +53,7 @@ def write_report(run_dir: str | Path) -> Path:
         _read_json(run_dir / "results.json", {}),
         _read_json(run_dir / "translations.json", []),
         run_dir / "attention.npz",
+        clips_section(_read_json(run_dir / "clips.json", []), run_dir),
     )
     with atomic_write(run_dir / "report.html") as file:
         file.write(page)
@@ -119,6 +122,7 @@ def _page(
     results: Mapping,
     translations: Sequence[Mapping],
     attention: Path,
+    clips: str,
 ) -> str:
     short = "".join(f"<li>{line}</li>" for line in _in_short(records, results))
     warned = instruments.warnings_section(records)
@@ -128,6 +132,11 @@ def _page(
             "The twins are fine-tuned alike; only the encoder’s start differs. Error rates and BLEU are in percent, "
             "the arrow points to better.",
             downstream.scores_section(results),
+        ),
+        (
+            "Listen",
+            "Test utterances that no training heard, and what each twin recognized.",
+            clips,
         ),
         (
             "Pre-training: is anything learned?",

@@ -66,6 +66,9 @@ def fairseq_lines(updates, subset="valid", **options) -> str:
     return stream.getvalue()
 
 
+CLIP = b"fLaC\x00 sound"
+
+
 @pytest.fixture
 def run_dir(tmp_path):
     """A finished run, small."""
@@ -89,6 +92,10 @@ def run_dir(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     translations = [{"source": f"zdroj {i}", "reference": f"<b> & {i}", "hypothesis": ""} for i in range(12)]
     (tmp_path / "translations.json").write_text(json.dumps(translations))
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.flac").write_bytes(CLIP)
+    clip = {"file": "clips/a.flac", "reference": "say <it>", "pretrained": "sey it", "scratch": ""}
+    (tmp_path / "clips.json").write_text(json.dumps([clip]))
     weights = np.random.default_rng(0).random((2, 3, 50))
     np.savez(tmp_path / "attention.npz", weights=weights, pieces=np.array(["<s>", "▁ahoj", "</s>"]), seconds=2.0)
     return tmp_path
@@ -230,6 +237,15 @@ def test_each_missing_input_is_named_and_the_rest_is_there(run_dir):
     text = Page(report.write_report(run_dir).read_text(encoding="utf-8")).text
     assert "attention.npz was not found" in text and "No log of pre-training was found" in text
     assert "The codebook is alive" in text and "48.2" in text  # both are in results.json
+
+
+def test_the_page_plays_each_clip_beside_what_the_twins_wrote(run_dir):
+    page = Page(report.write_report(run_dir).read_text(encoding="utf-8"))
+    (sound,) = [link for link in page.links if link.startswith("data:audio")]
+    assert base64.b64decode(sound.removeprefix("data:audio/flac;base64,")) == CLIP
+    assert "say <it> sey it —" in page.text
+    (run_dir / "clips.json").unlink()
+    assert "clips.json was not found" in Page(report.write_report(run_dir).read_text(encoding="utf-8")).text
 
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
