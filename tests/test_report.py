@@ -198,7 +198,8 @@ def test_a_whole_page(run_dir):
     path = report.write_report(run_dir)
     text = path.read_text(encoding="utf-8")
     page = Page(text)
-    assert all(link.startswith("data:image/png;base64,") for link in page.links) and len(page.links) == 3
+    assert all(link.startswith(("data:image/png;base64,", "data:audio/flac;base64,")) for link in page.links)
+    assert len(page.links) == 4
     assert "<script" not in text and "@import" not in text and "url(" not in text
     for words in (
         "no claim is made",
