@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slam_plugin.models.encoder import Encoded
+from slam_plugin.models.teacher import Teacher
 from slam_plugin.objectives.base import MASKED, MaskedPass, Surroundings
 from slam_plugin.objectives.clusters import Clusters, write_clusters
 
@@ -18,7 +19,7 @@ FEATURES = 5
 def surroundings(dim: int, vocabulary: int = 20, counts: Tensor | None = None) -> Surroundings:
     """A trunk of ``dim`` channels over ``FEATURES`` mel bins, and symbols 0 (``<s>``) to ``vocabulary`` - 1."""
     counts = torch.ones(vocabulary) if counts is None else counts
-    return Surroundings(dim, FEATURES, nn.Embedding(vocabulary, dim), counts, bos=0)
+    return Surroundings(dim, FEATURES, nn.Embedding(vocabulary, dim), counts, bos=0, teacher=Teacher)
 
 
 def masked_pass(

@@ -11,6 +11,8 @@ from slam_plugin import cli
 from slam_plugin.commands.cluster import FRAMES_PER_HOUR, fit, sample
 from slam_plugin.data.audio import load_features, normalize
 from slam_plugin.data.manifest import Manifest
+from slam_plugin.hub import Slam
+from slam_plugin.models.teacher import Teacher
 from slam_plugin.modules.cepstra import cepstra
 from slam_plugin.objectives.clusters import read_clusters
 
@@ -57,6 +59,26 @@ def test_the_centroids_are_of_the_states_of_the_manifests(toy, manifests, tmp_pa
     assert re.search(rf"kmeans.npz: 8 centroids of {len(states):,} states, perplexity \d", capsys.readouterr().out)
 
 
+def test_the_states_of_a_layer_are_clustered_and_the_file_holds_what_makes_them(
+    toy, manifests, tmp_path, pretraining, capsys
+):
+    given = {"checkpoint": pretraining.path, "layer": 1, "clusters": 5}
+    assert cluster(*arguments(toy, manifests[:1], tmp_path / "kmeans.npz", **given)) == 0
+    found = read_clusters(tmp_path / "kmeans.npz")
+    trunk, manifest = Slam.load(pretraining.path).trunk, Manifest.open(manifests[0])
+    states = []
+    for row in range(len(manifest)):
+        features = normalize(load_features(manifest.value(row, "audio"), toy))
+        with torch.no_grad():
+            states.append(trunk(features[None], keep_layers=True).speech_layers[1][0])
+    nearest = torch.cdist(torch.cat(states), torch.from_numpy(found.centroids)).argmin(1)
+    assert found.counts.tolist() == torch.bincount(nearest, minlength=5).tolist()
+    assert (found.recipe["features"], found.recipe["checkpoint"]) == ("layer", pretraining.path.name)
+    teacher = Teacher(**found.recipe["teacher"])
+    teacher.load_state_dict({name: torch.from_numpy(value) for name, value in found.teacher.items()})
+    assert torch.equal(teacher(features[None], None)[0], states[-1])
+
+
 def test_a_seed_decides_sample_and_fit(toy, manifests, tmp_path):
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
         assert cluster(*arguments(toy, manifests, tmp_path / name, seed=seed, hours=0.001)) == 0
@@ -94,6 +116,9 @@ def test_clusters_that_are_there_are_found():
         ({"hours": 0}, "--clusters 8, --hours 0: expected"),
         ({"clusters": 100_000}, "--clusters 100000: found [0-9]+ states of 40 ms, expected as many or more"),
         ({"audio-root": "nowhere"}, "nowhere/wav"),
+        ({"layer": 1}, "--layer: expected --checkpoint beside it"),
+        ({"checkpoint": "some.pt"}, "--checkpoint: expected --layer beside it"),
+        ({"checkpoint": "some.pt", "layer": 1}, "some.pt: there is no such checkpoint"),
     ],
 )
 def test_what_cannot_be_done_is_named_and_nothing_written(toy, manifests, tmp_path, capsys, options, message):

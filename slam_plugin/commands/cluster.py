@@ -4,9 +4,9 @@ Heavy imports stand inside functions: ``slam --help`` is to be quick.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -15,6 +15,7 @@ from slam_plugin.data.files import atomic_write
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from slam_plugin.data.manifest import Manifest
 
@@ -38,6 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--audio-root", type=Path, metavar="FOLDER", help="of relative paths (default: each manifest's folder)"
     )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="cluster the states of this model, not the input's cepstra"
+    )
+    parser.add_argument(
+        "--layer",
+        type=int,
+        metavar="N",
+        help="with --checkpoint: the layer, from 0 over the speech encoder's and then the shared ones; -1 the last",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,31 +56,54 @@ def run(options: argparse.Namespace) -> int:
 
     from slam_plugin.data.manifest import Manifest
     from slam_plugin.objectives.clusters import Clusters, write_clusters
-    from slam_plugin.objectives.kmeans import CEPSTRA
 
-    if options.clusters < 2 or options.hours <= 0:
-        raise DataError(
-            f"--clusters {options.clusters}, --hours {options.hours:g}: expected at least 2, and more than 0"
-        )
+    _check(options)
+    frames_of, recipe, weights = _source(options)
     manifests = [Manifest.open(path) for path in options.manifests]
     rows = sample(manifests, options.hours, options.seed)
-    frames = np.concatenate(list(_cepstra(manifests, rows, options.audio_root)))
+    frames = np.concatenate(list(_frames(manifests, rows, options.audio_root, frames_of)))
     if len(frames) < options.clusters:
         raise DataError(f"--clusters {options.clusters}: found {len(frames)} states of 40 ms, expected as many or more")
     centroids, counts = fit(frames, options.clusters, options.seed)
-    recipe = {
-        "features": CEPSTRA,
+    recipe |= {
         "manifests": {path.name: found.fingerprint for path, found in zip(options.manifests, manifests, strict=True)},
         "states": len(frames),
         "hours": options.hours,
         "seed": options.seed,
     }
     with atomic_write(options.out, "wb") as file:
-        write_clusters(file, Clusters(centroids, counts, recipe))
+        write_clusters(file, Clusters(centroids, counts, recipe, weights))
     share = counts[counts > 0] / counts.sum()
     perplexity = float(np.exp(-(share * np.log(share)).sum()))
     print(f"{options.out}: {options.clusters} centroids of {len(frames):,} states, perplexity {perplexity:.1f}")
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise :class:`DataError` for numbers out of their bounds, and for one of two flags that belong together."""
+    if options.clusters < 2 or options.hours <= 0:
+        raise DataError(
+            f"--clusters {options.clusters}, --hours {options.hours:g}: expected at least 2, and more than 0"
+        )
+    if (options.checkpoint is None) != (options.layer is None):
+        found, missing = ("--layer", "--checkpoint") if options.checkpoint is None else ("--checkpoint", "--layer")
+        raise DataError(f"{found}: expected {missing} beside it")
+
+
+def _source(options: argparse.Namespace) -> "tuple[Callable[..., Tensor], dict[str, Any], dict[str, np.ndarray]]":
+    """Return what makes frames of features, what the recipe says of it, and its weights."""
+    from slam_plugin import compat
+    from slam_plugin.models.pretrained import read_earlier
+    from slam_plugin.models.teacher import Teacher
+    from slam_plugin.modules.cepstra import cepstra
+    from slam_plugin.objectives.clusters import CEPSTRA, LAYER
+
+    if options.checkpoint is None:
+        return cepstra, {"features": CEPSTRA}, {}
+    compat.register()
+    teacher, arguments = Teacher.of_checkpoint(read_earlier(options.checkpoint), options.layer)
+    weights = {name: value.numpy() for name, value in teacher.state_dict().items()}
+    return teacher, {"features": LAYER, "teacher": arguments, "checkpoint": options.checkpoint.name}, weights
 
 
 def sample(manifests: "Sequence[Manifest]", hours: float, seed: int) -> list[tuple[int, int]]:
@@ -102,14 +135,16 @@ def fit(frames: "np.ndarray", clusters: int, seed: int) -> "tuple[np.ndarray, np
     return centroids, torch.bincount(ids, minlength=clusters).numpy()
 
 
-def _cepstra(
-    manifests: "Sequence[Manifest]", rows: Sequence[tuple[int, int]], root: Path | None
+def _frames(
+    manifests: "Sequence[Manifest]",
+    rows: Sequence[tuple[int, int]],
+    root: Path | None,
+    frames_of: "Callable[[Tensor, None], Tensor]",
 ) -> "Iterator[np.ndarray]":
-    """The states' cepstra (T, 26) of each row's utterance, from the features that the model gets."""
+    """What ``frames_of`` makes (T, D) of each row's features, which are normalized as the model gets them."""
     from slam_plugin.data.audio import load_features, normalize
-    from slam_plugin.modules.cepstra import cepstra
 
     for number, row in tqdm(rows, unit="utterance", disable=None):
         manifest = manifests[number]
         features = normalize(load_features(manifest.value(row, "audio"), root or manifest.path.parent))
-        yield cepstra(features[None], None)[0].numpy()
+        yield frames_of(features[None], None)[0].numpy()

@@ -91,7 +91,7 @@ def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
             settled = {**{key: _DEFAULTS[key] for key in ARCHITECTURE}, **filled(cfg), **asked}
             settled["positions"] = positions_of(cfg)
         else:
-            settled = _described(earlier.config)
+            settled = architecture(earlier.config)
             _refuse_contradictions(asked, settled, cfg.size, earlier)
             cfg.size = str(earlier.config.size or DEFAULT)
         cfg.update(settled)
@@ -104,13 +104,18 @@ def load_trunk(trunk: Trunk, earlier: Earlier, elsewhere: Collection[str] = ()) 
         elsewhere: names of weights that other parts of the model have taken.
     """
     prefix = _trunk_prefix(earlier.weights)
-    own = trunk.state_dict()
-    found = {name.removeprefix(prefix): value for name, value in earlier.weights.items() if name.startswith(prefix)}
+    own, found = trunk.state_dict(), trunk_weights(earlier)
     taken = {name: found[name] for name in own if name in found}
     _refuse_misfits(earlier, own, taken, needed=own)
     trunk.load_state_dict(taken)
     others = [name for name in earlier.weights if name.removeprefix(prefix) not in taken and name not in elsewhere]
     _log_taken(earlier, taken, others)
+
+
+def trunk_weights(earlier: Earlier) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint's trunk by their names in the trunk."""
+    prefix = _trunk_prefix(earlier.weights)
+    return {name.removeprefix(prefix): value for name, value in earlier.weights.items() if name.startswith(prefix)}
 
 
 def load_pretraining(model: nn.Module, earlier: Earlier) -> None:
@@ -162,8 +167,11 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
     return {**(filled(cfg) if cfg.size is not None else {}), **given}
 
 
-def _described(config: Any) -> dict[str, Any]:
-    """The architecture in a checkpoint's configuration; a field that is younger than the checkpoint has its default."""
+def architecture(config: Any) -> dict[str, Any]:
+    """Return the architecture in a checkpoint's configuration, in plain types.
+
+    A field that is younger than the checkpoint has its default.
+    """
     fields = {key: getattr(config, key, None) for key in ARCHITECTURE}
     known = {key: _DEFAULTS[key] if value is None else value for key, value in fields.items()}
     return {**known, **filled(config)}

@@ -15,6 +15,7 @@ from slam_plugin.models.encoder import MEL_BINS, Trunk, autocast, build_trunk
 from slam_plugin.models.passes import Passes, places_read
 from slam_plugin.models.presets import SIZES, set_size
 from slam_plugin.models.pretrained import InheritingTrunkConfig
+from slam_plugin.models.teacher import Teacher
 from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
 
 
@@ -59,6 +60,7 @@ class SlamPretraining(BaseFairseqModel):
             text_embedding=trunk.text_embedding.tokens,
             token_counts=torch.tensor(dictionary.count),
             bos=dictionary.bos(),
+            teacher=Teacher,
         )
         return cls(trunk, build_objectives(task.corpora.objectives, surroundings), cfg, task.vocabulary.hash)
 

@@ -88,13 +88,14 @@ class MaskedPass:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What an objective is built into: the trunk's sizes, the vocabulary and the objectives built before it."""
+    """What an objective is built from: the trunk's sizes, the vocabulary and the objectives built before it."""
 
     dim: int
     features: int  # mel bins of a 10 ms frame
     text_embedding: nn.Embedding
     token_counts: Tensor  # (vocabulary,) how often each symbol occurs in training text
     bos: int  # the symbol that begins every text and occurs nowhere else
+    teacher: Callable[..., nn.Module]  # builds the frozen network that clusters are of, from the arguments they name
     built: Mapping[str, "Objective"] = field(default_factory=dict)
 
 

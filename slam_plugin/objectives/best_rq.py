@@ -16,7 +16,7 @@ from slam_plugin.objectives.base import (
     check_bounds,
     register,
 )
-from slam_plugin.objectives.codes import LAYER, CodePrediction, code_metrics, code_schema
+from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, code_schema
 
 STACK = 4  # frames of 10 ms in a state of 40 ms
 
@@ -40,7 +40,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_bounds("best_rq", self, codes=at_least(2), code_dim=at_least(1), mask_rate=SHARE, mask_span=at_least(1))
-        check_bounds("best_rq", self, layer=LAYER)
+        check_bounds("best_rq", self, layer=PLACE)
 
 
 @register

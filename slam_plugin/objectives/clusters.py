@@ -4,11 +4,14 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 VERSION = 1
+CEPSTRA, LAYER = "cepstra", "layer"  # what a recipe's ``features`` may be: modules/cepstra, or a teacher's states
+_TEACHER = "teacher/"  # what the names of its weights begin with in the archive
 
 
 class Clusters(NamedTuple):
@@ -17,18 +20,22 @@ class Clusters(NamedTuple):
     Attributes:
         centroids: (V, D) fp32.
         counts: (V,) how many of the frames that they were fitted to are nearest to each.
-        recipe: what they were fitted to, in plain types; ``features`` names what a frame is.
+        recipe: what they were fitted to, in plain types. ``features`` names what a frame is, and ``teacher`` has the
+            arguments of the network that makes it, if one does.
+        teacher: the weights of that network by name.
     """
 
     centroids: np.ndarray
     counts: np.ndarray
     recipe: Mapping[str, Any]
+    teacher: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 def write_clusters(file: IO[bytes], clusters: Clusters) -> None:
     """Write ``clusters`` as an ``.npz`` archive."""
     recipe = json.dumps({"version": VERSION, **clusters.recipe})
-    np.savez(file, centroids=clusters.centroids, counts=clusters.counts, recipe=np.array(recipe))
+    teacher = {_TEACHER + name: value for name, value in clusters.teacher.items()}
+    np.savez(file, centroids=clusters.centroids, counts=clusters.counts, recipe=np.array(recipe), **teacher)
 
 
 def read_clusters(path: str | Path) -> Clusters:
@@ -41,7 +48,8 @@ def read_clusters(path: str | Path) -> Clusters:
     try:
         with np.load(path, allow_pickle=False) as found:
             recipe = json.loads(str(found["recipe"]))
-            clusters = Clusters(found["centroids"], found["counts"], recipe)
+            teacher = {name.removeprefix(_TEACHER): found[name] for name in found if name.startswith(_TEACHER)}
+            clusters = Clusters(found["centroids"], found["counts"], recipe, teacher)
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read ({error}), {expected}") from error
     if recipe.get("version") != VERSION:

@@ -22,7 +22,7 @@ from slam_plugin.objectives.base import (
     one_of,
 )
 
-LAYER: Bound = one_of("speech", "middle", "top")  # what the option ``layer`` may be
+PLACE: Bound = one_of("speech", "middle", "top")  # what the option ``layer`` may be
 
 
 def code_metrics(name: str) -> dict[str, str]:

@@ -21,10 +21,8 @@ from slam_plugin.objectives.base import (
     check_bounds,
     register,
 )
-from slam_plugin.objectives.clusters import Clusters, read_clusters
-from slam_plugin.objectives.codes import LAYER, CodePrediction, code_metrics, code_schema
-
-CEPSTRA = "cepstra"  # what a recipe calls the frames of modules/cepstra
+from slam_plugin.objectives.clusters import CEPSTRA, LAYER, Clusters, read_clusters
+from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, code_schema
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,15 @@ class Options:
     layer: str = "top"
 
     def __post_init__(self) -> None:
-        check_bounds("kmeans", self, mask_rate=SHARE, mask_span=at_least(1), layer=LAYER)
+        check_bounds("kmeans", self, mask_rate=SHARE, mask_span=at_least(1), layer=PLACE)
 
 
 @register
 class KMeans(CodePrediction):
-    """Cross-entropy of the masked frames' states with the clusters of their cepstra. Needs no other objective.
+    """Cross-entropy of the masked frames' states with the clusters of their cepstra, or of a frozen teacher's states.
 
-    A checkpoint holds the centroids. One that was trained with others than the file's is refused.
+    A checkpoint holds centroids and teacher. One that was trained with other centroids than the file's is refused.
+    Needs no other objective.
     """
 
     name = "kmeans"
@@ -64,7 +63,6 @@ class KMeans(CodePrediction):
 
     def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         clusters = read_clusters(options.centroids)
-        _check_frames(clusters, options.centroids)
         super().__init__(
             surroundings,
             weight,
@@ -74,6 +72,7 @@ class KMeans(CodePrediction):
             layer=options.layer,
         )
         self.source = options.centroids
+        self.teacher = _teacher(clusters, surroundings, options.centroids)
         self.nearest = NearestCentroid(torch.from_numpy(clusters.centroids))
         if options.frequency_bias:
             counts = torch.from_numpy(clusters.counts).float() + 0.5
@@ -85,8 +84,8 @@ class KMeans(CodePrediction):
         return Preparation(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
-        batch = view.batch
-        vectors = view.shared("cepstra", lambda: cepstra(batch["features"], batch["feature_padding_mask"]))
+        given = view.batch["features"], view.batch["feature_padding_mask"]
+        vectors = view.shared("clustered", lambda: (cepstra if self.teacher is None else self.teacher)(*given))
         return self.nearest(vectors[frames])
 
     def continues(self, weights: Mapping[str, Tensor]) -> bool:
@@ -95,12 +94,17 @@ class KMeans(CodePrediction):
         return theirs is not None and torch.equal(theirs.to(ours.device), ours)
 
 
-def _check_frames(clusters: Clusters, path: Path) -> None:
-    found = clusters.recipe.get("features"), clusters.centroids.shape[1]
-    if found != (CEPSTRA, 2 * COEFFICIENTS):
-        raise ValueError(
-            f"{path}: found clusters of {found[0]} of size {found[1]}, expected {CEPSTRA} of size {2 * COEFFICIENTS}"
-        )
+def _teacher(clusters: Clusters, surroundings: Surroundings, path: Path) -> nn.Module | None:
+    """Return the network whose states the clusters are of, with its weights; None of clusters of cepstra."""
+    kind, size = clusters.recipe.get("features"), clusters.centroids.shape[1]
+    if kind == LAYER:
+        teacher = surroundings.teacher(**clusters.recipe["teacher"])
+        teacher.load_state_dict({name: torch.from_numpy(value) for name, value in clusters.teacher.items()})
+        return teacher
+    if (kind, size) != (CEPSTRA, 2 * COEFFICIENTS):
+        expected = f"{CEPSTRA} of size {2 * COEFFICIENTS}, or {LAYER}"
+        raise ValueError(f"{path}: found clusters of {kind} of size {size}, expected {expected}")
+    return None
 
 
 def _refuse_others(objective: KMeans, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import MaskedPass, Surroundings, check_bounds, register
-from slam_plugin.objectives.codes import LAYER, CodePrediction, code_metrics, code_schema
+from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, code_schema
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Options:
     layer: str = "top"
 
     def __post_init__(self) -> None:
-        check_bounds("masked_prediction", self, layer=LAYER)
+        check_bounds("masked_prediction", self, layer=PLACE)
 
 
 @register

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ UPDATES, STOP = 3, 1
 OPTIMIZER = {"optimizer": "slam_adamw", "adam_betas": "[0.9, 0.98]", "save_interval_updates": 1}
 
 
-def cluster(toy: Path, out: Path, clusters: int, manifest: str = "speech/a.tsv") -> None:
-    arguments = [toy / manifest, "--audio-root", toy, "--out", out, "--clusters", clusters]
+def cluster(
+    toy: Path, out: Path, clusters: int, manifest: str = "speech/a.tsv", teacher: Sequence[object] = ()
+) -> None:
+    arguments = [toy / manifest, "--audio-root", toy, "--out", out, "--clusters", clusters, *teacher]
     assert cli.main(["cluster", *map(str, arguments)]) == 0
 
 
@@ -95,3 +98,25 @@ def test_a_checkpoint_needs_no_other_file(whole, tmp_path):
         assert Slam.load(checkpoint).encode(text="baka").shape[1] == training.MODEL["encoder-dim"]
     finally:
         (tmp_path / "elsewhere.npz").rename(whole[1])
+
+
+def test_a_second_round_learns_the_layer_of_a_frozen_teacher(toy, tmp_path, whole):
+    """HuBERT's: the clusters are of the first round's states; the file alone holds all that makes them."""
+    checkpoint = shutil.copy(whole[0].folder / "checkpoint_last.pt", tmp_path / "first.pt")
+    cluster(toy, tmp_path / "second.npz", 7, teacher=("--checkpoint", checkpoint, "--layer", 1))
+    Path(checkpoint).unlink()
+    second = run(toy, tmp_path / "second", tmp_path / "second.npz")
+    assert second.code == 0, second.output[-3000:]
+    first, last = whole[0].checkpoint()["model"], second.checkpoint()["model"]
+    prefix = "objectives.kmeans.teacher."
+    teacher = {name: value for name, value in last.items() if name.startswith(prefix)}
+    assert len(teacher) > 20
+    for name, value in teacher.items():  # neither trained nor averaged
+        assert torch.equal(value, first[name.removeprefix(prefix)]), name
+    moved = [name for name in first if name.startswith("trunk.") and not torch.equal(last[name], first[name])]
+    assert len(moved) > 20
+    (tmp_path / "resumed").mkdir()
+    shutil.copy(second.after(STOP), tmp_path / "resumed/checkpoint_last.pt")
+    resumed = run(toy, tmp_path / "resumed", tmp_path / "second.npz")
+    states = [found.checkpoint() for found in (second, resumed)]
+    assert training.differing(*({k: state[k] for k in ("model", "last_optimizer_state")} for state in states)) == []
