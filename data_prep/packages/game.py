@@ -16,6 +16,7 @@ import io
 import zipfile
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -112,8 +113,7 @@ class Game(Corpus):
 
     def read_lines(self, unit: Unit, lines: Iterable[Line]) -> Iterator[Item | Dropped | Noted]:
         """Write the sound of a unit's lines and yield what they give."""
-        place = f"{SOUND}/{unit.key}.zip"
-        with atomic_write(self.out / place, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        with sound_zip(self.out, unit) as add:
             for line in lines:
                 sound = self.sound_of(line)
                 texts = {language: normalize(line.translations.get(language, "")) for language in self.languages}
@@ -126,8 +126,7 @@ class Game(Corpus):
                 if fault:
                     yield Dropped(line.key, fault)
                     continue
-                begin, size = _add_flac(archive, line.key, sound)
-                yield self._utterance(line, f"{place}:{begin}:{size}", frames, transcript, texts)
+                yield self._utterance(line, add(line.key, sound), frames, transcript, texts)
 
     def _utterance(self, line: Line, place: str, frames: int, transcript: str, texts: Mapping[str, str]) -> Item:
         split = self.shares.split_of(line.scene)
@@ -166,13 +165,23 @@ class Game(Corpus):
         return None
 
 
-def _add_flac(archive: zipfile.ZipFile, key: str, sound: Sound) -> tuple[int, int]:
-    """Add a sound to a zip without compression; return where its bytes begin and how many they are."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, sound.samples, sound.rate, format="FLAC", subtype="PCM_16")
-    member = zipfile.ZipInfo(f"{key}.flac")  # with a fixed date, so that the same sound gives the same bytes
-    archive.writestr(member, buffer.getvalue())
-    return member.header_offset + len(member.FileHeader()), member.file_size
+@contextmanager
+def sound_zip(out: Path, unit: Unit) -> Iterator[Callable[[str, Sound], str]]:
+    """Write ``sound/UNIT.zip`` below ``out``, which appears whole, with FLAC that is not compressed any further.
+
+    The function adds a sound under its key and returns its location, relative to ``out``.
+    """
+    place = f"{SOUND}/{unit.key}.zip"
+    with atomic_write(out / place, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+
+        def add(key: str, sound: Sound) -> str:
+            buffer = io.BytesIO()
+            soundfile.write(buffer, sound.samples, sound.rate, format="FLAC", subtype="PCM_16")
+            member = zipfile.ZipInfo(f"{key}.flac")  # with a fixed date: the same sound gives the same bytes
+            archive.writestr(member, buffer.getvalue())
+            return f"{place}:{member.header_offset + len(member.FileHeader())}:{member.file_size}"
+
+        yield add
 
 
 def of_8_bits(data: bytes) -> np.ndarray:

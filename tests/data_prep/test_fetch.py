@@ -1,6 +1,5 @@
 import hashlib
 import io
-import json
 import os
 import shutil
 import tarfile
@@ -8,7 +7,7 @@ import tarfile
 import pytest
 
 from data_prep import fetch as module
-from data_prep.fetch import PYTHON_SOURCES, SETS, fetch
+from data_prep.fetch import ALTERNATIVES, PYTHON_SOURCES, SETS, fetch, read_record
 from slam_plugin.data.errors import DataError
 
 
@@ -51,15 +50,19 @@ def contents(folder):
     }
 
 
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_fetch_from_a_folder(tmp_path):
     debs = tmp_path / "debs"
     deb_of(debs / "game_1_all.deb", entry("./usr/game", b"1"))
     deb_of(debs / "game-cs_2_all.deb", entry("./usr/sound", b"2"))
     tree = fetch(["game", "game-cs"], tmp_path / "tree", debs)
     assert contents(tree).keys() == {"usr/game", "usr/sound", "packages.json"}
-    assert json.loads((tree / "packages.json").read_text()) == {
-        "game": "game_1_all.deb",
-        "game-cs": "game-cs_2_all.deb",
+    assert read_record(tree) == {
+        "game": {"file": "game_1_all.deb", "version": "1", "sha256": sha256_of(debs / "game_1_all.deb")},
+        "game-cs": {"file": "game-cs_2_all.deb", "version": "2", "sha256": sha256_of(debs / "game-cs_2_all.deb")},
     }
     shutil.rmtree(debs)
     assert fetch(["game"], tmp_path / "tree") == tree
@@ -163,6 +166,23 @@ def test_apt_with_lists_of_our_own(tmp_path, fake_apt):
     assert sorted(path.name for path in (tmp_path / "tree.debs").iterdir()) == ["game-cs_1_all.deb", "game_1_all.deb"]
 
 
+def test_a_package_with_a_version_in_its_name(tmp_path, fake_apt, monkeypatch):
+    """The first of the alternatives that is there is taken, from a folder and from apt."""
+    monkeypatch.setitem(ALTERNATIVES, "game-data", ("game-1.2-data", "game-1.4-data", "game-1.0-data"))
+    debs = tmp_path / "debs"
+    for number in ("0", "4"):
+        deb_of(debs / f"game-1.{number}-data_1%3a1.{number}_all.deb", entry("./usr/version", number.encode()))
+    tree = fetch(["game-data"], tmp_path / "given", debs)
+    assert (tree / "usr/version").read_bytes() == b"4" and read_record(tree)["game-data"]["version"] == "1:1.4"
+    assert fetch(["game-data"], tmp_path / "given") == tree
+    with pytest.raises(DataError, match=r"expected game-1\.2-data_\*\.deb or game-1\.4-data_\*\.deb or .*found none"):
+        fetch(["game-data"], tmp_path / "none", tmp_path / "archive")
+    monkeypatch.setitem(ALTERNATIVES, "game-data", ("gone-1.2-data", "game-cs"))
+    calls = fake_apt("system")
+    assert (fetch(["game-data"], tmp_path / "tree") / "sound").is_file()
+    assert calls() == ["download gone-1.2-data", "download game-cs"]
+
+
 def test_apt_that_knows_nothing(tmp_path, fake_apt):
     fake_apt("never")
     with pytest.raises(DataError, match=r"(?s)apt-get update failed: E: no network.*game.*make demo DEBS=folder"):
@@ -207,7 +227,8 @@ def test_python_sources_from_a_folder(tmp_path, sources):
     deb_of(sources.parent / "game_1_all.deb", entry("./usr/game", b"1"))
     tree = fetch(["game", "words"], tmp_path / "tree", sources.parent)
     assert contents(tree).keys() == {"usr/game", "words-1.0/list.txt", "words-1.0/setup.py", "packages.json"}
-    assert json.loads((tree / "packages.json").read_text())["words"] == "words-1.0.tar.gz"
+    record = read_record(tree)["words"]
+    assert record == {"file": "words-1.0.tar.gz", "version": "1.0", "sha256": PYTHON_SOURCES["words"].sha256}
 
 
 def test_other_sources_than_those_published_are_refused(tmp_path, sources, capsys):

@@ -46,7 +46,7 @@ def test_unpack_is_what_dpkg_does(tmp_path, compression):
         [entry("/etc/passwd", b"x")],
         [entry("./../outside", b"x")],
         [entry("./a/../../outside", b"x")],
-        [entry("./link", kind=tarfile.SYMTYPE, link="/etc/passwd")],
+        [entry("./link", kind=tarfile.SYMTYPE, link="/../outside")],
         [entry("./link", kind=tarfile.SYMTYPE, link="../outside")],
         # The second link leads out only once the first is there.
         [
@@ -67,6 +67,13 @@ def test_nothing_is_written_outside(tmp_path, entries):
     with pytest.raises(DataError, match=r"a_1_all\.deb: .* (lead out of the folder|neither a file)"):
         unpack(deb, tmp_path / "in/tree")
     assert not (tmp_path / "in/outside").exists() and not (tmp_path / "outside").exists()
+
+
+def test_an_absolute_link_leads_to_a_place_in_the_tree(tmp_path):
+    entries = [entry("./usr/share/a", b"1"), entry("./usr/b", kind=tarfile.SYMTYPE, link="/usr/share/a")]
+    unpack(deb_of(tmp_path / "a_1_all.deb", *entries), tmp_path / "tree")
+    assert contents(tmp_path / "tree") == {"usr/share/a": b"1", "usr/b": "share/a"}
+    assert (tmp_path / "tree/usr/b").read_bytes() == b"1"
 
 
 def test_a_file_replaces_a_link_instead_of_following_it(tmp_path):

@@ -2,15 +2,19 @@
 
 import gettext
 import io
+import json
 import struct
 
 import numpy as np
 import soundfile
 
+from data_prep.fetch import RECORD, SETS
 from data_prep.packages import amazon_queen, drascula, steel_sky
 from data_prep.packages.game import SCENE_PARTS
 from data_prep.splits import bucket
 from tests.data_prep.layouts.rnc import pack
+from tests.data_prep.test_bibles import write_module
+from tests.data_prep.test_wordnet import write_glosses
 
 RATE = 11025
 SCENES_A_SECTION = 12
@@ -281,3 +285,29 @@ def write_wesnoth(tree, count=60):
         folder = tree / "usr/share/games/wesnoth/1.16/locale" / language / "LC_MESSAGES"
         write_catalog(folder / "wesnoth-units.mo", messages)
         write_catalog(folder / "wesnoth.mo", {"One of our guards": f"{word} {word} {word}"})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# all packages of the English data folder
+
+
+def write_english(tree, leak=False):
+    """All packages, with a record of where they come from; with a leak, a pair says what a test utterance says."""
+    sky = write_sky(tree)
+    write_drascula(tree)
+    files, _ = queen_files()
+    if leak:
+        remarks = files["QUEEN2.JAS"].decode("cp437").split("\r\n")
+        said = [text for (section, number), text in sky.items() if _is_held_out(f"{section}-{number // 32}")]
+        files["QUEEN2.JAS"] = "\r\n".join([*said[:12], *remarks[12:]]).encode("cp437")
+    write_queen(tree, files)
+    write_wesnoth(tree)
+    write_glosses(tree, [f'a thing that is {sentence(6000 + number)}; "one example"' for number in range(80)])
+    verses = {("Genesis", chapter, 1): f"In the beginning {sentence(7000 + chapter)}." for chapter in range(1, 51)}
+    write_module(tree, "web", verses | {("Matthew", 1, 1): "The book of the generations."})
+    record = {name: {"file": f"{name}_1_all.deb", "version": "1", "sha256": "0"} for name in SETS["english"]}
+    (tree / RECORD).write_text(json.dumps(record))
+
+
+def _is_held_out(scene):
+    return bucket(f"steel_sky-{scene}", SCENE_PARTS) < 3

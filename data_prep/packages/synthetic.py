@@ -1,0 +1,125 @@
+"""Pairs of synthetic speech and text: sentences of a text file, spoken by espeak-ng with many voices.
+
+    python -m data_prep.packages.synthetic --text FILE --out FOLDER --sentences N [--jobs N] [--shard I/N | --merge]
+
+writes ``{train,valid}.tsv`` with the sentences as ``tgt_text``, and their speech as FLAC at 22,050 Hz in
+``sound/UNIT.zip``. ``FILE`` has a normalized sentence a line, such as ``text/train.txt`` of
+:mod:`data_prep.packages.english`; empty lines end documents. Of the sentences of a suitable length, ``N`` are drawn:
+those whose md5 is smallest, so that a larger set has all of a smaller one. The md5 of a sentence chooses its voice,
+rate and pitch, and whether it is in ``valid`` (one in fifty). It takes ``espeakng-loader`` (PyPI).
+"""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.command import run
+from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.packages import espeak
+from data_prep.packages.espeak import Request
+from data_prep.packages.game import FRAMES_PER_SECOND, MAX_SECONDS, MIN_SECONDS, Sound, sound_zip
+from data_prep.recordings import frames_of
+from data_prep.splits import bucket
+from data_prep.tables import lines_of
+from slam_plugin.data.errors import DataError
+
+COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
+SPLITS = ("train", "valid")
+VALID_PARTS = 50
+MIN_WORDS, MAX_CHARACTERS = 2, 150
+ACCENTS = ("en-us", "en-gb-scotland", "en-gb-x-rp")
+VARIANTS = (*(f"f{number}" for number in range(1, 6)), *(f"m{number}" for number in range(1, 9)))
+VOICES = tuple(f"{accent}+{variant}" for accent in ACCENTS for variant in VARIANTS)
+RATES = range(130, 221)  # words a minute
+PITCHES = range(30, 71)
+
+_UNIT_SENTENCES = 200
+
+
+@dataclass(frozen=True)
+class Synthetic(Corpus):
+    """``sentences`` in their order; their sound is written below ``out``. A unit is some of them."""
+
+    sentences: tuple[str, ...]
+    out: Path
+
+    # Work is counted by characters: a minute of speech has about 900.
+    part_bytes = 100_000
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        text = hashlib.sha256("\n".join(self.sentences).encode()).hexdigest()
+        return {"corpus": "synthetic", "layout": 1, "sentences": len(self.sentences), "text": text, "voices": VOICES}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        return {split: table(f"{split}.tsv", COLUMNS) for split in SPLITS}
+
+    def units(self) -> Iterator[Unit]:
+        for begin in range(0, len(self.sentences), _UNIT_SENTENCES):
+            end = min(begin + _UNIT_SENTENCES, len(self.sentences))
+            yield Unit(f"{begin:07d}", sum(map(len, self.sentences[begin:end])), (begin, end))
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        begin, end = unit.data
+        requests = [request_of(sentence) for sentence in self.sentences[begin:end]]
+        sounds = espeak.speak(requests)
+        with sound_zip(self.out, unit) as add:
+            for number, (request, samples) in enumerate(zip(requests, sounds, strict=True), begin):
+                key, frames = f"synthetic-{number:07d}", frames_of(len(samples), espeak.RATE)
+                if not MIN_SECONDS <= frames / FRAMES_PER_SECOND <= MAX_SECONDS:
+                    yield Dropped(key, f"is shorter than {MIN_SECONDS} s or longer than {MAX_SECONDS:g} s")
+                    continue
+                fields = {"id": key, "audio": add(key, Sound(samples, espeak.RATE)), "n_frames": frames}
+                split = "valid" if bucket(request.text, VALID_PARTS) == 0 else "train"
+                fields |= {"tgt_text": request.text, "speaker": request.voice, "lang": "en"}
+                yield row(split, COLUMNS, fields)
+
+
+def request_of(sentence: str) -> Request:
+    """Return how a sentence is spoken, which depends on the sentence alone."""
+    voice, rate, pitch = (
+        values[bucket(f"{name} {sentence}", len(values))]
+        for name, values in (("voice", VOICES), ("rate", RATES), ("pitch", PITCHES))
+    )
+    return Request(sentence, voice, rate, pitch)
+
+
+def draw_sentences(path: Path, count: int) -> tuple[str, ...]:
+    """Return ``count`` different sentences of a text file in their order, or all that are suitable if they are fewer.
+
+    Raises :class:`DataError` if there is none.
+    """
+    found: dict[str, bytes] = {}
+    for line in lines_of(path, str(path)):
+        if isinstance(line, Dropped):
+            raise DataError(f"{line.place}: {line.reason}")
+        sentence = line.text.strip()
+        if len(sentence) <= MAX_CHARACTERS and len(sentence.split()) >= MIN_WORDS:
+            found[sentence] = hashlib.md5(sentence.encode()).digest()
+    if not found:
+        raise DataError(f"{path}: holds no sentence of {MIN_WORDS} words to {MAX_CHARACTERS} characters")
+    chosen = set(sorted(found, key=found.__getitem__)[:count])
+    return tuple(sentence for sentence in found if sentence in chosen)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="a normalized sentence a line")
+    parser.add_argument("--sentences", type=int, required=True, metavar="N", help="how many are spoken")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Speak the text of the command line; return 1 if that cannot be."""
+
+    def open_corpus(arguments: argparse.Namespace) -> Synthetic:
+        return Synthetic(draw_sentences(arguments.text, arguments.sentences), arguments.out.absolute())
+
+    return run("packages.synthetic", __doc__.splitlines()[0], open_corpus, argv, _add_arguments, root_help=None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+import json
+
+import pytest
+
+from data_prep.packages import english, english_rows
+from data_prep.packages.english import prepare
+from data_prep.packages.english_rows import choose, labeled, translated
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.vocabulary import Vocabulary
+from tests.data_prep.layouts.games import write_english
+from tests.data_prep.preparing import check_clean, rows_of
+
+
+def table(name, split, *sentences, frames=300):
+    """Rows of a game; ids are the places of their sentences."""
+    return [
+        {"id": f"{name}-{split}-{place}", "game": name, "tgt_text": text, "n_frames": frames, "de_text": text.upper()}
+        for place, text in enumerate(sentences)
+    ]
+
+
+GAMES = {
+    "steel_sky": {
+        "train": table("steel_sky", "train", "a", "in dev", "in test", "in valid"),
+        "dev": table("steel_sky", "dev", "in dev", "in both"),
+        "test": table("steel_sky", "test", "in both", "of valid"),
+    },
+    "drascula": {
+        "train": table("drascula", "train", "b", "also in dev"),
+        "dev": table("drascula", "dev", "also in dev"),
+        "test": table("drascula", "test", "in test"),
+    },
+    "amazon_queen": {
+        "train": table("amazon_queen", "train", "c", "a", "in dev", "alone"),
+        "dev": table("amazon_queen", "dev", "in valid", "of valid", "alone"),
+    },
+}
+
+
+def sentences(rows):
+    return [row["tgt_text"] for row in rows]
+
+
+def test_roles():
+    roles = choose(GAMES)
+    assert sentences(roles.test) == ["in both", "of valid", "in test"]
+    assert sentences(roles.dev) == ["in dev", "also in dev"]
+    # What recognition trains on is no valid pair.
+    assert sentences(roles.train) == ["a", "in valid", "b"]
+    assert sentences(roles.pairs_valid) == ["alone"]
+    assert sentences(roles.speech) == ["a", "in valid", "b", "c", "a"]
+    assert sentences(roles.pairs) == ["c"]
+    assert roles.held_out == {"in dev", "in both", "also in dev", "of valid", "in test", "alone"}
+    assert {reason: count for reason, count in roles.dropped.items() if count} == {
+        "dev, of a sentence of test": 1,
+        "training, of a sentence of dev or test": 3,
+        "valid pair, of a sentence of recognition": 2,
+        "speech, of a held-out sentence": 2,
+        "pair, of a sentence of recognition": 1,
+    }
+
+
+def test_subsets_are_nested_and_in_proportion():
+    rows = [*table("one", "train", *"ab" * 300), *table("two", "train", *"ab" * 100)]
+    small, large = (labeled(rows, minutes) for minutes in (2, 8))
+    assert [len(small), len(large)] == [40, 160]
+    assert {row["id"] for row in small} < {row["id"] for row in large}
+    assert sum(row["game"] == "one" for row in small) == 30
+    # Which are chosen does not depend on the order or on other rows of the game's end.
+    assert {row["id"] for row in labeled(rows[::-1], 2)} == {row["id"] for row in small}
+    assert labeled(rows, 1000) == rows
+
+
+def test_translated_rows():
+    rows = table("one", "train", "a", "b")
+    rows[1]["de_text"] = ""
+    (row,) = translated(rows, ["de"])
+    assert row["id"] == "one-train-0-de" and row["tgt_lang"] == "de"
+    assert (row["src_text"], row["tgt_text"]) == ("a", "A")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The data folder, moved after it was made: it must stand alone."""
+    folder = tmp_path_factory.mktemp("english")
+    write_english(folder / "tree")
+    assert english.main(["--tree", str(folder / "tree"), "--out", str(folder / "first"), "--jobs", "1"]) == 0
+    (folder / "first").rename(folder / "data")
+    return folder / "data"
+
+
+def test_folder(made):
+    check_clean(made, 40)
+    found = {
+        path.relative_to(made).as_posix() for path in made.rglob("*.tsv") if path.parts[len(made.parts)] != "games"
+    }
+    asr = {f"asr/{name}.tsv" for name in ("train_10", "train_30", "train_100", "dev", "test")}
+    st = {f"{folder}/{name}.tsv" for folder in ("st", "st/de", "st/it") for name in ("train", "dev", "test")}
+    assert found >= asr | st | {f"{name}/{split}.tsv" for name in ("speech", "pairs") for split in ("train", "valid")}
+    for path in found:
+        assert all("features.zip:" in row["audio"] for row in rows_of(made / path))
+    vocabulary = Vocabulary.load(made)
+    assert len(vocabulary.dictionary) < 64
+    written = vocabulary.encode("it's 0123456789 xyz")
+    assert vocabulary.dictionary.unk() not in written.tolist()
+    for folder in ("asr", "st/source"):
+        assert (made / folder / "dict.txt").read_bytes() == (made / "dict.txt").read_bytes()
+    assert "tgt_text" not in Manifest.open(made / "speech/train.tsv").columns
+    stats = json.loads((made / "stats.json").read_text())
+    assert stats["packages"]["drascula"] == {"file": "drascula_1_all.deb", "version": "1", "sha256": "0"}
+    assert stats["manifests"]["asr/train_10.tsv"]["utterances"] == 24 and stats["text"]["train"]["unknown"] == 0
+    assert stats["translations"]["st/mt/fr"]["train"]["rows"] > 60
+    for language in ("de", "fr", "es", "it"):
+        assert (made / f"st/mt/{language}/train.source-target.target.idx").is_file()
+
+
+def test_translations(made):
+    rows = rows_of(made / "st/test.tsv")
+    languages = [row["tgt_lang"] for row in rows]
+    assert {name: languages.count(name) for name in languages} == dict.fromkeys(("de", "fr", "es", "it"), 10)
+    for row in rows:
+        assert row["id"].endswith(f"-{row['tgt_lang']}") and row["tgt_text"].startswith(row["src_text"])
+    assert [row for row in rows if row["tgt_lang"] == "fr"] == rows_of(made / "st/fr/test.tsv")
+
+
+def test_a_leak_is_refused(tmp_path, monkeypatch):
+    """Were the rows not chosen with care, the check of what was written would find it."""
+    monkeypatch.setattr(english_rows, "_without", lambda rows, *_: list(rows))
+    write_english(tmp_path / "tree", leak=True)
+    with pytest.raises(DataError, match=r"pairs/train\.tsv:\d+: '.*' is held out: asr/(dev|test)\.tsv, row \d+"):
+        prepare(tmp_path / "tree", tmp_path / "out", jobs=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tree_without_record(tmp_path, capsys):
+    assert english.main(["--tree", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "holds no packages.json, expected a tree that python -m data_prep.fetch unpacked" in capsys.readouterr().err
