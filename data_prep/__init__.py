@@ -6,6 +6,9 @@
 - How all of these work: ``corpus`` says what a corpus is, ``parts`` reads it, ``merging`` puts the parts together,
   ``summary`` counts, ``command`` is the command line.
 - What comes next: ``vocab``, ``binarize``, ``pack``, ``validate``, ``show``.
+- English from Debian packages: ``packages.english`` puts a data folder together, of ``packages.steel_sky``,
+  ``packages.drascula``, ``packages.amazon_queen`` and ``packages.wesnoth``, each a command too; ``packages.synthetic``
+  speaks text.
 - The demo and the downstream study: ``fetch``, ``demo``, ``downstream`` and, each a command too, ``fillets``,
   ``fortunes``, ``bibles``, ``movie_reviews``, ``wordnet``, ``normalization``, ``sentences``.
 

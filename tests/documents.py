@@ -31,6 +31,7 @@ NOT_RUN = {
     ".": "this is the environment already",
     ".ci/run": "this is part of it",
     "python -m examples.slam.downstream": "tests/test_downstream.py runs it",
+    "python -m data_prep.packages.synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
 }
 VOCABULARY = 60
 MICRO = [f"--{name}={value}" for name, value in training.MODEL.items()]

@@ -8,6 +8,7 @@ import pytest
 
 from tests import documents
 from tests.data_prep.layouts.covost2 import write_covost2
+from tests.data_prep.layouts.games import write_debs
 from tests.data_prep.layouts.glue import write_glue
 from tests.data_prep.layouts.librilight import write_librilight
 from tests.data_prep.layouts.librilm import write_librilm
@@ -18,6 +19,7 @@ from tests.data_prep.layouts.speechstew import write_speechstew
 from tests.data_prep.layouts.text_normalization import write_challenge
 from tests.documents import DATA, commands, kind, read
 
+GAMES = ("steel_sky", "drascula", "amazon_queen")
 PIECES = 150  # more than there are letters
 COPIES = 10  # of a few texts, so that each split gets some
 FEW_SHARDS = ["--jobs", "1", "--train-shards", "2", "--valid-parts", "3"]
@@ -27,6 +29,7 @@ SMALLER = {
     **{f"python -m data_prep.{name}": ["--jobs", "1"] for name in ("speechstew", "glue")},
     **{f"python -m data_prep.{name}": FEW_SHARDS for name in ("librilight", "librilm", "mc4")},
     "python -m data_prep.text_normalization": ["--jobs", "1", "--parts", "3"],
+    **{f"python -m data_prep.packages.{name}": ["--jobs", "1"] for name in ("english", *GAMES, "wesnoth")},
     "python -m data_prep.show": [],
     "python -m data_prep.validate": [],
     "python -m data_prep.binarize": ["--jobs", "1"],
@@ -50,6 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_librispeech(corpora)
     write_glue(corpora)
     write_challenge(corpora / "text_normalization")
+    write_debs(folder / "debs")
     sounds = write_sounds(corpora / "mine", COPIES * len(TEXTS))
     rows = [
         {"audio": name, "text": f"{text} {n}"}

@@ -14,6 +14,7 @@ from data_prep.packages.game import SCENE_PARTS
 from data_prep.splits import bucket
 from tests.data_prep.layouts.rnc import pack
 from tests.data_prep.test_bibles import write_module
+from tests.data_prep.test_fetch import deb_of, entry
 from tests.data_prep.test_wordnet import write_glosses
 
 RATE = 11025
@@ -307,6 +308,20 @@ def write_english(tree, leak=False):
     write_module(tree, "web", verses | {("Matthew", 1, 1): "The book of the generations."})
     record = {name: {"file": f"{name}_1_all.deb", "version": "1", "sha256": "0"} for name in SETS["english"]}
     (tree / RECORD).write_text(json.dumps(record))
+
+
+def write_debs(folder):
+    """The packages of :func:`write_english` as files."""
+    tree = folder / "tree"
+    write_english(tree)
+    for name, place in {
+        "beneath-a-steel-sky": steel_sky.FOLDER, "drascula": drascula.FOLDER,
+        "flight-of-the-amazon-queen": amazon_queen.FOLDER, "wesnoth-1.16-data": "usr/share/games/wesnoth",
+        "wordnet-base": "usr/share/wordnet", "sword-text-web": "usr/share/sword",
+    }.items():  # fmt: skip
+        files = sorted(path for path in (tree / place).rglob("*") if path.is_file())
+        entries = (entry(f"./{path.relative_to(tree)}", path.read_bytes()) for path in files)
+        deb_of(folder / f"{name}_1_all.deb", *entries)
 
 
 def _is_held_out(scene):
