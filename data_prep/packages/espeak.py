@@ -5,7 +5,8 @@
 reads a line of JSON for each sentence, ``[text, voice, rate, pitch]``, and writes for each the number of its samples
 (32 bits, little-endian), then these (16 bits, little-endian) at :data:`RATE`. :func:`speak` runs that program: the
 library keeps a state between sentences, so that only the same sentences in a fresh process give the same samples (and
-only of voices without breath, whose noise differs). It is a tool under the GPL that is called, and no part of this project.
+only of voices without breath, whose noise differs). It is a tool under the GPL that is called, and no part of this
+project.
 """
 
 import ctypes
