@@ -8,13 +8,14 @@ import soundfile
 import yaml
 
 from data_prep.binarize import binarize
+from data_prep.folder import STATS
 from data_prep.pack import pack_manifests
 from data_prep.vocab import train_vocabulary
 from slam_plugin.data.audio import SAMPLE_RATE, frames_in
 from slam_plugin.data.manifest import Manifest, write_manifest
 from slam_plugin.data.validate import ensure_valid
 
-CORPORA = Path(__file__).resolve().parent.parent / "examples/slam/config/demo_corpora.yaml"
+CORPORA = Path(__file__).resolve().parent / "corpora.yaml"
 SYLLABLES = [first + last for first in "bdfgklmnprstv" for last in ("a", "e", "i", "o", "u", "an", "er", "ost")]
 PIECES = 1000
 SECONDS, SPREAD = 2.6, 0.7  # median and standard deviation of the logarithm: roughly the demo's utterances
@@ -30,12 +31,12 @@ class Corpus(NamedTuple):
 
 def cached_corpus(data: Path, scratch: Path, utterances: int) -> Corpus:
     """The prepared demo in ``data``, whose features lie in a stored zip; else a generated one like it."""
-    if (data / "corpora.yaml").is_file():
+    if (data / STATS).is_file():
         return Corpus(data, "the demo's corpus, features cached in a stored zip")
     folder = generate(scratch, utterances)
     pack_manifests(_manifests(folder), folder / "features.zip")
     _stamp(folder)
-    print(f"no corpora.yaml in {data}: measured on generated sounds and words (make demo prepares human speech)")
+    print(f"no {STATS} in {data}: measured on generated sounds and words (make demo prepares human speech)")
     return Corpus(folder, "generated sounds and words, features cached in a stored zip")
 
 
@@ -47,7 +48,7 @@ def sound_corpus(scratch: Path, utterances: int) -> Corpus:
 
 
 def generate(folder: Path, utterances: int) -> Path:
-    """Fill ``folder`` as the demo's preparation does: FLAC files, manifests, text, vocabulary, ``corpora.yaml``."""
+    """Fill ``folder`` as the demo's preparation does: FLAC files, manifests, text and vocabulary."""
     rng = np.random.default_rng(1)
     words = ["".join(rng.choice(SYLLABLES, rng.integers(1, 4))) for _ in range(3000)]
     lines = [" ".join(rng.choice(words, rng.integers(3, 20))) if i % 8 else "" for i in range(1, 30 * utterances)]
@@ -60,7 +61,6 @@ def generate(folder: Path, utterances: int) -> Path:
         (folder / kind).mkdir()
         rows = [_utterance(folder / kind, f"{kind}{i}", words, rng) for i in range(utterances)]
         write_manifest(folder / kind / "train.tsv", rows, list(rows[0]))
-    (folder / "corpora.yaml").write_bytes(CORPORA.read_bytes())
     return folder
 
 
@@ -93,13 +93,13 @@ def voice(samples: int, rng: np.random.Generator) -> np.ndarray:
     return 0.2 * envelope * harmonics + 0.01 * rng.standard_normal(samples)
 
 
-def training_file(corpus: Corpus, budget: int, path: Path) -> Path:
-    """Write a copy of the folder's ``corpora.yaml`` that trains on every kind from the first step, and return it.
+def training_file(budget: int, path: Path) -> Path:
+    """Write a copy of ``CORPORA`` that trains on every kind from the first step, and return it.
 
     ``budget`` is that of the corpora of speech, in frames of 10 ms, or more where one utterance may be longer; budgets
     of text change in proportion. Validation is left out.
     """
-    corpora = yaml.safe_load((corpus.folder / "corpora.yaml").read_text(encoding="utf-8"))
+    corpora = yaml.safe_load(CORPORA.read_text(encoding="utf-8"))
     sections = corpora["corpora"].values()
     corpora["stages"] = {0: list(dict.fromkeys(section["kind"] for section in sections))}
     factor = budget / max(section["budget"] for section in sections if section["kind"] == "speech")

@@ -22,7 +22,7 @@ def audio_seconds_per_second(
     Without workers and by ``time.process_time`` these are seconds of one core.
     """
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"):
-        corpora = training_file(corpus, BUDGET, Path(scratch) / "corpora.yaml")
+        corpora = training_file(BUDGET, Path(scratch) / "corpora.yaml")
         task = tasks.setup_task(
             configured(
                 corpus.folder, arch="slam_pretraining_tiny", corpora=corpora, steps_per_epoch=WARM + batches

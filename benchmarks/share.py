@@ -166,7 +166,7 @@ def seconds_of_a_step(
     """CPU seconds of every part of a step, the mean of several."""
     stopwatch = Stopwatch(clock)
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"), watched(stopwatch):
-        corpora = training_file(corpus, scale.budget, Path(scratch) / "corpora.yaml")
+        corpora = training_file(scale.budget, Path(scratch) / "corpora.yaml")
         metrics.reset()
         flags = {"arch": f"slam_pretraining_{scale.size}", "corpora": corpora, "autocast": autocast}
         trainer, task = _trainer(configured(corpus.folder, **flags, steps_per_epoch=1 + _steps(scale)))

@@ -52,7 +52,7 @@ SMALLER = {
         "++common.cpu=true",
     ],
     "python -m data_prep.fetch": ["--debs", "debs"],
-    "python -m data_prep.demo": ["--limit", "40"],
+    "python -m data_prep.packages.english": ["--limit", "40"],
     "python -m data_prep.vocab": ["--size", str(VOCABULARY)],
     "python -m data_prep.binarize": [],
     "python -m slam_plugin.average": [],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data_prep.test_demo import write_tree
+from tests.data_prep.layouts.games import write_english
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A tree, and a run on it that was killed in pre-training and went on."""
     folder = tmp_path_factory.mktemp("demo")
     tree, run = folder / "tree", folder / "run"
-    write_tree(tree)
+    write_english(tree)
     killed = demo(tree, run)
     checkpoint, deadline = run / "pretrain" / "checkpoint_last.pt", time.monotonic() + 120
     while not checkpoint.exists():
@@ -50,10 +50,11 @@ def test_it_goes_on_from_the_checkpoint(finished):
 def test_results_and_report(finished):
     _, run = finished
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    for name in ("contrastive", "masked_prediction", "span_mlm", "tlm_span_mlm", "tlm_contrastive", "stm"):
+    for name in ("kmeans", "span_mlm"):
         entry = results["pretraining"][f"{name}_loss"]
         assert entry["first"] > 0 and entry["last"] > 0 and entry["chance"] > 0
-    assert results["codebook"]["perplexity"] > 1 and results["codebook"]["size"] == 320
+    assert results["pretraining"]["ctc_loss"]["last"] > 0
+    assert {"version", "sha256", "file"} <= results["packages"]["beneath-a-steel-sky"].keys()
     for twin in ("pretrained", "scratch"):
         assert {"cer", "wer"} <= set(results["asr"][twin])
         assert {"bleu", "chrf", "bleu_signature", "chrf_signature"} <= set(results["st"][twin])
@@ -61,6 +62,19 @@ def test_results_and_report(finished):
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page and "http-equiv" not in page
     assert (run / "attention.npz").exists()
+    clips = json.loads((run / "clips.json").read_text(encoding="utf-8"))
+    assert clips and all(clip["reference"] and {"pretrained", "scratch"} <= clip.keys() for clip in clips)
+    assert page.count("data:audio/flac") == len(clips)
+
+
+def test_the_last_lines_use_what_was_made(finished):
+    tree, run = finished
+    output, _ = demo(tree, run).communicate(timeout=60)
+    lines = [line.split() for line in output.splitlines() if "--checkpoint" in line]
+    assert [words[1] for words in lines] == ["transcribe", "translate"]
+    for words in lines:
+        done = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
+        assert len(done.stdout.splitlines()) == len(list((run / "clips").iterdir()))
 
 
 def test_a_finished_run_ends_at_once(finished):
@@ -70,7 +84,7 @@ def test_a_finished_run_ends_at_once(finished):
     again = demo(tree, run)
     output, _ = again.communicate(timeout=60)
     assert again.returncode == 0, output
-    assert output.count("done before") == 11 and "asr cer" in output
+    assert output.count("done before") == 12 and "asr cer" in output
     changed = {path.name for path in run.rglob("*") if path.is_file() and before.get(path) != path.stat().st_mtime_ns}
     assert changed <= {"steps.json", ".lock", "corpora.yaml"}
     assert os.times().children_user - spent < 15  # seconds of a run without any training

@@ -12,12 +12,10 @@ import soundfile
 import yaml
 
 from data_prep.binarize import binarize
-from data_prep.fetch import DEMO_PACKAGES
 from data_prep.vocab import train_vocabulary
 from slam_plugin.data.manifest import Manifest
 from tests import training
-from tests.data_prep.test_demo import write_tree
-from tests.data_prep.test_fetch import deb_of, entry
+from tests.data_prep.layouts.games import write_debs
 from tests.documents import (
     BY_HAND,
     FINETUNING,
@@ -48,10 +46,7 @@ def checkout(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("slam_plugin", "data_prep", "examples"):
         (folder / name).symlink_to(ROOT / name)
     copy_corpora(toy, folder)
-    tree = write_tree(tmp_path_factory.mktemp("publisher") / "tree")
-    files = [entry(f"./{p.relative_to(tree)}", p.read_bytes()) for p in sorted(tree.rglob("*")) if p.is_file()]
-    for number, name in enumerate(DEMO_PACKAGES):
-        deb_of(folder / "debs" / f"{name}_1_all.deb", *(files if number == 0 else ()))
+    write_debs(folder / "debs")
     return folder
 
 
@@ -100,7 +95,7 @@ def test_commands_by_hand(checkout):
         "fairseq-train slam_speech_to_text",
         "fairseq-generate slam_speech_to_text",
         "fairseq-hydra-train",
-        "python -m data_prep.demo",
+        "python -m data_prep.packages.english",
         "python -m slam_plugin.report",
     }
     for command in found:
@@ -178,7 +173,7 @@ def test_flags_named_in_sentences_exist():
     ):
         own = [config for name, config in registry.items() if name.startswith("slam_") or name == "polynomial_decay"]
         known |= {f"--{field.name.replace('_', '-')}" for config in own for field in dataclasses.fields(config)}
-    for name in ("fetch", "demo", "vocab", "binarize"):
+    for name in ("fetch", "packages.english", "vocab", "binarize"):
         known |= flags_of(f"data_prep.{name}")
     for module in ("examples.slam.demo", "examples.slam.downstream", "slam_plugin.kernels.build"):
         known |= flags_of(module)

@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from examples.slam import demo, training_steps
+from slam_plugin.data.layers import read_layered
 from tests.documents import BY_HAND, ROOT, Command, commands, read, run
 
 BY_HAND_RUN = "runs/hand"
+RECIPE = "examples/slam/config/laptop/speech_text_pairs.yaml"
 
 
 def canonical(words: Sequence[str]) -> dict[str, list[str]]:
@@ -32,9 +34,10 @@ def demo_commands(tmp_path, monkeypatch) -> dict[str, dict[str, list[str]]]:
     monkeypatch.setattr(training_steps, "bf16_supported", lambda: False)
     plan = demo.plan(tmp_path, demo.FULL, None, None)
     steps = [step for group in plan for step in (group if isinstance(group, list) else [group])]
-    assert (tmp_path / "corpora.yaml").read_text() == read("examples/slam/config/demo_corpora.yaml")
+    joined = ("corpora", "objectives")
+    assert read_layered(tmp_path / "corpora.yaml", joined).values == read_layered(ROOT / RECIPE, joined).values
     names = {
-        str(tmp_path / "corpora.yaml"): "examples/slam/config/demo_corpora.yaml",
+        str(tmp_path / "corpora.yaml"): RECIPE,
         str(tmp_path): BY_HAND_RUN,
         sys.executable: "python",
         f"{Path(sys.executable).parent}/": "",
@@ -51,7 +54,7 @@ def demo_commands(tmp_path, monkeypatch) -> dict[str, dict[str, list[str]]]:
 
 
 def test_commands_by_hand_are_the_demos(demo_commands):
-    programs = ("fairseq-train", "fairseq-generate", "data_prep.fetch", "data_prep.demo")
+    programs = ("fairseq-train", "fairseq-generate", "data_prep.fetch", "data_prep.packages.english", "slam")
     found = [canonical(c.words) for c in commands(read(BY_HAND)) if {*c.words[:3]} & {*programs}]
     wanted = [words for name, words in demo_commands.items() if "scratch" not in name]
     assert found == wanted
@@ -59,9 +62,9 @@ def test_commands_by_hand_are_the_demos(demo_commands):
 
 def test_the_configuration_says_what_the_flags_say(demo_commands):
     flags = demo_commands["pretrain"]
-    configuration = yaml.safe_load(read("examples/slam/config/pretrain_tiny.yaml"))
+    configuration = yaml.safe_load(read("examples/slam/config/laptop/pretrain.yaml"))
     # Names and places, which hydra writes otherwise, and the workers, on which no result depends.
-    apart = {"_name", "user_dir", "data", "size", "autocast", "save_dir", "num_workers"}
+    apart = {"_name", "user_dir", "data", "corpora", "size", "autocast", "save_dir", "num_workers"}
     for section in configuration.values():
         for key in section.keys() - apart:
             value = section[key][0] if isinstance(section[key], list) else section[key]
@@ -70,6 +73,6 @@ def test_the_configuration_says_what_the_flags_say(demo_commands):
 
 def test_hydra_on_the_toy_corpus(toy, tmp_path):
     """The configuration of the demo's pre-training trains on another corpus, from another folder."""
-    words = ["fairseq-hydra-train", "--config-dir", f"{ROOT}/examples/slam/config", "--config-name", "pretrain_tiny"]
-    words += [f"common.user_dir={ROOT}/slam_plugin", f"task.data={toy}"]
+    words = ["fairseq-hydra-train", "--config-dir", f"{ROOT}/examples/slam/config/laptop", "--config-name", "pretrain"]
+    words += [f"common.user_dir={ROOT}/slam_plugin", f"task.data={toy}", f"task.corpora={toy}/corpora.yaml"]
     run(Command(0, words, None), tmp_path)

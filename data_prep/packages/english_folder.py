@@ -76,6 +76,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     place_vocabulary(out, out / "st/source")
     for language in LANGUAGES:
         place_vocabulary(out / "st", out / "st" / language)
+        place_vocabulary(out, out / "st" / language / "source")
 
     say("text and pairs of sentences to numbers")
     text = {split: write_text(out / "text" / split, chosen, out) for split, chosen in documents.items()}

@@ -48,7 +48,7 @@ class Budget:
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=1500, pretrain_epoch=250, pairs_from=200, asr=400, st=500, limit=None)
+FULL = Budget(pretrain=2000, pretrain_epoch=500, pairs_from=300, asr=400, st=400, limit=None)
 LONG = Budget(pretrain=8000, pretrain_epoch=1000, pairs_from=1500, asr=800, st=3000, limit=None)
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
@@ -59,9 +59,9 @@ def plan(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list
     fetched = ["--set", "english", *(["--debs", debs] if debs else [])]
     tasks = _asr(budget.asr), _st(budget.st)
     return [
-        *data_steps(run, "data_prep.packages.english", corpora, tree, fetched, budget.limit),
+        *data_steps(run, "data_prep.packages.english", tree, fetched, budget.limit),
         _cluster(run),
-        pretrain(run, budget.pretrain, budget.pretrain_epoch),
+        pretrain(run, corpora, budget.pretrain, budget.pretrain_epoch),
         *([fine_tune(run, task, twin) for twin in TWINS] for task in tasks),
         [_decode(run, task, twin) for task in tasks for twin in TWINS],
         Step("report", partial(finish, run), outputs=[run / "results.json", run / "report.html"]),
@@ -78,14 +78,25 @@ def _cluster(run: Path) -> Step:
 def _asr(updates: int) -> FineTuning:
     """Recognition by CTC over characters, from ten minutes of transcribed speech."""
     flags = [*SPEECH_TO_TEXT, "--train-subset", "train_10", "--arch", "slam_ctc_tiny", "--criterion", "slam_ctc"]
+    # An epoch of so few labels is shorter than its validation.
+    flags += ["--validate-interval", "1000", "--save-interval", "1000"]
+    flags += ["--save-interval-updates", str(max(1, updates // 4)), "--keep-interval-updates", "1"]
     return FineTuning("asr", "asr", updates, [*flags, "--eval-wer", "--best-checkpoint-metric", "cer"])
 
 
 def _st(updates: int) -> FineTuning:
     """Translation of English speech into German text with a decoder, and CTC to the transcript beside it."""
     flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", "slam_speech_to_text_tiny"]
-    flags += ["--criterion", "slam_cross_entropy_with_ctc", "--label-smoothing", "0.1", "--ctc-weight", "0.3"]
-    flags += ["--eval-bleu", "--eval-args", '{"max_len_b": 60}']
+    flags += ["--criterion", "slam_label_smoothed_cross_entropy_with_ctc", "--label-smoothing", "0.1"]
+    flags += [
+        "--ctc-head",
+        "--ctc-weight",
+        "0.3",
+        "--eval-listening",
+        "--eval-bleu",
+        "--eval-args",
+        '{"max_len_b": 60}',
+    ]
     flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
     return FineTuning("st", "st/de", updates, flags)
 

@@ -149,8 +149,8 @@ def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None)
     corpora = write_corpora(run, recipe, {"stages": stages})
     fetched = ["--set", "downstream", *(["--debs", debs] if debs else [])]
     return [
-        *data_steps(run, "data_prep.downstream", corpora, tree, fetched, budget.limit),
-        pretrain(run, budget.pretrain, budget.pretrain_epoch),
+        *data_steps(run, "data_prep.downstream", tree, fetched, budget.limit),
+        pretrain(run, corpora, budget.pretrain, budget.pretrain_epoch),
     ]
 
 

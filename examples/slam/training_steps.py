@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
 
 
 def data_steps(
-    run: Path, module: str, corpora: Path, tree: Path | None, fetched: Sequence[str] = (), limit: int | None = None
+    run: Path, module: str, tree: Path | None, fetched: Sequence[str] = (), limit: int | None = None
 ) -> list[Step]:
     """Fetch the packages, unless ``tree`` holds them, and put ``run/data`` together of them.
 
@@ -53,27 +54,23 @@ def data_steps(
     packages = tree or run / "packages"
     fetch = [sys.executable, "-m", "data_prep.fetch", "--out", str(packages), *fetched]
     prepare = [sys.executable, "-m", module, "--tree", str(packages), "--out", str(run / "data")]
-    prepare += ["--corpora", str(corpora), *(["--limit", str(limit)] if limit else [])]
+    prepare += ["--limit", str(limit)] if limit else []
     return [
         *([] if tree else [Step("fetch", fetch, outputs=[packages])]),
-        Step(
-            "prepare",
-            prepare,
-            outputs=[run / "data" / "stats.json", run / "data" / "corpora.yaml"],
-            resumes_from=[run / "data"],
-            # Part of what tells a finished step from a changed one.
-            environment={"CORPORA": hashlib.sha256(corpora.read_bytes()).hexdigest()[:16]},
-        ),
+        Step("prepare", prepare, outputs=[run / "data" / "stats.json"], resumes_from=[run / "data"]),
     ]
 
 
-def pretrain(run: Path, updates: int, steps_per_epoch: int) -> Step:
+def pretrain(run: Path, corpora: Path, updates: int, steps_per_epoch: int) -> Step:
     """Pre-training on ``run/data`` with all cores; it leaves ``run/pretrain/checkpoint_last.pt``."""
     flags = ["--task", "slam_pretraining", "--arch", "slam_pretraining_tiny", "--criterion", "slam_pretraining"]
-    # fairseq asks for a batch size; the budgets in corpora.yaml are what counts
-    flags += ["--batch-size", "1", "--steps-per-epoch", str(steps_per_epoch), "--no-epoch-checkpoints"]
-    flags += ["--lr", "0.002", "--warmup-updates", str(updates // 8)]
-    return _train(run, "pretrain", run / "data", cores(), updates, flags)
+    # fairseq asks for a batch size; the budgets in the corpora file are what counts
+    flags += ["--corpora", str(corpora), "--batch-size", "1", "--steps-per-epoch", str(steps_per_epoch)]
+    flags += ["--no-epoch-checkpoints", "--lr", "0.002", "--warmup-updates", str(updates // 10)]
+    step = _train(run, "pretrain", run / "data", cores(), updates, flags)
+    # Part of what tells a finished step from a changed one.
+    content = hashlib.sha256(corpora.read_bytes()).hexdigest()[:16]
+    return replace(step, environment={**step.environment, "CORPORA": content})
 
 
 def fine_tune(run: Path, task: FineTuning, twin: str) -> Step:

@@ -115,7 +115,7 @@ def test_methods_are_their_own_again_afterwards():
 
 def test_shares_add_up_and_say_what_was_measured(tmp_path, capsys):
     found = share.figures(SMOKE._replace(data=tmp_path / "nothing"))
-    assert f"no corpora.yaml in {tmp_path / 'nothing'}: measured on generated" in capsys.readouterr().out
+    assert f"no stats.json in {tmp_path / 'nothing'}: measured on generated" in capsys.readouterr().out
     sums = [figure for figure in found if figure.goal]
     parts = [figure for figure in found if not figure.goal]
     assert [figure.name for figure in sums] == [
@@ -141,8 +141,8 @@ def test_the_generated_corpus_is_what_its_manifests_say(sounds):
             assert manifest.value(row, "tgt_text").strip()
 
 
-def test_training_starts_with_every_kind_under_the_budget(tmp_path, sounds):
-    path = corpus.training_file(sounds, 4800, tmp_path / "corpora.yaml")
+def test_training_starts_with_every_kind_under_the_budget(tmp_path):
+    path = corpus.training_file(4800, tmp_path / "corpora.yaml")
     asked, given = (yaml.safe_load(file.read_text()) for file in (path, corpus.CORPORA))
     assert asked["stages"] == {0: ["speech", "text", "pairs"]}
     assert asked["objectives"] == given["objectives"]
@@ -151,7 +151,7 @@ def test_training_starts_with_every_kind_under_the_budget(tmp_path, sounds):
         assert asked["corpora"][name] == {**section, "budget": 2 * section["budget"]}
 
 
-def test_a_budget_holds_the_longest_utterance(tmp_path, sounds):
-    path = corpus.training_file(sounds, 100, tmp_path / "corpora.yaml")
+def test_a_budget_holds_the_longest_utterance(tmp_path):
+    path = corpus.training_file(100, tmp_path / "corpora.yaml")
     for section in yaml.safe_load(path.read_text())["corpora"].values():
         assert section["budget"] == section["max_length"]
