@@ -23,7 +23,7 @@ from slam_plugin.data.files import atomic_write
 
 # What checkpoints of one run have in common; the length of training, say, may change when a run resumes.
 _SAME = ("common.seed", "checkpoint.save_dir", "model", "task._name")
-_VOCABULARIES = ("vocabulary", "source_vocabulary")
+_VOCABULARIES = ("vocabulary", "source_vocabulary", "transcript_vocabulary")
 
 
 def average(inputs: Sequence[str | Path], output: str | Path) -> None:

@@ -26,21 +26,10 @@ class SlamCtcCriterion(AlignmentCriterion):
         """The summed loss, what it is to be divided by, and sums to log."""
         target = sample["target"]
         output = model(**{name: value for name, value in sample["net_input"].items() if name != "prev_output_tokens"})
-        log_probs = output["logits"].float().log_softmax(-1)
-        states = (~output["padding_mask"]).sum(1)
         counted = self.counted(target)
-        tokens = counted.sum(1)
-        losses = F.ctc_loss(
-            log_probs.transpose(0, 1),
-            target[counted],
-            states,
-            tokens,
-            blank=self.blank,
-            reduction="none",
-            zero_infinity=True,
-        )
-        loss, sample_size, log = self.summed(losses, tokens, reduce)
-        return loss, sample_size, {**log, "infinite": (states_needed(target, counted) > states).sum()}
+        losses, infinite = ctc_losses(output["logits"], output["padding_mask"], target, counted, self.blank)
+        loss, sample_size, log = self.summed(losses, counted.sum(1), reduce)
+        return loss, sample_size, {**log, "infinite": infinite}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
@@ -48,6 +37,28 @@ class SlamCtcCriterion(AlignmentCriterion):
         super().reduce_metrics(logging_outputs)
         infinite = sum(utils.item(log["infinite"]) for log in logging_outputs)
         metrics.log_scalar_sum("infinite", infinite, priority=50)
+
+
+def ctc_losses(
+    logits: Tensor, padding_mask: Tensor, target: Tensor, counted: Tensor, blank: int
+) -> tuple[Tensor, Tensor]:
+    """Return the CTC losses (batch,) in nats, and the number of utterances with too few states, whose loss is zero.
+
+    Args:
+        logits: (batch, T, symbols); padding_mask: (batch, T).
+        target: (batch, L) symbols; counted: (batch, L) which of them are to be spelled.
+    """
+    states = (~padding_mask).sum(1)
+    losses = F.ctc_loss(
+        logits.float().log_softmax(-1).transpose(0, 1),
+        target[counted],
+        states,
+        counted.sum(1),
+        blank=blank,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return losses, (states_needed(target, counted) > states).sum()
 
 
 def states_needed(target: Tensor, counted: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from slam_plugin.data.state_masks import collate_masks
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.modules.subsampler import fewest_frames, subsampled_length
 
-TARGET_COLUMN = "tgt_text"
+TARGET_COLUMN, TRANSCRIPT_COLUMN = "tgt_text", "src_text"
 
 
 class CtcTexts(NamedTuple):
@@ -61,6 +61,7 @@ class SpeechToTextDataset(FairseqDataset):
         self.frames, self.limits = manifest.column("n_frames"), limits
         self.targets = Texts(manifest, TARGET_COLUMN, vocabulary) if TARGET_COLUMN in manifest.columns else None
         self.spelled = None if ctc is None else self._spelled(ctc)
+        self.transcript_pad = None if ctc is None or self.spelled is self.targets else ctc.vocabulary.dictionary.pad()
         # What batches are made by: the most frames that training may make of each utterance.
         self.longest = self.frames if augment is None else augment.longest(self.frames, limits[1])
         # Shared memory: workers that live on from one epoch to the next see it change.
@@ -81,7 +82,8 @@ class SpeechToTextDataset(FairseqDataset):
 
         Returns:
             ``id``, ``features`` (frames, 80), ``masks`` of the states if training masks any, ``start``, the decoder's
-            first symbol, and ``target`` (tokens,) without ``</s>``, None without targets.
+            first symbol, ``target`` (tokens,) without ``</s>``, None without targets, and ``transcript`` (tokens,) if
+            CTC spells another text than the target.
         """
         features, masks = load_features(self.manifest.value(index, "audio"), self.root), {}
         if self.augment is None:
@@ -90,7 +92,8 @@ class SpeechToTextDataset(FairseqDataset):
             bounds = self._fewest_frames(index), self.limits[1]
             features, masks = self.augment(features, bounds, self.seed, cycle, index)
         target = None if self.targets is None else self.targets[index]
-        return {"id": index, "features": features, "masks": masks, "start": int(self.starts[index]), "target": target}
+        item = {"id": index, "features": features, "masks": masks, "start": int(self.starts[index]), "target": target}
+        return item if self.transcript_pad is None else {**item, "transcript": self.spelled[index]}
 
     def _spelled(self, ctc: CtcTexts) -> "Texts":
         return self.targets if ctc.column == TARGET_COLUMN else Texts(self.manifest, *ctc)
@@ -109,7 +112,8 @@ class SpeechToTextDataset(FairseqDataset):
 
         Returns:
             ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``,
-            and under ``net_input``: ``features`` (batch, frames, 80), ``padding_mask`` (batch, frames),
+            ``transcript`` (batch, symbols) if items have one, and under ``net_input``: ``features`` (batch, frames,
+            80), ``padding_mask`` (batch, frames),
             ``prev_output_tokens`` (batch, L) beginning with the start symbols, which are all of it without targets, and
             the masks of :func:`collate_masks`.
         """
@@ -119,7 +123,7 @@ class SpeechToTextDataset(FairseqDataset):
         lengths = torch.tensor([len(f) for f in features])
         starts = [sample["start"] for sample in samples]
         previous, target, ntokens = collate_targets(starts, [s["target"] for s in samples], self.pad, self.eos)
-        return {
+        batch = {
             "id": torch.tensor([sample["id"] for sample in samples]),
             "nsentences": len(samples),
             "ntokens": ntokens,
@@ -131,6 +135,10 @@ class SpeechToTextDataset(FairseqDataset):
                 **collate_masks([sample["masks"] for sample in samples]),
             },
         }
+        if self.transcript_pad is not None:
+            rows = [sample["transcript"] for sample in samples]
+            batch["transcript"] = torch.nn.utils.rnn.pad_sequence(rows, True, self.transcript_pad)
+        return batch
 
     # ---- what fairseq's batching asks
 

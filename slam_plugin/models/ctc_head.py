@@ -14,6 +14,7 @@ from slam_plugin.models.pretrained import Earlier
 logger = logging.getLogger(__name__)
 
 _OUTPUT = "output"  # of slam_ctc
+_BESIDE = "ctc_layer"  # of slam_speech_to_text
 _PRETRAINING = "objectives.ctc.to_symbols"
 _EMBEDDING = "trunk.text_embedding.tokens.weight"
 _TOP = "top"  # of the trunk: the states that a recognizer reads
@@ -43,6 +44,9 @@ def ctc_head(earlier: Earlier) -> CtcHead | None:
     """Return the CTC head that a checkpoint holds, None if it holds none."""
     if f"{_OUTPUT}.bias" in earlier.weights:
         return _linear(earlier, _OUTPUT, "vocabulary", _TOP)
+    if f"{_BESIDE}.bias" in earlier.weights:
+        transcripts = "transcript_vocabulary" if "transcript_vocabulary" in earlier.task else "source_vocabulary"
+        return _linear(earlier, _BESIDE, transcripts, _TOP)
     if f"{_PRETRAINING}.bias" in earlier.weights:
         # A checkpoint that does not hold its objectives is older than the choice of a layer.
         place = earlier.task.get("objectives", {}).get("ctc", {}).get("layer", "speech")

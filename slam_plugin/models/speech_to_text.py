@@ -1,19 +1,25 @@
 """``slam_speech_to_text``: the trunk and fairseq's Transformer decoder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
-from torch import Tensor
+from torch import Tensor, nn
 
+from slam_plugin.models.ctc_head import CtcHeadConfig
 from slam_plugin.models.decoder import DecodedTrunkConfig, Decoder
 from slam_plugin.models.presets import SIZES, set_size
 from slam_plugin.models.trunk_encoder import SpeechEncoderConfig, TrunkEncoder
 
 
 @dataclass
-class SlamSpeechToTextModelConfig(DecodedTrunkConfig, SpeechEncoderConfig):
+class SlamSpeechToTextModelConfig(DecodedTrunkConfig, SpeechEncoderConfig, CtcHeadConfig):
     """The encoder's configuration and the decoder's."""
+
+    ctc_head: bool = field(
+        default=False,
+        metadata={"help": "spell src_text from the encoder's states as well; needs a criterion with CTC"},
+    )
 
 
 @register_model("slam_speech_to_text", dataclass=SlamSpeechToTextModelConfig)
@@ -21,13 +27,23 @@ class SlamSpeechToText(FairseqEncoderDecoderModel):
     """Speech translation and recognition with attention, decoded by fairseq's generator.
 
     Where the task has a source vocabulary, the model translates text as well.
+
+    Args:
+        ctc_layer: CTC head beside the decoder, from states of the encoder to symbols of the transcript; None for none.
     """
+
+    def __init__(self, encoder: TrunkEncoder, decoder: Decoder, ctc_layer: nn.Linear | None = None) -> None:
+        super().__init__(encoder, decoder)
+        self.ctc_layer = ctc_layer
 
     @classmethod
     def build_model(cls, cfg: SlamSpeechToTextModelConfig, task: Any) -> "SlamSpeechToText":
         read = task.source_vocabulary
         encoder = TrunkEncoder.build(cfg, text=None if read is None else read.dictionary)
-        return cls(encoder, Decoder.build(cfg, task.target_dictionary, encoder.trunk.dim))
+        dim, ctc_layer = encoder.trunk.dim, None
+        if cfg.ctc_head:
+            ctc_layer = nn.Linear(dim, len(task.transcript_vocabulary.dictionary))
+        return cls(encoder, Decoder.build(cfg, task.target_dictionary, dim), ctc_layer)
 
     def forward(
         self,
@@ -39,9 +55,20 @@ class SlamSpeechToText(FairseqEncoderDecoderModel):
         state_mask: Tensor | None = None,
         channel_mask: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """What :class:`TrunkEncoder` takes, and (batch, L) -> fp32 logits (batch, L, symbols), fairseq's extras"""
+        """Return fp32 logits (batch, L, symbols), and fairseq's extras.
+
+        With a CTC head and speech, these have ``ctc_logits`` (batch, T, symbols of the transcript) in fp32 and
+        ``ctc_padding_mask`` (batch, T).
+
+        Args:
+            prev_output_tokens: (batch, L); the others are what :class:`TrunkEncoder` takes.
+        """
         encoded = self.encoder(features, padding_mask, src_tokens, src_lengths, state_mask, channel_mask)
-        return self.decoder(prev_output_tokens, encoder_out=encoded)
+        logits, extra = self.decoder(prev_output_tokens, encoder_out=encoded)
+        if self.ctc_layer is not None and features is not None:
+            extra["ctc_logits"] = self.ctc_layer(encoded["encoder_out"][0].transpose(0, 1).float())
+            extra["ctc_padding_mask"] = encoded["encoder_padding_mask"][0]
+        return logits, extra
 
 
 for _size in SIZES:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
+
 _CASTING = ("fp16", "bf16", "amp")
 _WHOLE_EXCHANGE = ("legacy_ddp", "no_c10d")
 
@@ -49,6 +51,21 @@ def refuse_ignored_rates(model: Any) -> None:
         raise ValueError(
             f"{asked[-1]}: found --lr-scheduler {whole.lr_scheduler._name}, expected slam_inverse_sqrt, which alone "
             "knows groups with warm-ups of their own"
+        )
+
+
+def refuse_half_ctc(model: Any) -> None:
+    """Raise ValueError where a CTC head beside a decoder and a criterion that trains it are not both there.
+
+    ``model`` is the model's part of a run's whole configuration.
+    """
+    whole = model._get_parent()
+    head = bool(model.get("ctc_head"))
+    if whole is not None and head != (whole.criterion._name == WITH_CTC):
+        found = "with" if head else "without"
+        raise ValueError(
+            f"--criterion {whole.criterion._name}: found {found} --ctc-head, expected both of --ctc-head and "
+            f"--criterion {WITH_CTC}, or neither"
         )
 
 

@@ -21,7 +21,11 @@ from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.models.speech_to_text import SlamSpeechToText
 from slam_plugin.tasks.fine_tuning import source_vocabulary_in, vocabulary_in
 from slam_plugin.tasks.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
-from slam_plugin.tasks.speech_to_text import SlamSpeechToTextTask, SlamSpeechToTextTaskConfig
+from slam_plugin.tasks.speech_to_text import (
+    SlamSpeechToTextTask,
+    SlamSpeechToTextTaskConfig,
+    perturbation_of,
+)
 from slam_plugin.tasks.writing import parse_eval_args
 
 
@@ -54,6 +58,7 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
     @classmethod
     def setup_task(cls, cfg: SlamJointTranslationTaskConfig, **kwargs: Any) -> "SlamJointTranslationTask":
         """Check what can be checked before any data is read; to decode (``--path``) needs no plan."""
+        perturbation_of(cfg)
         log_fused_paths()
         parse_eval_args(cfg.eval_args)
         corpora = None
@@ -76,6 +81,7 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
             self.source_vocabulary,
             self.augmentation(),
             self.cfg.max_target_positions,
+            self.ctc_texts,
         )
 
     def fingerprint(self) -> dict[str, str]:

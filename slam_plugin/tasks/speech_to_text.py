@@ -2,33 +2,44 @@
 
 import dataclasses
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035  (fairseq makes flags of typing.List only)
 
+import torch
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from omegaconf import II, MISSING, DictConfig
+from torch import Tensor, nn
 
 import slam_plugin.criterions.ctc
-import slam_plugin.criterions.transducer  # noqa: F401  (both register themselves)
+import slam_plugin.criterions.transducer
+import slam_plugin.criterions.with_ctc  # noqa: F401  (all register themselves)
 from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.errors import LISTED_FAULTS
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.perturbation import Perturbation
 from slam_plugin.data.specaugment import SpecAugment
-from slam_plugin.data.speech_to_text import TARGET_COLUMN, CtcTexts, SpeechToTextDataset
+from slam_plugin.data.speech_to_text import (
+    TARGET_COLUMN,
+    TRANSCRIPT_COLUMN,
+    CtcTexts,
+    SpeechToTextDataset,
+)
 from slam_plugin.data.state_masks import StateMasks
 from slam_plugin.data.validate import ensure_valid
+from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.kernels.select import log_fused_paths
 from slam_plugin.models.ctc import SlamCtc
 from slam_plugin.models.ctc_head import take_ctc_head
 from slam_plugin.models.pretrained import Earlier
+from slam_plugin.models.speech_to_text import SlamSpeechToText
 from slam_plugin.models.trunk_encoder import TrunkEncoder, take_mask_vector
 from slam_plugin.modules.subsampler import subsampled_length
-from slam_plugin.tasks.checks import refuse_casting
-from slam_plugin.tasks.fine_tuning import vocabulary_in
+from slam_plugin.tasks.checks import refuse_casting, refuse_half_ctc
+from slam_plugin.tasks.fine_tuning import source_vocabulary_in, vocabulary_in
+from slam_plugin.tasks.listening import listening_counts, log_listening
 from slam_plugin.tasks.ranks import first_rank_first
 from slam_plugin.tasks.writing import WritingTask, WritingTaskConfig, parse_eval_args
 
@@ -62,6 +73,10 @@ class SlamSpeechToTextTaskConfig(WritingTaskConfig):
         default_factory=list,
         metadata={"help": "add noise to training utterances, of a signal-to-noise ratio between these two, in dB"},
     )
+    eval_listening: bool = field(
+        default=False,
+        metadata={"help": "log listening in validation: by how many nats a token the loss rises with another's speech"},
+    )
     max_tokens: Optional[int] = II("dataset.max_tokens")
     tgt_lang: Optional[str] = field(
         default=None,
@@ -74,14 +89,15 @@ class SlamSpeechToTextTask(WritingTask):
     """Speech to text, by whichever of the plugin's models."""
 
     cfg: SlamSpeechToTextTaskConfig
-    _ctc = False
+    ctc_texts: CtcTexts | None = None  # what CTC spells in training
     _masks: StateMasks | None = None
+    _transcript_vocabulary: Vocabulary | None = None
 
     @classmethod
     def setup_task(cls, cfg: SlamSpeechToTextTaskConfig, **kwargs: Any) -> "SlamSpeechToTextTask":
         """Check what can be checked before any data is read."""
         refuse_casting(cfg)
-        _perturbation(cfg)
+        perturbation_of(cfg)
         log_fused_paths()
         parse_eval_args(cfg.eval_args)
         return cls(cfg, vocabulary_in(cfg.data))
@@ -90,6 +106,31 @@ class SlamSpeechToTextTask(WritingTask):
     def source_dictionary(self) -> None:
         """None: fairseq-generate would print the source's text with it."""
         return None
+
+    # ---- the vocabulary of transcripts, which CTC beside a decoder spells
+
+    @property
+    def transcript_vocabulary(self) -> Vocabulary | None:
+        """That of the text that the trunk reads, or one of its own if the trunk reads none."""
+        return self._transcript_vocabulary or self.source_vocabulary
+
+    def state_dict(self) -> dict[str, Any]:
+        """The vocabularies that there are."""
+        own = self._transcript_vocabulary
+        return super().state_dict() | ({} if own is None else {"transcript_vocabulary": own.state()})
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """As the task behind this one, and the vocabulary of transcripts, whatever the data folder has."""
+        others = dict(state_dict)
+        own = others.pop("transcript_vocabulary", None)
+        super().load_state_dict(others)
+        self._transcript_vocabulary = None if own is None else Vocabulary.from_state(own)
+
+    def _check_resumed(self, earlier: Earlier) -> None:
+        super()._check_resumed(earlier)
+        if self._transcript_vocabulary is not None:
+            theirs = Vocabulary.from_state(earlier.task["transcript_vocabulary"], earlier.path)
+            self._transcript_vocabulary.check_same(theirs.hash, earlier.path)
 
     # ---- data
 
@@ -102,11 +143,12 @@ class SlamSpeechToTextTask(WritingTask):
         with first_rank_first():  # it decodes what was never checked
             manifest = Manifest.open(Path(self.cfg.data, f"{split}.tsv"))
             root = Path(self.cfg.audio_root) if self.cfg.audio_root else manifest.path.parent
-            texts = (TARGET_COLUMN,) if self._trains or TARGET_COLUMN in manifest.columns else ()
-            ensure_valid(manifest, root, *limits, texts, progress=True)
+            ctc = self.ctc_texts
+            columns = {TARGET_COLUMN} if self._trains or TARGET_COLUMN in manifest.columns else set()
+            columns |= {ctc.column} if ctc else set()
+            ensure_valid(manifest, root, *limits, sorted(columns), progress=True)
         training = self._trains and split == self.cfg.train_subset
         augment = self.augmentation() if training else None
-        ctc = CtcTexts(TARGET_COLUMN, self.vocabulary) if self._trains and self._ctc else None
         # A slower speed must not lead beyond a whole batch either, which fairseq refuses.
         bounds = limits[0], min(limits[1], self.cfg.max_tokens or limits[1])
         dataset = SpeechToTextDataset(
@@ -121,28 +163,57 @@ class SlamSpeechToTextTask(WritingTask):
 
     def augmentation(self) -> Augmentation:
         """What the flags say that training does to an utterance; the masks of states are the model's."""
-        perturbation, specaugment = _perturbation(self.cfg), None
+        perturbation, specaugment = perturbation_of(self.cfg), None
         if self.cfg.specaugment:
             specaugment = SpecAugment(**{f.name: self.cfg[f.name] for f in dataclasses.fields(SpecAugment)})
         return Augmentation(perturbation, specaugment, self._masks)
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
-        model = super().build_model(cfg, from_checkpoint)
-        self._ctc = isinstance(model, SlamCtc)
-        if not from_checkpoint:
-            self._masks = _state_masks(model.encoder)
+        if from_checkpoint:
+            return super().build_model(cfg, True)
+        refuse_half_ctc(cfg)
+        if cfg.get("ctc_head") and self.source_vocabulary is None:
+            self._transcript_vocabulary = source_vocabulary_in(self.cfg.data)
+        model = super().build_model(cfg)
+        if self.cfg.eval_listening and not isinstance(model, SlamSpeechToText):
+            raise ValueError(f"--eval-listening: found with --arch {cfg._name}, expected slam_speech_to_text")
+        self._masks = _state_masks(model.encoder)
+        self.ctc_texts = self._ctc_texts(model)
         return model
+
+    def _ctc_texts(self, model: BaseFairseqModel) -> CtcTexts | None:
+        if isinstance(model, SlamCtc):
+            return CtcTexts(TARGET_COLUMN, self.vocabulary)
+        beside = getattr(model, "ctc_layer", None) is not None
+        return CtcTexts(TRANSCRIPT_COLUMN, self.transcript_vocabulary) if beside else None
 
     def take_others(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
         """Take the CTC head along, and the vector that masked states become."""
         taken = take_mask_vector(model.encoder, earlier)
-        if isinstance(model, SlamCtc):
+        ctc = self._ctc_texts(model)
+        if ctc is not None:
             fresh = model.encoder.config.fresh_ctc_head
-            taken += take_ctc_head(model.ctc_layer, self.vocabulary, earlier, fresh)
+            taken += take_ctc_head(model.ctc_layer, ctc.vocabulary, earlier, fresh)
         return taken
 
+    # ---- validation
 
-def _perturbation(cfg: SlamSpeechToTextTaskConfig) -> Perturbation | None:
+    def valid_step(
+        self, sample: Mapping[str, Any], model: nn.Module, criterion: Any
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """As the task behind this one, and what the decoder's attention to the speech is worth, if asked for."""
+        loss, sample_size, log = super().valid_step(sample, model, criterion)
+        if self.cfg.eval_listening:
+            with torch.no_grad():
+                log.update(listening_counts(model, sample, self.target_dictionary.pad()))
+        return loss, sample_size, log
+
+    def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
+        super().reduce_metrics(logging_outputs, criterion)
+        log_listening(logging_outputs)
+
+
+def perturbation_of(cfg: SlamSpeechToTextTaskConfig) -> Perturbation | None:
     """What the flags say of speed and noise; None if they ask for none. ValueError for what is no speed or ratio."""
     perturbation = Perturbation(tuple(cfg.speeds), tuple(cfg.noise_snr) or None)
     return perturbation if perturbation.any else None

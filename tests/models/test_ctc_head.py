@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from data_prep.vocab import train_vocabulary
+from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
+from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.models.ctc_head import ctc_head
 from slam_plugin.models.pretrained import read_earlier
 from tests import checkpoints
@@ -35,13 +37,17 @@ def tied(tmp_path_factory):
     return pretrained(tmp_path_factory.mktemp("tied"), "inputs: augmented, layer: top, tied: true")
 
 
-def begin(folder, source, *flags, lines=checkpoints.LINES):
-    """The task and the recognizer that a run starts with, over a vocabulary of the characters of ``lines``."""
+RECOGNIZER = ["--arch=slam_ctc", "--criterion=slam_ctc"]
+TRANSLATOR = ["--arch=slam_speech_to_text", "--ctc-head", f"--criterion={WITH_CTC}"]
+
+
+def begin(folder, source, *flags, lines=checkpoints.LINES, model=RECOGNIZER):
+    """The task and the model that a run starts with, over a vocabulary of the characters of ``lines``."""
     from fairseq import options, tasks
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
     train_vocabulary(lines, folder, 40, "char")
-    arguments = [str(folder), "--task=slam_speech_to_text", "--arch=slam_ctc", "--criterion=slam_ctc", *flags]
+    arguments = [str(folder), "--task=slam_speech_to_text", *model, *flags]
     arguments += [f"--pretrained={source.path}", "--optimizer=adam", "--lr=0.001", f"--save-dir={folder}/save"]
     cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), arguments))
     task = tasks.setup_task(cfg.task)
@@ -76,6 +82,38 @@ def test_a_recognizer_takes_the_head_of_pretraining(source, request, tmp_path, c
     assert torch.equal(found, expected) and expected.std() > 0.1
     assert "took the CTC head" in caplog.text
     assert "objectives.ctc" not in caplog.text, "what was taken is not among what was left"
+
+
+def test_a_translator_takes_it_for_its_transcripts(tied, tmp_path, caplog):
+    """By the vocabulary of the transcripts, which lies in ``source``; that of the translations is another."""
+    train_vocabulary(checkpoints.LINES, tmp_path / "source", 40, "char")
+    with caplog.at_level(logging.INFO):
+        task, model = begin(tmp_path, tied, lines=["der Fisch", "das Boot"], model=TRANSLATOR)
+    states = torch.randn(3, 16)
+    assert torch.equal(model.ctc_layer(states), tied.model.objectives["ctc"].to_symbols(states))
+    assert task.transcript_vocabulary.hash == tied.task.vocabulary.hash != task.vocabulary.hash
+    assert "took the CTC head" in caplog.text
+
+
+def test_a_recognizer_takes_that_of_a_translator(tmp_path, caplog):
+    def fill(data):
+        train_vocabulary(["der Fisch", "das Boot"], data, 40, "char")
+        train_vocabulary(checkpoints.LINES, data / "source", 40, "char")
+
+    flags = [flag for flag in checkpoints.TRANSLATION if not flag.startswith("--criterion")]
+    source = checkpoints.save(tmp_path / "st", *flags, "--ctc-head", f"--criterion={WITH_CTC}", fill=fill)
+    assert Vocabulary.from_state(source.task.state_dict()["transcript_vocabulary"]).hash != source.task.vocabulary.hash
+    with caplog.at_level(logging.INFO):
+        _, model = begin(tmp_path / "data", source)
+    assert same(model.ctc_layer, source.model.ctc_layer.weight, source.model.ctc_layer.bias)
+    assert "took the CTC head" in caplog.text
+
+
+@pytest.mark.parametrize("flags", [TRANSLATOR[:2], ["--arch=slam_speech_to_text", TRANSLATOR[2]]])
+def test_a_head_and_its_criterion_go_together(ctc, tmp_path, flags):
+    model = flags if len(flags) > 2 or "--criterion" in flags[-1] else [*flags, "--criterion=cross_entropy"]
+    with pytest.raises(ValueError, match="expected both of --ctc-head and --criterion slam_label"):
+        begin(tmp_path, ctc, model=model)
 
 
 @pytest.mark.parametrize("source", ["ctc", "own", "tied"])

@@ -5,6 +5,10 @@ import copy
 import pytest
 import torch
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
+from fairseq.optim.lr_scheduler.polynomial_decay_schedule import (
+    PolynomialDecayLRSchedule,
+    PolynomialDecayLRScheduleConfig,
+)
 from omegaconf import OmegaConf
 
 from slam_plugin.optim.adamw import GroupOptions, SlamAdamW, SlamAdamWConfig, set_group
@@ -81,6 +85,18 @@ def test_it_moves_as_fairseqs_adam(eps):
         for p, q in zip(ours, theirs, strict=True):
             assert torch.allclose(p, q, rtol=1e-5, atol=1e-6), step
     assert (ours[0] - start[0]).abs().min() > 0
+
+
+def test_the_scale_holds_under_a_scheduler_of_fairseqs():
+    """polynomial_decay: linear warm-up over 3 updates, linear decay until the 11th."""
+    optimizer = build([slow(parameter(), 0.25), parameter()])
+    config = OmegaConf.structured(PolynomialDecayLRScheduleConfig())
+    config.update({"lr": [0.1], "warmup_updates": 3, "total_num_update": 11})
+    schedule = PolynomialDecayLRSchedule(config, optimizer)
+    for update in range(1, 12):
+        expected = 0.1 * min(update / 3, (11 - update) / 8)
+        assert schedule.step_update(update) == pytest.approx(expected)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.25 * expected, expected])
 
 
 def test_parameters_of_the_same_options_are_one_group():

@@ -13,7 +13,8 @@ ENCODER_WARMUP, WARMUP, LR, SCALE = 6, 2, 0.002, 0.25
 FLAGS = {
     "task": "slam_speech_to_text",
     "arch": "slam_speech_to_text_tiny",
-    "criterion": "label_smoothed_cross_entropy",
+    "criterion": "slam_label_smoothed_cross_entropy_with_ctc",
+    "ctc_head": True,
     "decoder_dim": 32,
     "decoder_heads": 2,
     "decoder_ffn_dim": 64,
@@ -42,10 +43,13 @@ FLAGS = {
 
 @pytest.fixture(scope="module")
 def flags(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Those above, with the 12 training pairs of the toy corpus as ``data``."""
+    """Those above, with the 12 training pairs of the toy corpus as ``data``: each text translates itself."""
     folder = tmp_path_factory.mktemp("pairs")
-    for source in ("pairs/train.tsv", DICTIONARY_FILE, MODEL_FILE):
+    for source in (DICTIONARY_FILE, MODEL_FILE):
         shutil.copy(toy / source, folder)
+    lines = [line.split("\t") for line in (toy / "pairs/train.tsv").read_text().splitlines()]
+    lines = [[*lines[0], "src_text"], *([*row, row[lines[0].index("tgt_text")]] for row in lines[1:])]
+    (folder / "train.tsv").write_text("".join("\t".join(row) + "\n" for row in lines))
     return {**FLAGS, "data": folder, "audio_root": toy}
 
 

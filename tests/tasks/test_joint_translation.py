@@ -20,7 +20,7 @@ from tests import training
 from tests.commands import fairseq
 from tests.tasks.test_speech_to_text import SIZES, generated, tones
 
-COLUMNS = ["id", "audio", "n_frames", "tgt_text", "tgt_lang"]
+COLUMNS = ["id", "audio", "n_frames", "src_text", "tgt_text", "tgt_lang"]
 # What the letters are called in two languages; the same speech means either.
 LANGUAGES = {"en": str.maketrans("abcd", "efgh"), "de": str.maketrans("abcd", "wxyz")}
 WRITTEN = {"en": set("efgh"), "de": set("wxyz")}
@@ -59,7 +59,7 @@ def data(tmp_path_factory):
     for i, text in enumerate(texts[:12]):
         wave = tones(text, random)
         soundfile.write(folder / f"{i}.wav", wave, 16000)
-        row = {"id": str(i), "audio": f"{i}.wav", "n_frames": frames_in(len(wave))}
+        row = {"id": str(i), "audio": f"{i}.wav", "n_frames": frames_in(len(wave)), "src_text": text}
         rows += [
             {**row, "id": f"{i}-{to}", "tgt_text": text.translate(table), "tgt_lang": to}
             for to, table in LANGUAGES.items()
@@ -175,10 +175,17 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(data, tmp_path):
 
 
 def test_two_ranks_see_every_batch_once_and_stay_alike(data, tmp_path):
+    """With CTC beside the decoder, which only batches of speech have."""
     flags = {**FLAGS, "autocast": "none", "max_update": 3, "steps_per_epoch": 2, "update_freq": 1, "eval_wer": None}
+    flags |= {"ctc_head": True, "criterion": "slam_label_smoothed_cross_entropy_with_ctc", "eval_listening": True}
     run = training.train(data, tmp_path / "two", ranks=2, **flags)
     assert run.code == 0, run.output[-3000:]
-    assert run.logged("train_inner")[-1]["speech_translation_loss"] > 0
+    for log in run.logged("train_inner"):
+        assert log["speech_translation_loss"] > 0 and log["ctc_loss"] > 0
+        parts = log["speech_translation_loss"], log["text_translation_loss"]
+        assert min(parts) <= log["loss"] <= max(parts)
+    assert {"listening", "ctc_loss", "infinite"} <= run.logged("valid")[-1].keys()
+    assert "transcript_vocabulary" not in run.checkpoint()["task_state"], "it is the source vocabulary"
 
 
 def test_text_items_are_the_lines_of_the_two_files(data):

@@ -14,7 +14,7 @@ from slam_plugin.data.indexed import index_hash
 from slam_plugin.data.languages import start_symbol
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.randomness import seed_of
-from slam_plugin.data.speech_to_text import TARGET_COLUMN, SpeechToTextDataset
+from slam_plugin.data.speech_to_text import TARGET_COLUMN, CtcTexts, SpeechToTextDataset
 from slam_plugin.data.text_pairs import Side, TextPairDataset
 from slam_plugin.data.validate import ensure_valid
 from slam_plugin.data.vocabulary import Vocabulary
@@ -30,6 +30,7 @@ class TranslationSetting:
         vocabulary: of the translations; ``source_vocabulary``: of the text that is translated.
         augment: what training does to the speech; None leaves it whole.
         max_target: tokens of the longest translation, ``</s>`` included.
+        ctc: what CTC spells beside the decoder; None without CTC.
     """
 
     seed: int
@@ -38,6 +39,7 @@ class TranslationSetting:
     source_vocabulary: Vocabulary
     augment: Augmentation | None
     max_target: int
+    ctc: CtcTexts | None = None
 
 
 class SpeechTranslationCorpus:
@@ -55,7 +57,8 @@ class SpeechTranslationCorpus:
     def open(cls, config: Any, path: Path, setting: TranslationSetting) -> "SpeechTranslationCorpus":
         manifest = Manifest.open(path)
         root = config.options["audio_root"] or path.parent
-        ensure_valid(manifest, root, config.min_length, config.max_length, (TARGET_COLUMN,), progress=True)
+        columns = (TARGET_COLUMN,) if setting.ctc is None else (TARGET_COLUMN, setting.ctc.column)
+        ensure_valid(manifest, root, config.min_length, config.max_length, columns, progress=True)
         seed = seed_of(setting.seed, cls.kind, setting.stream)
         dataset = SpeechToTextDataset(
             manifest,
@@ -65,6 +68,7 @@ class SpeechTranslationCorpus:
             seed,
             tgt_lang=config.options["tgt_lang"],
             limits=(config.min_length, config.max_length),
+            ctc=setting.ctc,
         )
         longest = int(np.argmax(dataset.targets.lengths))
         if dataset.targets.lengths[longest] + 1 > setting.max_target:

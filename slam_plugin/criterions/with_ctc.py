@@ -1,0 +1,95 @@
+"""``slam_label_smoothed_cross_entropy_with_ctc``: a decoder's loss, and CTC to the transcript beside it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from fairseq import utils
+from fairseq.criterions import register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+)
+from fairseq.logging import metrics
+from torch import Tensor, nn
+
+from slam_plugin.criterions.ctc import ctc_losses
+
+NAME = "slam_label_smoothed_cross_entropy_with_ctc"
+
+
+@dataclass
+class WithCtcConfig(LabelSmoothedCrossEntropyCriterionConfig):
+    """Those of fairseq's ``label_smoothed_cross_entropy``, and the weight of CTC."""
+
+    ctc_weight: float = field(default=0.3, metadata={"help": "factor of the CTC loss"})
+
+
+@register_criterion(NAME, dataclass=WithCtcConfig)
+class WithCtcCriterion(LabelSmoothedCrossEntropyCriterion):
+    """Label-smoothed cross-entropy of the translation, plus the weighted CTC loss of the transcript.
+
+    Both are sums over a batch and are divided by the tokens of the translation, as in fairseq's criterion of that kind.
+    Unlike it, this one takes batches of text as well, which have no CTC loss, and logs the CTC loss by itself: a mean
+    over the tokens of the transcripts, without its weight.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        sentence_avg: bool,
+        label_smoothing: float,
+        ignore_prefix_size: int = 0,
+        report_accuracy: bool = False,
+        ctc_weight: float = 0.3,
+    ) -> None:
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        self.ctc_weight = ctc_weight
+        dictionary = task.transcript_vocabulary.dictionary
+        self.blank, self.transcript_pad = dictionary.bos(), dictionary.pad()
+
+    def forward(self, model: nn.Module, sample: Mapping[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
+        """Return the loss, what it is divided by, and sums to log.
+
+        Args:
+            sample: a batch with ``transcript`` (batch, L), padded at the end, if it is of speech.
+        """
+        output = model(**sample["net_input"])
+        loss, nll_loss = self.compute_loss(model, output, sample)
+        ctc_logs = self._ctc(output[1], sample, loss)
+        loss = loss + self.ctc_weight * ctc_logs["ctc_loss"]
+        sample_size = len(sample["target"]) if self.sentence_avg else sample["ntokens"]
+        logs = {
+            "loss": loss.detach(),
+            "nll_loss": nll_loss.detach(),
+            "ntokens": sample["ntokens"],
+            "nsentences": len(sample["target"]),
+            "sample_size": sample_size,
+            **ctc_logs,
+            "ctc_loss": ctc_logs["ctc_loss"].detach(),
+        }
+        if self.report_accuracy:
+            logs["n_correct"], logs["total"] = map(utils.item, self.compute_accuracy(model, output, sample))
+        return loss, sample_size, logs
+
+    def _ctc(self, extra: Mapping[str, Any], sample: Mapping[str, Any], loss: Tensor) -> dict[str, Tensor]:
+        """The summed CTC loss, the tokens that it counts, and the utterances with too few states; zeros for text."""
+        if "ctc_logits" not in extra:
+            return dict.fromkeys(("ctc_loss", "ctc_tokens", "infinite"), torch.zeros_like(loss.detach()))
+        transcript = sample["transcript"]
+        counted = transcript != self.transcript_pad
+        losses, infinite = ctc_losses(extra["ctc_logits"], extra["ctc_padding_mask"], transcript, counted, self.blank)
+        return {"ctc_loss": losses.sum(), "ctc_tokens": counted.sum(), "infinite": infinite}
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
+        """fairseq's, ``ctc_loss`` in bits for each token of the transcripts, and ``infinite`` as in ``slam_ctc``."""
+        super().reduce_metrics(logging_outputs)
+        loss, tokens, infinite = (
+            sum(utils.item(log[key]) for log in logging_outputs) for key in ("ctc_loss", "ctc_tokens", "infinite")
+        )
+        if tokens:
+            metrics.log_scalar("ctc_loss", loss / tokens / math.log(2), tokens, round=3)
+            metrics.log_scalar_sum("infinite", infinite, priority=50)
