@@ -1,6 +1,8 @@
 """slam_adamw against AdamW written out for scalars, fairseq's adam, and its own resumption."""
 
 import copy
+import inspect
+import sys
 
 import pytest
 import torch
@@ -133,3 +135,17 @@ def test_another_grouping_is_refused_with_what_to_do():
     state = build([parameter(), parameter()]).state_dict()
     with pytest.raises(ValueError, match=r"found groups of \[2\] parameters, expected \[1, 1\].*--reset-optimizer"):
         build([slow(parameter(), 0.5), parameter()]).load_state_dict(state)
+
+
+def test_torchs_compiler_is_not_imported(monkeypatch):
+    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+        # what torch keeps of the compiler once another test has called for it
+        monkeypatch.delattr(inspect.unwrap(getattr(torch.optim.Optimizer, name)), "__dynamo_disable", raising=False)
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # an import of it fails
+    one = parameter()
+    with pytest.raises(ImportError):
+        torch.optim.AdamW([one])
+    optimizer = build([one])
+    run(optimizer, [one], [0.3])
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
