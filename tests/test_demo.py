@@ -27,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     tree, run = folder / "tree", folder / "run"
     write_english(tree)
     killed = demo(tree, run)
-    checkpoint, deadline = run / "pretrain" / "checkpoint_last.pt", time.monotonic() + 120
+    checkpoint, deadline = run / "pretrain" / "checkpoint_last.pt", time.monotonic() + 300
     while not checkpoint.exists():
         assert killed.poll() is None, killed.stdout.read()
         assert time.monotonic() < deadline
@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     again = demo(tree, run)
-    output, _ = again.communicate(timeout=400)
+    output, _ = again.communicate(timeout=600)
     assert again.returncode == 0, output
     return tree, run
 
