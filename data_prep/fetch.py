@@ -186,22 +186,22 @@ def _apt_download(names: Sequence[str], folder: Path, private: Path) -> None:
         print(f"apt's package lists do not lead to {' or '.join(names)}: fetching lists of our own", flush=True)
         (private / "lists/partial").mkdir(parents=True)
         (private / "cache/archives/partial").mkdir(parents=True)
-        failure = _apt_failure([*options, "update"], folder)
+        failure = _apt_failure(options, ["update"], folder)
         if failure:
             raise DataError(f"{failure}\n{_advice(names)}")
     failures = []
     for name in names:
-        failure = _apt_failure([*options, "download", name], folder)
+        failure = _apt_failure(options, ["download", name], folder)
         if not failure:
             return
         failures.append(failure)
     raise DataError("\n".join([*failures, _advice(names)]))
 
 
-def _apt_failure(arguments: Sequence[str], folder: Path) -> str | None:
-    """Run apt-get in ``folder``; return what it complains of if it fails."""
-    done = subprocess.run(["apt-get", *arguments], cwd=folder, stderr=subprocess.PIPE, text=True)
-    return f"apt-get {' '.join(arguments[-2:])} failed: {done.stderr.strip()}" if done.returncode else None
+def _apt_failure(options: Sequence[str], step: Sequence[str], folder: Path) -> str | None:
+    """Run a step of apt-get in ``folder``; return what it complains of if it fails."""
+    done = subprocess.run(["apt-get", *options, *step], cwd=folder, stderr=subprocess.PIPE, text=True)
+    return f"apt-get {' '.join(step)} failed: {done.stderr.strip()}" if done.returncode else None
 
 
 def _pip_download(package: str, folder: Path) -> None:
