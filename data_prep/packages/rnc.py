@@ -1,8 +1,8 @@
 """Rob Northen compression, method 1: LZ77 with Huffman codes, which games of about 1990 to 1995 use.
 
 A packed block begins with a header of 18 bytes: ``RNC``, the method, the lengths of the unpacked and of the packed data
-(32 bits, big-endian), a checksum of each (16 bits), two bytes that unpacking does not use (the first of them is the
-leeway for unpacking in place), the second being the number of chunks. Bits are read from 16-bit little-endian words,
+(32 bits, big-endian), a checksum of each (16 bits), the leeway for unpacking in place (8 bits) and the number of chunks
+(8 bits). The checksums are not compared. Bits are read from 16-bit little-endian words,
 lowest bit first. Literal bytes stand between those words: they begin at the first byte that no bit was taken from.
 """
 
