@@ -42,8 +42,9 @@ def test_every_name_in_the_table_is_logged(text, reference):
 def test_the_limits_are_those_of_the_warnings(text):
     assert (verdicts.MIN_OWN, verdicts.MIN_RANK, verdicts.CTC_PATIENCE) == (0.3, 0.1, 0.15)
     assert (verdicts.DEAD_PERPLEXITY, verdicts.DEAD_SHARE, verdicts.MAX_BLANKS) == (4.0, 0.05, 0.99)
+    assert verdicts.SPELLING_CER == 80.0 and "`ctc_cer` under 80" in text
     for words in (
-        "under .3: **w",
+        "under .3, unless CTC spells: **w",
         "under a tenth of it: **w",
         "after 15 % of its",
         "under 4, or under 5 %",

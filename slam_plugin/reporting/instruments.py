@@ -17,7 +17,7 @@ PANELS = (
     (
         "Does a state say something of its own frame?",
         "own: the share of the squared change of the top states that falls on the frame whose front-end state was "
-        "replaced. Under the red line, fine-tuning has been worse than from scratch.",
+        "replaced. Under the red line, fine-tuning has been worse than from scratch, unless CTC spells.",
         ("own",),
     ),
     (

@@ -14,7 +14,7 @@ GOOD = {
     "rank_top": 40.0,
     "rank_top_fresh": 140.0,
     "ctc_blanks": 0.7,
-    "ctc_cer": 60.0,
+    "ctc_cer": 81.0,
     "ctc_progress": 0.9,
     "code_perplexity": 80.0,
     "codes_used": 0.6,
@@ -30,6 +30,7 @@ def test_a_good_run_and_one_without_instruments_are_warned_of_nothing():
 @pytest.mark.parametrize(
     ("bad", "good", "words"),
     [
+        ({"own": 0.29}, {"own": 0.29, "ctc_cer": 79.0}, ["own is 0.29"]),  # CTC that spells reads neighbors
         ({"own": 0.29}, {"own": 0.3}, ["own is 0.29 (0.96 in a fresh trunk)", "Lower the learning rate"]),
         ({"rank_top": 13.9}, {"rank_top": 14.1}, ["states of the shared layers", "13.9 (140.0 in a fresh trunk)"]),
         ({"rank_speech": 1.2}, {"rank_speech": 14.1}, ["states of the speech encoder", "is 1.2"]),

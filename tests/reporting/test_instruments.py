@@ -59,7 +59,7 @@ def test_what_was_not_measured_has_no_chart_and_a_run_without_instruments_says_s
     speech = [Record("valid", 1, {"own": 0.9, "own_fresh": 0.96, "rank_top": 9.0})]
     assert instruments.instrument_charts(speech).keys() == {"own", "rank_top"}
     section = instruments.instruments_section(speech)
-    assert "own frame?" in section and "CTC" not in section
+    assert "own frame?" in section and "Does CTC spell?" not in section
     assert "--no-instruments" in instruments.instruments_section(records()) and records()
 
 
