@@ -17,9 +17,13 @@ FEATURES = 5
 
 
 def surroundings(dim: int, vocabulary: int = 20, counts: Tensor | None = None) -> Surroundings:
-    """A trunk of ``dim`` channels over ``FEATURES`` mel bins, and symbols 0 (``<s>``) to ``vocabulary`` - 1."""
+    """A trunk of ``dim`` channels over ``FEATURES`` mel bins, and symbols 0 (``<s>``) to ``vocabulary`` - 1.
+
+    2 is ``</s>``; every third symbol begins a word.
+    """
     counts = torch.ones(vocabulary) if counts is None else counts
-    return Surroundings(dim, FEATURES, nn.Embedding(vocabulary, dim), counts, bos=0, teacher=Teacher)
+    words = torch.arange(vocabulary) % 3 == 0
+    return Surroundings(dim, FEATURES, nn.Embedding(vocabulary, dim), counts, words, bos=0, eos=2, teacher=Teacher)
 
 
 def masked_pass(
@@ -31,7 +35,14 @@ def masked_pass(
 ) -> MaskedPass:
     """A micro-batch whose masked pass put out ``encoded``, and its ``others`` by name."""
     passes = {MASKED: Encoded(**encoded), **(others or {})}
-    return MaskedPass(batch, passes.__getitem__, torch.Generator().manual_seed(seed), training)
+    generator = torch.Generator().manual_seed(seed)
+    return MaskedPass(batch, passes.__getitem__, generator, training, encode_states=doubled)
+
+
+def doubled(states: Tensor, padding_mask: Tensor | None, until: str) -> Tensor:
+    """Stand in for the shared layers: twice the states at the "middle", four times at the "top", zero at padding."""
+    states = states * {"middle": 2, "top": 4}[until]
+    return states if padding_mask is None else states.masked_fill(padding_mask.unsqueeze(-1), 0.0)
 
 
 def write_centroids(path: Path, centroids: Tensor, counts: Sequence[int] | None = None, **recipe: Any) -> Path:

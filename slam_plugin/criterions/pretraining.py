@@ -35,7 +35,9 @@ class SlamPretrainingCriterion(FairseqCriterion):
             if objective.weights.moves:
                 logs[f"{name}_weight"] = objective.weight if active else 0.0
         logs["tokens"], logs["frames"] = float(batch["n_tokens"]), float(batch["n_frames"])
-        loss = sum(objectives[name].weight * output.loss for name, output in outputs.items())
+        # Where no objective has a part, a zero that has a gradient: the step goes on as with any other batch.
+        zero = torch.zeros((), device=next(model.parameters()).device, requires_grad=True)
+        loss = sum((objectives[name].weight * output.loss for name, output in outputs.items()), start=zero)
         return loss, 1, logs
 
     @staticmethod

@@ -15,6 +15,7 @@ from torch import LongTensor, Tensor
 from slam_plugin.data.errors import DataError
 
 MASK = "<mask>"
+WORD_START = "▁"  # what a piece at the beginning of a word begins with
 LANGUAGE_TAG = "<lang:{}>"
 DICTIONARY_FILE, MODEL_FILE = "dict.txt", "spm.model"
 _LANGUAGE = re.compile(r"<lang:(\S+)>")
@@ -117,7 +118,7 @@ def check_hashes(ours: str, theirs: str, source: str, where: str) -> None:
 
 def join_pieces(pieces: str) -> str:
     """Text of pieces that blanks separate: ``"▁a b ▁c"`` is ``"ab c"``; runs of byte pieces are read as UTF-8."""
-    text = pieces.replace(" ", "").replace("▁", " ").strip()
+    text = pieces.replace(" ", "").replace(WORD_START, " ").strip()
     return _BYTES.sub(
         lambda run: bytes.fromhex(run[0].replace("<0x", "").replace(">", "")).decode(errors="replace"), text
     )

@@ -203,6 +203,15 @@ class Trunk(nn.Module):
         encoded = self(features=features, feature_padding_mask=padding_mask)
         return encoded.speech, encoded.speech_padding_mask
 
+    def encode_states(self, states: Tensor, padding_mask: Tensor | None, until: str) -> Tensor:
+        """Run the shared layers alone, up to "middle" or "top", over states that stand for speech.
+
+        (batch, T, D) and (batch, T), True at padding -> (batch, T, D)
+        """
+        half = len(self.multimodal_layers) // 2
+        layers = {"middle": self.multimodal_layers[:half], "top": self.multimodal_layers}[until]
+        return self._through(layers, states, padding_mask)
+
     def encode_text(self, tokens: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(batch, L) and (batch, L) -> (batch, L, D) and (batch, L)"""
         encoded = self(tokens=tokens, token_padding_mask=padding_mask)

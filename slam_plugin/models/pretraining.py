@@ -10,7 +10,7 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
-from slam_plugin.data.vocabulary import check_hashes
+from slam_plugin.data.vocabulary import WORD_START, check_hashes
 from slam_plugin.models.encoder import MEL_BINS, Trunk, autocast, build_trunk
 from slam_plugin.models.passes import Passes, places_read
 from slam_plugin.models.presets import SIZES, set_size
@@ -59,7 +59,9 @@ class SlamPretraining(BaseFairseqModel):
             features=MEL_BINS,
             text_embedding=trunk.text_embedding.tokens,
             token_counts=torch.tensor(dictionary.count),
+            word_starts=torch.tensor([symbol.startswith(WORD_START) for symbol in dictionary.symbols]),
             bos=dictionary.bos(),
+            eos=dictionary.eos(),
             teacher=Teacher,
         )
         return cls(trunk, build_objectives(task.corpora.objectives, surroundings), cfg, task.vocabulary.hash)
@@ -76,15 +78,22 @@ class SlamPretraining(BaseFairseqModel):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Output]:
-        """The passes of a micro-batch that its objectives read, and what each objective makes of them."""
+        """The passes of a micro-batch that its objectives read, and what each objective makes of them.
+
+        An objective whose weight is 0 at the present update has no part in training, only in validation.
+        """
         device = next(self.parameters()).device
         generator = torch.Generator(device).manual_seed(batch["seed"])
-        objectives = {name: o for name, o in self.objectives.items() if batch["kind"] in o.kinds}
+        objectives = {
+            name: objective
+            for name, objective in self.objectives.items()
+            if batch["kind"] in objective.kinds and (objective.weight > 0 or not self.training)
+        }
         with autocast(self.config, device):
             # Drawn before any pass: which passes run must not move the draws.
             mask_vectors = self._mask_vectors(batch["mask_indices"], generator) if "mask_indices" in batch else None
             passes = Passes(self.trunk, batch, mask_vectors, places_read(objectives.values()))
-            view = MaskedPass(batch, passes, generator, self.training)
+            view = MaskedPass(batch, passes, generator, self.training, encode_states=self.trunk.encode_states)
             return {name: objective(view) for name, objective in objectives.items()}
 
     def _mask_vectors(self, mask_indices: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,5 +14,6 @@ for _name in (
     "tlm",
     "stm",
     "ctc",
+    "text_ctc",
 ):
     importlib.import_module(f"{__name__}.{_name}")

@@ -57,6 +57,8 @@ class MaskedPass:
     Attributes:
         encode: runs the pass of a name above and returns the trunk's ``Encoded``.
         generator: draws what is random on the device; the batch's own key seeds it.
+        encode_states: runs the shared layers alone: states (batch, T, dim), their padding mask (batch, T), and up to
+            which of "middle" and "top" -> states (batch, T, dim).
     """
 
     batch: Mapping[str, Any]
@@ -64,6 +66,7 @@ class MaskedPass:
     generator: torch.Generator
     training: bool
     cache: dict[str, Any] = field(default_factory=dict)
+    encode_states: Callable[[Tensor, Tensor | None, str], Tensor] | None = None
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
         """What several objectives need: ``make()`` the first time, the same object afterwards."""
@@ -94,7 +97,9 @@ class Surroundings:
     features: int  # mel bins of a 10 ms frame
     text_embedding: nn.Embedding
     token_counts: Tensor  # (vocabulary,) how often each symbol occurs in training text
+    word_starts: Tensor  # (vocabulary,) True at the symbols that begin a word
     bos: int  # the symbol that begins every text and occurs nowhere else
+    eos: int  # the symbol that ends every sentence and occurs nowhere else
     teacher: Callable[..., nn.Module]  # builds the frozen network that clusters are of, from the arguments they name
     built: Mapping[str, "Objective"] = field(default_factory=dict)
 

@@ -23,6 +23,7 @@ class Model(torch.nn.Module):
     def __init__(self, weights):
         super().__init__()
         self.objectives = torch.nn.ModuleDict({name: Fixed(weight) for name, weight in weights.items()})
+        self.weight = torch.nn.Parameter(torch.ones(2))
 
     def forward(self, batch):
         return {name: Output(torch.tensor(loss), {}) for name, loss in batch["losses"].items()}
@@ -53,3 +54,10 @@ def test_the_weight_counts_the_passes_of_its_objective_alone():
     found = interval(weights, [{"stm": 1.0}, {"contrastive": 2.0}, {"stm": 1.0}, {"contrastive": 2.0}])
     assert found["contrastive_weight"] == pytest.approx((0.25 + 0.75) / 2)
     assert found["loss"] == pytest.approx((0.25 + 0.75) / 2 * 2.0 + 1.0)
+
+
+def test_a_batch_that_no_objective_has_a_part_in_goes_on_as_any_other():
+    model = Model({"contrastive": 1.0})
+    loss, _, logs = SlamPretrainingCriterion(SimpleNamespace())(model, {"losses": {}, "n_tokens": 0, "n_frames": 8})
+    loss.backward()
+    assert loss == 0.0 and model.weight.grad is None and logs["_contrastive_passes"] == 0.0

@@ -314,3 +314,12 @@ def test_an_unknown_size_is_refused():
     config.size = "huge"
     with pytest.raises(ValueError, match="size: found 'huge', expected one of tiny, small, base, xl"):
         filled(config)
+
+
+@pytest.mark.parametrize("place", ["middle", "top"])
+def test_the_shared_layers_alone_are_those_that_speech_goes_through(place):
+    built, batch = trunk(rotary=True).eval(), kind_of(inputs(), "speech")
+    encoded = built(**batch)
+    states = built.speech_projection(encoded.context)
+    found = built.encode_states(states, encoded.speech_padding_mask, place)
+    assert torch.equal(found, encoded.states(place))

@@ -44,7 +44,7 @@ EVERYTHING = set().union(*REACHED.values())
 def dictionary():
     symbols = Dictionary()
     for i in range(30):
-        symbols.add_symbol(f"w{i}", n=i + 1)
+        symbols.add_symbol(f"{'▁' if i % 3 == 0 else ''}w{i}", n=i + 1)
     symbols.add_symbol("<mask>")
     return symbols
 
@@ -295,6 +295,32 @@ def test_padding_changes_no_loss_and_no_gradient(kind):
     first, second = (gradients(built, loss) for loss in losses)
     for name in first:
         assert (first[name] - second[name]).norm() <= 1e-5 * first[name].norm() + 1e-7, name
+
+
+def test_pseudo_speech_goes_through_the_shared_layers_into_the_head_of_ctc():
+    built = model(("ctc", "text_ctc"), {"ctc": {"inputs": "clean", "layer": "top", "tied": True}, "text_ctc": {}})
+    batch = batch_of("text")
+    loss, _ = built(batch)["text_ctc"]
+    found = gradients(built, loss)
+    reached = {"trunk.multimodal_layers", "objectives.ctc.to_symbols", "objectives.text_ctc"}
+    assert {prefix(name).removesuffix(".gap_vector").removesuffix(".mask_vector") for name in found} == {
+        *reached,
+        "trunk.text_embedding",
+    }
+    assert [name for name in found if name.startswith("trunk.text_embedding")] == ["trunk.text_embedding.tokens.weight"]
+    starts = built.objectives["text_ctc"].word_starts
+    assert starts.tolist() == [symbol.startswith("▁") for symbol in dictionary().symbols] and starts.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_objective_of_weight_zero_has_a_part_in_validation_alone(kind):
+    built = model()
+    for name in OF_KIND[kind]:
+        built.objectives[name].weight = 0.0
+    assert built(batch_of(kind)) == {} and built.eval()(batch_of(kind)).keys() == OF_KIND[kind]
+    first = min(OF_KIND[kind])
+    built.train().objectives[first].weight = 0.1
+    assert built(batch_of(kind)).keys() == {first}
 
 
 def test_the_gumbel_temperature_follows_the_update():

@@ -32,6 +32,14 @@ VARIANTS = {
     ),
     "stm alone": ({"stm": {}}, ["pairs"], {}),
     "ctc alone": ({"ctc": {}}, ["pairs"], {}),
+    "ctc, and text as pseudo-speech from the second update on": (
+        {
+            "ctc": {"inputs": "augmented", "layer": "top", "tied": True},
+            "text_ctc": {"weight": {0: 0.0, 1: 0.0, 3: 1.0}, "length": 12, **MASK},
+        },
+        ["text", "pairs"],
+        {},
+    ),
     "tlm and ctc, as mSLAM": (
         {
             **SPEECH,

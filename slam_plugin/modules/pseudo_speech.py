@@ -1,0 +1,102 @@
+"""Text as if it were spoken: each unit lasts some frames, and some words begin after a pause."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GAP = -1  # in place of a unit, at a frame of a pause
+REPEATS = (0.4, 0.4, 0.2)  # shares of the units that last 1, 2 and 3 frames: 1.8 in the mean
+GAP_SHARE = 0.25  # of the words, those before which a pause is drawn
+LONGEST_GAP = 4  # frames of a pause, which are drawn evenly from 0
+
+
+class Rows(NamedTuple):
+    """Units of text in rows: ``units`` (N,) one row after the other, ``row`` (N,) the row of each, from 0."""
+
+    units: Tensor
+    row: Tensor
+
+
+class PseudoSpeech(NamedTuple):
+    """Rows of frames and what they spell; T frames and U units are the most of a row."""
+
+    frames: Tensor  # (rows, T) the unit of each frame, GAP in a pause, 0 at padding
+    frame_counts: Tensor  # (rows,)
+    units: Tensor  # (rows, U), 0 at padding
+    unit_counts: Tensor  # (rows,)
+
+
+def take_apart(tokens: Tensor, padding_mask: Tensor | None, bos: int, eos: int, length: int) -> Rows:
+    """Cut texts into rows at ``</s>``: a sentence belongs to the piece of ``length`` tokens that it begins in.
+
+    Args:
+        tokens: (batch, L) texts of one or more sentences, each sentence ended by ``eos``; ``bos`` begins a text.
+        padding_mask: (batch, L), True at padding; None where nothing is padded.
+    """
+    ends, begins = tokens == eos, tokens == bos
+    place = torch.arange(tokens.size(1), device=tokens.device).expand_as(tokens)
+    # Where the sentence of each token begins: behind the last </s> before it.
+    start = torch.where(ends, place + 1, 0).cummax(1).values.roll(1, dims=1)
+    start[:, 0] = 0
+    text = torch.arange(len(tokens), device=tokens.device)[:, None]
+    piece = text * (tokens.size(1) // length + 1) + start // length  # (batch, L)
+    kept = ~(ends | begins) if padding_mask is None else ~(ends | begins | padding_mask)
+    _, row = piece[kept].unique_consecutive(return_inverse=True)
+    return Rows(tokens[kept], row)
+
+
+def speak(rows: Rows, word_starts: Tensor, generator: torch.Generator) -> PseudoSpeech:
+    """Draw how long each unit and each pause lasts.
+
+    A unit that equals the one before it lasts two frames or more: a path of CTC needs a blank between the two.
+
+    Args:
+        word_starts: (vocabulary,) True at the units that begin a word.
+    """
+    units, row, device = rows.units, rows.row, rows.units.device
+    follows = torch.zeros_like(row, dtype=torch.bool)  # (N,) whether the unit before is of the same row
+    follows[1:] = row[1:] == row[:-1]
+    repeats = 1 + torch.bucketize(_uniform(units, generator), _cumulated(device))
+    repeats[1:] = torch.where(follows[1:] & (units[1:] == units[:-1]), repeats[1:].clamp(min=2), repeats[1:])
+    paused = word_starts[units] & follows & (_uniform(units, generator) < GAP_SHARE)
+    gaps = (_uniform(units, generator) * (LONGEST_GAP + 1)).long() * paused
+    lengths = torch.stack((gaps, repeats), dim=1)  # (N, 2): a pause, then its unit
+    both = torch.stack((torch.full_like(units, GAP), units), dim=1)
+    frames, of_frames = both.flatten().repeat_interleave(lengths.flatten()), row.repeat_interleave(lengths.sum(1))
+    return PseudoSpeech(*_in_rows(frames, of_frames), *_in_rows(units, row))
+
+
+def span_masks(counts: Tensor, length: int, rate: float, span: int, generator: torch.Generator) -> Tensor:
+    """Return masks (rows, length): spans that may overlap, drawn as in :func:`slam_plugin.data.masks.span_mask`.
+
+    A row may stay without a mask, or be masked whole.
+
+    Args:
+        counts: (rows,) valid positions; nothing is masked behind them.
+    """
+    probability = 1.0 - (1.0 - rate) ** (1.0 / span)
+    shape = len(counts), length + span - 1  # spans may begin before the first position
+    starts = torch.rand(shape, generator=generator, device=counts.device) < probability
+    covered = F.max_pool1d(starts.float()[:, None], span, stride=1)[:, 0] > 0
+    return covered & (torch.arange(length, device=counts.device) < counts[:, None])
+
+
+def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(like.shape, generator=generator, device=like.device)
+
+
+def _cumulated(device: torch.device) -> Tensor:
+    """The bounds between which a uniform number means 1, 2, ... frames."""
+    return torch.tensor(REPEATS[:-1], device=device).cumsum(0)
+
+
+def _in_rows(values: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (N,) of the rows (N,), which are in order, as (rows, longest) filled with 0, and how many each row has."""
+    counts = torch.bincount(row)
+    first = counts.cumsum(0) - counts
+    place = torch.arange(len(row), device=row.device) - first[row]
+    out = values.new_zeros(len(counts), int(counts.max()) if len(counts) else 0)
+    out[row, place] = values
+    return out, counts

@@ -1,0 +1,97 @@
+"""CTC on unpaired text that is stretched as if it were spoken (after FastInject, arXiv 2312.09100, and SpeechLM)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slam_plugin.modules.pseudo_speech import GAP, PseudoSpeech, span_masks, speak, take_apart
+from slam_plugin.modules.schedule import Schedule
+from slam_plugin.objectives.base import (
+    SHARE,
+    MaskedPass,
+    Objective,
+    Output,
+    Schema,
+    Surroundings,
+    at_least,
+    check_bounds,
+    mean_or_zero,
+    register,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How text is made into pseudo-speech.
+
+    Attributes:
+        length: tokens of a row; a longer text is taken apart at the ends of its sentences.
+        mask_rate, mask_span: spans of frames that are masked, by default as those of speech.
+    """
+
+    length: int = 96
+    mask_rate: float = 0.49
+    mask_span: int = 10  # of 40 ms
+
+    def __post_init__(self) -> None:
+        check_bounds("text_ctc", self, length=at_least(1), mask_rate=SHARE, mask_span=at_least(1))
+
+
+@register
+class TextCtc(Objective):
+    """The CTC loss of a text given its own units as frames, a mean over the units.
+
+    Frames go through the shared layers alone, to the states and the output layer of ``ctc``. A frame is its unit's text
+    embedding after a layer norm, which is how long states of speech are, and has no position: speech has none there.
+    Frames of pauses, and masked ones, are a learned vector each.
+    """
+
+    name = "text_ctc"
+    Options = Options
+    kinds = ("text",)
+    requires = ("ctc",)
+    logged = Schema({"text_ctc_loss": "text_ctc_tokens"})
+    reads = {}
+
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+        super().__init__(weight)
+        self.options, ctc = options, surroundings.built["ctc"]
+        if ctc.place == "speech":
+            raise ValueError(
+                "objectives.text_ctc: needs ctc.layer: middle or top, states that the shared layers make; found speech"
+            )
+        self.bos, self.eos = surroundings.bos, surroundings.eos
+        # In a tuple: the sibling's parameters and the embedding stay their own.
+        self._others = ctc, surroundings.text_embedding
+        self.gap_vector = nn.Parameter(torch.randn(surroundings.dim))
+        self.mask_vector = nn.Parameter(torch.randn(surroundings.dim))
+        self.register_buffer("word_starts", surroundings.word_starts, persistent=False)
+
+    def forward(self, view: MaskedPass) -> Output:
+        ctc, _ = self._others
+        batch, options = view.batch, self.options
+        given = batch["token_targets"], batch["token_padding_mask"]
+        rows = take_apart(*given, self.bos, self.eos, options.length)
+        if not len(rows.units):
+            return Output(
+                0.0 * self.mask_vector.sum(), {key: self.mask_vector.new_zeros(()) for key in self.zero_logs()}
+            )
+        spoken = speak(rows, self.word_starts, view.generator)
+        length = spoken.frames.size(1)
+        mask = span_masks(spoken.frame_counts, length, options.mask_rate, options.mask_span, view.generator)
+        padding = torch.arange(length, device=mask.device) >= spoken.frame_counts[:, None]
+        states = view.encode_states(self.frames(spoken, mask), padding, ctc.place)
+        log_probs = ctc.log_probs(states).transpose(0, 1)  # (T, rows, symbols)
+        targets = spoken.units, spoken.frame_counts, spoken.unit_counts
+        loss = F.ctc_loss(log_probs, *targets, blank=ctc.blank, reduction="sum")
+        count = spoken.unit_counts.sum()
+        return Output(mean_or_zero(loss, count), {"text_ctc_loss": loss.detach(), "text_ctc_tokens": count})
+
+    def frames(self, spoken: PseudoSpeech, mask: Tensor) -> Tensor:
+        """(rows, T) frames and their mask -> (rows, T, dim)"""
+        _, embedding = self._others
+        vectors = F.layer_norm(embedding(spoken.frames.clamp(min=0)).float(), self.gap_vector.shape)
+        vectors = torch.where((spoken.frames == GAP).unsqueeze(-1), self.gap_vector, vectors)
+        return torch.where(mask.unsqueeze(-1), self.mask_vector, vectors)
