@@ -50,9 +50,9 @@ def recipe(tree: Path, folder: str, name: str) -> Recipe:
 @pytest.mark.parametrize(
     ("folder", "name", "objectives", "stages", "size"),
     [
-        ("laptop", "pairs", {"ctc"}, [("pairs",)], 3.5),
-        ("laptop", "text", {"span_mlm"}, [("text",)], 3.5),
-        ("laptop", "speech_text_pairs", JOINT, [("speech", "text"), ("text", "pairs")], 3.5),
+        ("laptop", "pairs", {"ctc"}, [("pairs",)], 3.7),
+        ("laptop", "text", {"span_mlm"}, [("text",)], 3.7),
+        ("laptop", "speech_text_pairs", JOINT, [("speech", "text"), ("text", "pairs")], 3.7),
         ("one_gpu", "speech_text_pairs", JOINT, [("speech", "text"), ("speech", "text", "pairs")], 73.5),
     ],
 )
