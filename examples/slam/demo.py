@@ -32,7 +32,6 @@ from slam_plugin.data.files import atomic_write
 RECIPE = ROOT / "examples/slam/config/laptop/speech_text_pairs.yaml"
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
 SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
-SPEECH_TO_TEXT += ["--specaugment", "--freq-width", "15", "--time-width", "20"]
 CLIPS = 5  # test utterances that the report plays
 
 
