@@ -135,7 +135,7 @@ def _page(
         ),
         (
             "Listen",
-            "Test utterances that no training heard, and what each twin recognized.",
+            "Test utterances, which are in no training data, and what each twin recognized.",
             clips,
         ),
         (

@@ -71,7 +71,7 @@ class Front(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """One pass of the trunk. T is the time at 25 Hz, L the tokens, D the dimension; None for what was not computed."""
+    """The states of one pass of the trunk: T states of 40 ms, L tokens, D dimensions. None if not computed."""
 
     subsampled: Tensor | None = None  # (batch, T, D) front-end states before masking
     context: Tensor | None = None  # (batch, T, D) output of the speech encoder

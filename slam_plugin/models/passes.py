@@ -1,4 +1,4 @@
-"""The passes of a micro-batch through the trunk; what two of them have in common runs once."""
+"""The passes of a micro-batch through the trunk. The front end runs once for those that begin with the same features."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property

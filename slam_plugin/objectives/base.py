@@ -69,7 +69,7 @@ class MaskedPass:
     encode_states: Callable[[Tensor, Tensor | None, str], Tensor] | None = None
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
-        """What several objectives need: ``make()`` the first time, the same object afterwards."""
+        """Return ``make()`` the first time that ``name`` is asked for, and the same object afterwards."""
         if name not in self.cache:
             self.cache[name] = make()
         return self.cache[name]

@@ -29,7 +29,7 @@ PASSES = {"masked": MASKED, "clean": ALONE, "augmented": AUGMENTED}
 
 @dataclass(frozen=True)
 class Options:
-    """What CTC reads, and by which output layer.
+    """The states that CTC reads, and its output layer.
 
     Attributes:
         inputs: "masked" reads the pass of TLM, in which speech is masked and the text is there; "clean" and "augmented"
@@ -37,8 +37,8 @@ class Options:
         layer: states that CTC reads: end of the "speech" encoder, "middle" or "top" of the shared layers. Above the
             speech encoder the states of the masked pass have seen the transcript, so that pass allows "speech" alone.
         tied: score symbols by the text embedding, so that speech and text states meet in one space.
-        freq_width, time_width: SpecAugment of "augmented": two bands of at most so many mel bins, and two stretches of
-            at most so many 10 ms frames.
+        freq_width, time_width: SpecAugment of "augmented": widest of two bands, in mel bins, and longest of two stretches,
+            in frames of 10 ms.
     """
 
     inputs: str = "masked"

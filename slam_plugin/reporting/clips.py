@@ -9,7 +9,7 @@ from slam_plugin.reporting.templating import render
 
 
 def clips_section(clips: Sequence[Mapping[str, str]], folder: Path) -> str:
-    """Return a table with a player for each clip; the sound becomes a part of the page.
+    """Return a table with a player for each clip. The page contains the sound.
 
     Args:
         clips: ``file``, a FLAC file below ``folder``, ``reference``, ``pretrained`` and ``scratch``.

@@ -38,7 +38,7 @@ VALID = "valid"
 
 @dataclass
 class SlamPretrainingTaskConfig(PlannedTaskConfig):
-    """What is shown at validation, and what fairseq's other sections say."""
+    """Options of validation, and fields of fairseq's other sections."""
 
     no_instruments: bool = field(
         default=False,

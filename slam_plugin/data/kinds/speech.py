@@ -41,7 +41,7 @@ class SpeechCorpus:
         return Manifest.open(path).fingerprint
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
-        """features (frames, 80); speech_mask (subsampled frames,) and augmented_features (frames, 80) if asked for."""
+        """Return features (frames, 80) and, if asked for, speech_mask (states,) and augmented_features (frames, 80)."""
         features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
         item = {"key": (self.setting.seed, self.kind, self.setting.stream, index, cycle), "features": features}
         if self.setting.speech_mask is not None:
