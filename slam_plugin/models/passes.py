@@ -1,4 +1,4 @@
-"""The passes of a micro-batch through the trunk. The front end runs once for those that begin with the same features."""
+"""The passes of a micro-batch through the trunk. Those that begin with the same features share the front end."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property

@@ -37,8 +37,8 @@ class Options:
         layer: states that CTC reads: end of the "speech" encoder, "middle" or "top" of the shared layers. Above the
             speech encoder the states of the masked pass have seen the transcript, so that pass allows "speech" alone.
         tied: score symbols by the text embedding, so that speech and text states meet in one space.
-        freq_width, time_width: SpecAugment of "augmented": widest of two bands, in mel bins, and longest of two stretches,
-            in frames of 10 ms.
+        freq_width, time_width: SpecAugment of "augmented": the widest band in mel bins, and the longest stretch in
+            frames of 10 ms; there are two of each.
     """
 
     inputs: str = "masked"
