@@ -31,7 +31,7 @@ from tests.documents import (
     run_python,
 )
 
-CONFIGS = ROOT / "examples/slam/config/finetune"
+CONFIGS, LAPTOP = ROOT / "examples/slam/config/finetune", ROOT / "examples/slam/config/laptop"
 LANGUAGES = ("de", "ca", "ar", "tr")
 SUBSETS = (
     *("test-ami-ihm", "test-ami-sdm1", "test-common-voice", "test-switchboard", "test-callhome"),
@@ -49,6 +49,8 @@ RECIPES = {
     "normalization": "runs/normalization",
     "mt": "runs/mt",
 }
+SMALL_RECIPES = {"finetune_asr": "runs/few_asr", "finetune_st": "runs/few_st"}
+PLACES = {**dict.fromkeys(RECIPES, CONFIGS), **dict.fromkeys(SMALL_RECIPES, LAPTOP)}
 
 
 def trainings() -> dict[str, Command]:
@@ -66,7 +68,8 @@ def checkout(toy: Path, reference: training.Run, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("slam_plugin", "examples"):
         (folder / name).symlink_to(ROOT / name)
-    for name in {after(command.words, "--pretrained") for command in trainings().values()}:
+    earlier = {after(command.words, "--pretrained") for command in trainings().values()}
+    for name in {name for name in earlier if str(Path(name).parent) not in trainings()}:
         (folder / name).parent.mkdir(parents=True)
         (folder / name).symlink_to(reference.folder / "checkpoint_last.pt")
     manifest = Manifest.open(toy / "pairs/train.tsv")
@@ -89,21 +92,29 @@ def write_speech(toy: Path, data: Path, texts: Sequence[str]) -> None:
         "covost": ("train", "valid", "test"),
         "librispeech": ("train", "dev-clean", "dev-other", "test-clean", "test-other"),
         "speechstew": ("train", "valid", *SUBSETS),
+        "few": ("train", "valid"),
+        "few_st": ("train", "valid"),
     }
     for name, splits in sets.items():
         (data / name).mkdir(parents=True)
         (data / name / "wav").symlink_to(toy / "wav")
         for split in splits:
             lines = (toy / f"pairs/{'train' if split == 'train' else 'valid'}.tsv").read_text().splitlines()
+            if name == "few_st":
+                texts_of = ["src_text", *(line.rpartition("\t")[2] for line in lines[1:])]
+                lines = [f"{line}\t{text}" for line, text in zip(lines, texts_of, strict=True)]
             if name == "covost":
                 languages = ["tgt_lang", *LANGUAGES * len(lines)]
                 lines = [f"{line}\t{language}" for line, language in zip(lines, languages, strict=False)]
             (data / name / f"{split}.tsv").write_text("\n".join(lines) + "\n")
-        if name != "covost":
+        if name == "few":
+            place_vocabulary(toy, data / name)
+        elif name != "covost":
             train_vocabulary(texts, data / name, VOCABULARY)
     # The command of the document makes the same vocabulary of the same text.
     train_vocabulary(texts * len(LANGUAGES), data / "covost", VOCABULARY, languages=LANGUAGES)
-    place_vocabulary(toy, data / "covost/source")
+    for name in ("covost", "few_st"):
+        place_vocabulary(toy, data / name / "source")
     for language in LANGUAGES:
         write_sides(data / f"covost/mt/{language}/train.source-target", texts, toy, data / "covost")
 
@@ -167,9 +178,10 @@ def test_the_commands_run_as_toys(checkout):
 
 def test_every_file_has_its_command_and_the_other_way_round():
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*RECIPES, "joint_corpora"}
-    assert set(trainings()) == set(RECIPES.values())
+    assert {path.stem for path in LAPTOP.glob("finetune_*.yaml")} == {*SMALL_RECIPES}
+    assert set(trainings()) == {*RECIPES.values(), *SMALL_RECIPES.values()}
     table = read(FINETUNING)
-    assert all(f"`{name}.yaml`" in table for name in RECIPES)
+    assert all(f"{name}.yaml`" in table for name in PLACES)
 
 
 def overrides(words: Sequence[str]) -> dict[str, object]:
@@ -179,17 +191,17 @@ def overrides(words: Sequence[str]) -> dict[str, object]:
     return given | ({"task.corpora": after(words, "--corpora")} if "--corpora" in words else {})
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", PLACES)
 def test_the_flags_say_what_the_configuration_says(name):
     """Every field of every section, those left out included."""
-    words = trainings()[RECIPES[name]].words
-    cfg, flags = composed(CONFIGS, name, overrides(words)), parsed(words[1:])
+    words = trainings()[{**RECIPES, **SMALL_RECIPES}[name]].words
+    cfg, flags = composed(PLACES[name], name, overrides(words)), parsed(words[1:])
     for section in ("common", "task", "dataset", "distributed_training", "model", "criterion", "optimizer"):
         _same(plain(cfg[section]), dict(flags[section]), section)
     for section in ("lr_scheduler", "optimization", "checkpoint"):
         _same(plain(cfg[section]), dict(flags[section]), section)
     assert flags["model"]["_name"] == f"{cfg.model._name}_{cfg.model.size}"
-    header = (CONFIGS / f"{name}.yaml").read_text().split("\ncommon:")[0].replace("\\\n#", " ")
+    header = (PLACES[name] / f"{name}.yaml").read_text().split("\ncommon:")[0].replace("\\\n#", " ")
     for key, value in overrides(words).items():
         assert f"{key}=$PWD/{value}" in header, f"{name}.yaml: {key}"
 
