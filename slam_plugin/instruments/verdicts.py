@@ -10,7 +10,7 @@ DEAD_SHARE = 0.05
 MIN_OWN = 0.3
 MIN_RANK = 0.1  # of a fresh trunk's
 # Under this character error rate in percent CTC spells. A good recognizer reads a frame's neighbors as well: own was
-# .26 to .44 after fine-tuning, and .33 to .35 after 600 updates of CTC on pairs alone, the recipe that gained most.
+# .26 to .44 after fine-tuning, and .26 after 3,000 updates of CTC on pairs alone, the recipe that gained most.
 SPELLING_CER = 80.0
 MAX_BLANKS = 0.99
 CTC_PATIENCE = 0.15  # of the updates that train CTC
