@@ -47,7 +47,7 @@ class Budget:
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=2000, pretrain_epoch=500, pairs_from=300, asr=400, st=400, limit=None)
+FULL = Budget(pretrain=3200, pretrain_epoch=800, pairs_from=200, asr=400, st=400, limit=None)
 LONG = Budget(pretrain=8000, pretrain_epoch=1000, pairs_from=1500, asr=800, st=3000, limit=None)
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
