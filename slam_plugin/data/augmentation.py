@@ -1,4 +1,4 @@
-"""What training does to an utterance, by draws of its own."""
+"""Augmentation of an utterance in training, by draws of its own."""
 
 from dataclasses import dataclass
 

@@ -58,7 +58,7 @@ class StateMasks:
 
 
 def collate_masks(masks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """(batch, T) of the states, with nothing masked at padding, and (batch, channels), as far as there are any."""
+    """Return the masks of a batch, (batch, T) of states and (batch, channels), as far as items have any."""
     return {
         name: torch.nn.utils.rnn.pad_sequence([each[name] for each in masks], batch_first=True) for name in masks[0]
     }

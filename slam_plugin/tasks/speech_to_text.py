@@ -162,7 +162,7 @@ class SlamSpeechToTextTask(WritingTask):
         return self.cfg.max_source_positions, self.cfg.max_target_positions
 
     def augmentation(self) -> Augmentation:
-        """What the flags say that training does to an utterance; the masks of states are the model's."""
+        """Return the augmentation that the flags ask for; its masks of states are the model's."""
         perturbation, specaugment = perturbation_of(self.cfg), None
         if self.cfg.specaugment:
             specaugment = SpecAugment(**{f.name: self.cfg[f.name] for f in dataclasses.fields(SpecAugment)})
@@ -201,7 +201,7 @@ class SlamSpeechToTextTask(WritingTask):
     def valid_step(
         self, sample: Mapping[str, Any], model: nn.Module, criterion: Any
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """As the task behind this one, and what the decoder's attention to the speech is worth, if asked for."""
+        """Add what the decoder's attention to the speech is worth, if asked for."""
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         if self.cfg.eval_listening:
             with torch.no_grad():
@@ -214,13 +214,13 @@ class SlamSpeechToTextTask(WritingTask):
 
 
 def perturbation_of(cfg: SlamSpeechToTextTaskConfig) -> Perturbation | None:
-    """What the flags say of speed and noise; None if they ask for none. ValueError for what is no speed or ratio."""
+    """Return the changes of speed and noise that the flags ask for, None if none; ValueError for bad values."""
     perturbation = Perturbation(tuple(cfg.speeds), tuple(cfg.noise_snr) or None)
     return perturbation if perturbation.any else None
 
 
 def _state_masks(encoder: TrunkEncoder) -> StateMasks | None:
-    """The masks of states that the configuration of ``encoder`` asks for; None if it asks for none."""
+    """Return the masks of states that the configuration of ``encoder`` asks for, None if it asks for none."""
     names = "state_mask_rate", "state_mask_span", "channel_mask_rate", "channel_mask_span"
     masks = StateMasks(*(encoder.config[name] for name in names), encoder.trunk.dim)
     return masks if masks.any else None
