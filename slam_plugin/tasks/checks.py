@@ -61,7 +61,7 @@ def refuse_half_ctc(model: Any) -> None:
     """
     whole = model._get_parent()
     head = bool(model.get("ctc_head"))
-    if whole is not None and head != (whole.criterion._name == WITH_CTC):
+    if whole is not None and "criterion" in whole and head != (whole.criterion._name == WITH_CTC):
         found = "with" if head else "without"
         raise ValueError(
             f"--criterion {whole.criterion._name}: found {found} --ctc-head, expected both of --ctc-head and "

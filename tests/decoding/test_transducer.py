@@ -20,7 +20,7 @@ BLANK, PAD, START, SYMBOLS = 0, 1, 2, 9
 class Given(torch.nn.Module):
     """An encoder whose states are its input."""
 
-    def forward(self, features, padding_mask):
+    def forward(self, features, padding_mask, **masks_of_training):
         return {"encoder_out": [features.transpose(0, 1)], "encoder_padding_mask": [padding_mask]}
 
 

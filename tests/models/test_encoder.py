@@ -306,7 +306,7 @@ def test_a_field_that_is_set_goes_before_the_preset():
     module = build_trunk(TrunkConfig(conv_norm="layer", positions="rotary"), None, PAD)
     assert isinstance(module.multimodal_layers[0].conv.conv_norm, MaskedLayerNorm) and module.rotary
     module = build_trunk(TrunkConfig(), None, PAD)
-    assert isinstance(module.multimodal_layers[0].conv.conv_norm, MaskedGroupNorm) and not module.rotary
+    assert isinstance(module.multimodal_layers[0].conv.conv_norm, MaskedGroupNorm) and module.rotary
 
 
 def test_an_unknown_size_is_refused():

@@ -17,7 +17,8 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.models.encoder import build_trunk
 from slam_plugin.models.pretrained import settle
-from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
+from slam_plugin.models.speech_to_text import SlamSpeechToText
+from slam_plugin.models.text_to_text import SlamTextToTextModelConfig
 from slam_plugin.tasks import validation
 from slam_plugin.tasks.translation import SlamTranslationTask, SlamTranslationTaskConfig
 from tests.normalisation import ROWS, SIZES, SPOKEN, WRITTEN, build, write_pair
@@ -42,7 +43,7 @@ def setup(data, **fields):
     return SlamTranslationTask.setup_task(configuration(data, **fields))
 
 
-def model_configuration(kind=SlamSpeechToTextModelConfig, name="slam_text_to_text", **fields):
+def model_configuration(kind=SlamTextToTextModelConfig, name="slam_text_to_text", **fields):
     config = OmegaConf.to_container(OmegaConf.structured(kind()), enum_to_str=True)
     return OmegaConf.create({**config, **SIZES, "_name": name, **fields})
 
