@@ -17,7 +17,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.models.encoder import build_trunk
 from slam_plugin.models.pretrained import settle
-from slam_plugin.models.speech_to_text import SlamSpeechToText
+from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 from slam_plugin.models.text_to_text import SlamTextToTextModelConfig
 from slam_plugin.tasks import validation
 from slam_plugin.tasks.translation import SlamTranslationTask, SlamTranslationTaskConfig
@@ -43,8 +43,11 @@ def setup(data, **fields):
     return SlamTranslationTask.setup_task(configuration(data, **fields))
 
 
-def model_configuration(kind=SlamTextToTextModelConfig, name="slam_text_to_text", **fields):
-    config = OmegaConf.to_container(OmegaConf.structured(kind()), enum_to_str=True)
+MODELS = {"slam_text_to_text": SlamTextToTextModelConfig, "slam_speech_to_text": SlamSpeechToTextModelConfig}
+
+
+def model_configuration(name="slam_text_to_text", **fields):
+    config = OmegaConf.to_container(OmegaConf.structured(MODELS[name]()), enum_to_str=True)
     return OmegaConf.create({**config, **SIZES, "_name": name, **fields})
 
 
