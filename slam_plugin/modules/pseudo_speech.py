@@ -47,6 +47,14 @@ def take_apart(tokens: Tensor, padding_mask: Tensor | None, bos: int, eos: int, 
     return Rows(tokens[kept], row)
 
 
+def draw_rows(rows: Rows, share: float, generator: torch.Generator) -> Rows:
+    """Return a share of the rows, one or more, drawn without replacement."""
+    count = int(rows.row[-1]) + 1
+    drawn = torch.randperm(count, generator=generator, device=rows.row.device)[: max(1, round(share * count))]
+    kept = torch.isin(rows.row, drawn)
+    return Rows(rows.units[kept], rows.row[kept].unique_consecutive(return_inverse=True)[1])
+
+
 def speak(rows: Rows, word_starts: Tensor, generator: torch.Generator) -> PseudoSpeech:
     """Draw how long each unit and each pause lasts.
 

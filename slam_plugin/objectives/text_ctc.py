@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slam_plugin.modules.pseudo_speech import GAP, PseudoSpeech, span_masks, speak, take_apart
+from slam_plugin.modules.pseudo_speech import GAP, PseudoSpeech, draw_rows, span_masks, speak, take_apart
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     SHARE,
+    Bound,
     MaskedPass,
     Objective,
     Output,
@@ -28,15 +29,18 @@ class Options:
 
     Attributes:
         length: tokens of a row; a longer text is taken apart at the ends of its sentences.
+        share: of the rows of a batch that are read. A token takes as long as two states of speech.
         mask_rate, mask_span: spans of frames that are masked, by default as those of speech.
     """
 
     length: int = 96
+    share: float = 1.0
     mask_rate: float = 0.49
     mask_span: int = 10  # of 40 ms
 
     def __post_init__(self) -> None:
-        check_bounds("text_ctc", self, length=at_least(1), mask_rate=SHARE, mask_span=at_least(1))
+        part = Bound("more than 0 and at most 1", lambda value: 0 < value <= 1)
+        check_bounds("text_ctc", self, length=at_least(1), share=part, mask_rate=SHARE, mask_span=at_least(1))
 
 
 @register
@@ -78,6 +82,8 @@ class TextCtc(Objective):
             return Output(
                 0.0 * self.mask_vector.sum(), {key: self.mask_vector.new_zeros(()) for key in self.zero_logs()}
             )
+        if options.share < 1:
+            rows = draw_rows(rows, options.share, view.generator)
         spoken = speak(rows, self.word_starts, view.generator)
         length = spoken.frames.size(1)
         mask = span_masks(spoken.frame_counts, length, options.mask_rate, options.mask_span, view.generator)

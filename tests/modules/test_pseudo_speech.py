@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from slam_plugin.modules.pseudo_speech import GAP, LONGEST_GAP, Rows, span_masks, speak, take_apart
+from slam_plugin.modules.pseudo_speech import GAP, LONGEST_GAP, Rows, draw_rows, span_masks, speak, take_apart
 
 BOS, PAD, EOS = 0, 1, 2
 
@@ -104,6 +104,17 @@ def test_a_path_of_ctc_is_always_possible():
         reduction="none",
     )
     assert loss.isfinite().all()
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.25, 100), (1.0, 400), (0.0001, 1)])
+def test_a_share_of_the_rows_is_drawn(share, count):
+    rows = long_rows()
+    drawn, again, other = (draw_rows(rows, share, generator(seed)) for seed in (1, 1, 2))
+    assert drawn.row.unique().tolist() == list(range(count)) and torch.equal(drawn.units, again.units)
+    assert torch.equal(drawn.units, other.units) == (share == 1.0)
+    whole = [rows.units[rows.row == row].tolist() for row in range(400)]
+    places = [whole.index(drawn.units[drawn.row == row].tolist()) for row in range(count)]
+    assert places == sorted(set(places)), "whole rows in their order, none twice"
 
 
 def test_the_generator_decides():

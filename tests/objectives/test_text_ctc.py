@@ -118,12 +118,13 @@ def test_padding_changes_nothing():
     assert padding_mask.any() and padding_mask.shape == states.shape[:2]
 
 
-def test_long_texts_are_taken_apart():
-    built, _ = objective(length=5)
+@pytest.mark.parametrize(("share", "count"), [(1.0, 3), (0.4, 1)])
+def test_long_texts_are_taken_apart_and_a_share_of_the_rows_is_read(share, count):
+    built, _ = objective(length=5, share=share)
     view, rows = masked_pass(batch_of(14, 6)), []
     view.encode_states = lambda states, *others: rows.append(len(states)) or doubled(states, *others)
     built["text_ctc"](view)
-    assert rows == [3]
+    assert rows == [count]
 
 
 @pytest.mark.parametrize("tokens", [[[BOS, EOS]], [[BOS, EOS, EOS], [BOS, EOS, PAD]]])
@@ -149,7 +150,9 @@ def test_it_needs_ctc_on_states_that_the_shared_layers_make():
         build_objectives({"text_ctc": SimpleNamespace(weight=1.0, options={})}, surroundings(DIM))
 
 
-@pytest.mark.parametrize(("option", "bad"), [("length", 0), ("mask_rate", 0.0), ("mask_span", 0)])
+@pytest.mark.parametrize(
+    ("option", "bad"), [("length", 0), ("share", 0.0), ("share", 1.5), ("mask_rate", 0.0), ("mask_span", 0)]
+)
 def test_an_option_out_of_its_bounds_is_named(option, bad):
     with pytest.raises(ValueError, match=f"objectives.text_ctc.{option}: found {bad!r}, expected"):
         objective(**{option: bad})
