@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from benchmarks import decoding, layer, memory, padding, scale, share, step, targets
+from benchmarks import decoding, layer, memory, padding, scale, share, step, targets, update
 from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.reporting.machine import machine, versions
 
@@ -17,6 +17,7 @@ PARTS = (
     layer,
     targets,
     step,
+    update,
     decoding,
     padding,
     share,

@@ -169,7 +169,7 @@ def seconds_of_a_step(
         corpora = training_file(scale.budget, Path(scratch) / "corpora.yaml")
         metrics.reset()
         flags = {"arch": f"slam_pretraining_{scale.size}", "corpora": corpora, "autocast": autocast}
-        trainer, task = _trainer(configured(corpus.folder, **flags, steps_per_epoch=1 + _steps(scale)))
+        trainer, task = build_trainer(configured(corpus.folder, **flags, steps_per_epoch=1 + _steps(scale)))
         iterator = trainer.get_train_iterator(1)
         fairseq_cli.train.train(trainer.cfg, trainer, task, iterator)
         seconds = stopwatch.seconds()
@@ -192,7 +192,7 @@ def configured(data: Path, **flags: Any) -> FairseqConfig:
         return convert_namespace_to_omegaconf(parsed)
 
 
-def _trainer(config: FairseqConfig) -> tuple[Trainer, SlamPretrainingTask]:
+def build_trainer(config: FairseqConfig) -> tuple[Trainer, SlamPretrainingTask]:
     """What ``fairseq-train`` makes of its command line."""
     task = tasks.setup_task(config.task)
     utils.set_torch_seed(config.common.seed)
