@@ -164,7 +164,7 @@ def _expanded(words: Sequence[str], folder: Path) -> Iterator[str]:
 def execute(words: list[str], folder: Path, log: Path, where: str) -> str:
     """The output of a command in ``folder``; AssertionError that begins with ``where`` if it fails."""
     (process,) = start([words], folder, [log])
-    process.join(timeout=120)
+    process.join(timeout=300)
     process.kill()
     output = log.read_text(errors="replace")
     assert process.exitcode == 0, f"{where}: {shlex.join(words)}\n{output[-4000:]}"

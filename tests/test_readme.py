@@ -196,7 +196,7 @@ def test_flags_of_several_ranks(toy, tmp_path):
     logs = [tmp_path / f"{rank}.log" for rank in range(2)]
     processes = start([[*train, *shared, *span.split()] for span in own], tmp_path, logs)
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=300)
         process.kill()
     assert [process.exitcode for process in processes] == [0, 0], logs[0].read_text()[-4000:]
     assert updates(tmp_path / "save/checkpoint_last.pt") == 2

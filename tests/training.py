@@ -263,7 +263,7 @@ def train(data: Path, folder: Path, ranks: int = 1, **flags: Any) -> Run:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=300)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
