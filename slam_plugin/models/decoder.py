@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from slam_plugin.models.encoder import autocast
 from slam_plugin.models.presets import filled
 from slam_plugin.models.trunk_encoder import TrunkEncoderConfig
+from slam_plugin.optim.muon import mark_matrices
 
 # ``base`` and ``xl`` have the paper's decoder: 4 layers, 384 wide, feed-forward 1536, 4 heads.
 _PAPER = {"decoder_dim": 384, "decoder_heads": 4, "decoder_ffn_dim": 1536, "decoder_layers": 4}
@@ -48,6 +49,7 @@ class Decoder(TransformerDecoderBase):
     ) -> None:
         super().__init__(cfg, dictionary, embedding)
         self.config = config
+        mark_matrices(self.layers)
 
     @classmethod
     def build(cls, config: DecodedTrunkConfig, dictionary: Dictionary, encoder_dim: int) -> "Decoder":

@@ -16,6 +16,7 @@ from slam_plugin.modules.conformer import ConformerLayer, NormFactory
 from slam_plugin.modules.rotary import Rotation, rotary_angles
 from slam_plugin.modules.subsampler import ConvSubsampler
 from slam_plugin.modules.text import TextEmbedding
+from slam_plugin.optim.muon import mark_matrices
 
 MEL_BINS = 80
 
@@ -316,6 +317,8 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, s
         checkpoint_activations=config.checkpoint_activations,
         norm=LayerNorm,  # fairseq's: apex's fused one where that is installed and a GPU is there, else torch's
     )
+    for layers in (*((trunk.speech_layers,) if speech else ()), trunk.multimodal_layers):
+        mark_matrices(layers)
     if config.compile:
         for layer in (*(trunk.speech_layers if speech else ()), *trunk.multimodal_layers):
             layer.compile(dynamic=True)  # in place: parameters keep their names

@@ -38,7 +38,7 @@ def set_group(parameters: Iterable[Parameter], options: GroupOptions) -> None:
         parameter.slam_group = options
 
 
-class _EagerAdamW(torch.optim.AdamW):
+class EagerAdamW(torch.optim.AdamW):
     """torch's AdamW, whose methods do not import torch's compiler.
 
     torch shields them from ``torch.compile``, and imports it to do so: 105 MB and two seconds at the start of each run.
@@ -60,13 +60,19 @@ class SlamAdamW(FairseqOptimizer):
 
     def __init__(self, cfg: SlamAdamWConfig, params: Iterable[Parameter]) -> None:
         super().__init__(cfg)
-        members: dict[GroupOptions, list[Parameter]] = {}
-        for parameter in params:
-            members.setdefault(getattr(parameter, "slam_group", GroupOptions()), []).append(parameter)
-        self._options = list(members)
-        groups = [{"params": parameters, **options._asdict()} for options, parameters in members.items()]
-        self._optimizer = _EagerAdamW(groups, fused=True, **self.optimizer_config)
+        self._optimizer = self.make(self.groups_of(params))
         self.set_lr(cfg.lr[0])
+
+    def groups_of(self, parameters: Iterable[Parameter]) -> list[dict[str, Any]]:
+        """Return torch's groups, one for each :class:`GroupOptions`."""
+        members: dict[GroupOptions, list[Parameter]] = {}
+        for parameter in parameters:
+            members.setdefault(getattr(parameter, "slam_group", GroupOptions()), []).append(parameter)
+        return [{"params": found, **options._asdict()} for options, found in members.items()]
+
+    def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Return torch's optimizer of ``groups``."""
+        return EagerAdamW(groups, fused=True, **self.optimizer_config)
 
     @property
     def optimizer_config(self) -> dict[str, Any]:
@@ -101,7 +107,8 @@ class SlamAdamW(FairseqOptimizer):
                 f"the checkpoint's optimizer: found groups of {found} parameters, expected {expected}; an encoder with "
                 "a rate of its own is a group, so give it one where the earlier run did, or --reset-optimizer"
             )
+        own = [{name: group[name] for name in GroupOptions._fields} for group in self.param_groups]
         super().load_state_dict(state_dict, optimizer_overrides)
-        for group, options in zip(self.param_groups, self._options, strict=True):
-            group.update(options._asdict())
+        for group, options in zip(self.param_groups, own, strict=True):
+            group.update(options)
         self.set_lr(self._lr)

@@ -6,6 +6,7 @@ from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
 
 _CASTING = ("fp16", "bf16", "amp")
 _WHOLE_EXCHANGE = ("legacy_ddp", "no_c10d")
+_GROUPED = ("slam_adamw", "slam_muon")  # optimizers with a rate for each group
 
 
 def refuse_casting(cfg: Any) -> None:
@@ -42,10 +43,10 @@ def refuse_ignored_rates(model: Any) -> None:
     asked += [f"--encoder-warmup-updates {warmup}"] if warmup is not None else []
     if not asked or whole is None:
         return
-    if whole.optimizer._name != "slam_adamw":
+    if whole.optimizer._name not in _GROUPED:
         raise ValueError(
-            f"{', '.join(asked)}: found --optimizer {whole.optimizer._name}, expected slam_adamw, which alone knows "
-            "groups with rates of their own"
+            f"{', '.join(asked)}: found --optimizer {whole.optimizer._name}, expected {' or '.join(_GROUPED)}, which "
+            "alone know groups with rates of their own"
         )
     if warmup is not None and whole.lr_scheduler._name != "slam_inverse_sqrt":
         raise ValueError(

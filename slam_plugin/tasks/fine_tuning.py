@@ -14,7 +14,8 @@ from fairseq.tasks import FairseqTask
 from omegaconf import II, DictConfig
 
 import slam_plugin.optim.adamw
-import slam_plugin.optim.schedule  # noqa: F401  (both register themselves)
+import slam_plugin.optim.muon
+import slam_plugin.optim.schedule  # noqa: F401  (all three register themselves)
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary, join_pieces
 from slam_plugin.models.pretrained import Earlier, load_trunk, read_earlier, settle, text_vocabulary

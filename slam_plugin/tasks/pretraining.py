@@ -14,7 +14,8 @@ from torch import Tensor
 
 import slam_plugin.criterions.pretraining
 import slam_plugin.objectives
-import slam_plugin.optim.adamw  # noqa: F401  (all three register themselves)
+import slam_plugin.optim.adamw
+import slam_plugin.optim.muon  # noqa: F401  (all four register themselves)
 from slam_plugin.data.corpora import Corpora, Option
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.iterator import PlanIterator

@@ -59,7 +59,9 @@ def train(folder: Path, ranks: int = 1, **flags) -> training.Run:
     return run
 
 
-def test_a_resumed_run_is_the_one_that_was_not_stopped(flags, tmp_path):
+@pytest.mark.parametrize("optimizer", ["slam_adamw", "slam_muon"])
+def test_a_resumed_run_is_the_one_that_was_not_stopped(flags, tmp_path, optimizer):
+    flags = {**flags, "optimizer": optimizer}
     whole = train(tmp_path / "whole", **flags)
     train(tmp_path / "parts", **{**flags, "max_update": 2})
     resumed = train(tmp_path / "parts", **flags)
@@ -74,15 +76,17 @@ def test_a_resumed_run_is_the_one_that_was_not_stopped(flags, tmp_path):
         assert log["lr"] == pytest.approx(LR * (WARMUP / update) ** 0.5, rel=1e-3)
         assert log["lr_encoder"] == pytest.approx(SCALE * LR * update / ENCODER_WARMUP, rel=1e-3)
     groups = one["last_optimizer_state"]["param_groups"]
+    times = 2 if optimizer == "slam_muon" else 1  # matrices, and others
     assert [(g["name"], g["lr_scale"], g["warmup_updates"]) for g in groups] == [
-        ("encoder", SCALE, ENCODER_WARMUP),
-        ("default", 1.0, None),
+        *[("encoder", SCALE, ENCODER_WARMUP)] * times,
+        *[("default", 1.0, None)] * times,
     ]
 
 
-def test_two_ranks_move_as_one(flags, tmp_path):
+@pytest.mark.parametrize("optimizer", ["slam_adamw", "slam_muon"])
+def test_two_ranks_move_as_one(flags, tmp_path, optimizer):
     """One rank that gathers two batches sees in an update what two ranks see."""
-    flags = {**flags, "dropout": 0.0, "decoder_dropout": 0.0, "max_update": 3}
+    flags = {**flags, "optimizer": optimizer, "dropout": 0.0, "decoder_dropout": 0.0, "max_update": 3}
     one = train(tmp_path / "one", **{**flags, "update_freq": 2}).checkpoint()["model"]
     two = train(tmp_path / "two", ranks=2, **flags).checkpoint()["model"]
     assert one.keys() == two.keys()
@@ -93,7 +97,7 @@ def test_two_ranks_move_as_one(flags, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"optimizer": "adam"}, "found --optimizer adam, expected slam_adamw"),
+        ({"optimizer": "adam"}, "found --optimizer adam, expected slam_adamw or slam_muon"),
         ({"lr_scheduler": "inverse_sqrt"}, "found --lr-scheduler inverse_sqrt, expected slam_inverse_sqrt"),
         ({"encoder_warmup_updates": 0}, "--encoder-warmup-updates: found 0, expected 1 or more"),
     ],
