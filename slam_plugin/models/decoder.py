@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+import torch
 from fairseq.data import Dictionary
 from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from fairseq.models.transformer.transformer_config import DecoderConfig, EncDecBaseConfig, QuantNoiseConfig
@@ -35,6 +36,10 @@ class DecodedTrunkConfig(TrunkEncoderConfig):
     decoder_attention_dropout: float = field(
         default=0.0, metadata={"help": "dropout of the decoder's attention weights"}
     )
+    decoder_word_dropout: float = field(
+        default=0.0,
+        metadata={"help": "share of the decoder's input tokens that training hides, so that it listens to the encoder"},
+    )
     decoder_max_positions: int = field(default=1024, metadata={"help": "longest target, in tokens"})
     share_output: bool = field(
         default=True, metadata={"help": "turn off to give the output layer a matrix other than the embedding's"}
@@ -62,9 +67,19 @@ class Decoder(TransformerDecoderBase):
 
     def forward(self, prev_output_tokens: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
         """(batch, L), and what fairseq's decoder takes -> fp32 logits (batch, L, symbols), fairseq's extras"""
+        if self.training:
+            prev_output_tokens = self._hide(prev_output_tokens)
         with autocast(self.config, prev_output_tokens.device):
             logits, extra = super().forward(prev_output_tokens, *args, **kwargs)
         return logits.float(), extra
+
+    def _hide(self, tokens: Tensor) -> Tensor:
+        """Tokens (batch, L), a share of them <unk>, but never the start symbols (Bowman et al. 2016, section 3.1)."""
+        if not self.config.decoder_word_dropout:
+            return tokens
+        hidden = torch.rand(tokens.shape, device=tokens.device) < self.config.decoder_word_dropout
+        hidden[:, 0] = False
+        return tokens.masked_fill(hidden & (tokens != self.dictionary.pad()), self.dictionary.unk())
 
 
 def _fairseq_config(config: DecodedTrunkConfig, sizes: dict[str, int], encoder_dim: int) -> TransformerConfig:

@@ -185,3 +185,22 @@ def test_the_papers_decoder():
     assert decoder.layers[0].fc1.out_features == 1536
     assert decoder.layers[0].encoder_attn.num_heads == 4
     assert decoder.layers[0].encoder_attn.k_proj.in_features == 1024
+
+
+def test_hidden_words_are_a_share_of_the_tokens_in_training_alone():
+    model, (inputs, _, _) = build(decoder_word_dropout=0.4), sample()
+    rows, length = 2000, 6
+    tokens = inputs["prev_output_tokens"][1:2].repeat(rows, 1)
+    tokens[:, -1] = PAD
+    seen = []
+    model.decoder.embed_tokens.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    encoded = model.encoder(inputs["features"][:1].repeat(rows, 1, 1), inputs["padding_mask"][:1].repeat(rows, 1))
+    for training in (True, False):
+        model.decoder.train(training)(tokens, encoder_out=encoded)
+    trained, tested = seen
+    assert torch.equal(tested, tokens)
+    assert set(trained[trained != tokens].tolist()) == {model.decoder.dictionary.unk()}
+    shares = (trained != tokens).float().mean(0)
+    assert shares[0] == shares[-1] == 0  # neither the start nor padding
+    deviation = (0.4 * 0.6 / rows) ** 0.5
+    assert ((shares[1 : length - 1] - 0.4).abs() < 4 * deviation).all()
