@@ -32,6 +32,7 @@ from slam_plugin.data.files import atomic_write
 RECIPE = ROOT / "examples/slam/config/laptop/speech_text_pairs.yaml"
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
 SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
+ST = "st/clauses"
 CLIPS = 5  # test utterances that the report plays
 
 
@@ -47,8 +48,8 @@ class Budget:
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=3200, pretrain_epoch=800, pairs_from=200, asr=400, st=400, limit=None)
-LONG = Budget(pretrain=8000, pretrain_epoch=1000, pairs_from=1500, asr=800, st=3000, limit=None)
+FULL = Budget(pretrain=1600, pretrain_epoch=400, pairs_from=100, asr=400, st=400, limit=None)
+LONG = Budget(pretrain=6000, pretrain_epoch=1000, pairs_from=1000, asr=800, st=1600, limit=None)
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
 
@@ -84,20 +85,13 @@ def _asr(updates: int) -> FineTuning:
 
 
 def _st(updates: int) -> FineTuning:
-    """Translation of English speech into German text with a decoder, and CTC to the transcript beside it."""
+    """Translation of short synthetic English clauses into Spanish, with CTC to the transcript beside the decoder."""
     flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", "slam_speech_to_text_tiny"]
     flags += ["--criterion", "slam_label_smoothed_cross_entropy_with_ctc", "--label-smoothing", "0.1"]
-    flags += [
-        "--ctc-head",
-        "--ctc-weight",
-        "0.3",
-        "--eval-listening",
-        "--eval-bleu",
-        "--eval-args",
-        '{"max_len_b": 60}',
-    ]
+    flags += ["--ctc-head", "--ctc-weight", "0.3", "--eval-listening", "--eval-bleu"]
+    flags += ["--eval-args", '{"max_len_b": 60}']
     flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
-    return FineTuning("st", "st/de", updates, flags)
+    return FineTuning("st", ST, updates, flags, optimizer="slam_muon", lr=0.002)
 
 
 def _decode(run: Path, task: FineTuning, twin: str) -> Step:
@@ -138,7 +132,7 @@ def finish(run: Path) -> None:
         "versions": versions(),
         "packages": stats["packages"],
     }
-    test = Manifest.open(run / "data" / "st/de" / "test.tsv")
+    test = Manifest.open(run / "data" / ST / "test.tsv")
     translations = [
         {"source": test.row(each.id)["src_text"], "reference": each.reference, "hypothesis": each.hypothesis}
         for each in read_generated(generated["st", "pretrained"])[:10]
@@ -152,7 +146,7 @@ def finish(run: Path) -> None:
         json.dump(clips, file, indent=1, ensure_ascii=False)
     slam = Slam.load(run / "pretrain" / "checkpoint_last.pt")
     pair = test.row(_typical(test.column("n_frames")))
-    picture = slam.attention(speech=run / "data" / "st/de" / pair["audio"], text=pair["src_text"])
+    picture = slam.attention(speech=run / "data" / ST / pair["audio"], text=pair["src_text"])
     with atomic_write(run / "attention.npz", "wb") as file:
         np.savez(file, weights=picture.weights[-1], pieces=picture.pieces, seconds=picture.seconds)
     write_report(run)
@@ -204,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_steps(plan(run, budget, options.tree, os.environ.get("DEBS") or None), run / "logs")
     print(table(json.loads((run / "results.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {run / 'report.html'}\n\nUse what it made:")
-    for command, task in (("transcribe", "asr"), ("translate --target de", "st")):
+    for command, task in (("transcribe", "asr"), ("translate --target es", "st")):
         model = run / f"{task}-pretrained" / "checkpoint_best.pt"
         print(f"  {script('slam')} {command} --checkpoint {model} {run / 'clips'}")
     return 0

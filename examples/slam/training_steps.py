@@ -26,6 +26,8 @@ class FineTuning(NamedTuple):
     data: str  # its folder below the run's data
     updates: int
     flags: Sequence[str]  # task, model, criterion, batches, and what validation scores
+    optimizer: str = "slam_adamw"
+    lr: float = 0.001
     after: str | None = None  # the task whose model each twin goes on from; None: pre-training, or nothing
 
 
@@ -67,7 +69,7 @@ def pretrain(run: Path, corpora: Path, updates: int, steps_per_epoch: int) -> St
     # fairseq asks for a batch size; the budgets in the corpora file are what counts
     flags += ["--corpora", str(corpora), "--batch-size", "1", "--steps-per-epoch", str(steps_per_epoch)]
     flags += ["--no-epoch-checkpoints", "--lr", "0.002", "--warmup-updates", str(updates // 10)]
-    step = _train(run, "pretrain", run / "data", cores(), updates, flags)
+    step = _train(run, "pretrain", run / "data", cores(), updates, "slam_muon", flags)
     # Part of what tells a finished step from a changed one.
     content = hashlib.sha256(corpora.read_bytes()).hexdigest()[:16]
     return replace(step, environment={**step.environment, "CORPORA": content})
@@ -75,17 +77,18 @@ def pretrain(run: Path, corpora: Path, updates: int, steps_per_epoch: int) -> St
 
 def fine_tune(run: Path, task: FineTuning, twin: str) -> Step:
     """One of the twins, which run side by side on half the cores each."""
-    flags = [*task.flags, "--no-epoch-checkpoints", "--lr", "0.001", "--warmup-updates", str(task.updates // 8)]
+    flags = [*task.flags, "--no-epoch-checkpoints", "--lr", str(task.lr), "--warmup-updates", str(task.updates // 8)]
     start = run / f"{task.after}-{twin}" / "checkpoint_best.pt" if task.after else run / "pretrain/checkpoint_last.pt"
     flags += ["--pretrained", str(start)] if task.after or twin == "pretrained" else []
-    return _train(run, f"{task.name}-{twin}", run / "data" / task.data, max(1, cores() // 2), task.updates, flags)
+    name, data, threads = f"{task.name}-{twin}", run / "data" / task.data, max(1, cores() // 2)
+    return _train(run, name, data, threads, task.updates, task.optimizer, flags)
 
 
-def _train(run: Path, name: str, data: Path, threads: int, updates: int, flags: Sequence[str]) -> Step:
+def _train(run: Path, name: str, data: Path, threads: int, updates: int, optimizer: str, flags: Sequence[str]) -> Step:
     """A training with fairseq-train, which goes on from its last checkpoint."""
     words = [script("fairseq-train"), str(data), "--user-dir", str(PLUGIN), "--seed", SEED]
     words += ["--max-update", str(updates), "--save-dir", str(run / name), "--distributed-world-size", "1", *flags]
-    words += ["--optimizer", "slam_adamw", "--weight-decay", "0.01", "--clip-norm", "1.0"]
+    words += ["--optimizer", optimizer, "--weight-decay", "0.01", "--clip-norm", "1.0"]
     words += ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
     words += ["--autocast", "bf16"] if bf16_supported() else []
     words += ["--log-format", "json", "--log-interval", "10", "--num-workers", "0"]
