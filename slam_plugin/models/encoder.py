@@ -213,6 +213,18 @@ class Trunk(nn.Module):
         layers = {"middle": self.multimodal_layers[:half], "top": self.multimodal_layers}[until]
         return self._through(layers, states, padding_mask)
 
+    def encode_pairs(
+        self, context: Tensor, padding_mask: Tensor | None, tokens: Tensor, token_padding_mask: Tensor | None
+    ) -> Encoded:
+        """Run the shared layers over texts and over utterances that the speech encoder has read.
+
+        Args:
+            context: (batch, T, D) output of the speech encoder; padding_mask: (batch, T), True at padding.
+            tokens: (batch, L) ids; token_padding_mask: (batch, L), True at padding.
+        """
+        encoded = Encoded(context=context, speech_padding_mask=padding_mask)
+        return self._encode_pair(encoded, self._embed(tokens), token_padding_mask, None)
+
     def encode_text(self, tokens: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """(batch, L) and (batch, L) -> (batch, L, D) and (batch, L)"""
         encoded = self(tokens=tokens, token_padding_mask=padding_mask)

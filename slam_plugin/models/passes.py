@@ -9,6 +9,8 @@ from torch import Tensor
 from slam_plugin.models.encoder import PLACES, Encoded, Front, Trunk
 from slam_plugin.objectives.base import ALONE, AUGMENTED, CLEAN, MASKED, Objective
 
+TOKENS = {MASKED: "tokens", CLEAN: "token_targets"}  # of the batch, by pass
+
 
 def places_read(objectives: Iterable[Objective]) -> dict[str, str]:
     """Return the passes that ``objectives`` read, each with the highest of the trunk's ``PLACES`` read of it."""
@@ -42,12 +44,29 @@ class Passes:
             return self.trunk(front=self._front, until=self.places[name])
         masked = name == MASKED and self.mask_vectors is not None
         return self.trunk(
-            tokens=batch.get({MASKED: "tokens", CLEAN: "token_targets"}[name]),
+            tokens=batch.get(TOKENS[name]),
             token_padding_mask=batch.get("token_padding_mask"),
             mask_indices=batch["mask_indices"] if masked else None,
             mask_vectors=self.mask_vectors if masked else None,
             front=self._front,
             until="top" if "tokens" in batch else self.places[name],
+        )
+
+    def rematched(self, name: str, encoded: Encoded, utterances: Tensor) -> Encoded:
+        """Run the shared layers over each text of the pass ``name`` beside another utterance of the batch.
+
+        The front end and the speech encoder do not run again.
+
+        Args:
+            encoded: output of the pass.
+            utterances: (batch,) the row of the utterance of each text.
+        """
+        padding_mask = encoded.speech_padding_mask
+        return self.trunk.encode_pairs(
+            encoded.context[utterances],
+            None if padding_mask is None else padding_mask[utterances],
+            self.batch[TOKENS[name]],
+            self.batch["token_padding_mask"],
         )
 
     @cached_property

@@ -93,7 +93,14 @@ class SlamPretraining(BaseFairseqModel):
             # Drawn before any pass: which passes run must not move the draws.
             mask_vectors = self._mask_vectors(batch["mask_indices"], generator) if "mask_indices" in batch else None
             passes = Passes(self.trunk, batch, mask_vectors, places_read(objectives.values()))
-            view = MaskedPass(batch, passes, generator, self.training, encode_states=self.trunk.encode_states)
+            view = MaskedPass(
+                batch,
+                passes,
+                generator,
+                self.training,
+                encode_states=self.trunk.encode_states,
+                encode_rematched=passes.rematched,
+            )
             return {name: objective(view) for name, objective in objectives.items()}
 
     def _mask_vectors(self, mask_indices: Tensor, generator: torch.Generator) -> Tensor:

@@ -33,14 +33,16 @@ class Preparation:
 
     Attributes:
         speech_mask, text_mask: spans to mask on each side; None leaves a side unmasked.
-        false_pairs: where false transcripts come from, "batch" or "text"; None makes true pairs only.
+        false_pairs: where false partners come from, "batch", "hard" or "text"; None makes true pairs only.
         augmentation: SpecAugment of the copy of the speech that the pass "augmented" reads; None makes no copy.
+        partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
     """
 
     speech_mask: SpanMask | None = None
     text_mask: SpanMask | None = None
     false_pairs: str | None = None
     augmentation: SpecMask | None = None
+    partners: str | None = None
 
 
 # The passes of a micro-batch through the trunk. A pass runs once, and only if an objective reads it.
@@ -59,6 +61,8 @@ class MaskedPass:
         generator: draws what is random on the device; the batch's own key seeds it.
         encode_states: runs the shared layers alone: states (batch, T, dim), their padding mask (batch, T), and up to
             which of "middle" and "top" -> states (batch, T, dim).
+        encode_rematched: runs the shared layers over each text of a pass beside another utterance: the pass's name and
+            its ``Encoded``, and the rows (batch,) of the utterances -> ``Encoded``.
     """
 
     batch: Mapping[str, Any]
@@ -67,6 +71,7 @@ class MaskedPass:
     training: bool
     cache: dict[str, Any] = field(default_factory=dict)
     encode_states: Callable[[Tensor, Tensor | None, str], Tensor] | None = None
+    encode_rematched: Callable[[str, Any, Tensor], Any] | None = None
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
         """Return ``make()`` the first time that ``name`` is asked for, and the same object afterwards."""

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     CLEAN,
     MASKED,
@@ -25,22 +26,34 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """``negatives``: where false transcripts come from, other utterances ("batch") or unpaired text ("text").
+    """The pairs that STM reads.
 
-    ``inputs``: the pair as TLM sees it ("masked", which costs nothing), or in a pass of its own without masks
-    ("clean"), as in ALBEF. The paper does not say which.
+    Attributes:
+        negatives: where false partners come from: any other pair of the "batch", the one of the batch whose utterance
+            is nearest in length ("hard"), or unpaired "text".
+        partners: "one" gives each utterance its own transcript or a false one, at even odds, and false pairs are lost
+            to the other objectives. "both" scores each transcript with its own utterance and with another one of the
+            batch, so all pairs are true for the others; it runs the shared layers once more.
+        inputs: the pair as TLM sees it ("masked", which costs nothing), or in a pass of its own without masks
+            ("clean"), as in ALBEF. The paper does not say which.
     """
 
     negatives: str = "batch"
+    partners: str = "one"
     inputs: str = MASKED
 
     def __post_init__(self) -> None:
-        check_bounds("stm", self, negatives=one_of("batch", "text"), inputs=one_of(MASKED, CLEAN))
+        check_bounds("stm", self, partners=one_of("one", "both"), inputs=one_of(MASKED, CLEAN))
+        sources = ("batch", "hard", "text") if self.partners == "one" else ("batch", "hard")
+        check_bounds("stm", self, negatives=one_of(*sources))
 
 
 @register
 class Stm(Objective):
-    """A two-way decision on the ``<s>`` output of the pair."""
+    """A two-way decision on the ``<s>`` output of the pair.
+
+    With both partners, a transcript that the batch has no false partner for is not scored: the answers stay even.
+    """
 
     name = "stm"
     Options = Options
@@ -54,19 +67,20 @@ class Stm(Objective):
         }
     )
 
-    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.inputs, self.reads = options.inputs, {options.inputs: "top"}
+        self.both = options.partners == "both"
         self.to_match = nn.Linear(surroundings.dim, 2)
 
     @classmethod
     def preparation(cls, options: Options) -> Preparation:
-        return Preparation(false_pairs=options.negatives)
+        return Preparation(false_pairs=options.negatives, partners=options.partners)
 
     def forward(self, view: MaskedPass) -> Output:
-        matches = view.batch["matches"].long()  # (batch,)
-        encoded = view.encoding(self.inputs)
-        loss, correct, count = classify(self.to_match(encoded.text[:, 0]), matches)
+        # (pairs, dim), (pairs,)
+        states, matches = self._both_partners(view) if self.both else self._one_partner(view)
+        loss, correct, count = classify(self.to_match(states), matches)
         # A guess always right on the more frequent answer is no better than chance here: the answers are drawn evenly.
         logs = {
             "stm_loss": loss.detach(),
@@ -76,3 +90,17 @@ class Stm(Objective):
             "stm_pairs": count,
         }
         return Output(mean_or_zero(loss, count), logs)
+
+    def _one_partner(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
+        """Return the ``<s>`` outputs (batch, dim) and whether each transcript is the utterance's own (batch,)."""
+        return view.encoding(self.inputs).text[:, 0], view.batch["matches"].long()
+
+    def _both_partners(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
+        """Return the ``<s>`` outputs (2 * texts, dim) of the true pairs and of the false ones, and their answers."""
+        partners = view.batch["false_partners"]  # (batch,), -1 for none
+        encoded, scored = view.encoding(self.inputs), partners >= 0
+        false = view.encode_rematched(self.inputs, encoded, partners.clamp(min=0))
+        states = torch.cat([each.text[scored, 0] for each in (encoded, false)])
+        matches = torch.ones(len(states), dtype=torch.long, device=states.device)
+        matches[len(states) // 2 :] = 0
+        return states, matches

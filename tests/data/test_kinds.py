@@ -54,8 +54,8 @@ def binarize_ids(path, sentences):
     builder.finalize(f"{path}.idx")
 
 
-def setting(folder, seed=1, speech=SPEECH_MASK, text=TEXT_MASK, false_pairs="batch", unpaired=None, augmentation=None):
-    return Setting(seed, "toy, 0", Vocabulary.load(folder), speech, text, false_pairs, unpaired, augmentation)
+def setting(folder, seed=1, speech=SPEECH_MASK, text=TEXT_MASK, false_pairs="batch", unpaired=None, **options):
+    return Setting(seed, "toy, 0", Vocabulary.load(folder), speech, text, false_pairs, unpaired, **options)
 
 
 def config(**options):
@@ -417,3 +417,54 @@ def test_false_transcripts_follow_from_the_keys(folder):
         batches = [c.collate([c.item(i, cycle) for i in range(6)]) for c in (corpus, again)]
         assert same(*batches)
     assert PairsCorpus.kind == "pairs"
+
+
+# ---- pairs of which each transcript has a true and a false partner
+
+
+@pytest.mark.parametrize("negatives", ["batch", "hard"])
+@pytest.mark.parametrize("indices", [(0, 1, 2, 3, 4, 5), (3, 0, 1), (0, 3), (0,)])
+def test_each_transcript_has_one_true_partner_and_one_false_one_of_other_words(folder, indices, negatives):
+    corpus = open_corpus(folder, "pairs", false_pairs=negatives, partners="both")
+    drawn = {i: set() for i in indices}
+    for cycle in range(60):
+        batch = corpus.collate([corpus.item(i, cycle) for i in indices])
+        assert batch["matches"].all() and batch["false_partners"].shape == (len(indices),)
+        for i, ids, partner in zip(indices, batch["token_targets"], batch["false_partners"].tolist(), strict=True):
+            assert words(corpus, ids) == TRANSCRIPTS[i].split()
+            drawn[i].add(indices[partner] if partner >= 0 else None)
+    for i in indices:
+        others = {other for other in indices if TRANSCRIPTS[other].split() != TRANSCRIPTS[i].split()}
+        if negatives == "hard":
+            nearest = min((abs(FRAMES[other] - FRAMES[i]) for other in others), default=None)
+            others = {other for other in others if abs(FRAMES[other] - FRAMES[i]) == nearest}
+        assert drawn[i] == (others or {None})
+
+
+def test_both_partners_leave_the_masks_and_the_speech_as_they_are(folder):
+    batches = []
+    for options in ({"false_pairs": None}, {"false_pairs": "hard", "partners": "both"}):
+        corpus = open_corpus(folder, "pairs", **options)
+        batches.append(corpus.collate([corpus.item(i, 3) for i in range(6)]))
+    plain, both = batches
+    partners = both.pop("false_partners")
+    assert same(plain, both) and partners.dtype == torch.long
+    again = open_corpus(folder, "pairs", false_pairs="hard", partners="both")
+    assert torch.equal(again.collate([again.item(i, 3) for i in range(6)])["false_partners"], partners)
+
+
+def test_a_hard_false_transcript_is_of_the_utterance_nearest_in_length(folder):
+    corpus = open_corpus(folder, "pairs", false_pairs="hard")
+    drawn = {i: set() for i in range(6)}
+    for cycle in range(80):
+        batch = corpus.collate([corpus.item(i, cycle) for i in range(6)])
+        for i in np.flatnonzero(~batch["matches"].numpy()):
+            drawn[i].add(" ".join(words(corpus, batch["token_targets"][i])))
+    assert drawn == {
+        0: {"a dog ran"},
+        1: {"the cat sat"},
+        2: {"the cat sat", "a dog ran"},  # 7 frames away from both
+        3: {"rain fell", "no it is late"},
+        4: {"the cat sat", "a dog ran"},
+        5: {"the cat sat"},
+    }

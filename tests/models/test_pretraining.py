@@ -6,6 +6,7 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 from omegaconf import OmegaConf
+from torch import nn
 
 from slam_plugin.models.presets import SIZES, filled
 from slam_plugin.models.pretrained import settle
@@ -156,6 +157,72 @@ def test_no_pass_and_no_layer_runs_that_nothing_reads(objectives, kind, expected
     if passes == 2:
         expected = {**dict.fromkeys(ONE_PASS, 2), **expected}
     assert found == {name: count for name, count in expected.items() if count}
+
+
+# ---- both partners of speech-text matching
+
+PARTNERS = [2, 0, 1]
+
+
+def with_partners(batch, partners=PARTNERS):
+    """The batch, all pairs true, with the rows of the false partners."""
+    return {**batch, "matches": torch.ones(3, dtype=torch.bool), "false_partners": torch.tensor(partners)}
+
+
+def beside(batch, rows):
+    """The batch with each text beside the speech of another row: false pairs that are there from the start."""
+    speech = ("features", "feature_padding_mask", "mask_indices")
+    moved = {name: batch[name][rows] for name in speech}
+    return {**batch, **moved, "matches": torch.zeros(3, dtype=torch.bool)}
+
+
+@pytest.mark.parametrize("inputs", ["masked", "clean"])
+def test_a_false_partner_is_as_in_a_batch_of_its_own(inputs):
+    """Loss and gradients are those of a batch of the true pairs and a batch of the false ones, one after the other."""
+    both = model(("stm",), options={"stm": {"partners": "both", "inputs": inputs}}).eval()
+    single = model(("stm",), options={"stm": {"inputs": inputs}}).eval()
+    single.load_state_dict(both.state_dict())
+    batch = with_partners(batch_of("pairs"))
+    outputs = [single(each)["stm"] for each in (batch, beside(batch, PARTNERS))]
+    expected = (outputs[0].loss + outputs[1].loss) / 2
+    found = both(batch)["stm"]
+    torch.testing.assert_close(found.loss, expected)
+    assert outputs[0].loss != outputs[1].loss
+    for key, value in found.logs.items():
+        torch.testing.assert_close(value, sum(output.logs[key] for output in outputs))
+    theirs = gradients(single, expected)
+    ours = gradients(both, found.loss)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], atol=1e-6, rtol=1e-4)
+
+
+def test_padding_moves_no_answer_of_both_partners():
+    built = model(("stm",), options={"stm": {"partners": "both"}}).eval()
+    batch = with_partners(batch_of("pairs"))
+    longer = dict(batch)
+    for name, value in (("features", 5.0), ("feature_padding_mask", True)):
+        longer[name] = torch.cat([batch[name], torch.full_like(batch[name][:, :16], value)], dim=1)
+    for name, value in (("tokens", 7), ("token_targets", 7), ("token_padding_mask", True)):
+        longer[name] = torch.cat([batch[name], torch.full_like(batch[name][:, :3], value)], dim=1)
+    extra = subsampled_length(longer["features"].size(1)) - batch["mask_indices"].size(1)
+    longer["mask_indices"] = nn.functional.pad(batch["mask_indices"], (0, extra))
+    assert extra > 0
+    torch.testing.assert_close(built(longer)["stm"].loss, built(batch)["stm"].loss)
+
+
+def test_a_text_without_a_false_partner_is_left_out():
+    built = model(("stm",), options={"stm": {"partners": "both"}}).eval()
+    batch = with_partners(batch_of("pairs"), [2, -1, 0])
+    changed = {**batch, "tokens": batch["tokens"].clone()}
+    changed["tokens"][1, 1:4] = 9
+    found, other = built(batch)["stm"], built(changed)["stm"]
+    assert found.loss == other.loss and found.logs["stm_pairs"] == 4
+
+
+def test_both_partners_run_the_shared_layers_twice_and_the_rest_once():
+    built = model(("stm",), options={"stm": {"partners": "both"}})
+    assert layers_run(built, with_partners(batch_of("pairs"))) == {**ONE_PASS, "shared 0": 2, "shared 1": 2}
 
 
 def test_augmented_speech_is_what_ctc_reads():

@@ -104,7 +104,8 @@ def test_unknown_options_are_refused():
         ("tlm", "speech_mask_rate", (0.0, 1.0), (0.5,), "more than 0 and less than 1"),
         ("tlm", "speech_mask_span", (0,), (1,), "at least 1"),
         ("contrastive", "context", ("text",), ("speech", "multimodal"), "one of speech, multimodal"),
-        ("stm", "negatives", ("speech",), ("batch", "text"), "one of batch, text"),
+        ("stm", "negatives", ("speech",), ("batch", "hard", "text"), "one of batch, hard, text"),
+        ("stm", "partners", ("two",), ("one", "both"), "one of one, both"),
         ("stm", "inputs", ("both",), ("masked", "clean"), "one of masked, clean"),
     ],
 )
@@ -123,7 +124,11 @@ def test_options_reach_the_objective():
     assert built.quantizer.codebook.shape[0] == 7
     assert (built.options.distractors, built.options.diversity_weight) == (3, 0.5)
     assert options_of(REGISTRY["contrastive"])["mask_span"] == (int, 10)
-    assert options_of(REGISTRY["stm"]) == {"negatives": (str, "batch"), "inputs": (str, "masked")}
+    assert options_of(REGISTRY["stm"]) == {
+        "negatives": (str, "batch"),
+        "partners": (str, "one"),
+        "inputs": (str, "masked"),
+    }
     assert options_of(REGISTRY["masked_prediction"])["unmasked_weight"] == (Schedule, Schedule.of(0.0))
 
 
@@ -146,9 +151,17 @@ def test_the_papers_masks():
     assert abs(1.0 - (1.0 - speech.speech_mask.rate) ** (1.0 / speech.speech_mask.span) - 0.065) < 1e-3
     assert (speech.text_mask, speech.false_pairs) == (None, None)
     assert merged_preparation(every, "text") == Preparation(None, SpanMask(0.15, 5), None)
-    assert merged_preparation(every, "pairs") == Preparation(SpanMask(0.75, 10), SpanMask(0.5, 5), "batch")
+    assert merged_preparation(every, "pairs") == Preparation(
+        SpanMask(0.75, 10), SpanMask(0.5, 5), "batch", partners="one"
+    )
     assert merged_preparation(configs("span_mlm"), "speech") == Preparation()
-    assert merged_preparation(configs("stm", stm={"negatives": "text"}), "pairs") == Preparation(false_pairs="text")
+    sentences = merged_preparation(configs("stm", stm={"negatives": "text"}), "pairs")
+    assert sentences == Preparation(false_pairs="text", partners="one")
+
+
+def test_unpaired_text_has_no_utterance_to_be_a_partner_of():
+    with pytest.raises(ValueError, match="objectives.stm.negatives: found 'text', expected one of batch, hard$"):
+        merged_preparation(configs("stm", stm={"partners": "both", "negatives": "text"}), "pairs")
 
 
 def test_objectives_of_a_kind_must_agree_on_its_preparation(registry):

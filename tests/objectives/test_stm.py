@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from slam_plugin.models.encoder import Encoded
 from slam_plugin.objectives.base import CLEAN
@@ -69,3 +70,70 @@ def test_a_clean_pass_takes_the_place_of_the_masked_one():
     assert loss == expected != objective()(view).loss
     loss.backward()
     assert clean.grad.any() and masked.grad is None
+
+
+# ---- both partners
+
+PARTNERS = [2, -1, 0, 2, 0]
+
+
+def view_of_both(partners, text, false_text):
+    """A view whose second pass puts out ``false_text`` and records what it was asked for."""
+    view = masked_pass({"false_partners": torch.tensor(partners)}, text=text)
+    asked = []
+
+    def rematched(name, encoded, utterances):
+        asked.append((name, encoded, utterances.tolist()))
+        return Encoded(text=false_text)
+
+    view.encode_rematched = rematched
+    return view, asked
+
+
+def test_each_text_counts_with_its_own_utterance_and_with_anothers():
+    built = objective(partners="both")
+    texts = [torch.randn(len(PARTNERS), 6, DIM, requires_grad=True) for _ in range(2)]
+    view, asked = view_of_both(PARTNERS, *texts)
+    loss, logs = built(view)
+    assert asked == [("masked", view.encoded, [2, 0, 0, 2, 0])]
+
+    copies = [text.detach().clone().requires_grad_() for text in texts]
+    terms, correct = [], 0
+    for row, partner in enumerate(PARTNERS):
+        if partner < 0:
+            continue
+        for text, answer in zip(copies, (1, 0), strict=True):
+            logits = built.to_match(text[row, 0])
+            terms.append(nn.functional.softplus(logits[1 - answer] - logits[answer]))
+            correct += int(logits[answer] > logits[1 - answer])
+    expected = sum(terms) / len(terms)
+    torch.testing.assert_close(loss, expected)
+    assert (logs["stm_accuracy"], logs["stm_pairs"]) == (correct, 8)
+    assert logs.keys() == built.zero_logs().keys()
+    loss.backward()
+    expected.backward()
+    for text, copy in zip(texts, copies, strict=True):
+        torch.testing.assert_close(text.grad, copy.grad)
+        assert not text.grad[1].any()
+
+
+@pytest.mark.parametrize("bias", [(0.0, 0.0), (-5.0, 5.0), (5.0, -5.0)])
+def test_an_answer_that_looks_at_nothing_is_right_half_of_the_time(bias):
+    """With both partners this holds in each batch, not only on average."""
+    built = objective(partners="both")
+    nn.init.zeros_(built.to_match.weight)
+    built.to_match.bias.data = torch.tensor(bias)
+    view, _ = view_of_both(PARTNERS, torch.randn(5, 6, DIM), torch.randn(5, 6, DIM))
+    loss, logs = built(view)
+    margin = bias[1] - bias[0]
+    assert abs(loss.item() - (math.log1p(math.exp(margin)) + math.log1p(math.exp(-margin))) / 2) < 1e-5
+    assert logs["stm_accuracy"] == logs["stm_chance"] == logs["stm_pairs"] / 2
+
+
+def test_a_batch_without_false_partners_is_a_zero_on_the_graph():
+    texts = [torch.randn(2, 6, DIM, requires_grad=True) for _ in range(2)]
+    view, _ = view_of_both([-1, -1], *texts)
+    loss, logs = objective(partners="both")(view)
+    assert loss == 0.0 and not any(logs.values())
+    loss.backward()
+    assert all(text.grad is not None and not text.grad.any() for text in texts)

@@ -31,6 +31,11 @@ VARIANTS = {
         {},
     ),
     "stm alone": ({"stm": {}}, ["pairs"], {}),
+    "stm, a true and a hard false partner": (
+        {"ctc": {}, "stm": {"inputs": "clean", "partners": "both", "negatives": "hard"}},
+        ["pairs"],
+        {},
+    ),
     "ctc alone": ({"ctc": {}}, ["pairs"], {}),
     "ctc, and text as pseudo-speech from the second update on": (
         {

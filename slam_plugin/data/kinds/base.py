@@ -35,9 +35,10 @@ class Setting:
         stream: the corpus and its shard, in words; two of them never share their draws.
         vocabulary: the joint text vocabulary (``slam_plugin.data.vocabulary.Vocabulary``).
         speech_mask, text_mask: how this kind's batches are masked; None leaves that side alone.
-        false_pairs: where false transcripts come from ("batch" or "text"); None makes true pairs only.
+        false_pairs: where false partners come from ("batch", "hard" or "text"); None makes true pairs only.
         text: the opened unpaired text that false transcripts may be drawn from.
         augmentation: SpecAugment of a second copy of the speech; None makes none.
+        partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
     """
 
     seed: int
@@ -48,6 +49,7 @@ class Setting:
     false_pairs: str | None = None
     text: Any = None
     augmentation: Widths | None = None
+    partners: str | None = None
 
 
 class Corpus(Protocol):

@@ -15,6 +15,7 @@ from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.randomness import generator
 
 FALSE_SHARE = 0.5
+BOTH = "both"  # partners of a transcript
 DRAWS = 100
 
 
@@ -36,17 +37,26 @@ class PairsCorpus(SpeechCorpus):
         item = super().item(index, cycle)
         rng = generator(*item["key"], "false_pair")
         item["transcript"] = self.manifest.value(index, "tgt_text")
-        item["false"] = self.setting.false_pairs is not None and rng.random() < FALSE_SHARE
+        single = self.setting.false_pairs is not None and self.setting.partners != BOTH
+        item["false"] = single and rng.random() < FALSE_SHARE
         return item
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The speech batch, the text batch and matches (batch,): True where the transcript is the utterance's own."""
+        """The speech batch, the text batch and matches (batch,): True where the transcript is the utterance's own.
+
+        If each transcript has both partners, false_partners (batch,) are the rows of the false ones, -1 for none.
+        """
         sides = []
         for i, item in enumerate(items):
             tokens = self._false_tokens(i, items) if item["false"] else self._encode(item["transcript"])
             sides.append(mask_text(tokens, item["key"], self.setting))
         matches = torch.tensor([not item["false"] for item in items])
-        return {**super().collate(items), **collate_text(sides, self.pad), "matches": matches}
+        batch = {**super().collate(items), **collate_text(sides, self.pad), "matches": matches}
+        if self.setting.partners == BOTH:
+            draws = [generator(*item["key"], "false_partner") for item in items]
+            partners = [self._false_partner(i, items, rng) for i, rng in enumerate(draws)]
+            batch["false_partners"] = torch.tensor([-1 if row is None else row for row in partners])
+        return batch
 
     def _encode(self, transcript: str) -> np.ndarray:
         ids = self.setting.vocabulary.encode(transcript).numpy().astype(np.int64)
@@ -58,14 +68,26 @@ class PairsCorpus(SpeechCorpus):
         rng = generator(*items[i]["key"], "false_transcript")
         if self.setting.false_pairs == "text":
             return self._false_sentence(own, rng)
-        others = [other["transcript"] for other in items if other["transcript"].split() != own]
-        if others:
-            return self._encode(others[int(rng.integers(len(others)))])
+        partner = self._false_partner(i, items, rng)
+        if partner is not None:
+            return self._encode(items[partner]["transcript"])
         for _ in range(DRAWS):
             other = self.manifest.value(int(rng.integers(len(self.manifest))), "tgt_text")
             if other.split() != own:
                 return self._encode(other)
         raise DataError(f"{self.manifest.path}: no transcript found that differs from {items[i]['transcript']!r}")
+
+    def _false_partner(self, i: int, items: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> int | None:
+        """Return the row of a pair of other words, None if the batch has none.
+
+        A hard one is among those whose utterances are nearest in length to that of row ``i``.
+        """
+        own = items[i]["transcript"].split()
+        rows = [row for row, other in enumerate(items) if other["transcript"].split() != own]
+        if self.setting.false_pairs == "hard" and rows:
+            gaps = [abs(len(items[row]["features"]) - len(items[i]["features"])) for row in rows]
+            rows = [row for row, gap in zip(rows, gaps, strict=True) if gap == min(gaps)]
+        return rows[int(rng.integers(len(rows)))] if rows else None
 
     def _false_sentence(self, own: list[str], rng: np.random.Generator) -> np.ndarray:
         own_ids = self._encode(" ".join(own))[1:-1]
