@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     ALONE,
     AUGMENTED,
@@ -66,7 +67,7 @@ class Ctc(Objective):
     kinds = ("pairs",)
     logged = Schema({"ctc_loss": "ctc_tokens", "ctc_left_out": "ctc_pairs"})
 
-    def __init__(self, surroundings: Surroundings, weight: float, options: Options) -> None:
+    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.inputs, self.place, self.blank = PASSES[options.inputs], options.layer, surroundings.bos
         self.reads = {self.inputs: self.place}
