@@ -9,8 +9,8 @@
 - English from Debian packages: ``packages.english`` puts a data folder together, of ``packages.steel_sky``,
   ``packages.drascula``, ``packages.amazon_queen`` and ``packages.wesnoth``, each a command too; ``packages.synthetic``
   speaks text.
-- The demo and the downstream study: ``fetch``, ``demo``, ``downstream`` and, each a command too, ``fillets``,
-  ``fortunes``, ``bibles``, ``movie_reviews``, ``wordnet``, ``normalization``, ``sentences``.
+- The downstream study: ``fetch``, ``downstream`` and, each a command too, ``fillets``, ``fortunes``, ``bibles``,
+  ``movie_reviews``, ``wordnet``, ``normalization``, ``sentences``.
 
 Every other module is a part of one of these.
 """

@@ -1,6 +1,6 @@
 """Download packages and unpack them into a folder: no root, nothing installed, the system untouched.
 
-    python -m data_prep.fetch --out TREE [--set demo|downstream|english | --packages NAME...] [--debs FOLDER]
+    python -m data_prep.fetch --out TREE [--set english|downstream | --packages NAME...] [--debs FOLDER]
 
 Most are Debian's. Without ``--debs`` apt downloads them; its own package lists are used where they know them, else
 lists that are fetched into a private folder. The sources of a Python package come from PyPI by pip, one version with
@@ -37,7 +37,7 @@ class Sources(NamedTuple):
     sha256: str
 
 
-DEMO_PACKAGES = ("fillets-ng-data", "fillets-ng-data-cs", "fortunes-cs")
+CZECH_PACKAGES = ("fillets-ng-data", "fillets-ng-data-cs", "fortunes-cs")
 PYTHON_SOURCES = {
     "vaderSentiment": Sources(
         "3.3.2",
@@ -50,9 +50,8 @@ ENGLISH_PACKAGES = (
     "beneath-a-steel-sky", "drascula", "flight-of-the-amazon-queen", "wesnoth-data", "wordnet-base", "sword-text-web",
 )  # fmt: skip
 SETS = {
-    "demo": DEMO_PACKAGES,
-    "downstream": (*DEMO_PACKAGES, "sword-text-web", "sword-text-kjv", "wordnet-base", *PYTHON_SOURCES),
     "english": ENGLISH_PACKAGES,
+    "downstream": (*CZECH_PACKAGES, "sword-text-web", "sword-text-kjv", "wordnet-base", *PYTHON_SOURCES),
 }
 RECORD = "packages.json"
 
@@ -232,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m data_prep.fetch", description=__doc__.splitlines()[0])
     chosen = parser.add_mutually_exclusive_group()
     sets = "; ".join(f"{name}: {' '.join(packages)}" for name, packages in SETS.items())
-    chosen.add_argument("--set", choices=SETS, default="demo", help=f"(default: demo) {sets}")
+    chosen.add_argument("--set", choices=SETS, default="english", help=f"(default: english) {sets}")
     chosen.add_argument("--packages", nargs="+", metavar="NAME", help="these packages instead of a set")
     parser.add_argument("--out", type=Path, required=True, metavar="TREE", help="the folder to unpack into")
     parser.add_argument("--debs", type=Path, metavar="FOLDER", help="take the files from here instead of the network")

@@ -1,9 +1,11 @@
+import itertools
 import json
 import shutil
 
 import numpy as np
 import pytest
-from fairseq.data import Dictionary, data_utils
+import soundfile
+from fairseq.data import Dictionary, TokenBlockDataset, data_utils
 from sentencepiece import SentencePieceProcessor
 
 from data_prep import bibles, downstream, movie_reviews
@@ -12,24 +14,48 @@ from data_prep.labelled import read_rows
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.vocabulary import Vocabulary
-from tests.data_prep import test_demo
 from tests.data_prep.test_bibles import words, write_bibles
 from tests.data_prep.test_movie_reviews import write_reviews
 from tests.data_prep.test_wordnet import write_glosses
 
+# Levels by the split that the md5 of their names gives, with the lines of each.
+LEVELS = {"airplane": 4, "cave": 4, "hole": 2, "steel": 2}
+LETTERS = "abcdeěfghi"
 TASKS = {"sentiment": (1, movie_reviews.LABELS), "paraphrase": (2, bibles.LABELS)}
 
 
+def write_dialogue(tree):
+    """Czech speech with Czech, English and German texts; one file of each level has no text."""
+    rng = np.random.default_rng(0)
+    for level, count in LEVELS.items():
+        script = tree / "usr/share/games/fillets-ng/script" / level
+        script.mkdir(parents=True)
+        sound = tree / "usr/share/games/fillets-ng/sound" / level / "cs"
+        sound.mkdir(parents=True)
+        czech, german = [], []
+        for i, letter in enumerate(LETTERS[:count]):
+            czech.append(f'dialogId("{i}", "font_big", "It’s line {letter} of {level}.")')
+            czech.append(f'dialogStr("Věta {letter}, {level}.")')
+            german.append(f'dialogId("{i}", "font_big", "x")\ndialogStr("Zeile {letter} von {level}, ja.")')
+            soundfile.write(sound / f"{i}.ogg", rng.normal(0, 0.1, 22050), 22050, format="OGG", subtype="VORBIS")
+        (script / "dialogs_cs.lua").write_text("\n".join(czech), encoding="utf-8")
+        (script / "dialogs_de.lua").write_text("\n".join(german), encoding="utf-8")
+        soundfile.write(sound / "unlabelled.ogg", rng.normal(0, 0.1, (44100, 2)), 44100, format="OGG", subtype="VORBIS")
+
+
+def write_prose(tree):
+    prose = tree / "usr/share/games/fortunes/cz/citat"
+    prose.parent.mkdir(parents=True)
+    quotes = [
+        f"Dlouhá věta {a}{b}. A za ní {a}{b}{a}.\n\t\t-- Seneca\n%\n" for a, b in itertools.product(LETTERS, LETTERS)
+    ]
+    prose.write_text("".join(quotes), encoding="utf-8")
+
+
 def write_tree(tree):
-    """All packages of the downstream set as they unpack, small."""
-    test_demo.write_tree(tree)
-    for level, count in test_demo.LEVELS.items():
-        script = tree / "usr/share/games/fillets-ng/script" / level / "dialogs_de.lua"
-        letters = test_demo.LETTERS[:count]
-        lines = [
-            f'dialogId("{i}", "font_big", "x")\ndialogStr("Zeile {a} von {level}, ja.")' for i, a in enumerate(letters)
-        ]
-        script.write_text("\n".join(lines), encoding="utf-8")
+    """Write all packages of the downstream set as they unpack, small."""
+    write_dialogue(tree)
+    write_prose(tree)
     write_bibles(tree)
     write_reviews(tree)
     random = np.random.default_rng(1)
@@ -154,6 +180,20 @@ def test_normalization(made, stats):
         "found: several words with digits": 1,
         "generated: fewer than 3 or more than 14 words": 1,  # the verb's "do it"
     }
+
+
+def test_prose_can_be_read_back_and_cut_at_documents(made):
+    dictionary, total = Dictionary.load(str(made / "dict.txt")), 0
+    for split in ("cs_train", "cs_valid"):
+        prefix = made / "text" / split
+        lines = lines_of(prefix.with_name(f"{split}.txt"))
+        items = data_utils.load_indexed_dataset(str(prefix), dictionary, "mmap")
+        assert decoded(prefix, made) == lines
+        blocks = TokenBlockDataset(items, items.sizes, 512, dictionary.pad(), dictionary.eos(), "complete_doc")
+        for block, document in zip(blocks, "\n".join(lines).strip("\n").split("\n\n"), strict=True):
+            assert (block == dictionary.eos()).sum().item() == len(document.split("\n")) == 2
+        total += len(blocks)
+    assert total == len(LETTERS) ** 2
 
 
 def test_no_test_sentence_is_in_text_to_train_on(made):
