@@ -44,12 +44,18 @@ setup(
         "pyyaml>=6",
         "tqdm>=4.60",
         "jinja2>=3.1",  # the report's templates; torch needs it as well
+        # fairseq brings these along as well.
+        "omegaconf",
+        "scikit-learn>=1.3",
+        "scipy>=1.10",
+        "setuptools",  # compiles the kernels on machines with a GPU
     ],
     extras_require={
         "tensorboard": ["tensorboard", "tensorboardX"],
         "report": ["matplotlib"],
         "bench": ["transformers"],
         "study": ["num2words>=0.5.12", "pysword>=0.2.8"],
+        "synthetic": ["espeakng-loader"],  # GPL-3; called as a tool
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
     },
 )
