@@ -14,7 +14,9 @@ import pytest
 from fairseq.logging.progress_bar import JsonProgressBar
 from matplotlib import image
 
+import slam_plugin.objectives  # noqa: F401  (registers them)
 from slam_plugin import report
+from slam_plugin.objectives.base import REGISTRY
 from slam_plugin.reporting import downstream, figures, logs, machine, pretraining
 
 CODES = 320
@@ -216,6 +218,22 @@ def test_a_whole_page(run_dir):
         assert words in page.text, words
     assert "zdroj 10" not in page.text and "not found" not in page.text
     assert len(text) < 200_000 and str(run_dir) not in text
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_loss_and_accuracy_that_an_objective_logs_has_a_title(name):
+    schema = REGISTRY[name].schema()
+    chances = {f"{metric}{ending}" for metric in schema.guesses for ending in ("_chance", "_chance_loss")}
+    logged = logs.Record("valid", 1, dict.fromkeys((*schema.ratios, *chances), 1.0))
+    names = logs.objectives([logged])
+    assert names and set(names) <= {*pretraining.OBJECTIVES, *pretraining.NO_TASKS}
+
+
+def test_every_title_is_of_a_metric_that_is_logged_and_no_two_are_the_same():
+    ratios = [key for objective in REGISTRY.values() for key in objective.schema().ratios]
+    assert {f"{name}_loss" for name in pretraining.OBJECTIVES} <= set(ratios)
+    titles = [title for title, _ in pretraining.OBJECTIVES.values()]
+    assert len(set(titles)) == len(titles)
 
 
 def test_an_objective_without_words_goes_by_its_name():

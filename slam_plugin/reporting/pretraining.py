@@ -20,27 +20,42 @@ from slam_plugin.reporting.logs import (
 )
 
 NO_TASKS = ("diversity",)  # a loss that asks nothing of the model
-# name: title, what is asked of the model; one that is not here goes by its name
+
+_UNMASKED = "Multimodal encoder. The same at the frames that are not masked, which the model can read."
+_TLM_SPEECH = "Pairs. As above, with three quarters of the speech masked and the transcript there to help."
+# name: title, what is asked of the model; an objective of a user's own goes by its name
 OBJECTIVES = {
     "contrastive": (
         "Contrastive",
-        "Speech encoder. Which of these quantised frames stood behind the mask? The others are of the same utterance.",
+        "Speech encoder. Which of these quantized frames stood behind the mask? The others are of the same utterance.",
     ),
     "masked_prediction": (
         "Masked prediction",
         "Multimodal encoder. Which code has the masked frame? Chance moves with the codebook: a guess that knows only "
         "how frequent the codes are.",
     ),
+    "masked_prediction_unmasked": ("Masked prediction, unmasked frames", _UNMASKED),
+    "best_rq": (
+        "BEST-RQ",
+        "Multimodal encoder. Which code has the masked frame? A fixed random projection of the input gives the codes.",
+    ),
+    "best_rq_unmasked": ("BEST-RQ, unmasked frames", _UNMASKED),
+    "kmeans": (
+        "K-means targets",
+        "Multimodal encoder. In which cluster is the masked frame? The clusters were fitted before training.",
+    ),
+    "kmeans_unmasked": ("K-means targets, unmasked frames", _UNMASKED),
     "span_mlm": (
         "Span masking",
         "Text. Which pieces stood in the masked spans? Chance knows only how frequent pieces are.",
     ),
+    "ctc": ("CTC", "Pairs. Spell the transcript from the speech alone."),
+    "text_ctc": ("CTC on text", "Text. Spell a text from its own units, stretched as if they were spoken."),
     "tlm_span_mlm": ("Translation LM, text", "Pairs. Half of the transcript is masked; the speech is there to help."),
     "tlm_contrastive": ("Translation LM, contrastive", "Pairs. As above, with three quarters of the speech masked."),
-    "tlm_masked_prediction": (
-        "Translation LM, masked prediction",
-        "Pairs. As above, with three quarters of the speech masked and the transcript there to help.",
-    ),
+    "tlm_masked_prediction": ("Translation LM, masked prediction", _TLM_SPEECH),
+    "tlm_best_rq": ("Translation LM, BEST-RQ", _TLM_SPEECH),
+    "tlm_kmeans": ("Translation LM, k-means targets", _TLM_SPEECH),
     "stm": ("Speech–text matching", "Pairs. Does this transcript belong to this utterance?"),
 }
 
