@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from slam_plugin.data.files import atomic_write
-from slam_plugin.instruments.verdicts import is_dead
 from slam_plugin.reporting import downstream, instruments, pretraining
 from slam_plugin.reporting.clips import clips_section
 from slam_plugin.reporting.figures import sheet
@@ -99,7 +98,7 @@ def _in_short(records: Sequence[Record], results: Mapping) -> list[str]:
         lines.append(f"<b>{beat} of {len(losses)}</b> losses with a chance level end below it on validation.")
     codebook = codebook_summary(records) if records else results.get("codebook", {})
     if codebook.get("perplexity") is not None and codebook.get("codes_used") is not None:
-        state = "dead" if is_dead(codebook["perplexity"], codebook["codes_used"]) else "alive"
+        state = "dead" if pretraining.codebook_is_dead(codebook) else "alive"
         lines.append(f"The codebook is <b>{state}</b> (perplexity {codebook['perplexity']:.0f}).")
     for task, metric, words in (("asr", "cer", "Character error rate"), ("st", "bleu", "BLEU")):
         scores = results.get(task, {})

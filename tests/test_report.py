@@ -170,8 +170,9 @@ def test_summary_has_first_and_last_validation_and_chance(tmp_path):
     assert summary["contrastive_accuracy"]["chance"] == 0.025 and summary["contrastive_accuracy"]["better"] == "higher"
     assert summary["stm_loss"]["first"] == pytest.approx(0.68) and summary["stm_loss"]["chance"] is None
     assert not {"best_loss", "nll_loss", "loss", "contrastive_chance_loss"} & set(summary)
-    assert logs.codebook_summary(records, CODES) == {"perplexity": 60.0, "codes_used": 0.5, "size": CODES}
-    assert logs.codebook_summary([]) == {"perplexity": None, "codes_used": None, "size": None}
+    every = {"codes_reachable": 1.0}
+    assert logs.codebook_summary(records, CODES) == {"perplexity": 60.0, "codes_used": 0.5, "size": CODES, **every}
+    assert logs.codebook_summary([]) == {"perplexity": None, "codes_used": None, "size": None, **every}
 
 
 @pytest.mark.parametrize(
@@ -189,11 +190,18 @@ def test_verdicts_in_words(first, last, chance, better, words):
 
 
 @pytest.mark.parametrize(
-    ("perplexity", "used", "dead"), [(3.9, 0.5, True), (4.1, 0.5, False), (50, 0.049, True), (50, 0.051, False)]
+    ("perplexity", "used", "reachable", "dead"),
+    [(3.9, 0.5, 1.0, True), (4.1, 0.5, 1.0, False), (50, 0.049, 1.0, True), (50, 0.049, 0.9, False)],
 )
-def test_a_dead_codebook_is_called_dead(perplexity, used, dead):
-    words = pretraining.codebook_words({"perplexity": perplexity, "codes_used": used, "size": CODES})
+def test_a_dead_codebook_is_called_dead(perplexity, used, reachable, dead):
+    codebook = {"perplexity": perplexity, "codes_used": used, "codes_reachable": reachable, "size": CODES}
+    words = pretraining.codebook_words(codebook)
     assert ("is dead" in words) == dead and ("is alive" in words) != dead
+    records = [
+        logs.Record("valid", 1, {"code_perplexity": perplexity, "codes_used": used, "codes_reachable": reachable})
+    ]
+    assert logs.codebook_summary(records, CODES) == codebook
+    assert pretraining.codebook_section(records, {}).startswith(f'<p class="{"warning" if dead else "result"}">')
 
 
 def test_a_whole_page(run_dir):

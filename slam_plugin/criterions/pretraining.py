@@ -96,7 +96,11 @@ def _log_loss(sums: Mapping[str, float]) -> None:
 
 
 def _log_histograms(sums: Mapping[str, Any]) -> None:
-    """Perplexity and share of each codebook in use over all that was validated, and what a guess by frequency gets."""
+    """Log the use of each codebook over all that was validated, and what a guess by frequency gets.
+
+    The use is the codes' perplexity and the share of them that occurs, beside the share that as many frames would hit
+    on average if all codes were equally frequent.
+    """
     schemas = [objective.schema() for objective in REGISTRY.values()]
     for name in [schema.histogram for schema in schemas if schema.histogram is not None]:
         counts = sums.get(counts_key(name), np.zeros(1))
@@ -105,6 +109,7 @@ def _log_histograms(sums: Mapping[str, Any]) -> None:
         metrics.log_scalar(f"_{name}", counts, 1)
         metrics.log_derived(f"{name}_perplexity", lambda m, n=name: round(float(np.exp(_entropy(m, n))), 2))
         metrics.log_derived(f"{name}s_used", lambda m, n=name: round(float((_share(m, n) > 0).mean()), 4))
+        metrics.log_derived(f"{name}s_reachable", lambda m, n=name: round(_reachable(m, n), 4))
         guesses = [metric for schema in schemas for metric, found in schema.guesses.items() if found == name]
         for metric in [metric for metric in guesses if f"{metric}_loss" in sums]:  # those of this run's objectives
             metrics.log_derived(f"{metric}_chance", lambda m, n=name: round(float(_share(m, n).max()), 4))
@@ -114,6 +119,12 @@ def _log_histograms(sums: Mapping[str, Any]) -> None:
 def _share(meters: Mapping[str, Any], histogram: str) -> np.ndarray:
     total = np.asarray(meters[f"_{histogram}"].sum)
     return total / max(total.sum(), 1.0)
+
+
+def _reachable(meters: Mapping[str, Any], histogram: str) -> float:
+    """Return the share of V codes that N frames hit on average, each code being equally likely: 1 - (1 - 1/V)^N."""
+    counts = np.asarray(meters[f"_{histogram}"].sum)
+    return float(-np.expm1(counts.sum() * np.log1p(-1.0 / len(counts))))
 
 
 def _entropy(meters: Mapping[str, Any], histogram: str) -> float:

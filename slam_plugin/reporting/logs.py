@@ -126,12 +126,15 @@ def pretraining_summary(records: Sequence[Record]) -> dict[str, dict[str, float 
 def codebook_summary(records: Sequence[Record], size: int | None = None) -> dict[str, float | int | None]:
     """Return ``perplexity`` and ``codes_used`` (a share) at the last validation, None for what was not logged.
 
-    ``size``, the number of codes, is handed through: no log holds it.
+    ``codes_reachable`` is the share of the codes that as many frames can reach, all of them in logs that do not have
+    it. ``size``, the number of codes, is handed through: no log holds it.
     """
     subset = validation(records)
     perplexity, used = series(records, subset, "code_perplexity"), series(records, subset, "codes_used")
+    reachable = series(records, subset, "codes_reachable")
     return {
         "perplexity": perplexity[-1][1] if perplexity else None,
         "codes_used": used[-1][1] if used else None,
+        "codes_reachable": reachable[-1][1] if reachable else 1.0,
         "size": size,
     }

@@ -121,6 +121,11 @@ def _training(records: Sequence[Record], key: str) -> list[tuple[int, float]]:
     return series(records, INTERVAL, key) or series(records, "train", key)
 
 
+def codebook_is_dead(codebook: Mapping) -> bool:
+    """Return whether a codebook, as ``codebook_summary`` or ``results.json`` describes it, is dead."""
+    return is_dead(codebook["perplexity"], codebook["codes_used"], codebook.get("codes_reachable", 1.0))
+
+
 def codebook_words(codebook: Mapping) -> str:
     """Return one plain sentence on the codebook: alive or dead; empty where its use was not logged."""
     perplexity, used, size = codebook["perplexity"], codebook["codes_used"], codebook["size"]
@@ -128,7 +133,7 @@ def codebook_words(codebook: Mapping) -> str:
         return ""
     of = f" of {size} codes" if size else ""
     numbers = f"perplexity {plain(perplexity)}{of}, {percent(used)} of the codes in use on validation"
-    if is_dead(perplexity, used):
+    if codebook_is_dead(codebook):
         return (
             f"The codebook is dead: {numbers}. The targets say next to nothing about the speech, and the losses of "
             "masked prediction above mean nothing."
@@ -143,7 +148,7 @@ def codebook_section(records: Sequence[Record], results: Mapping) -> str:
     words = codebook_words(codebook)
     if not words:
         return missing("Neither a log nor results.json says how many codes were in use.")
-    dead = is_dead(codebook["perplexity"], codebook["codes_used"])
+    dead = codebook_is_dead(codebook)
     text = f'<p class="{"warning" if dead else "result"}">{escape(words)}</p>'
     figures = "".join(
         f"<figure><figcaption>{chart.caption}</figcaption>{chart.picture}</figure>"

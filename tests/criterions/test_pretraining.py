@@ -1,14 +1,17 @@
 """What an interval's log is made of."""
 
+import itertools
+import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from fairseq.logging import metrics
 
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
 from slam_plugin.modules.schedule import Schedule
-from slam_plugin.objectives.base import Objective, Output, Schema
+from slam_plugin.objectives.base import REGISTRY, Objective, Output, Schema, counts_key
 
 
 class Fixed(Objective):
@@ -61,3 +64,20 @@ def test_a_batch_that_no_objective_has_a_part_in_goes_on_as_any_other():
     loss, _, logs = SlamPretrainingCriterion(SimpleNamespace())(model, {"losses": {}, "n_tokens": 0, "n_frames": 8})
     loss.backward()
     assert loss == 0.0 and model.weight.grad is None and logs["_contrastive_passes"] == 0.0
+
+
+def test_the_codes_that_frames_can_reach_are_a_mean_over_all_that_they_may_hit():
+    """Were all codes equally likely, N frames would hit any of V^N sequences of codes with the same chance."""
+    codes, frames = 4, 3
+    distinct = [len(set(hit)) for hit in itertools.product(range(codes), repeat=frames)]
+    keys = {key: 0.0 for objective in REGISTRY.values() for pair in objective.schema().ratios.items() for key in pair}
+    with metrics.aggregate(new_root=True) as logged:
+        for counts in ([2, 0, 0, 0], [0, 1, 0, 0]):  # of two batches
+            sums = {**keys, counts_key("code"): torch.tensor(counts), "tokens": 0.0, "frames": 8.0}
+            SlamPretrainingCriterion.reduce_metrics([sums])
+    found = logged.get_smoothed_values()
+    assert found["codes_reachable"] == pytest.approx(np.mean(distinct) / codes, abs=1e-4)
+    assert found["codes_used"] == 0.5
+    assert found["code_perplexity"] == pytest.approx(
+        math.exp(-(2 / 3 * math.log(2 / 3) + math.log(1 / 3) / 3)), abs=0.01
+    )

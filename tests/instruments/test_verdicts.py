@@ -1,5 +1,6 @@
 """What is warned of, at which values, in which words."""
 
+import numpy as np
 import pytest
 
 from slam_plugin.instruments.verdicts import is_dead, warnings
@@ -56,6 +57,18 @@ def test_what_is_not_known_is_not_judged():
 def test_every_codebook_is_judged():
     values = {**GOOD, "best_rq_code_perplexity": 2.0, "best_rq_codes_used": 0.5}
     (found,) = warnings(values)
+    assert "(best_rq_code)" in found
+
+
+def test_few_frames_use_few_of_many_codes_and_are_no_fault():
+    """Codes of 300 frames that are drawn evenly from 8,192: they use 3.6 %, and all that they can reach."""
+    codes, frames = 8192, 300
+    used = len(set(np.random.default_rng(0).integers(codes, size=frames).tolist()))
+    values = {**GOOD, "best_rq_code_perplexity": 0.98 * frames, "best_rq_codes_used": used / codes}
+    assert len(warnings(values)) == 1
+    reachable = 1 - (1 - 1 / codes) ** frames
+    assert warnings({**values, "best_rq_codes_reachable": reachable}) == []
+    (found,) = warnings({**values, "best_rq_codes_reachable": reachable, "best_rq_codes_used": 14 / codes})
     assert "(best_rq_code)" in found
 
 
