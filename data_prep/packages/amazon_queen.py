@@ -202,7 +202,7 @@ def clips_of(path: Path) -> dict[str, list[Clip]]:
 
 
 def _speaker(line: Spoken) -> str:
-    """The hero, or the name of the dialogue; who speaks in a scene is unknown."""
+    """Return the hero, or the name of the dialogue; who speaks in a scene is unknown."""
     if line.source.endswith(".CUT"):
         return "unknown"
     if line.source.endswith(".DOG") and line.prefix.endswith("P"):

@@ -1,4 +1,4 @@
-"""The steps that fill the English data folder; ``data_prep.packages.english`` takes them."""
+"""Steps that fill the English data folder; ``data_prep.packages.english`` takes them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -108,7 +108,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
 
 
 def _write_manifests(roles: Roles, out: Path) -> list[Path]:
-    """The manifests of all tasks, with their audio below ``out/games``; returns their paths."""
+    """Write the manifests of all tasks, with their audio below ``out/games``, and return their paths."""
     recognition = {"dev": roles.dev, "test": roles.test}
     subsets = {f"train_{minutes}": labeled(roles.train, minutes) for minutes in LABEL_MINUTES}
     tables: dict[str, tuple[Sequence[Row], Sequence[str]]] = {
@@ -131,7 +131,7 @@ def _write_manifests(roles: Roles, out: Path) -> list[Path]:
 def _read_documents(
     tree: Path, messages: Path, held_out: set[str], limit: int | None
 ) -> tuple[dict[str, Documents], dict[str, dict[str, int]]]:
-    """English documents to train on and to validate with, and what of each source was left out."""
+    """Return English documents to train on and to validate with, and what of each source was left out."""
     glosses = wordnet.clean_glosses(wordnet.read_glosses(tree))
     bible = bibles.read_bible(tree, "web")
     chapters = bibles.documents(bible, bibles.homes({"web": bible}))
@@ -157,7 +157,7 @@ def _split_documents(path: Path) -> Documents:
 
 
 def _read_pairs(out: Path, language: str, held_out: set[str], limit: int | None) -> list[tuple[str, str]]:
-    """Pairs of sentences to train on: the messages, and the lines of Steel Sky that nobody speaks."""
+    """Return pairs of sentences to train on: the messages, and the lines of Steel Sky that nobody speaks."""
     messages = _read_parallel(out / "games/wesnoth", f"{language}.source", f"{language}.target")
     unspoken = _read_parallel(out / "games/steel_sky", "unspoken.en", f"unspoken.{language}")
     # Names are the same in all languages; some lines have no translation.
@@ -182,7 +182,7 @@ def _write_pairs(out: Path, language: str, splits: Mapping[str, Sequence[tuple[s
 
 
 def _refuse_overlaps(out: Path, documents: Documents, pairs: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-    """Read what was written: no sentence that is held out may be in any training data."""
+    """Raise DataError if a sentence that is held out is in any training data that was written."""
     tests = {f"asr/{name}.tsv": texts(out / f"asr/{name}.tsv") for name in ("dev", "test")}
     tests |= {f"st/{name}.tsv": texts(out / f"st/{name}.tsv", "src_text") for name in ("dev", "test")}
     recognition = {f"asr/{path.name}": texts(path) for path in sorted((out / "asr").glob("train_*.tsv"))}

@@ -1,4 +1,4 @@
-"""Which utterance of the games is used for what: held-out sentences, subsets with labels, rows of translations."""
+"""Roles of the games' utterances: held-out sentences, subsets with labels, rows of translations."""
 
 import hashlib
 from collections import Counter

@@ -65,7 +65,7 @@ def speak(requests: Sequence[Request]) -> list[np.ndarray]:
 
 
 def _samples(requests: Sequence[Request]) -> Iterator[bytes]:
-    """The samples of each sentence, by the library, in this process."""
+    """Return the samples of each sentence, by the library, in this process."""
     library = _load()
     spoken = bytearray()
 

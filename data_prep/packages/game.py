@@ -1,4 +1,4 @@
-"""Speech of talkie games as a corpus: what all readers of games share.
+"""Speech of talkie games as a corpus: the parts that all readers of games share.
 
 A reader finds the lines of its game by scene and decodes one line's sound. The sound of a unit becomes FLAC at the
 game's own rate in ``sound/UNIT.zip`` below the folder that is made, because the games' containers are no sound files.
@@ -143,7 +143,7 @@ class Game(Corpus):
         return row(split, self.outputs[split].columns, fields | translated)
 
     def _unspoken(self, transcript: str, texts: Mapping[str, str]) -> Iterator[Item]:
-        """The texts of a line without sound, if it has some."""
+        """Yield the texts of a line without sound, if it has some."""
         if self.has_unspoken and transcript:
             yield lines_of(UNSPOKEN, transcript, *texts.values())
 
@@ -151,7 +151,7 @@ class Game(Corpus):
         return normalize_english(text) if self.spoken == "en" else normalize(text)
 
     def _fault(self, transcript: str, seconds: float) -> str | None:
-        """Why a line that is spoken is left out."""
+        """Return why a line that is spoken is left out, None if it is kept."""
         if not MIN_SECONDS <= seconds <= MAX_SECONDS:
             return f"is shorter than {MIN_SECONDS} s or longer than {MAX_SECONDS:g} s"
         if not transcript:

@@ -81,7 +81,7 @@ def decompress(packed: bytes, name: str) -> bytes:
 
 
 def _unpack(bits: _Bits, chunks: int) -> bytes:
-    """Each chunk has three code tables and pairs of literal bytes and a repetition, of which the last pair has none."""
+    """Unpack chunks: three code tables, then pairs of literal bytes and a repetition, which the last pair lacks."""
     out = bytearray()
     bits.take(2)  # flags: locked and encrypted
     for _ in range(chunks):

@@ -152,7 +152,7 @@ class Wesnoth(Corpus):
 
 
 def _fault(sentence: str, letters: frozenset[str]) -> str | None:
-    """Why a normalized sentence is not used."""
+    """Return why a normalized sentence is not used, None if it is."""
     if not is_spelled_out(sentence):
         return "has digits or no letters"
     if foreign_letters(sentence, letters):

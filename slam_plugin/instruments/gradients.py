@@ -1,4 +1,4 @@
-"""How much each objective pulls at the layers that all of them share."""
+"""Gradients of the objectives on the layers that all of them share."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""How well the CTC head of pre-training spells what it has not been trained on."""
+"""Best-path decoding of held-out speech by the CTC head of pre-training."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from slam_plugin.decoding.ctc import best_path
 
 
 class Spelled(NamedTuple):
-    """What best-path decoding of utterances came to."""
+    """Results of best-path decoding."""
 
     texts: list[str]
     blanks: int  # states whose likeliest symbol is the blank

@@ -1,4 +1,4 @@
-"""Measures of encoder states: how much of a frame is its own, how many directions are in use, what is near what."""
+"""Measures of encoder states: own share of a frame, effective rank, retrieval by pooled states."""
 
 import math
 

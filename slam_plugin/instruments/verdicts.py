@@ -1,4 +1,4 @@
-"""Warnings in words: what the logged values of a validation say of a bad run, and what to change.
+"""Warnings in words: faults that the logged values of a validation show, and what to change.
 
 Needs no torch: the report reads the same values from a log.
 """
@@ -61,7 +61,7 @@ def _collapse(values: Mapping[str, float]) -> list[str]:
 
 
 def _codebooks(values: Mapping[str, float]) -> list[str]:
-    """Every histogram of codes is logged as ``NAME_perplexity``, ``NAMEs_used`` and ``NAMEs_reachable``."""
+    """Judge every histogram of codes, logged as ``NAME_perplexity``, ``NAMEs_used`` and ``NAMEs_reachable``."""
     found = []
     for key, perplexity in values.items():
         name = key.removesuffix("_perplexity")

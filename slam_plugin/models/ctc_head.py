@@ -63,7 +63,7 @@ def _linear(earlier: Earlier, layer: str, vocabulary: str, place: str) -> CtcHea
 
 
 def _tied(earlier: Earlier, place: str) -> CtcHead:
-    """A head that scores symbols by the text embedding, and the blank by a vector of its own."""
+    """Return a head that scores symbols by the text embedding, and the blank by a vector of its own."""
     names = f"{_PRETRAINING}.blank_vector", f"{_PRETRAINING}.bias"
     weight, vocabulary = earlier.weights[_EMBEDDING].clone(), Vocabulary.from_state(earlier.task["vocabulary"])
     weight[vocabulary.dictionary.bos()] = earlier.weights[names[0]]

@@ -71,7 +71,7 @@ class Passes:
 
     @cached_property
     def _front(self) -> Front | None:
-        """The front end's states, which all passes but that of augmented speech begin with."""
+        """Return the front end's states, which all passes but that of augmented speech begin with."""
         if "features" not in self.batch:
             return None
         return self.trunk.encode_front(self.batch["features"], self.batch["feature_padding_mask"])

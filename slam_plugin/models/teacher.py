@@ -1,4 +1,4 @@
-"""A frozen trunk up to one of its layers: what gives the targets of HuBERT's later rounds (Hsu et al. 2021)."""
+"""A frozen trunk up to one of its layers, whose states are clustered in HuBERT's later rounds (Hsu et al. 2021)."""
 
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -57,5 +57,5 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, features: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """(batch, frames, 80) and (batch, frames), True at padding -> (batch, T, D)"""
+        """Encode (batch, frames, 80) and (batch, frames), True at padding -> (batch, T, D)."""
         return self.trunk(features, padding_mask, until=self.place).states(self.place)

@@ -19,7 +19,7 @@ class NearestCentroid(nn.Module):
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames (N, D) -> codes (N,), in fp32 whatever autocast says."""
+        """Return the codes (N,) of frames (N, D), in fp32 whatever autocast says."""
         with torch.autocast(frames.device.type, enabled=False):
             # The square of the distance without the frame's own, which is the same for all: a matrix product.
             lengths = self.centroids.square().sum(1)

@@ -1,4 +1,4 @@
-"""Cepstra and their slopes: what k-means clusters of speech are made from, one vector for each state of the model."""
+"""Cepstra and their slopes, one vector for each state of the model: the features of k-means clusters of speech."""
 
 import math
 

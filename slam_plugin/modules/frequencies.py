@@ -1,4 +1,4 @@
-"""How often each code has occurred lately, as a bias of logits."""
+"""Running frequencies of codes, as a bias of logits."""
 
 import torch
 from torch import Tensor, distributed, nn

@@ -96,12 +96,12 @@ def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _cumulated(device: torch.device) -> Tensor:
-    """The bounds between which a uniform number means 1, 2, ... frames."""
+    """Return the bounds between which a uniform number means 1, 2, ... frames."""
     return torch.tensor(REPEATS[:-1], device=device).cumsum(0)
 
 
 def _in_rows(values: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (N,) of the rows (N,), which are in order, as (rows, longest) filled with 0, and how many each row has."""
+    """Return values (N,) of the rows (N,), in order, as (rows, longest) filled with 0, and the count of each row."""
     counts = torch.bincount(row)
     first = counts.cumsum(0) - counts
     place = torch.arange(len(row), device=row.device) - first[row]

@@ -42,10 +42,10 @@ class Schedule:
 
     @property
     def moves(self) -> bool:
-        """Whether it has more than one value."""
+        """Return whether it has more than one value."""
         return len({number for _, number in self.points}) > 1
 
     @property
     def peak(self) -> float:
-        """The largest value that it takes."""
+        """Return the largest value that it takes."""
         return max(number for _, number in self.points)

@@ -1,4 +1,4 @@
-"""What an objective is: a head and a loss, the kinds of batch it reads, how these are prepared, and what it logs."""
+"""Objectives: a head and a loss, the kinds of batch that it reads, their preparation, and the metrics it logs."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -29,7 +29,7 @@ class SpecMask(NamedTuple):
 
 @dataclass(frozen=True)
 class Preparation:
-    """How the batches of a kind are prepared.
+    """Preparation of the batches of a kind.
 
     Attributes:
         speech_mask, text_mask: spans to mask on each side; None leaves a side unmasked.
@@ -54,7 +54,7 @@ AUGMENTED = "augmented"  # the speech alone, after SpecAugment
 
 @dataclass
 class MaskedPass:
-    """One micro-batch and its passes through the trunk: what objectives read.
+    """The input of objectives: one micro-batch and its passes through the trunk.
 
     Attributes:
         encode: runs the pass of a name above and returns the trunk's ``Encoded``.
@@ -85,18 +85,18 @@ class MaskedPass:
 
     @property
     def encoded(self) -> Any:
-        """The trunk's ``Encoded`` of the masked pass."""
+        """Return the trunk's ``Encoded`` of the masked pass."""
         return self.encoding(MASKED)
 
     def masked_speech(self) -> Tensor:
-        """(batch, T) True at the states that are masked and valid."""
+        """Return (batch, T), True at the states that are masked and valid."""
         masked, padding_mask = self.batch["mask_indices"], self.encoded.speech_padding_mask
         return masked if padding_mask is None else masked & ~padding_mask
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What an objective is built from: the trunk's sizes, the vocabulary and the objectives built before it."""
+    """Parts that an objective is built from: the trunk's sizes, the vocabulary and the objectives built before it."""
 
     dim: int
     features: int  # mel bins of a 10 ms frame
@@ -124,7 +124,7 @@ class Output(NamedTuple):
 
 
 class Schema(NamedTuple):
-    """What an objective logs.
+    """Metrics that an objective logs.
 
     Attributes:
         ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged. The options of
@@ -172,19 +172,19 @@ class Objective(nn.Module):
 
     @classmethod
     def preparation(cls, options: Any) -> Preparation:
-        """How an objective with these ``Options`` needs its batches; what it has no opinion on is None."""
+        """Return how an objective with these ``Options`` needs its batches; what it has no opinion on is None."""
         return Preparation()
 
     @classmethod
     def check_siblings(cls, names: Collection[str]) -> None:
-        """Raise ValueError where the objectives ``names`` lack one that this one builds on."""
+        """Raise ValueError if the objectives ``names`` lack one that this one builds on."""
         missing = [other for other in cls.requires if other not in names]
         if missing:
             raise ValueError(f"objectives.{cls.name}: needs {', '.join(missing)} as well, found {', '.join(names)}")
 
     @classmethod
     def schema(cls) -> Schema:
-        """What it logs, whatever the other objectives are."""
+        """Return the metrics that it logs, whatever the other objectives are."""
         return cls.logged
 
     def forward(self, view: MaskedPass) -> Output:
@@ -195,13 +195,13 @@ class Objective(nn.Module):
         return True
 
     def zero_logs(self) -> dict[str, float | Tensor]:
-        """Every key that this objective logs, at zero: the fixed schema of a step without it."""
+        """Return every key that this objective logs, at zero: the fixed schema of a step without it."""
         ratios = self.schema().ratios
         return dict.fromkeys((*ratios, *ratios.values()), 0.0)
 
 
 class MaskedObjective(Objective):
-    """One that predicts masked positions of speech or of text. TLM asks it for the same on pairs.
+    """Objective that predicts masked positions of speech or of text. TLM asks it for the same on pairs.
 
     Attributes:
         predicted: metric -> count of :meth:`predict`, as in ``Schema.ratios``.
@@ -210,7 +210,7 @@ class MaskedObjective(Objective):
     predicted: ClassVar[Mapping[str, str]]
 
     def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
-        """Loss and logs over the utterances or sentences that ``rows`` (batch,) keeps, all by default."""
+        """Return loss and logs over the utterances or sentences that ``rows`` (batch,) keeps, all by default."""
         raise NotImplementedError
 
     def forward(self, view: MaskedPass) -> Output:
@@ -218,7 +218,7 @@ class MaskedObjective(Objective):
 
 
 class Bound(NamedTuple):
-    """What an option has to be, in words and as a test."""
+    """Bound of an option, in words and as a test."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -248,19 +248,19 @@ REGISTRY: dict[str, type[Objective]] = {}
 
 
 def register(cls: type[Objective]) -> type[Objective]:
-    """Class decorator: make an objective known by its name."""
+    """Make an objective known by its name; a class decorator."""
     REGISTRY[cls.name] = cls
     return cls
 
 
 def options_of(cls: type[Objective]) -> dict[str, tuple[type, Any]]:
-    """The options that an objective takes in ``corpora.yaml`` beside its weight: name -> (type, default)."""
+    """Return the options that an objective takes in ``corpora.yaml`` beside its weight: name -> (type, default)."""
     defaults = {field.name: field.default for field in fields(cls.Options)}
     return {name: (Path if isinstance(value, Path) else type(value), value) for name, value in defaults.items()}
 
 
 def check_requirements(configs: Mapping[str, Config]) -> None:
-    """Raise ValueError where an objective lacks another one that it requires."""
+    """Raise ValueError if an objective lacks another one that it requires."""
     for name in configs:
         REGISTRY[name].check_siblings(configs)
 
@@ -277,7 +277,7 @@ def build_objectives(configs: Mapping[str, Config], surroundings: Surroundings) 
 
 
 def merged_preparation(configs: Mapping[str, Config], kind: str) -> Preparation:
-    """How a kind's batches are prepared: what its objectives ask for, which must agree."""
+    """Return the preparation that a kind's objectives ask for; ValueError if they do not agree."""
     asked: dict[str, tuple[str, Any]] = {}
     for name, config in configs.items():
         cls = REGISTRY[name]
@@ -291,17 +291,17 @@ def merged_preparation(configs: Mapping[str, Config], kind: str) -> Preparation:
 
 
 def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
-    """``total / count``, and a zero that still hangs on the graph where nothing was counted."""
+    """Return ``total / count``, and a zero that still hangs on the graph if nothing was counted."""
     return total / count.clamp(min=1)
 
 
 def counts_key(histogram: str) -> str:
-    """The key under which the counts (codes,) of a :class:`Schema`'s histogram are logged."""
+    """Return the key under which the counts (codes,) of a :class:`Schema`'s histogram are logged."""
     return f"_{histogram}_counts"
 
 
 def of_rows(rows: Tensor | None, masked: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-    """Of ``values`` (N, ...), one for each True in ``masked`` (batch, length), those of the ``rows`` (batch,) kept."""
+    """Return the ``values`` (N, ...), one for each True in ``masked`` (batch, length), that ``rows`` (batch,) keeps."""
     if rows is None:
         return values
     kept = rows[:, None].expand_as(masked)[masked]  # (N,)
@@ -317,7 +317,7 @@ class Classified(NamedTuple):
 
 
 def classify(logits: Tensor, targets: Tensor) -> Classified:
-    """Cross-entropy in fp32 of (rows, classes) logits against (rows,) targets; zero rows give zeros on the graph."""
+    """Return the fp32 cross-entropy of (rows, classes) logits and (rows,) targets; no rows give zeros on the graph."""
     logits = logits.float()
     loss = F.cross_entropy(logits, targets, reduction="sum")
     correct = (logits.detach().argmax(-1) == targets).sum()

@@ -1,4 +1,4 @@
-"""BEST-RQ (Chiu et al. 2022): name the code that a fixed random quantiser gives to the input behind the mask."""
+"""BEST-RQ (Chiu et al. 2022): name the code that a fixed random quantizer gives to the input behind the mask."""
 
 from dataclasses import dataclass
 

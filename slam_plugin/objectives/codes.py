@@ -1,4 +1,4 @@
-"""What objectives share that name the code of each frame of speech: a head, a loss, and where it counts."""
+"""Common parts of the objectives that name the code of each frame of speech: a head, a loss, and its places."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ PLACE: Bound = one_of("speech", "middle", "top")  # what the option ``layer`` ma
 
 
 def code_metrics(name: str) -> dict[str, str]:
-    """Return what is logged under ``name``: metric -> its count."""
+    """Return the metrics that are logged under ``name``, each with its count."""
     return {f"{name}_loss": f"{name}_frames", f"{name}_accuracy": f"{name}_frames"}
 
 
@@ -98,7 +98,7 @@ class CodePrediction(MaskedObjective):
         return self._named(self.name, states, ids)
 
     def forward(self, view: MaskedPass) -> Output:
-        """The prediction at masked frames, and by its weight that at unmasked ones."""
+        """Predict the codes of masked frames, and by their weight those of unmasked ones."""
         loss, logs = self.predict(view)
         if self.unmasked_weights.peak > 0:
             frames = self._unmasked_frames(view)
@@ -119,19 +119,19 @@ class CodePrediction(MaskedObjective):
         return logs
 
     def logits(self, states: Tensor) -> Tensor:
-        """(N, dim) -> (N, V) in fp32"""
+        """Return the logits (N, V), in fp32, of states (N, dim)."""
         logits = self.to_codes(states).float()
         return logits if self.frequencies is None else logits + self.frequencies.log_shares()
 
     def _unmasked_frames(self, view: MaskedPass) -> Tensor:
-        """(batch, T) True at valid frames that are not masked; nowhere in training while their weight is 0."""
+        """Return (batch, T), True at valid frames that are not masked; nowhere in training while their weight is 0."""
         masked, padding_mask = view.batch["mask_indices"], view.encoded.speech_padding_mask
         if view.training and self.unmasked_weight == 0:
             return torch.zeros_like(masked)
         return ~masked if padding_mask is None else ~masked & ~padding_mask
 
     def _named(self, name: str, states: Tensor, ids: Tensor) -> Output:
-        """The mean loss of states (N, dim) against codes (N,), logged under ``name``."""
+        """Return the mean loss of states (N, dim) against codes (N,), logged under ``name``."""
         loss, correct, count = classify(self.logits(states), ids)
         logs = {f"{name}_loss": loss.detach(), f"{name}_accuracy": correct, f"{name}_frames": count}
         return Output(mean_or_zero(loss, count), logs)

@@ -31,7 +31,7 @@ from slam_plugin.objectives.base import (
 
 
 class SpeechTargets(NamedTuple):
-    """The quantised masked frames of a pass, N in all, row by row."""
+    """The quantized masked frames of a pass, N in all, row by row."""
 
     masked: Tensor  # (batch, T) masked and valid
     quantized: Quantized
@@ -87,7 +87,7 @@ class Options:
 
 @register
 class Contrastive(MaskedObjective):
-    """Quantise the unmasked front-end states at the masked frames; find the right one among ``distractors`` others.
+    """Quantize the unmasked front-end states at the masked frames; find the right one among ``distractors`` others.
 
     Owns the codebook, whose ids masked prediction learns to predict.
     """
@@ -122,7 +122,7 @@ class Contrastive(MaskedObjective):
         self.set_num_updates(0)
 
     def set_num_updates(self, num_updates: int) -> None:
-        """The Gumbel temperature follows the update number, not the number of forward passes."""
+        """Set the Gumbel temperature by the update number, not by the number of forward passes."""
         super().set_num_updates(num_updates)
         options = self.options
         self.temperature = max(options.gumbel_start * options.gumbel_decay**num_updates, options.gumbel_end)
@@ -132,7 +132,7 @@ class Contrastive(MaskedObjective):
         return Preparation(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def targets(self, view: MaskedPass) -> SpeechTargets:
-        """The pass's quantised targets, made once for all objectives that read them."""
+        """Return the pass's quantized targets, made once for all objectives that read them."""
         return view.shared("speech_targets", lambda: self._quantize(view))
 
     def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
@@ -145,14 +145,14 @@ class Contrastive(MaskedObjective):
         return SpeechTargets(masked, self.quantizer(self._states(view)[masked], self.temperature, generator))
 
     def _states(self, view: MaskedPass) -> Tensor:
-        """What is quantized: front-end states (batch, T, dim) of the unmasked speech, in fp32."""
+        """Return the input of the quantizer: front-end states (batch, T, dim) of the unmasked speech, in fp32."""
         # The front end learns through the context alone. Through its targets it would learn to be predictable: in
         # trials of minutes the contrastive accuracy then was 18 % instead of 31 %, and recognition learned more slowly.
         states, padding_mask = view.encoded.subsampled.detach(), view.encoded.speech_padding_mask
         return view.shared("normalized_states", lambda: normalize_over_time(states, padding_mask))
 
     def contrast(self, view: MaskedPass, rows: Tensor | None = None) -> Contrast:
-        """The task's sums over the utterances that ``rows`` (batch,) keeps, all by default."""
+        """Return the task's sums over the utterances that ``rows`` (batch,) keeps, all by default."""
         masked, quantized = self.targets(view)
         counts = masked.sum(1)
         largest = int(counts.max())
@@ -193,7 +193,7 @@ class Contrastive(MaskedObjective):
         return Output(mean_or_zero(loss, count), logs)
 
     def forward(self, view: MaskedPass) -> Output:
-        """The prediction's loss and the codebook's diversity loss by its weight."""
+        """Return the prediction's loss plus the codebook's diversity loss by its weight."""
         loss, logs = self.predict(view)
         quantized = self.targets(view).quantized
         frames = quantized.ids.numel()
@@ -218,13 +218,13 @@ class Contrastive(MaskedObjective):
 
 
 def _spread(rows: Tensor, place: Tensor) -> Tensor:
-    """Rows (N, ...) to (batch, M, ...), where ``place`` (batch, M) has N True in the same order; zeros elsewhere."""
+    """Return rows (N, ...) as (batch, M, ...), at the N True of ``place`` (batch, M) in order; zeros elsewhere."""
     out = rows.new_zeros(*place.shape, *rows.shape[1:])
     out[place] = rows
     return out
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """exp(entropy) of the distribution that counts (V,) describe."""
+    """Return exp(entropy) of the distribution that counts (V,) describe."""
     share = counts.float() / counts.sum().clamp(min=1)
     return torch.exp(-torch.xlogy(share, share).sum())

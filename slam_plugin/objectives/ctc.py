@@ -82,7 +82,7 @@ class Ctc(Objective):
         return Preparation(augmentation=SpecMask(options.freq_width, options.time_width) if augmented else None)
 
     def log_probs(self, states: Tensor) -> Tensor:
-        """(..., dim) -> (..., symbols) in fp32"""
+        """Return the log probabilities (..., symbols), in fp32, of states (..., dim)."""
         return self.to_symbols(states).float().log_softmax(-1)
 
     def forward(self, view: MaskedPass) -> Output:
@@ -126,16 +126,16 @@ class TiedOutput(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """(symbols, dim)"""
+        """Return the output matrix (symbols, dim)."""
         rows = self._embedding[0].weight
         is_blank = torch.arange(len(rows), device=rows.device) == self._blank
         return torch.where(is_blank[:, None], self.blank_vector, rows)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., dim) -> (..., symbols)"""
+        """Return the logits (..., symbols) of states (..., dim)."""
         return F.linear(states, self.weight, self.bias)
 
 
 def _valid(padding_mask: Tensor | None, rows: Tensor) -> Tensor:
-    """(batch, length) True at the valid places of rows (batch, length, ...)."""
+    """Return (batch, length), True at the valid places of rows (batch, length, ...)."""
     return torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device) if padding_mask is None else ~padding_mask

@@ -89,7 +89,7 @@ class KMeans(CodePrediction):
         return self.nearest(vectors[frames])
 
     def continues(self, weights: Mapping[str, Tensor]) -> bool:
-        """Other centroids are other targets: what was learned of them means nothing here."""
+        """Return whether the centroids are the same: what was learned of others means nothing here."""
         theirs, ours = weights.get("nearest.centroids"), self.nearest.centroids
         return theirs is not None and torch.equal(theirs.to(ours.device), ours)
 

@@ -1,4 +1,4 @@
-"""Masked language modelling of text spans (SpanBERT, Joshi et al. 2020, without its span-boundary objective)."""
+"""Masked language modeling of text spans (SpanBERT, Joshi et al. 2020, without its span-boundary objective)."""
 
 from dataclasses import dataclass
 
@@ -74,7 +74,7 @@ class SpanMlm(MaskedObjective):
         return Preparation(text_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def logits(self, states: Tensor) -> Tensor:
-        """(N, dim) -> (N, vocabulary)"""
+        """Return the logits (N, vocabulary) of states (N, dim)."""
         return F.linear(self.transform(states), self._embedding[0].weight, self.bias)
 
     def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:

@@ -25,7 +25,7 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """How text is made into pseudo-speech.
+    """Options of the pseudo-speech that text is made into.
 
     Attributes:
         length: tokens of a row; a longer text is taken apart at the ends of its sentences.
@@ -96,7 +96,7 @@ class TextCtc(Objective):
         return Output(mean_or_zero(loss, count), {"text_ctc_loss": loss.detach(), "text_ctc_tokens": count})
 
     def frames(self, spoken: PseudoSpeech, mask: Tensor) -> Tensor:
-        """(rows, T) frames and their mask -> (rows, T, dim)"""
+        """Return the vectors (rows, T, dim) of frames and their mask (rows, T)."""
         _, embedding = self._others
         vectors = F.layer_norm(embedding(spoken.frames.clamp(min=0)).float(), self.gap_vector.shape)
         vectors = torch.where((spoken.frames == GAP).unsqueeze(-1), self.gap_vector, vectors)

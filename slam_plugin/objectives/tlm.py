@@ -1,4 +1,4 @@
-"""Translation language modelling on pairs (Bapna et al. 2021, section 3.2): mask both sides, predict each from both."""
+"""Translation language modeling on pairs (Bapna et al. 2021, section 3.2): mask both sides, predict each from both."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
