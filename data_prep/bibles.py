@@ -1,4 +1,7 @@
-"""Two English Bibles, verse by verse: the World English Bible and the King James Version (Debian sword-text-web, -kjv).
+"""Bibles, verse by verse: the World English Bible, the King James Version and the Spanish Reina-Valera of 1909.
+
+They are Debian's sword-text-web, sword-text-kjv and sword-text-sparv. The command is about the two English ones;
+:mod:`data_prep.packages.clauses` pairs English and Spanish.
 
     python -m data_prep.bibles --tree TREE --out FOLDER
 
@@ -27,11 +30,19 @@ from data_prep.fortunes import write_documents
 from data_prep.labelled import Row, write_rows
 from data_prep.package_command import left_out, run
 from data_prep.splits import SPLITS, bucket, split_of
-from data_prep.text import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize_english
+from data_prep.text import (
+    ENGLISH_LETTERS,
+    SPANISH_LETTERS,
+    foreign_letters,
+    is_spelled_out,
+    normalize,
+    normalize_english,
+)
 from slam_plugin.data.errors import DataError
 
 SWORD = Path("usr/share/sword")
-MODULES = {"web": "engWEB2015eb", "kjv": "engKJV2006eb"}
+MODULES = {"web": "engWEB2015eb", "kjv": "engKJV2006eb", "rv1909": "spaRV1909eb"}
+ENGLISH = ("web", "kjv")
 LABELS = ("different", "same")
 # One chapter in so many is held out for each evaluation.
 CHAPTER_PARTS = 20
@@ -74,9 +85,30 @@ class Pairs(NamedTuple):
 
 
 def read_bible(tree: str | Path, name: str) -> Bible:
-    """Read a translation, ``web`` or ``kjv``, from under ``tree``, the unpacked packages.
+    """Read a translation of :data:`MODULES` from under ``tree``, the unpacked packages.
 
-    Raises :class:`DataError` where the module is absent or damaged.
+    Raises :class:`DataError` if the module is absent or damaged.
+    """
+    return normalized(name, read_printed(tree, name))
+
+
+def normalized(name: str, printed: Mapping[Place, str]) -> Bible:
+    """Return the verses of the translation ``name`` normalized, without those that cannot be used."""
+    bible = Bible({}, Counter())
+    for place, written in printed.items():
+        text = normalize_english(written) if name in ENGLISH else normalize(written)
+        fault = _fault(name, place, text)
+        if fault:
+            bible.dropped[fault] += 1
+        else:
+            bible.verses[place] = text
+    return bible
+
+
+def read_printed(tree: str | Path, name: str) -> dict[Place, str]:
+    """Read every verse of a translation as it is printed: with punctuation, without notes and titles.
+
+    Raises :class:`DataError` if the module is absent or damaged.
     """
     folder = Path(tree, SWORD)
     if not (folder / "mods.d").is_dir():
@@ -88,15 +120,7 @@ def read_bible(tree: str | Path, name: str) -> Bible:
         module = modules.get_bible_from_module(MODULES[name])
     except OSError as error:
         raise DataError(f"{folder}: the module {MODULES[name]} lacks its files ({error})") from error
-    bible = Bible({}, Counter())
-    for place, written in _read(module, f"{folder}: {MODULES[name]}"):
-        text = normalize_english(plain(written))
-        fault = _fault(name, place, text)
-        if fault:
-            bible.dropped[fault] += 1
-        else:
-            bible.verses[place] = text
-    return bible
+    return {place: plain(osis) for place, osis in _read(module, f"{folder}: {MODULES[name]}")}
 
 
 def plain(osis: str) -> str:
@@ -196,13 +220,14 @@ def _fault(name: str, place: Place, text: str) -> str | None:
         return "verse with more than its text"
     if not is_spelled_out(text):
         return "verse with digits or no letters"
-    if foreign_letters(text, ENGLISH_LETTERS):
-        return "verse with letters that are not English"
+    language, letters = ("English", ENGLISH_LETTERS) if name in ENGLISH else ("Spanish", SPANISH_LETTERS)
+    if foreign_letters(text, letters):
+        return f"verse with letters that are not {language}"
     return None
 
 
 def _write(arguments: argparse.Namespace) -> Iterator[str]:
-    bibles = {name: read_bible(arguments.tree, name) for name in MODULES}
+    bibles = {name: read_bible(arguments.tree, name) for name in ENGLISH}
     home = homes(bibles)
     for name, bible in bibles.items():
         for split, chapters in documents(bible, home).items():

@@ -48,6 +48,7 @@ PYTHON_SOURCES = {
 ALTERNATIVES = {"wesnoth-data": ("wesnoth-1.16-data", "wesnoth-1.18-data", "wesnoth-1.14-data")}
 ENGLISH_PACKAGES = (
     "beneath-a-steel-sky", "drascula", "flight-of-the-amazon-queen", "wesnoth-data", "wordnet-base", "sword-text-web",
+    "sword-text-sparv",
 )  # fmt: skip
 SETS = {
     "english": ENGLISH_PACKAGES,

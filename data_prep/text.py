@@ -5,6 +5,7 @@ import unicodedata
 
 CZECH_LETTERS = frozenset("aábcčdďeéěfghiíjklmnňoópqrřsštťuúůvwxyýzž")
 ENGLISH_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
+SPANISH_LETTERS = ENGLISH_LETTERS | frozenset("áéíñóúü")
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 _LIGATURES = str.maketrans({"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"})

@@ -70,25 +70,38 @@ class Synthetic(Corpus):
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         begin, end = unit.data
-        requests = [request_of(sentence) for sentence in self.sentences[begin:end]]
-        sounds = espeak.speak(requests)
-        with sound_zip(self.out, unit) as add:
-            for number, (request, samples) in enumerate(zip(requests, sounds, strict=True), begin):
-                key, frames = f"synthetic-{number:07d}", frames_of(len(samples), espeak.RATE)
-                if not MIN_SECONDS <= frames / FRAMES_PER_SECOND <= MAX_SECONDS:
-                    yield Dropped(key, f"is shorter than {MIN_SECONDS} s or longer than {MAX_SECONDS:g} s")
-                    continue
-                fields = {"id": key, "audio": add(key, Sound(samples, espeak.RATE)), "n_frames": frames}
-                split = "valid" if bucket(request.text, VALID_PARTS) == 0 else "train"
-                fields |= {"tgt_text": request.text, "speaker": request.voice, "lang": "en"}
-                yield row(split, COLUMNS, fields)
+        sentences = self.sentences[begin:end]
+        requests = {f"synthetic-{number:07d}": request_of(each) for number, each in enumerate(sentences, begin)}
+        for fields in spoken(self.out, unit, requests):
+            if isinstance(fields, Dropped):
+                yield fields
+                continue
+            text = requests[fields["id"]].text
+            split = "valid" if bucket(text, VALID_PARTS) == 0 else "train"
+            yield row(split, COLUMNS, {**fields, "tgt_text": text})
 
 
-def request_of(sentence: str) -> Request:
-    """Return how a sentence is spoken, which depends on the sentence alone."""
+def spoken(out: Path, unit: Unit, requests: Mapping[str, Request]) -> Iterator[dict[str, Any] | Dropped]:
+    """Write the English speech of a unit's sentences, by id, below ``out``.
+
+    Yields ``id``, ``audio``, ``n_frames``, ``speaker`` and ``lang`` of each, in order, or why it is left out.
+    """
+    sounds = espeak.speak(list(requests.values()))
+    with sound_zip(out, unit) as add:
+        for (key, request), samples in zip(requests.items(), sounds, strict=True):
+            frames = frames_of(len(samples), espeak.RATE)
+            if not MIN_SECONDS <= frames / FRAMES_PER_SECOND <= MAX_SECONDS:
+                yield Dropped(key, f"is shorter than {MIN_SECONDS} s or longer than {MAX_SECONDS:g} s")
+                continue
+            audio = add(key, Sound(samples, espeak.RATE))
+            yield {"id": key, "audio": audio, "n_frames": frames, "speaker": request.voice, "lang": "en"}
+
+
+def request_of(sentence: str, voices: Sequence[str] = VOICES, rates: Sequence[int] = RATES) -> Request:
+    """Return how a sentence is spoken, which depends on the sentence and on what there is to choose from."""
     voice, rate, pitch = (
         values[bucket(f"{name} {sentence}", len(values))]
-        for name, values in (("voice", VOICES), ("rate", RATES), ("pitch", PITCHES))
+        for name, values in (("voice", voices), ("rate", rates), ("pitch", PITCHES))
     )
     return Request(sentence, voice, rate, pitch)
 

@@ -6,11 +6,11 @@ import pytest
 from pysword.canons import canons
 
 from data_prep import bibles
-from data_prep.bibles import MODULES, Place, homes, plain, read_bible, verse_pairs
+from data_prep.bibles import ENGLISH, MODULES, Place, homes, plain, read_bible, read_printed, verse_pairs
 from data_prep.labelled import read_rows
 from slam_plugin.data.errors import DataError
 
-VERSIFICATIONS = {"web": "NRSVA", "kjv": "KJV"}
+VERSIFICATIONS = {"web": "NRSVA", "kjv": "KJV", "rv1909": "KJV"}
 SYLLABLES = ("ba", "de", "fi", "go", "lu", "ma", "ne", "po", "ri", "sa", "tu", "ve")
 
 
@@ -81,7 +81,7 @@ def written(tree):
 
 @pytest.fixture(scope="module")
 def both(tree, written):
-    return {name: read_bible(tree, name) for name in MODULES}
+    return {name: read_bible(tree, name) for name in ENGLISH}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,24 @@ def test_every_verse_is_read_where_it_stands(written, both):
         assert bible.dropped["verse with more than its text"] == (left_out is not None)
         total = sum(sum(book[3]) for books in canons[VERSIFICATIONS[name].lower()].values() for book in books)
         assert bible.dropped["verse without text"] == total - len(verses)
+
+
+def test_spanish(tmp_path):
+    verses = {
+        ("Genesis", 1, 1): "<w>EN</w> el principio crió Dios los cielos, y la <w>tierra</w>.",
+        ("Genesis", 1, 2): "Un niño; ¿por qué? ¡Güelfo y Él!<note>ó otra cosa</note>",
+        ("Genesis", 1, 3): "la façade",
+        ("Matthew", 1, 1): "Libro de la generación",
+    }
+    write_module(tmp_path, "rv1909", verses)
+    bible = read_bible(tmp_path, "rv1909")
+    assert list(bible.verses.values()) == [
+        "en el principio crió dios los cielos y la tierra", "un niño por qué güelfo y él", "libro de la generación",
+    ]  # fmt: skip
+    assert bible.dropped["verse with letters that are not Spanish"] == 1
+    printed = read_printed(tmp_path, "rv1909")
+    assert printed[Place("Genesis", 1, 1)] == "EN el principio crió Dios los cielos, y la tierra."
+    assert printed[Place("Genesis", 1, 2)].rstrip() == "Un niño; ¿por qué? ¡Güelfo y Él!"
 
 
 def test_pairs(both):
