@@ -8,7 +8,7 @@
 - What comes next: ``vocab``, ``binarize``, ``pack``, ``validate``, ``show``.
 - English from Debian packages: ``packages.english`` puts a data folder together, of ``packages.steel_sky``,
   ``packages.drascula``, ``packages.amazon_queen`` and ``packages.wesnoth``, each a command too; ``packages.synthetic``
-  speaks text.
+  speaks text, ``packages.clauses`` short clauses to translate.
 - The downstream study: ``fetch``, ``downstream`` and, each a command too, ``fillets``, ``fortunes``, ``bibles``,
   ``movie_reviews``, ``wordnet``, ``normalization``, ``sentences``.
 

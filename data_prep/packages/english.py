@@ -13,12 +13,14 @@ TREE is what ``python -m data_prep.fetch --set english`` unpacks. The folder hol
 - ``st/{train,dev,test}.tsv``: the same two games in German, French, Spanish and Italian, an utterance up to four times,
   with a vocabulary of pieces and language tags; ``st/source`` is the joint vocabulary;
 - ``st/de`` and the other languages: the rows of one language, with the vocabulary of all;
+- ``st/clauses/{train,dev,test}.tsv``: synthetic speech of short English clauses of the Bible, with Spanish translations
+  (:mod:`data_prep.packages.clauses`) and a vocabulary of Spanish pieces; ``st/clauses/source`` is the joint vocabulary;
 - ``st/mt/LANGUAGE/{train,valid}.source-target.*``: sentences of Wesnoth and lines of Steel Sky that nobody speaks, with
   their translations; ``valid`` has the transcripts and translations of ``st/dev``;
-- ``games``: the corpora that the games became, with sound at its own rate and the games' other languages.
+- ``games``: the corpora that the games and clauses became, with sound at its own rate and the games' other languages.
 
-Training has only scenes of training, and no sentence that ``asr/dev``, ``asr/test``, ``pairs/valid`` or ``text/valid``
-holds; ``pairs`` have no sentence of ``asr``. All text is normalized alike. Numbers are not spelled out: sentences with
+Training has only scenes and chapters of training, and no sentence that ``asr/dev``, ``asr/test``, ``st/clauses/dev``,
+``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds; ``pairs`` have no sentence of ``asr``. All text is normalized alike. Numbers are not spelled out: sentences with
 digits are left out. :mod:`data_prep.packages.english_folder` has the steps in their order. The folder appears whole or
 not at all; if it is there already, nothing is done.
 """
@@ -30,7 +32,7 @@ from pathlib import Path
 from data_prep.folder import make_folder, run, say, table_of
 
 # Raised when the same input gives another folder, so that an old one is not taken for it.
-LAYOUT = 1
+LAYOUT = 2
 
 
 def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: int = 2) -> dict:

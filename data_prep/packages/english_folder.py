@@ -12,12 +12,14 @@ from data_prep.fetch import read_record
 from data_prep.folder_parts import MOST_CHARACTERS, alphabet, check, describe, texts, write_text
 from data_prep.overlaps import refuse_shared_sentences
 from data_prep.pack import pack_manifests
-from data_prep.packages import amazon_queen, drascula, steel_sky, wesnoth
+from data_prep.packages import amazon_queen, clauses, drascula, steel_sky, wesnoth
 from data_prep.packages.english_rows import (
     LABEL_MINUTES,
     Roles,
     Row,
+    Splits,
     choose,
+    choose_clauses,
     labeled,
     read_games,
     translated,
@@ -29,10 +31,12 @@ from slam_plugin.data.manifest import write_manifest
 
 LANGUAGES = ("de", "fr", "es", "it")
 TARGET_PIECES = 500
+CLAUSE_PIECES = 1000
 VALID_DOCUMENTS = 500  # all held-out ones would take longer to validate than a hundred updates
 # What the joint vocabulary has besides what its text holds.
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz 0123456789 '"
 GAMES = {"steel_sky": steel_sky, "drascula": drascula, "amazon_queen": amazon_queen}
+CLAUSES = "clauses"
 
 _SPEECH = ("id", "audio", "n_frames", "speaker", "lang")
 _LABELED = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
@@ -51,8 +55,15 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     for name, module in GAMES.items():
         folder = out / "games" / name
         left_out[name] = prepare(module.open_game(tree, folder), folder, jobs)["dropped"]
-    roles = choose(read_games(out / "games", GAMES, limit))
-    left_out["games"] = dict(sorted(roles.dropped.items()))
+
+    say("clauses: English of a Bible, spoken, and Spanish")
+    folder = out / "games" / CLAUSES
+    left_out[CLAUSES] = prepare(clauses.open_corpus(tree, folder), folder, jobs)["dropped"]
+    spoken_clauses = read_games(out / "games", [CLAUSES], limit)[CLAUSES]
+    roles = choose(
+        read_games(out / "games", GAMES, limit),
+        {row["src_text"] for split in ("dev", "test") for row in spoken_clauses[split]},
+    )
 
     say("text: catalogs of messages, glosses, the Bible")
     left_out["wesnoth"] = prepare(wesnoth.open_corpus(tree), out / "games/wesnoth", jobs)["dropped"]
@@ -60,7 +71,9 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     left_out |= dropped
 
     say("manifests of all tasks")
-    manifests = _write_manifests(roles, out)
+    held_out = roles.held_out | {sentence for document in documents["valid"] for sentence in document}
+    manifests = _write_manifests(roles, choose_clauses(spoken_clauses, held_out, roles.dropped), out)
+    left_out["games"] = dict(sorted(roles.dropped.items()))
 
     say("log-mel features, once for all manifests")
     pack_manifests(manifests, out / "features.zip", jobs=jobs, progress=True)
@@ -72,9 +85,12 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     symbols = {
         "joint": train_vocabulary([*sentences, SYMBOLS], out, MOST_CHARACTERS, "char"),
         "st": train_vocabulary(targets, out / "st", TARGET_PIECES, languages=LANGUAGES),
+        # Without tags: a model of these has one language to write.
+        "st/clauses": train_vocabulary(texts(out / "st/clauses/train.tsv"), out / "st/clauses", CLAUSE_PIECES),
     }
     place_vocabulary(out, out / "asr")
-    place_vocabulary(out, out / "st/source")
+    for name in ("st/source", "st/clauses/source"):
+        place_vocabulary(out, out / name)
     for language in LANGUAGES:
         place_vocabulary(out / "st", out / "st" / language)
         place_vocabulary(out, out / "st" / language / "source")
@@ -107,7 +123,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     }
 
 
-def _write_manifests(roles: Roles, out: Path) -> list[Path]:
+def _write_manifests(roles: Roles, clauses: Splits, out: Path) -> list[Path]:
     """Write the manifests of all tasks, with their audio below ``out/games``, and return their paths."""
     recognition = {"dev": roles.dev, "test": roles.test}
     subsets = {f"train_{minutes}": labeled(roles.train, minutes) for minutes in LABEL_MINUTES}
@@ -122,6 +138,7 @@ def _write_manifests(roles: Roles, out: Path) -> list[Path]:
         tables[f"st/{name}"] = translated(rows, LANGUAGES), _TRANSLATED
         for language in LANGUAGES:
             tables[f"st/{language}/{name}"] = translated(rows, [language]), _TRANSLATED
+    tables |= {f"st/clauses/{name}": (rows, _TRANSLATED) for name, rows in clauses.items()}
     for name, (rows, columns) in tables.items():
         up = "../" * name.count("/")
         write_manifest(out / f"{name}.tsv", ({**row, "audio": f"{up}games/{row['audio']}"} for row in rows), columns)
@@ -136,9 +153,9 @@ def _read_documents(
     bible = bibles.read_bible(tree, "web")
     chapters = bibles.documents(bible, bibles.homes({"web": bible}))
     sources = [{split: _split_documents(messages / f"{split}.txt") for split in wesnoth.SPLITS}]
-    # There is no task of these texts here whose test set is to be kept apart.
-    for splits in (glosses.splits, chapters):
-        sources.append({"train": [*splits["train"], *splits["test"]], "valid": splits["dev"]})
+    # No task here has a test set of glosses. The Bible's test chapters are those of the clauses.
+    sources.append({"train": [*glosses.splits["train"], *glosses.splits["test"]], "valid": glosses.splits["dev"]})
+    sources.append({"train": chapters["train"], "valid": chapters["dev"]})
     found = {split: [each for source in sources for each in source[split][:limit]] for split in wesnoth.SPLITS}
     found["valid"] = found["valid"][:: max(1, len(found["valid"]) // VALID_DOCUMENTS)]
     kept_apart = held_out | {sentence for document in found["valid"] for sentence in document}
@@ -184,10 +201,11 @@ def _write_pairs(out: Path, language: str, splits: Mapping[str, Sequence[tuple[s
 def _refuse_overlaps(out: Path, documents: Documents, pairs: Mapping[str, Sequence[tuple[str, str]]]) -> None:
     """Raise DataError if a sentence that is held out is in any training data that was written."""
     tests = {f"asr/{name}.tsv": texts(out / f"asr/{name}.tsv") for name in ("dev", "test")}
-    tests |= {f"st/{name}.tsv": texts(out / f"st/{name}.tsv", "src_text") for name in ("dev", "test")}
+    translation = [f"{folder}/{name}.tsv" for folder in ("st", "st/clauses") for name in ("dev", "test")]
+    tests |= {name: texts(out / name, "src_text") for name in translation}
     recognition = {f"asr/{path.name}": texts(path) for path in sorted((out / "asr").glob("train_*.tsv"))}
     training = {"pairs/train.tsv": texts(out / "pairs/train.tsv"), **recognition}
-    training["st/train.tsv"] = texts(out / "st/train.tsv", "src_text")
+    training |= {name: texts(out / name, "src_text") for name in ("st/train.tsv", "st/clauses/train.tsv")}
     training["text/train"] = [sentence for document in documents for sentence in document]
     training |= {f"st/mt/{language}/train.source": [pair[0] for pair in own] for language, own in pairs.items()}
     refuse_shared_sentences(tests | {"pairs/valid.tsv": texts(out / "pairs/valid.tsv")}, training)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ LABEL_MINUTES = (10, 30, 100)
 PAIRS = "amazon_queen"
 
 Row = Mapping[str, str | int]
+Splits = Mapping[str, Sequence[Row]]
 # Rows by game and split.
-Games = Mapping[str, Mapping[str, Sequence[Row]]]
+Games = Mapping[str, Splits]
 
 
 class Roles(NamedTuple):
@@ -66,10 +67,11 @@ def first_by_hash(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: hashlib.md5(row["id"].encode()).digest())
 
 
-def choose(games: Games) -> Roles:
+def choose(games: Games, clauses: Set[str]) -> Roles:
     """Give each row its role. Sentences that are held out are left out of training, those of recognition out of pairs.
 
-    The pairs' game gives pairs, the others recognition and translation, all of them speech.
+    The pairs' game gives pairs, the others recognition and translation, all of them speech. ``clauses`` are the
+    sentences of the clauses' dev and test sets, which are held out as well.
     """
     dropped: Counter[str] = Counter()
     of_split = {
@@ -84,17 +86,28 @@ def choose(games: Games) -> Roles:
     valid = _without(games[PAIRS]["dev"], recognized, "valid pair, of a sentence of recognition", dropped)
     held_out = tested | _sentences(valid)
     train = _without(train, held_out, "training, of a sentence of the valid pairs", dropped)
+    train = _without(train, clauses, "training, of a held-out clause", dropped)
     spoken = _without(games[PAIRS]["train"], held_out, "speech, of a held-out sentence", dropped)
+    spoken = _without(spoken, clauses, "speech, of a held-out clause", dropped)
     pairs = _without(spoken, recognized, "pair, of a sentence of recognition", dropped)
-    return Roles(train, dev, of_split["test"], [*train, *spoken], pairs, valid, held_out, dropped)
+    return Roles(train, dev, of_split["test"], [*train, *spoken], pairs, valid, held_out | clauses, dropped)
 
 
 def _sentences(*rows: Sequence[Row]) -> set[str]:
     return {row["tgt_text"] for each in rows for row in each}
 
 
-def _without(rows: Sequence[Row], sentences: set[str], reason: str, dropped: Counter[str]) -> list[Row]:
-    kept = [row for row in rows if row["tgt_text"] not in sentences]
+def choose_clauses(clauses: Splits, held_out: Set[str], dropped: Counter[str]) -> Splits:
+    """Return the clauses by split, without training clauses whose English is a sentence of ``held_out``."""
+    reason = "training clause that is a held-out sentence"
+    train = _without(clauses["train"], held_out, reason, dropped, "src_text")
+    return {"train": train, "dev": clauses["dev"], "test": clauses["test"]}
+
+
+def _without(
+    rows: Sequence[Row], sentences: Set[str], reason: str, dropped: Counter[str], column: str = "tgt_text"
+) -> list[Row]:
+    kept = [row for row in rows if row[column] not in sentences]
     dropped[reason] += len(rows) - len(kept)
     return kept
 

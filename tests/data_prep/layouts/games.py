@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import soundfile
 
+from data_prep.bibles import MODULES
 from data_prep.fetch import RECORD, SETS
 from data_prep.packages import amazon_queen, drascula, steel_sky
 from data_prep.packages.game import SCENE_PARTS
@@ -304,10 +305,21 @@ def write_english(tree, leak=False):
     write_queen(tree, files)
     write_wesnoth(tree)
     write_glosses(tree, [f'a thing that is {sentence(6000 + number)}; "one example"' for number in range(80)])
-    verses = {("Genesis", chapter, 1): f"In the beginning {sentence(7000 + chapter)}." for chapter in range(1, 51)}
-    write_module(tree, "web", verses | {("Matthew", 1, 1): "The book of the generations."})
+    write_english_and_spanish(tree)
     record = {name: {"file": f"{name}_1_all.deb", "version": "1", "sha256": "0"} for name in SETS["english"]}
     (tree / RECORD).write_text(json.dumps(record))
+
+
+def write_english_and_spanish(tree, chapters=50):
+    """Two Bibles of one verse a chapter, two clauses a verse; a Spanish word is the English one and a letter."""
+    english, spanish = {}, {}
+    for chapter in range(1, chapters + 1):
+        said = sentence(7000 + chapter)
+        english["Genesis", chapter, 1] = f"In the beginning, {said}."
+        foreign = " ".join(f"{word}é" for word in said.split())
+        spanish["Genesis", chapter, 1] = f"En el principio; ¡{foreign}!"
+    write_module(tree, "web", english | {("Matthew", 1, 1): "The book of the generations."})
+    write_module(tree, "rv1909", spanish | {("Matthew", 1, 1): "Libro de la generación."})
 
 
 def write_debs(folder):
@@ -317,9 +329,9 @@ def write_debs(folder):
     for name, place in {
         "beneath-a-steel-sky": steel_sky.FOLDER, "drascula": drascula.FOLDER,
         "flight-of-the-amazon-queen": amazon_queen.FOLDER, "wesnoth-1.16-data": "usr/share/games/wesnoth",
-        "wordnet-base": "usr/share/wordnet", "sword-text-web": "usr/share/sword",
+        "wordnet-base": "usr/share/wordnet", "sword-text-web": MODULES["web"], "sword-text-sparv": MODULES["rv1909"],
     }.items():  # fmt: skip
-        files = sorted(path for path in (tree / place).rglob("*") if path.is_file())
+        files = sorted(path for path in tree.rglob("*") if path.is_file() and str(place) in path.as_posix())
         entries = (entry(f"./{path.relative_to(tree)}", path.read_bytes()) for path in files)
         deb_of(folder / f"{name}_1_all.deb", *entries)
 

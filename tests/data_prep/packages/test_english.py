@@ -43,7 +43,7 @@ def sentences(rows):
 
 
 def test_roles():
-    roles = choose(GAMES)
+    roles = choose(GAMES, set())
     assert sentences(roles.test) == ["in both", "of valid", "in test"]
     assert sentences(roles.dev) == ["in dev", "also in dev"]
     # What recognition trains on is no valid pair.
