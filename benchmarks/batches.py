@@ -25,7 +25,7 @@ def speech_batch(folder: Path, budget: int) -> dict[str, Any]:
     options = Options()
     manifest = Manifest.open(folder / SPEECH)
     setting = Setting(SEED, "benchmark", None, speech_mask=SpanMask(options.mask_rate, options.mask_span))
-    corpus = SpeechCorpus(manifest, manifest.path.parent, setting)
+    corpus = SpeechCorpus(manifest, manifest.path.parent, setting, budget)
     cuts = cut(corpus.lengths, budget, 1, budget, 1, SEED, "speech", 0)
     return with_states(corpus.collate([corpus.item(int(i), 0) for i in cuts[len(cuts) // 2]]))
 

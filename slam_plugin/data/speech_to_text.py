@@ -15,6 +15,7 @@ from slam_plugin.data.audio import load_features, normalize
 from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.languages import start_symbols
 from slam_plugin.data.manifest import Manifest, line_of
+from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length
 from slam_plugin.data.randomness import generator
 from slam_plugin.data.state_masks import collate_masks
 from slam_plugin.data.vocabulary import Vocabulary
@@ -41,6 +42,7 @@ class SpeechToTextDataset(FairseqDataset):
         seed: of the augmentation, whose draws depend on (seed, epoch, row) alone.
         tgt_lang: the language to write, whatever the manifest says (see :mod:`slam_plugin.data.languages`).
         shuffle: mix rows of equal length, so that batches differ from seed to seed (training).
+        budget: most frames of a batch, padding included; None bounds the number of utterances alone.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class SpeechToTextDataset(FairseqDataset):
         tgt_lang: str | None = None,
         limits: tuple[int, int] = (1, sys.maxsize),
         ctc: CtcTexts | None = None,
+        budget: int | None = None,
     ) -> None:
         self.manifest, self.root, self.augment, self.seed, self.shuffle = manifest, root, augment, seed, shuffle
+        self.budget = budget
         self.pad, self.eos = vocabulary.dictionary.pad(), vocabulary.dictionary.eos()
         self.starts = start_symbols(manifest, vocabulary, tgt_lang)
         self.frames, self.limits = manifest.column("n_frames"), limits
@@ -108,7 +112,7 @@ class SpeechToTextDataset(FairseqDataset):
         return np.flatnonzero(self.spelled.states > subsampled_length(self.frames))
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Pad at the end.
+        """Pad at the end, speech to the length that :func:`padded_length` says.
 
         Returns:
             ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``,
@@ -120,7 +124,8 @@ class SpeechToTextDataset(FairseqDataset):
         if not samples:
             return {}
         features = [sample["features"] for sample in samples]
-        lengths = torch.tensor([len(f) for f in features])
+        lengths = [len(f) for f in features]
+        frames = padded_length(lengths, FRAMES_MULTIPLE, self.budget)
         starts = [sample["start"] for sample in samples]
         previous, target, ntokens = collate_targets(starts, [s["target"] for s in samples], self.pad, self.eos)
         batch = {
@@ -129,10 +134,10 @@ class SpeechToTextDataset(FairseqDataset):
             "ntokens": ntokens,
             "target": target,
             "net_input": {
-                "features": torch.nn.utils.rnn.pad_sequence(features, batch_first=True),
-                "padding_mask": torch.arange(int(lengths.max())) >= lengths[:, None],
+                "features": pad_stack(features, 0.0, frames),
+                "padding_mask": torch.arange(frames) >= torch.tensor(lengths)[:, None],
                 "prev_output_tokens": previous,
-                **collate_masks([sample["masks"] for sample in samples]),
+                **collate_masks([sample["masks"] for sample in samples], subsampled_length(frames)),
             },
         }
         if self.transcript_pad is not None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from slam_plugin.data.masks import overlapping_spans, span_mask
+from slam_plugin.data.padding import pad_stack
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class StateMasks:
         return {name: torch.from_numpy(mask) for name, mask in masks.items()}
 
 
-def collate_masks(masks: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the masks of a batch, (batch, T) of states and (batch, channels), as far as items have any."""
-    return {
-        name: torch.nn.utils.rnn.pad_sequence([each[name] for each in masks], batch_first=True) for name in masks[0]
-    }
+def collate_masks(masks: list[dict[str, Tensor]], states: int) -> dict[str, Tensor]:
+    """Return the masks of a batch, (batch, states) and (batch, channels), as far as items have any."""
+    lengths = {name: states if name == "state_mask" else len(mask) for name, mask in masks[0].items()}
+    return {name: pad_stack([each[name] for each in masks], False, length) for name, length in lengths.items()}

@@ -78,6 +78,7 @@ class SlamSpeechToTextTaskConfig(WritingTaskConfig):
         metadata={"help": "log listening in validation: by how many nats a token the loss rises with another's speech"},
     )
     max_tokens: Optional[int] = II("dataset.max_tokens")
+    max_tokens_valid: Optional[int] = II("dataset.max_tokens_valid")
     tgt_lang: Optional[str] = field(
         default=None,
         metadata={"help": "write this language, of a model that has several (default: the manifest's tgt_lang)"},
@@ -151,8 +152,9 @@ class SlamSpeechToTextTask(WritingTask):
         augment = self.augmentation() if training else None
         # A slower speed must not lead beyond a whole batch either, which fairseq refuses.
         bounds = limits[0], min(limits[1], self.cfg.max_tokens or limits[1])
+        budget = self.cfg.max_tokens if training else self.cfg.max_tokens_valid or self.cfg.max_tokens
         dataset = SpeechToTextDataset(
-            manifest, root, self.vocabulary, augment, self.cfg.seed, training, self.cfg.tgt_lang, bounds, ctc
+            manifest, root, self.vocabulary, augment, self.cfg.seed, training, self.cfg.tgt_lang, bounds, ctc, budget
         )
         if ctc is not None:
             _warn_of_impossible(dataset)

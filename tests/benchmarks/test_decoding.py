@@ -7,7 +7,7 @@ from benchmarks import decoding
 from benchmarks.decoding import BEAM, Batch
 from benchmarks.figures import SCALES
 from benchmarks.peers.translators import OUR_KERNEL, THEIR_KERNEL, dictionary, fairseqs, ours
-from slam_plugin.data.kinds.base import padding_mask_of
+from slam_plugin.data.padding import padding_mask_of
 
 FRAMES = [120, 104]
 SYMBOLS = dictionary(60)

@@ -15,6 +15,7 @@ from slam_plugin.data.kinds.speech import SpeechCorpus
 from slam_plugin.data.kinds.text import TextCorpus
 from slam_plugin.data.manifest import write_manifest
 from slam_plugin.data.multicorpus import MultiCorpusDataset
+from slam_plugin.data.padding import TOKENS_MULTIPLE
 from slam_plugin.data.vocabulary import Vocabulary
 from slam_plugin.objectives.base import SpecMask
 
@@ -58,13 +59,14 @@ def setting(folder, seed=1, speech=SPEECH_MASK, text=TEXT_MASK, false_pairs="bat
     return Setting(seed, "toy, 0", Vocabulary.load(folder), speech, text, false_pairs, unpaired, **options)
 
 
-def config(**options):
-    return SimpleNamespace(options={"audio_root": None, "block": None} | options, min_length=1, max_length=1000)
+def config(budget=1000, **options):
+    options = {"audio_root": None, "block": None} | options
+    return SimpleNamespace(options=options, min_length=1, max_length=1000, budget=budget)
 
 
-def open_corpus(folder, kind, name=None, block=None, **options):
+def open_corpus(folder, kind, name=None, block=None, budget=1000, **options):
     name = name or {"speech": "train.tsv", "pairs": "train.tsv", "text": "text"}[kind]
-    return KINDS[kind].open(config(block=block), folder / name, setting(folder, **options))
+    return KINDS[kind].open(config(budget, block=block), folder / name, setting(folder, **options))
 
 
 def same(first, second):
@@ -178,20 +180,21 @@ def test_speech_batches(folder):
     items = [corpus.item(i, 0) for i in (1, 3, 5)]
     batch = corpus.collate(items)
     assert batch["kind"] == "speech" and batch["n_frames"] == 40 + 21 + 9 and batch["n_tokens"] == 0
-    assert batch["features"].shape == (3, 40, 80) and batch["mask_indices"].shape == (3, 10)
+    assert batch["features"].shape == (3, 64, 80) and batch["mask_indices"].shape == (3, 16)
     for row, (i, frames, states) in enumerate(((1, 40, 10), (3, 21, 6), (5, 9, 3))):
         raw = np.load(folder / f"{i}.npy").astype(np.float64)
         expected = (raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-5)
         np.testing.assert_allclose(batch["features"][row, :frames].numpy(), expected, atol=1e-4)
         assert not batch["features"][row, frames:].any()
-        assert batch["feature_padding_mask"][row].tolist() == [False] * frames + [True] * (40 - frames)
+        assert batch["feature_padding_mask"][row].tolist() == [False] * frames + [True] * (64 - frames)
         masked = batch["mask_indices"][row]
         assert masked[:states].any() and not masked[states:].any()
-    assert corpus.collate([corpus.item(0, 0), corpus.item(1, 0)])["feature_padding_mask"] is None
+    full = open_corpus(folder, "speech", budget=80).collate([corpus.item(0, 0), corpus.item(1, 0)])
+    assert full["features"].shape == (2, 40, 80) and full["feature_padding_mask"] is None
 
 
 def test_speech_is_checked_when_it_is_opened(folder):
-    limits = SimpleNamespace(options={"audio_root": None}, min_length=10, max_length=1000)
+    limits = SimpleNamespace(options={"audio_root": None}, min_length=10, max_length=1000, budget=1000)
     with pytest.raises(DataError, match="train.tsv:7: u5: 9 frames"):
         SpeechCorpus.open(limits, folder / "train.tsv", setting(folder))
     write_manifest(folder / "silent.tsv", [{"id": "a", "audio": "0.npy", "n_frames": 40}], ("id", "audio", "n_frames"))
@@ -271,13 +274,15 @@ def test_text_batches(folder):
     batch = corpus.collate(items)
     lengths = [len(item["tokens"]) for item in items]
     assert batch["kind"] == "text" and batch["n_tokens"] == sum(lengths) and batch["n_frames"] == 0
+    padded = -(-max(lengths) // TOKENS_MULTIPLE) * TOKENS_MULTIPLE
     for row, (item, length) in enumerate(zip(items, lengths, strict=True)):
-        rest = max(lengths) - length
+        rest = padded - length
         assert batch["tokens"][row].tolist() == item["tokens"].tolist() + [corpus.pad] * rest
         assert batch["token_targets"][row].tolist() == item["token_targets"].tolist() + [corpus.pad] * rest
         assert batch["token_mask_indices"][row].tolist() == item["token_mask"].tolist() + [False] * rest
         assert batch["token_padding_mask"][row].tolist() == [False] * length + [True] * rest
-    assert corpus.collate(items[:1])["token_padding_mask"] is None
+    full = open_corpus(folder, "text", budget=lengths[0]).collate(items[:1])
+    assert full["tokens"].shape == (1, lengths[0]) and full["token_padding_mask"] is None
 
 
 def test_text_that_cannot_be_used_is_named(folder):
@@ -340,7 +345,7 @@ def test_true_pairs_hold_their_own_transcript(folder):
         assert (ids[0], ids[-1]) == (corpus.bos, corpus.eos) and words(corpus, ids) == text.split()
     masked = batch["token_targets"][batch["token_mask_indices"]]
     assert masked.min() >= corpus.setting.vocabulary.dictionary.nspecial
-    assert batch["mask_indices"].shape == (6, 13) and batch["n_frames"] == sum(FRAMES)
+    assert batch["mask_indices"].shape == (6, 16) and batch["n_frames"] == sum(FRAMES)
 
 
 def test_half_of_the_pairs_are_false(folder):

@@ -58,12 +58,12 @@ def test_something_is_left_of_every_utterance():
 def test_a_batch_holds_each_utterances_masks_and_none_at_padding():
     masks = StateMasks(0.5, 3, 0.5, 4, 16)
     (long,), (short,) = drawn(masks, 30, 1), drawn(masks, 11, 1, seed=1)
-    batch = collate_masks([long, short])
-    assert torch.equal(batch["state_mask"][0], long["state_mask"])
+    batch = collate_masks([long, short], 32)
+    assert torch.equal(batch["state_mask"][0, :30], long["state_mask"]) and not batch["state_mask"][0, 30:].any()
     assert torch.equal(batch["state_mask"][1, :11], short["state_mask"])
     assert batch["state_mask"].dtype == torch.bool and not batch["state_mask"][1, 11:].any()
     assert torch.equal(batch["channel_mask"], torch.stack([long["channel_mask"], short["channel_mask"]]))
-    assert collate_masks([{}, {}]) == {}
+    assert collate_masks([{}, {}], 32) == {}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from slam_plugin.data.corpora import Option
 
@@ -73,15 +71,3 @@ class Corpus(Protocol):
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Tensors of one micro-batch."""
-
-
-def pad_stack(rows: Sequence[Tensor], value: float | int | bool) -> Tensor:
-    """Rows of (length, ...) to (batch, longest, ...), filled with ``value`` at the end."""
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
-
-
-def padding_mask_of(lengths: Sequence[int]) -> Tensor | None:
-    """(batch, longest), True at padding; None where all lengths are equal."""
-    if min(lengths) == max(lengths):
-        return None
-    return torch.arange(max(lengths))[None, :] >= torch.tensor(lengths)[:, None]

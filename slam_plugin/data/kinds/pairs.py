@@ -25,8 +25,8 @@ class PairsCorpus(SpeechCorpus):
     kind = "pairs"
     text_columns = ("tgt_text",)
 
-    def __init__(self, manifest: Manifest, root: Path, setting: Setting) -> None:
-        super().__init__(manifest, root, setting)
+    def __init__(self, manifest: Manifest, root: Path, setting: Setting, budget: int) -> None:
+        super().__init__(manifest, root, setting, budget)
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
         if setting.false_pairs == "text" and setting.text is None:

@@ -8,9 +8,10 @@ import torch
 
 from slam_plugin.data.audio import load_features, normalize
 from slam_plugin.data.corpora import Option
-from slam_plugin.data.kinds.base import Setting, pad_stack, padding_mask_of
+from slam_plugin.data.kinds.base import Setting
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.masks import span_mask
+from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length, padding_mask_of
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.data.validate import ensure_valid
@@ -25,8 +26,9 @@ class SpeechCorpus:
     suffixes = ("",)
     text_columns: tuple[str, ...] = ()
 
-    def __init__(self, manifest: Manifest, root: Path, setting: Setting) -> None:
-        self.manifest, self.root, self.setting = manifest, root, setting
+    def __init__(self, manifest: Manifest, root: Path, setting: Setting, budget: int) -> None:
+        """``budget`` is the most frames of a batch, padding included."""
+        self.manifest, self.root, self.setting, self.budget = manifest, root, setting, budget
         self.lengths = manifest.column("n_frames")
 
     @classmethod
@@ -34,7 +36,7 @@ class SpeechCorpus:
         manifest = Manifest.open(path)
         root = config.options["audio_root"] or path.parent
         ensure_valid(manifest, root, config.min_length, config.max_length, cls.text_columns, progress=True)
-        return cls(manifest, root, setting)
+        return cls(manifest, root, setting, config.budget)
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
@@ -56,19 +58,22 @@ class SpeechCorpus:
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """features (batch, frames, 80), feature_padding_mask (batch, frames) or None, and seed.
 
+        The frames are those of :func:`padded_length`.
         mask_indices (batch, T) and augmented_features (batch, frames, 80) are there if they were asked for.
         """
         lengths = [len(item["features"]) for item in items]
+        frames = padded_length(lengths, FRAMES_MULTIPLE, self.budget)
         batch = {
             "kind": self.kind,
             "seed": seed_of(*(part for item in items for part in item["key"])),
-            "features": pad_stack([item["features"] for item in items], 0.0),
-            "feature_padding_mask": padding_mask_of(lengths),
+            "features": pad_stack([item["features"] for item in items], 0.0, frames),
+            "feature_padding_mask": padding_mask_of(lengths, frames),
             "n_frames": sum(lengths),
             "n_tokens": 0,
         }
         if self.setting.speech_mask is not None:
-            batch["mask_indices"] = pad_stack([item["speech_mask"] for item in items], False)
+            masks = [item["speech_mask"] for item in items]
+            batch["mask_indices"] = pad_stack(masks, False, subsampled_length(frames))
         if self.setting.augmentation is not None:
-            batch["augmented_features"] = pad_stack([item["augmented_features"] for item in items], 0.0)
+            batch["augmented_features"] = pad_stack([item["augmented_features"] for item in items], 0.0, frames)
         return batch

@@ -11,8 +11,9 @@ from slam_plugin.data.blocks import find_blocks
 from slam_plugin.data.corpora import Option
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.indexed import Sentences, index_hash, open_indexed
-from slam_plugin.data.kinds.base import Setting, pad_stack, padding_mask_of
+from slam_plugin.data.kinds.base import Setting
 from slam_plugin.data.masks import corrupt_spans, span_mask
+from slam_plugin.data.padding import TOKENS_MULTIPLE, pad_stack, padded_length, padding_mask_of
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.vocabulary import MASK
 
@@ -30,8 +31,9 @@ class TextCorpus:
     options = {"block": Option(int, None)}
     suffixes = (".bin", ".idx")
 
-    def __init__(self, sentences: Sentences, block: int | None, setting: Setting) -> None:
-        self.sentences, self.setting = sentences, setting
+    def __init__(self, sentences: Sentences, block: int | None, setting: Setting, budget: int) -> None:
+        """``budget`` is the most tokens of a batch, padding included."""
+        self.sentences, self.setting, self.budget = sentences, setting, budget
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
         self.first, self.sizes = None, sentences.sizes  # of an item without <s>: its first sentence, its tokens
@@ -43,7 +45,7 @@ class TextCorpus:
         block = config.options["block"]
         if block is not None and block < LEAST_BLOCK:
             raise DataError(f"block of {path}: found {block}, expected at least {LEAST_BLOCK} tokens")
-        return cls(open_indexed(path, setting.vocabulary.dictionary), block, setting)
+        return cls(open_indexed(path, setting.vocabulary.dictionary), block, setting, config.budget)
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
@@ -78,7 +80,7 @@ class TextCorpus:
             "kind": self.kind,
             "seed": seed_of(*(part for item in items for part in item["key"])),
             "n_frames": 0,
-            **collate_text(items, self.pad),
+            **collate_text(items, self.pad, self.budget),
         }
 
 
@@ -102,15 +104,16 @@ def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, tor
     }
 
 
-def collate_text(items: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
-    """Pad the items of :func:`mask_text` to one batch."""
+def collate_text(items: Sequence[Mapping[str, Any]], pad: int, budget: int | None = None) -> dict[str, Any]:
+    """Pad the items of :func:`mask_text` to one batch, as :func:`padded_length` says for ``budget``."""
     lengths = [len(item["tokens"]) for item in items]
+    length = padded_length(lengths, TOKENS_MULTIPLE, budget)
     batch = {
-        "tokens": pad_stack([item["tokens"] for item in items], pad),
-        "token_targets": pad_stack([item["token_targets"] for item in items], pad),
-        "token_padding_mask": padding_mask_of(lengths),
+        "tokens": pad_stack([item["tokens"] for item in items], pad, length),
+        "token_targets": pad_stack([item["token_targets"] for item in items], pad, length),
+        "token_padding_mask": padding_mask_of(lengths, length),
         "n_tokens": sum(lengths),
     }
     if "token_mask" in items[0]:
-        batch["token_mask_indices"] = pad_stack([item["token_mask"] for item in items], False)
+        batch["token_mask_indices"] = pad_stack([item["token_mask"] for item in items], False, length)
     return batch

@@ -69,6 +69,7 @@ class SpeechTranslationCorpus:
             tgt_lang=config.options["tgt_lang"],
             limits=(config.min_length, config.max_length),
             ctc=setting.ctc,
+            budget=config.budget,
         )
         longest = int(np.argmax(dataset.targets.lengths))
         if dataset.targets.lengths[longest] + 1 > setting.max_target:

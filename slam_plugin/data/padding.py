@@ -1,0 +1,43 @@
+"""Padding of rows to one batch, to lengths that repeat from batch to batch.
+
+oneDNN compiles its convolutions, and bf16 products, for each shape and keeps what it compiled. If every batch were as
+long as its longest row, a third of the batches would have a shape of their own, and memory would grow with them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# 365 shapes of the laptop recipe's speech batches become 67, for 3 % more frames. At 64 frames, 52 shapes for 4 %.
+FRAMES_MULTIPLE = 32  # of 10 ms
+TOKENS_MULTIPLE = 8
+
+
+def padded_length(lengths: Sequence[int], multiple: int, budget: int | None = None) -> int:
+    """Return the longest of ``lengths``, rounded up to a multiple, as far as the batch stays within its budget.
+
+    Args:
+        lengths: of a batch's rows.
+        budget: most units of the whole batch, padding included; None sets no bound. A batch that is larger without
+            rounding is not rounded.
+    """
+    longest = max(lengths)
+    rounded = -(-longest // multiple) * multiple
+    return rounded if budget is None else max(longest, min(rounded, budget // len(lengths)))
+
+
+def pad_stack(rows: Sequence[Tensor], value: float | int | bool, length: int) -> Tensor:
+    """Return rows of (at most ``length``, ...) as (batch, length, ...), filled with ``value`` at the end."""
+    stacked = rows[0].new_full((len(rows), length, *rows[0].shape[1:]), value)
+    for padded, row in zip(stacked, rows, strict=True):
+        padded[: len(row)] = row
+    return stacked
+
+
+def padding_mask_of(lengths: Sequence[int], length: int | None = None) -> Tensor | None:
+    """Return (batch, length), True at padding; None if nothing is padded. ``length`` is the longest by default."""
+    length = max(lengths) if length is None else length
+    if min(lengths) == length:
+        return None
+    return torch.arange(length)[None, :] >= torch.tensor(lengths)[:, None]
