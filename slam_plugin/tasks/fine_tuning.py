@@ -12,10 +12,12 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import FairseqTask
 from omegaconf import II, DictConfig
+from torch import Tensor
 
 import slam_plugin.optim.adamw
 import slam_plugin.optim.muon
 import slam_plugin.optim.schedule  # noqa: F401  (all three register themselves)
+from slam_plugin import allocator
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary, join_pieces
 from slam_plugin.models.pretrained import Earlier, load_trunk, read_earlier, settle, text_vocabulary
@@ -138,6 +140,20 @@ class FineTuningTask(FairseqTask):
         self.vocabulary.check_same(Vocabulary.from_state(earlier.task["vocabulary"], earlier.path).hash, earlier.path)
         if self.source_vocabulary is not None:
             self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
+
+    # ---- steps
+
+    def train_step(self, *args: Any, **kwargs: Any) -> tuple[Tensor, int, dict[str, Any]]:
+        """fairseq's step; freed memory is given back now and then."""
+        result = super().train_step(*args, **kwargs)
+        allocator.count_step()
+        return result
+
+    def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
+        """fairseq's step; freed memory is given back now and then."""
+        result = super().valid_step(sample, model, criterion)
+        allocator.count_step()
+        return result
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """One step that leaves a frozen trunk as it is: on several ranks its gradients are zeros, not absent."""

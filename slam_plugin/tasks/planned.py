@@ -17,6 +17,7 @@ from fairseq.tasks import FairseqTask
 from omegaconf import II, MISSING
 from torch import Tensor
 
+from slam_plugin import allocator
 from slam_plugin.data import corpora as corpora_file
 from slam_plugin.data.batching import Batches, cut
 from slam_plugin.data.corpora import Corpora, Option
@@ -233,6 +234,7 @@ class PlannedTask(FairseqTask):
             total = total + loss.detach()
             logs.append(self.log_of(batch["kind"], log))
         self._idle = [parameter for parameter in model.parameters() if parameter.grad is None]
+        allocator.count_step()
         return total, 1, {**_add_up(logs), "data_wait": self._steps.take_waited(), "data_wait_steps": 1.0}
 
     def log_of(self, kind: str, log: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ import slam_plugin.criterions.pretraining
 import slam_plugin.objectives
 import slam_plugin.optim.adamw
 import slam_plugin.optim.muon  # noqa: F401  (all four register themselves)
+from slam_plugin import allocator
 from slam_plugin.data.corpora import Corpora, Option
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.iterator import PlanIterator
@@ -186,7 +187,9 @@ class SlamPretrainingTask(PlannedTask):
         """The criterion over the one micro-batch of a validation step; fairseq has turned gradients off."""
         model.eval()
         (batch,) = sample["batches"]
-        return criterion(model, batch)
+        result = criterion(model, batch)
+        allocator.count_step()
+        return result
 
     def train_step(self, sample: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[Tensor, int, dict[str, Any]]:
         self._steps_done = sample["plan_step"] + 1
