@@ -6,7 +6,8 @@ Read from the run's folder, each where it is there; a section whose input is mis
   its objectives, those of fine-tuning by their names (``asr`` or ``st``; ``scratch``: the twin without pre-training);
 - ``results.json``: pretraining, codebook, asr, st, seconds, machine, versions;
 - ``translations.json``: a list of ``{"source", "reference", "hypothesis"}``;
-- ``clips.json``: a list of ``{"file", "reference", "pretrained", "scratch"}``, test utterances and what was recognized;
+- ``clips.json``: a list of ``{"file", "reference", "pretrained", "scratch"}``, test utterances and what was
+  recognized, or translated where there is a ``"source"``;
 - ``attention.npz``: ``weights`` (heads, pieces, frames), ``pieces`` (strings), ``seconds`` (of the utterance).
 
 The page is one file that loads nothing.
@@ -134,7 +135,7 @@ def _page(
         ),
         (
             "Listen",
-            "Test utterances, which are in no training data, and what each twin recognized.",
+            "Test utterances, which are in no training data, and what each twin recognized and translated.",
             clips,
         ),
         (

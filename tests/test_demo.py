@@ -65,6 +65,7 @@ def test_results_and_report(finished):
     clips = json.loads((run / "clips.json").read_text(encoding="utf-8"))
     assert clips and all(clip["reference"] and {"pretrained", "scratch"} <= clip.keys() for clip in clips)
     assert page.count("data:audio/flac") == len(clips)
+    assert {"source" in clip for clip in clips} == {True, False}
 
 
 def test_the_last_lines_use_what_was_made(finished):
@@ -72,9 +73,9 @@ def test_the_last_lines_use_what_was_made(finished):
     output, _ = demo(tree, run).communicate(timeout=60)
     lines = [line.split() for line in output.splitlines() if "--checkpoint" in line]
     assert [words[1] for words in lines] == ["transcribe", "translate"]
-    for words in lines:
+    for words, task in zip(lines, ("asr", "st"), strict=True):
         done = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
-        assert len(done.stdout.splitlines()) == len(list((run / "clips").iterdir()))
+        assert len(done.stdout.splitlines()) == len(list((run / "clips" / task).iterdir()))
 
 
 def test_a_finished_run_ends_at_once(finished):

@@ -20,9 +20,10 @@ TREE is what ``python -m data_prep.fetch --set english`` unpacks. The folder hol
 - ``games``: the corpora that the games and clauses became, with sound at its own rate and the games' other languages.
 
 Training has only scenes and chapters of training, and no sentence that ``asr/dev``, ``asr/test``, ``st/clauses/dev``,
-``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds; ``pairs`` have no sentence of ``asr``. All text is normalized alike. Numbers are not spelled out: sentences with
-digits are left out. :mod:`data_prep.packages.english_folder` has the steps in their order. The folder appears whole or
-not at all; if it is there already, nothing is done.
+``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds; ``pairs`` have no sentence of ``asr``. All text is
+normalized alike. Numbers are not spelled out: sentences with digits are left out.
+:mod:`data_prep.packages.english_folder` has the steps in their order. The folder appears whole or not at all; if it is
+there already, nothing is done.
 """
 
 import sys

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from examples.slam.steps import Step, run_steps
 from examples.slam.training_steps import (
@@ -33,7 +32,7 @@ RECIPE = ROOT / "examples/slam/config/laptop/speech_text_pairs.yaml"
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
 SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
 ST = "st/clauses"
-CLIPS = 5  # test utterances that the report plays
+CLIPS = 5  # test utterances of each task that the report plays
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Budget:
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=1600, pretrain_epoch=400, pairs_from=100, asr=400, st=400, limit=None)
+FULL = Budget(pretrain=1600, pretrain_epoch=400, pairs_from=100, asr=400, st=300, limit=None)
 LONG = Budget(pretrain=6000, pretrain_epoch=1000, pairs_from=1000, asr=800, st=1600, limit=None)
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
@@ -132,7 +131,7 @@ def finish(run: Path) -> None:
         "versions": versions(),
         "packages": stats["packages"],
     }
-    test = Manifest.open(run / "data" / ST / "test.tsv")
+    test = Manifest.open(run / "data" / TESTS["st"])
     translations = [
         {"source": test.row(each.id)["src_text"], "reference": each.reference, "hypothesis": each.hypothesis}
         for each in read_generated(generated["st", "pretrained"])[:10]
@@ -140,8 +139,7 @@ def finish(run: Path) -> None:
     for name, content in (("results.json", results), ("translations.json", translations)):
         with atomic_write(run / name) as file:
             json.dump(content, file, indent=1, ensure_ascii=False)
-    written = {twin: read_generated(generated["asr", twin]) for twin in TWINS}
-    clips = _clips(run, Manifest.open(run / "data" / "asr" / "test.tsv"), written)
+    clips = [clip for task in METRICS for clip in _clips(run, task, generated)]
     with atomic_write(run / "clips.json") as file:
         json.dump(clips, file, indent=1, ensure_ascii=False)
     slam = Slam.load(run / "pretrain" / "checkpoint_last.pt")
@@ -153,29 +151,33 @@ def finish(run: Path) -> None:
 
 
 METRICS = {"asr": ("cer", "wer"), "st": ("bleu", "chrf")}
+TESTS = {"asr": "asr/test.tsv", "st": f"{ST}/test.tsv"}
 
 
-def _clips(run: Path, test: Any, written: Mapping[str, Sequence[Any]]) -> list[dict[str, str]]:
-    """Copy some test utterances to ``run/clips``, and return what was said in each and what each twin wrote.
+def _clips(run: Path, task: str, generated: Mapping[tuple[str, str], Path]) -> list[dict[str, str]]:
+    """Copy some test utterances to ``run/clips/TASK``, and return what was said in each and what each twin wrote.
 
     Args:
-        test: the manifest of the test set.
-        written: what each twin wrote, in the order of the sentences' numbers.
+        generated: what each twin wrote for each task, in the order of the manifest's rows.
     """
     from slam_plugin.data.locations import parse_location, read_bytes
     from slam_plugin.data.manifest import Manifest
+    from slam_plugin.scoring import read_generated
 
+    test = Manifest.open(run / "data" / TESTS[task])
+    written = {twin: read_generated(generated[task, twin]) for twin in TWINS}
     sound = {}
     for path in sorted((run / "data" / "games").glob("*/test.tsv")):
-        game = Manifest.open(path)
-        sound |= {row["id"]: parse_location(row["audio"], path.parent) for row in map(game.row, range(len(game)))}
+        corpus = Manifest.open(path)
+        sound |= {row["id"]: parse_location(row["audio"], path.parent) for row in map(corpus.row, range(len(corpus)))}
     clips = []
     for i in range(0, len(test), max(1, len(test) // CLIPS))[:CLIPS]:
-        row = test.row(i)
-        with atomic_write(run / "clips" / f"{row['id']}.flac", "wb") as file:
+        row, place = test.row(i), f"clips/{task}/{i}.flac"
+        with atomic_write(run / place, "wb") as file:
             file.write(read_bytes(sound[row["id"]]))
-        hypotheses = {twin: lines[i].hypothesis for twin, lines in written.items()}
-        clips.append({"file": f"clips/{row['id']}.flac", "reference": row["tgt_text"], **hypotheses})
+        clip = {"file": place, "reference": row["tgt_text"]}
+        clip |= {"source": row["src_text"]} if "src_text" in row else {}
+        clips.append(clip | {twin: lines[i].hypothesis for twin, lines in written.items()})
     return clips
 
 
@@ -200,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"\nReport: {run / 'report.html'}\n\nUse what it made:")
     for command, task in (("transcribe", "asr"), ("translate --target es", "st")):
         model = run / f"{task}-pretrained" / "checkpoint_best.pt"
-        print(f"  {script('slam')} {command} --checkpoint {model} {run / 'clips'}")
+        print(f"  {script('slam')} {command} --checkpoint {model} {run / 'clips' / task}")
     return 0
 
 

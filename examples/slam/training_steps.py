@@ -68,7 +68,7 @@ def pretrain(run: Path, corpora: Path, updates: int, steps_per_epoch: int) -> St
     flags = ["--task", "slam_pretraining", "--arch", "slam_pretraining_tiny", "--criterion", "slam_pretraining"]
     # fairseq asks for a batch size; the budgets in the corpora file are what counts
     flags += ["--corpora", str(corpora), "--batch-size", "1", "--steps-per-epoch", str(steps_per_epoch)]
-    flags += ["--no-epoch-checkpoints", "--lr", "0.002", "--warmup-updates", str(updates // 10)]
+    flags += ["--no-epoch-checkpoints", "--lr", "0.003", "--warmup-updates", str(updates // 10)]
     step = _train(run, "pretrain", run / "data", cores(), updates, "slam_muon", flags)
     # Part of what tells a finished step from a changed one.
     content = hashlib.sha256(corpora.read_bytes()).hexdigest()[:16]

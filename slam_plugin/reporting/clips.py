@@ -9,15 +9,18 @@ from slam_plugin.reporting.templating import render
 
 
 def clips_section(clips: Sequence[Mapping[str, str]], folder: Path) -> str:
-    """Return a table with a player for each clip. The page contains the sound.
+    """Return a table of recognized clips and one of translated ones, a player for each. The page contains the sound.
 
     Args:
-        clips: ``file``, a FLAC file below ``folder``, ``reference``, ``pretrained`` and ``scratch``.
+        clips: ``file``, a FLAC file below ``folder``, ``reference``, ``pretrained`` and ``scratch``; translated ones
+            have ``source``, what was said, as well.
     """
     if not clips:
         return missing("clips.json was not found: no recordings to play.")
     rows = [{**clip, "sound": _data_uri(folder / clip["file"])} for clip in clips]
-    return render("clips.html.j2", clips=rows)
+    translated = [row for row in rows if row.get("source")]
+    recognized = [row for row in rows if not row.get("source")]
+    return render("clips.html.j2", recognized=recognized, translated=translated)
 
 
 def _data_uri(path: Path) -> str:
