@@ -17,9 +17,9 @@ def clips_section(clips: Sequence[Mapping[str, str]], folder: Path) -> str:
     """
     if not clips:
         return missing("clips.json was not found: no recordings to play.")
-    rows = [{**clip, "sound": _data_uri(folder / clip["file"])} for clip in clips]
-    translated = [row for row in rows if row.get("source")]
-    recognized = [row for row in rows if not row.get("source")]
+    rows = [{"source": None, **clip, "sound": _data_uri(folder / clip["file"])} for clip in clips]
+    translated = [row for row in rows if row["source"]]
+    recognized = [row for row in rows if not row["source"]]
     return render("clips.html.j2", recognized=recognized, translated=translated)
 
 
