@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_steps(plan(run, budget, options.tree, os.environ.get("DEBS") or None), run / "logs")
     print(table(json.loads((run / "results.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {run / 'report.html'}\n\nUse what it made:")
-    for command, task in (("transcribe", "asr"), ("translate --target es", "st")):
+    for command, task in (("transcribe", "asr"), ("translate", "st")):
         model = run / f"{task}-pretrained" / "checkpoint_best.pt"
         print(f"  {script('slam')} {command} --checkpoint {model} {run / 'clips' / task}")
     return 0
