@@ -20,7 +20,7 @@ SEED = "1"
 
 
 class FineTuning(NamedTuple):
-    """A task, of which each twin is a training; they differ in nothing but the first weights."""
+    """A task, of which each twin is a training; they differ in the first weights and by ``pretrained``."""
 
     name: str
     data: str  # its folder below the run's data
@@ -28,6 +28,7 @@ class FineTuning(NamedTuple):
     flags: Sequence[str]  # task, model, criterion, batches, and what validation scores
     optimizer: str = "slam_adamw"
     lr: float = 0.001
+    pretrained: Sequence[str] = ()  # flags of the pre-trained twin alone
     after: str | None = None  # the task whose model each twin goes on from; None: pre-training, or nothing
 
 
@@ -80,6 +81,7 @@ def fine_tune(run: Path, task: FineTuning, twin: str) -> Step:
     flags = [*task.flags, "--no-epoch-checkpoints", "--lr", str(task.lr), "--warmup-updates", str(task.updates // 8)]
     start = run / f"{task.after}-{twin}" / "checkpoint_best.pt" if task.after else run / "pretrain/checkpoint_last.pt"
     flags += ["--pretrained", str(start)] if task.after or twin == "pretrained" else []
+    flags += task.pretrained if twin == "pretrained" else []
     name, data, threads = f"{task.name}-{twin}", run / "data" / task.data, max(1, cores() // 2)
     return _train(run, name, data, threads, task.updates, task.optimizer, flags)
 
