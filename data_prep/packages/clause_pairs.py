@@ -78,6 +78,8 @@ def cut_verses(printed: Mapping[str, Mapping[Place, str]]) -> Iterator[Clause | 
     bibles = {name: normalized(name, verses) for name, verses in printed.items()}
     home = homes({ENGLISH: bibles[ENGLISH]})
     for place, written in printed[ENGLISH].items():
+        if not written.strip():
+            continue  # a place that the numbering has and the translation has not
         name = f"{place.book} {place.chapter}:{place.verse}"
         missing = [name for name in (ENGLISH, SPANISH) if place not in bibles[name].verses]
         if missing:

@@ -1,10 +1,12 @@
 import json
+import shutil
+from collections import Counter
 
 import pytest
 
-from data_prep.packages import english, english_rows
+from data_prep.packages import english, english_folder, english_rows
 from data_prep.packages.english import prepare
-from data_prep.packages.english_rows import choose, labeled, translated
+from data_prep.packages.english_rows import choose, choose_clauses, labeled, translated
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.vocabulary import Vocabulary
@@ -43,6 +45,10 @@ def sentences(rows):
 
 
 def test_roles():
+    roles = choose(GAMES, {"b", "c", "not here"})
+    assert sentences(roles.train) == ["a", "in valid"] and sentences(roles.speech) == ["a", "in valid", "a"]
+    assert not roles.pairs and roles.held_out > {"b", "c", "not here"}
+    assert roles.dropped["training, of a held-out clause"] == roles.dropped["speech, of a held-out clause"] == 1
     roles = choose(GAMES, set())
     assert sentences(roles.test) == ["in both", "of valid", "in test"]
     assert sentences(roles.dev) == ["in dev", "also in dev"]
@@ -59,6 +65,14 @@ def test_roles():
         "speech, of a held-out sentence": 2,
         "pair, of a sentence of recognition": 1,
     }
+
+
+def test_clauses_that_are_held_out_sentences():
+    rows = {split: [{"src_text": text, "tgt_text": "x"} for text in ("a", "b")] for split in ("train", "dev", "test")}
+    dropped = Counter()
+    chosen = choose_clauses(rows, {"b"}, dropped)
+    assert [row["src_text"] for row in chosen["train"]] == ["a"] and chosen["test"] == rows["test"]
+    assert dropped == {"training clause that is a held-out sentence": 1}
 
 
 def test_subsets_are_nested_and_in_proportion():
@@ -96,7 +110,8 @@ def test_folder(made):
         path.relative_to(made).as_posix() for path in made.rglob("*.tsv") if path.parts[len(made.parts)] != "games"
     }
     asr = {f"asr/{name}.tsv" for name in ("train_10", "train_30", "train_100", "dev", "test")}
-    st = {f"{folder}/{name}.tsv" for folder in ("st", "st/de", "st/it") for name in ("train", "dev", "test")}
+    folders = ("st", "st/de", "st/it", "st/clauses")
+    st = {f"{folder}/{name}.tsv" for folder in folders for name in ("train", "dev", "test")}
     assert found >= asr | st | {f"{name}/{split}.tsv" for name in ("speech", "pairs") for split in ("train", "valid")}
     for path in found:
         assert all("features.zip:" in row["audio"] for row in rows_of(made / path))
@@ -104,7 +119,7 @@ def test_folder(made):
     assert len(vocabulary.dictionary) < 64
     written = vocabulary.encode("it's 0123456789 xyz")
     assert vocabulary.dictionary.unk() not in written.tolist()
-    for folder in ("asr", "st/source"):
+    for folder in ("asr", "st/source", "st/clauses/source"):
         assert (made / folder / "dict.txt").read_bytes() == (made / "dict.txt").read_bytes()
     assert "tgt_text" not in Manifest.open(made / "speech/train.tsv").columns
     stats = json.loads((made / "stats.json").read_text())
@@ -123,6 +138,38 @@ def test_translations(made):
         assert row["id"].endswith(f"-{row['tgt_lang']}") and row["tgt_text"].startswith(row["src_text"])
     french = [{**row, "audio": f"../{row['audio']}"} for row in rows if row["tgt_lang"] == "fr"]
     assert french == rows_of(made / "st/fr/test.tsv")
+
+
+def test_clauses(made):
+    splits = {split: rows_of(made / f"st/clauses/{split}.tsv") for split in ("train", "dev", "test")}
+    vocabulary = Vocabulary.load(made / "st/clauses")
+    assert not vocabulary.languages
+    for rows in splits.values():
+        assert rows and {(row["lang"], row["tgt_lang"]) for row in rows} == {("en", "es")}
+    for row in splits["train"]:
+        assert vocabulary.dictionary.unk() not in vocabulary.encode(row["tgt_text"]).tolist()
+    stats = json.loads((made / "stats.json").read_text())
+    assert stats["symbols"]["st/clauses"] == len((made / "st/clauses/dict.txt").read_text().splitlines())
+    assert stats["manifests"]["st/clauses/test.tsv"]["utterances"] == len(splits["test"])
+    assert stats["left_out"]["clauses"]["occurs in another split"] > 40
+    # Verses of dev and test chapters are not among the text to train on.
+    text = (made / "text/train.txt").read_text()
+    held_out = [row["src_text"] for split in ("dev", "test") for row in splits[split]]
+    assert not any(f"in the beginning {clause}" in text for clause in held_out)
+    assert sum(f"in the beginning {row['src_text']}" in text for row in splits["train"]) > 20
+
+
+def test_a_held_out_clause_in_training_is_refused(tmp_path, made):
+    """Were the clauses not chosen with care, the check of what was written would find it."""
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    table = copy / "st/clauses/train.tsv"
+    held_out = rows_of(copy / "st/clauses/test.tsv")[0]["src_text"]
+    first = rows_of(table)[0]["src_text"]
+    table.write_text(table.read_text().replace(f"\t{first}\t", f"\t{held_out}\t", 1))
+    pairs = {language: [] for language in ("de", "fr", "es", "it")}
+    with pytest.raises(DataError, match=r"st/clauses/train\.tsv:1: '.*' is held out: st/clauses/test\.tsv, row 1"):
+        english_folder._refuse_overlaps(copy, [], pairs)
 
 
 def test_a_leak_is_refused(tmp_path, monkeypatch):
