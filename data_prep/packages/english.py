@@ -23,7 +23,7 @@ Training has only scenes and chapters of training, and no sentence that ``asr/de
 ``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds; ``pairs`` have no sentence of ``asr``. All text is
 normalized alike. Numbers are not spelled out: sentences with digits are left out.
 :mod:`data_prep.packages.english_folder` has the steps in their order. The folder appears whole or not at all; if it is
-there already, nothing is done.
+there already, nothing is done. The clauses take ``espeakng-loader`` (PyPI).
 """
 
 import sys
