@@ -29,7 +29,7 @@ SMALLER = {
     **{f"python -m data_prep.{name}": ["--jobs", "1"] for name in ("speechstew", "glue")},
     **{f"python -m data_prep.{name}": FEW_SHARDS for name in ("librilight", "librilm", "mc4")},
     "python -m data_prep.text_normalization": ["--jobs", "1", "--parts", "3"],
-    **{f"python -m data_prep.packages.{name}": ["--jobs", "1"] for name in ("english", *GAMES, "wesnoth")},
+    **{f"python -m data_prep.packages.{name}": ["--jobs", "1"] for name in ("english", *GAMES, "wesnoth", "clauses")},
     "python -m data_prep.show": [],
     "python -m data_prep.validate": [],
     "python -m data_prep.binarize": ["--jobs", "1"],

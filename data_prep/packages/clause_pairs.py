@@ -24,6 +24,7 @@ from data_prep.text import normalize, normalize_english
 from data_prep.word_alignment import fit, mean_log_probability, number_words, vocabulary_of
 
 ENGLISH, SPANISH = "web", "rv1909"
+_MODULES = {"English": ENGLISH, "Spanish": SPANISH}
 MIN_ENGLISH_WORDS, MAX_ENGLISH_WORDS, MAX_SPANISH_WORDS = 3, 12, 14
 MIN_RATIO, MAX_RATIO = 0.45, 2.0  # characters of Spanish to a character of English
 # Nats a word, the mean of both directions.
@@ -81,7 +82,7 @@ def cut_verses(printed: Mapping[str, Mapping[Place, str]]) -> Iterator[Clause | 
         if not written.strip():
             continue  # a place that the numbering has and the translation has not
         name = f"{place.book} {place.chapter}:{place.verse}"
-        missing = [name for name in (ENGLISH, SPANISH) if place not in bibles[name].verses]
+        missing = [language for language, own in _MODULES.items() if place not in bibles[own].verses]
         if missing:
             yield Dropped(name, f"is no verse, or none of letters alone, in {' and '.join(missing)}")
         elif home[bibles[ENGLISH].verses[place]] != place.split:
