@@ -59,7 +59,10 @@ def test_verses_are_cut_and_paired():
     ]
     assert kept[1].key.endswith("-1-2") and {each.split for each in kept} == {"train"}
     reasons = [each.reason for each in found if isinstance(each, Dropped)]
-    assert reasons == ["is a verse of different numbers of clauses", "is no verse, or none of letters alone, in English"]
+    assert reasons == [
+        "is a verse of different numbers of clauses",
+        "is no verse, or none of letters alone, in English",
+    ]
 
 
 def test_a_verse_of_two_splits_is_in_one():
