@@ -197,9 +197,9 @@ def test_machine_without_apt(tmp_path, monkeypatch, capsys):
     assert message.count("\n") == 1
     for expected in (
         "apt-get is not on this machine",
-        "fillets-ng-data,",
-        "fillets-ng-data-cs",
-        "fortunes-cs",
+        "beneath-a-steel-sky,",
+        "sword-text-sparv",
+        "wesnoth-1.16-data",
         "make demo DEBS=folder",
     ):
         assert expected in message
