@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, List, Optional  # noqa: UP035  (fairseq makes flags of typing.List only)
 
 import torch
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from omegaconf import II, MISSING, DictConfig
@@ -78,7 +79,6 @@ class SlamSpeechToTextTaskConfig(WritingTaskConfig):
         metadata={"help": "log listening in validation: by how many nats a token the loss rises with another's speech"},
     )
     max_tokens: Optional[int] = II("dataset.max_tokens")
-    max_tokens_valid: Optional[int] = II("dataset.max_tokens_valid")
     tgt_lang: Optional[str] = field(
         default=None,
         metadata={"help": "write this language, of a model that has several (default: the manifest's tgt_lang)"},
@@ -152,13 +152,17 @@ class SlamSpeechToTextTask(WritingTask):
         augment = self.augmentation() if training else None
         # A slower speed must not lead beyond a whole batch either, which fairseq refuses.
         bounds = limits[0], min(limits[1], self.cfg.max_tokens or limits[1])
-        budget = self.cfg.max_tokens if training else self.cfg.max_tokens_valid or self.cfg.max_tokens
         dataset = SpeechToTextDataset(
-            manifest, root, self.vocabulary, augment, self.cfg.seed, training, self.cfg.tgt_lang, bounds, ctc, budget
+            manifest, root, self.vocabulary, augment, self.cfg.seed, training, self.cfg.tgt_lang, bounds, ctc
         )
         if ctc is not None:
             _warn_of_impossible(dataset)
         self.datasets[split] = dataset
+
+    def get_batch_iterator(self, dataset: Any, max_tokens: int | None = None, **options: Any) -> EpochBatchIterator:
+        """Return fairseq's iterator; its bound on a batch holds for padding as well."""
+        dataset.budget = max_tokens
+        return super().get_batch_iterator(dataset, max_tokens=max_tokens, **options)
 
     def max_positions(self) -> tuple[int, int]:
         return self.cfg.max_source_positions, self.cfg.max_target_positions

@@ -344,6 +344,7 @@ def test_batches_hold_neighbours_in_length_and_every_row_once(data):
     assert all(min(a) >= max(b) for a, b in zip(lengths, lengths[1:], strict=False))
     batch = dataset.collater([dataset[i] for i in batches[0]])
     frames = [dataset.num_tokens(i) for i in batches[0]]
+    assert dataset.budget == 1000 and batch["net_input"]["padding_mask"].numel() <= 1000
     assert (~batch["net_input"]["padding_mask"]).sum(1).tolist() == frames
     assert batch["target"][:, -1].eq(2).any()
     assert torch.equal(
