@@ -26,10 +26,10 @@ class FineTuning(NamedTuple):
     data: str  # its folder below the run's data
     updates: int
     flags: Sequence[str]  # task, model, criterion, batches, and what validation scores
+    after: str | None = None  # the task whose model each twin goes on from; None: pre-training, or nothing
     optimizer: str = "slam_adamw"
     lr: float = 0.001
     pretrained: Sequence[str] = ()  # flags of the pre-trained twin alone
-    after: str | None = None  # the task whose model each twin goes on from; None: pre-training, or nothing
 
 
 def script(name: str) -> str:

@@ -81,8 +81,12 @@ class SlamTransducer(BaseFairseqModel):
         """What :meth:`encode` takes, and (batch, L) -> ``logits`` (batch, T, L, symbols), mask (batch, T)
 
         Logits [:, t, u] are of the symbol that follows the first u tokens at state t; L is one more than the tokens.
+        T is that of the longest utterance, even if the batch is padded beyond it.
         """
         encoded, padding_mask = self.encode(features, padding_mask, state_mask, channel_mask)
+        # torchaudio's loss takes no more states, and the joint network need not compute them.
+        longest = int((~padding_mask).sum(1).max())
+        encoded, padding_mask = encoded[:, :longest], padding_mask[:, :longest]
         predicted, _ = self.predict(prev_output_tokens)
         return {"logits": self.join(encoded[:, :, None], predicted[:, None]), "padding_mask": padding_mask}
 

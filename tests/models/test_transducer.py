@@ -55,6 +55,20 @@ def test_an_utterance_alone_is_as_in_a_batch():
         assert (valid - alone).abs().max() <= 1e-5 * alone.abs().max()
 
 
+def test_states_end_with_the_longest_utterance_whatever_the_padding():
+    """torchaudio's loss refuses more states than the longest utterance has."""
+    model = build(**MICRO).eval()
+    features, mask, previous = batch(LENGTHS, TARGETS)
+    padded = (
+        torch.nn.functional.pad(features, (0, 0, 0, 33), value=3.0),
+        torch.nn.functional.pad(mask, (0, 33), value=True),
+    )
+    expected, found = model(features, mask, previous), model(*padded, previous)
+    assert torch.equal(found["padding_mask"], expected["padding_mask"])
+    valid = ~expected["padding_mask"]
+    assert torch.allclose(found["logits"][valid], expected["logits"][valid], atol=1e-5)
+
+
 def test_logits_are_those_of_the_parts_that_search_takes():
     model = build(**MICRO).eval()
     features, mask, previous = batch(LENGTHS, TARGETS)
