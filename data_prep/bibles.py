@@ -42,7 +42,7 @@ from slam_plugin.data.errors import DataError
 
 SWORD = Path("usr/share/sword")
 MODULES = {"web": "engWEB2015eb", "kjv": "engKJV2006eb", "rv1909": "spaRV1909eb"}
-ENGLISH = ("web", "kjv")
+ENGLISH_MODULES = ("web", "kjv")
 LABELS = ("different", "same")
 # One chapter in so many is held out for each evaluation.
 CHAPTER_PARTS = 20
@@ -96,7 +96,7 @@ def normalized(name: str, printed: Mapping[Place, str]) -> Bible:
     """Return the verses of the translation ``name`` normalized, without those that cannot be used."""
     bible = Bible({}, Counter())
     for place, written in printed.items():
-        text = normalize_english(written) if name in ENGLISH else normalize(written)
+        text = normalize_english(written) if name in ENGLISH_MODULES else normalize(written)
         fault = _fault(name, place, text)
         if fault:
             bible.dropped[fault] += 1
@@ -220,14 +220,14 @@ def _fault(name: str, place: Place, text: str) -> str | None:
         return "verse with more than its text"
     if not is_spelled_out(text):
         return "verse with digits or no letters"
-    language, letters = ("English", ENGLISH_LETTERS) if name in ENGLISH else ("Spanish", SPANISH_LETTERS)
+    language, letters = ("English", ENGLISH_LETTERS) if name in ENGLISH_MODULES else ("Spanish", SPANISH_LETTERS)
     if foreign_letters(text, letters):
         return f"verse with letters that are not {language}"
     return None
 
 
 def _write(arguments: argparse.Namespace) -> Iterator[str]:
-    bibles = {name: read_bible(arguments.tree, name) for name in ENGLISH}
+    bibles = {name: read_bible(arguments.tree, name) for name in ENGLISH_MODULES}
     home = homes(bibles)
     for name, bible in bibles.items():
         for split, chapters in documents(bible, home).items():

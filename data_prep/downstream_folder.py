@@ -45,7 +45,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
 
     say("text: prose, Bibles, definitions, reviews")
     prose = fortunes.read_prose(tree)
-    translations = {name: bibles.read_bible(tree, name) for name in bibles.ENGLISH}
+    translations = {name: bibles.read_bible(tree, name) for name in bibles.ENGLISH_MODULES}
     glosses = wordnet.read_glosses(tree)
     definitions = wordnet.clean_glosses(glosses)
     reviews = movie_reviews.read_reviews(tree)

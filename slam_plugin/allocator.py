@@ -1,4 +1,4 @@
-"""Memory that the C library keeps after tensors are freed, and how a training gives it back.
+"""Return of freed memory to the system during training.
 
 Batches have many sizes, and between their freed tensors lie small blocks that live on. glibc gives back the end of its
 heap alone, so holes pile up in the middle: a tiny training grew by several MB an update.
@@ -15,13 +15,16 @@ _steps = itertools.count(1)
 
 
 def count_step() -> None:
-    """Count a step of training or validation, and give freed memory back after every ``TRIM_INTERVAL`` of them."""
+    """Count a step of training or validation; every ``TRIM_INTERVAL`` steps, return freed memory to the system."""
     if next(_steps) % TRIM_INTERVAL == 0:
         trim()
 
 
 def trim() -> bool:
-    """Give freed pages back to the system, those amid the heap too; return whether this C library can."""
+    """Return freed pages to the system, also those in the middle of the heap.
+
+    Returns False if the C library has no function for it.
+    """
     malloc_trim = _malloc_trim()
     if malloc_trim is None:
         return False
@@ -31,7 +34,7 @@ def trim() -> bool:
 
 @functools.cache
 def _malloc_trim() -> Callable[[int], int] | None:
-    """glibc's function; None with another C library (musl, macOS)."""
+    """Return glibc's ``malloc_trim``, None if the C library is another one (musl, macOS)."""
     function = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if function is not None:
         function.argtypes, function.restype = [ctypes.c_size_t], ctypes.c_int

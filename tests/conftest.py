@@ -7,7 +7,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,9 @@ from tests import checkpoints, training
 
 
 @pytest.fixture(autouse=True)
-def log_level() -> Iterator[None]:
-    """Commands of data preparation run in this process, and lower their program's level for good."""
-    logger = logging.getLogger("slam_plugin")
-    before = logger.level
-    yield
-    logger.setLevel(before)
+def log_level() -> None:
+    """Commands of data preparation that a fixture or an earlier test ran in this process lower the level for good."""
+    logging.getLogger("slam_plugin").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

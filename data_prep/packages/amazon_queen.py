@@ -202,7 +202,7 @@ def clips_of(path: Path) -> dict[str, list[Clip]]:
 
 
 def _speaker(line: Spoken) -> str:
-    """Return the hero, or the name of the dialogue; who speaks in a scene is unknown."""
+    """Return the speaker of a line: the hero, the name of its dialogue, or "unknown" in a scene."""
     if line.source.endswith(".CUT"):
         return "unknown"
     if line.source.endswith(".DOG") and line.prefix.endswith("P"):
@@ -246,7 +246,7 @@ def open_game(tree: Path, out: Path) -> AmazonQueen:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the game of the command line; return 1 if that cannot be."""
+    """Prepare the specified game; return 1 if that fails."""
     description = __doc__.splitlines()[0]
     return run_game("amazon_queen", description, lambda arguments: open_game(arguments.tree, arguments.out), argv)
 

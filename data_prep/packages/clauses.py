@@ -36,7 +36,10 @@ _LEFT_OUT = "left-out"
 
 @dataclass(frozen=True)
 class Clauses(Corpus):
-    """Clauses whose sound is written below ``out``. A unit is some of a split; one unit has what was left out."""
+    """Corpus of spoken clauses; their sound is written below ``out``.
+
+    A unit is a part of one split. One more unit lists the dropped clauses.
+    """
 
     chosen: Chosen
     out: Path
@@ -99,7 +102,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Speak the clauses of the command line's packages; return 1 if that cannot be."""
+    """Synthesize the clauses of the specified packages; return 1 if that fails."""
 
     def of_arguments(arguments: argparse.Namespace) -> Clauses:
         return open_corpus(arguments.tree.absolute(), arguments.out.absolute(), arguments.clauses)

@@ -166,7 +166,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the game of the command line; return 1 if that cannot be."""
+    """Prepare the specified game; return 1 if that fails."""
     description = __doc__.splitlines()[0]
     return run_game(
         "drascula",

@@ -21,7 +21,7 @@ TREE is what ``python -m data_prep.fetch --set english`` unpacks. The folder hol
 
 Training has only scenes and chapters of training, and no sentence that ``asr/dev``, ``asr/test``, ``st/clauses/dev``,
 ``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds; ``pairs`` have no sentence of ``asr``. All text is
-normalized alike. Numbers are not spelled out: sentences with digits are left out.
+normalized alike. Sentences with digits are dropped: numbers are not spelled out.
 :mod:`data_prep.packages.english_folder` has the steps in their order. The folder appears whole or not at all; if it is
 there already, nothing is done. The clauses take ``espeakng-loader`` (PyPI).
 """
@@ -60,7 +60,7 @@ def _table(stats: dict) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the folder of the command line and print what it holds; return 1 if that cannot be."""
+    """Build the specified folder and print its statistics; return 1 if that fails."""
     return run("data_prep.packages.english", __doc__.splitlines()[0], prepare, _table, argv)
 
 

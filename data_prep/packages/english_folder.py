@@ -1,4 +1,4 @@
-"""Steps that fill the English data folder; ``data_prep.packages.english`` takes them."""
+"""Build steps of the English data folder, in order; ``data_prep.packages.english`` is their command."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from data_prep.packages.english_rows import (
     Row,
     Splits,
     choose,
-    choose_clauses,
+    keep_clauses_apart,
     labeled,
     read_games,
     translated,
@@ -72,7 +72,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
 
     say("manifests of all tasks")
     held_out = roles.held_out | {sentence for document in documents["valid"] for sentence in document}
-    manifests = _write_manifests(roles, choose_clauses(spoken_clauses, held_out, roles.dropped), out)
+    manifests = _write_manifests(roles, keep_clauses_apart(spoken_clauses, held_out, roles.dropped), out)
     left_out["games"] = dict(sorted(roles.dropped.items()))
 
     say("log-mel features, once for all manifests")
@@ -123,7 +123,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     }
 
 
-def _write_manifests(roles: Roles, clauses: Splits, out: Path) -> list[Path]:
+def _write_manifests(roles: Roles, spoken_clauses: Splits, out: Path) -> list[Path]:
     """Write the manifests of all tasks, with their audio below ``out/games``, and return their paths."""
     recognition = {"dev": roles.dev, "test": roles.test}
     subsets = {f"train_{minutes}": labeled(roles.train, minutes) for minutes in LABEL_MINUTES}
@@ -138,7 +138,7 @@ def _write_manifests(roles: Roles, clauses: Splits, out: Path) -> list[Path]:
         tables[f"st/{name}"] = translated(rows, LANGUAGES), _TRANSLATED
         for language in LANGUAGES:
             tables[f"st/{language}/{name}"] = translated(rows, [language]), _TRANSLATED
-    tables |= {f"st/clauses/{name}": (rows, _TRANSLATED) for name, rows in clauses.items()}
+    tables |= {f"st/clauses/{name}": (rows, _TRANSLATED) for name, rows in spoken_clauses.items()}
     for name, (rows, columns) in tables.items():
         up = "../" * name.count("/")
         write_manifest(out / f"{name}.tsv", ({**row, "audio": f"{up}games/{row['audio']}"} for row in rows), columns)
@@ -174,7 +174,7 @@ def _split_documents(path: Path) -> Documents:
 
 
 def _read_pairs(out: Path, language: str, held_out: set[str], limit: int | None) -> list[tuple[str, str]]:
-    """Return pairs of sentences to train on: the messages, and the lines of Steel Sky that nobody speaks."""
+    """Return training pairs of sentences: Wesnoth's messages, and the lines of Steel Sky that have no sound."""
     messages = _read_parallel(out / "games/wesnoth", f"{language}.source", f"{language}.target")
     unspoken = _read_parallel(out / "games/steel_sky", "unspoken.en", f"unspoken.{language}")
     # Names are the same in all languages; some lines have no translation.

@@ -97,7 +97,7 @@ def _sentences(*rows: Sequence[Row]) -> set[str]:
     return {row["tgt_text"] for each in rows for row in each}
 
 
-def choose_clauses(clauses: Splits, held_out: Set[str], dropped: Counter[str]) -> Splits:
+def keep_clauses_apart(clauses: Splits, held_out: Set[str], dropped: Counter[str]) -> Splits:
     """Return the clauses by split, without training clauses whose English is a sentence of ``held_out``."""
     reason = "training clause that is a held-out sentence"
     train = _without(clauses["train"], held_out, reason, dropped, "src_text")

@@ -102,7 +102,7 @@ def _load() -> ctypes.CDLL:
 
 
 def main() -> int:
-    """Speak what standard input asks for; return 1 if that cannot be."""
+    """Synthesize the requests of standard input; return 1 if that fails."""
     requests = [Request(*json.loads(line)) for line in sys.stdin.buffer]
     try:
         for samples in _samples(requests):

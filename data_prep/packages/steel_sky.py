@@ -228,7 +228,7 @@ def open_game(tree: Path, out: Path) -> SteelSky:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the game of the command line; return 1 if that cannot be."""
+    """Prepare the specified game; return 1 if that fails."""
     description = __doc__.splitlines()[0]
     return run_game("steel_sky", description, lambda arguments: open_game(arguments.tree, arguments.out), argv)
 

@@ -130,7 +130,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Speak the text of the command line; return 1 if that cannot be."""
+    """Synthesize the specified text; return 1 if that fails."""
 
     def open_corpus(arguments: argparse.Namespace) -> Synthetic:
         return Synthetic(draw_sentences(arguments.text, arguments.sentences), arguments.out.absolute())

@@ -177,7 +177,7 @@ def open_corpus(tree: Path) -> Wesnoth:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the texts of the command line; return 1 if that cannot be."""
+    """Prepare the specified texts; return 1 if that fails."""
 
     def add_tree(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(

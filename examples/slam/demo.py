@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from examples.slam.steps import Step, run_steps
 from examples.slam.training_steps import (
@@ -137,15 +138,18 @@ def finish(run: Path) -> None:
         "versions": versions(),
         "packages": stats["packages"],
     }
-    test = Manifest.open(run / "data" / TESTS["st"])
+    tests = {task: Manifest.open(run / "data" / path) for task, path in TESTS.items()}
+    written = {task: {twin: read_generated(generated[task, twin]) for twin in TWINS} for task in METRICS}
+    test = tests["st"]
     translations = [
         {"source": test.row(each.id)["src_text"], "reference": each.reference, "hypothesis": each.hypothesis}
-        for each in read_generated(generated["st", "pretrained"])[:10]
+        for each in written["st"]["pretrained"][:10]
     ]
     for name, content in (("results.json", results), ("translations.json", translations)):
         with atomic_write(run / name) as file:
             json.dump(content, file, indent=1, ensure_ascii=False)
-    clips = [clip for task in METRICS for clip in _clips(run, task, generated)]
+    sound = _sound(run / "data" / "games")
+    clips = [clip for task in METRICS for clip in _clips(run, task, tests[task], written[task], sound)]
     with atomic_write(run / "clips.json") as file:
         json.dump(clips, file, indent=1, ensure_ascii=False)
     slam = Slam.load(run / "pretrain" / "checkpoint_last.pt")
@@ -160,22 +164,30 @@ METRICS = {"asr": ("cer", "wer"), "st": ("bleu", "chrf")}
 TESTS = {"asr": "asr/test.tsv", "st": f"{ST}/test.tsv"}
 
 
-def _clips(run: Path, task: str, generated: Mapping[tuple[str, str], Path]) -> list[dict[str, str]]:
-    """Copy some test utterances to ``run/clips/TASK``, and return what was said in each and what each twin wrote.
+def _sound(corpora: Path) -> dict[str, Any]:
+    """Return the location of the sound of each test utterance, by id."""
+    from slam_plugin.data.locations import parse_location
+    from slam_plugin.data.manifest import Manifest
+
+    found = {}
+    for path in sorted(corpora.glob("*/test.tsv")):
+        corpus = Manifest.open(path)
+        found |= {row["id"]: parse_location(row["audio"], path.parent) for row in map(corpus.row, range(len(corpus)))}
+    return found
+
+
+def _clips(
+    run: Path, task: str, test: Any, written: Mapping[str, Sequence[Any]], sound: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    """Copy some test utterances to ``run/clips/TASK``, and return the texts of each and the output of each twin.
 
     Args:
-        generated: what each twin wrote for each task, in the order of the manifest's rows.
+        test: the manifest of the test set.
+        written: output of each twin, in the order of the manifest's rows.
+        sound: location of each utterance's sound, by id.
     """
-    from slam_plugin.data.locations import parse_location, read_bytes
-    from slam_plugin.data.manifest import Manifest
-    from slam_plugin.scoring import read_generated
+    from slam_plugin.data.locations import read_bytes
 
-    test = Manifest.open(run / "data" / TESTS[task])
-    written = {twin: read_generated(generated[task, twin]) for twin in TWINS}
-    sound = {}
-    for path in sorted((run / "data" / "games").glob("*/test.tsv")):
-        corpus = Manifest.open(path)
-        sound |= {row["id"]: parse_location(row["audio"], path.parent) for row in map(corpus.row, range(len(corpus)))}
     clips = []
     for i in range(0, len(test), max(1, len(test) // CLIPS))[:CLIPS]:
         row, place = test.row(i), f"clips/{task}/{i}.flac"

@@ -20,7 +20,7 @@ SEED = "1"
 
 
 class FineTuning(NamedTuple):
-    """A task, of which each twin is a training; they differ in the first weights and by ``pretrained``."""
+    """A fine-tuning task. Its twins differ in the initial weights and in the flags of ``pretrained``."""
 
     name: str
     data: str  # its folder below the run's data
@@ -29,7 +29,7 @@ class FineTuning(NamedTuple):
     after: str | None = None  # the task whose model each twin goes on from; None: pre-training, or nothing
     optimizer: str = "slam_adamw"
     lr: float = 0.001
-    pretrained: Sequence[str] = ()  # flags of the pre-trained twin alone
+    pretrained: Sequence[str] = ()  # flags of the pre-trained twin only
 
 
 def script(name: str) -> str:

@@ -36,7 +36,7 @@ def pad_stack(rows: Sequence[Tensor], value: float | int | bool, length: int) ->
 
 
 def padding_mask_of(lengths: Sequence[int], length: int | None = None) -> Tensor | None:
-    """Return (batch, length), True at padding; None if nothing is padded. ``length`` is the longest by default."""
+    """Return the padding mask (batch, length), None if there is no padding. ``length`` defaults to the longest."""
     length = max(lengths) if length is None else length
     if min(lengths) == length:
         return None

@@ -67,16 +67,14 @@ class Decoder(TransformerDecoderBase):
 
     def forward(self, prev_output_tokens: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
         """(batch, L), and what fairseq's decoder takes -> fp32 logits (batch, L, symbols), fairseq's extras"""
-        if self.training:
+        if self.training and self.config.decoder_word_dropout:
             prev_output_tokens = self._hide(prev_output_tokens)
         with autocast(self.config, prev_output_tokens.device):
             logits, extra = super().forward(prev_output_tokens, *args, **kwargs)
         return logits.float(), extra
 
     def _hide(self, tokens: Tensor) -> Tensor:
-        """Tokens (batch, L), a share of them <unk>, but never the start symbols (Bowman et al. 2016, section 3.1)."""
-        if not self.config.decoder_word_dropout:
-            return tokens
+        """Replace a share of tokens (batch, L) by <unk>, never the start symbols (Bowman et al. 2016, section 3.1)."""
         hidden = torch.rand(tokens.shape, device=tokens.device) < self.config.decoder_word_dropout
         hidden[:, 0] = False
         return tokens.masked_fill(hidden & (tokens != self.dictionary.pad()), self.dictionary.unk())

@@ -172,7 +172,7 @@ class Objective(nn.Module):
 
     @classmethod
     def preparation(cls, options: Any) -> Preparation:
-        """Return how an objective with these ``Options`` needs its batches; what it has no opinion on is None."""
+        """Return the preparation of batches that these ``Options`` require; None in the fields left to others."""
         return Preparation()
 
     @classmethod
@@ -248,7 +248,7 @@ REGISTRY: dict[str, type[Objective]] = {}
 
 
 def register(cls: type[Objective]) -> type[Objective]:
-    """Make an objective known by its name; a class decorator."""
+    """Register an objective under its name (class decorator)."""
     REGISTRY[cls.name] = cls
     return cls
 
@@ -277,7 +277,7 @@ def build_objectives(configs: Mapping[str, Config], surroundings: Surroundings) 
 
 
 def merged_preparation(configs: Mapping[str, Config], kind: str) -> Preparation:
-    """Return the preparation that a kind's objectives ask for; ValueError if they do not agree."""
+    """Merge the preparations that a kind's objectives require. Raises ValueError if two of them differ."""
     asked: dict[str, tuple[str, Any]] = {}
     for name, config in configs.items():
         cls = REGISTRY[name]
@@ -317,7 +317,10 @@ class Classified(NamedTuple):
 
 
 def classify(logits: Tensor, targets: Tensor) -> Classified:
-    """Return the fp32 cross-entropy of (rows, classes) logits and (rows,) targets; no rows give zeros on the graph."""
+    """Return the summed cross-entropy, in fp32, of logits (rows, classes) and targets (rows,), and their counts.
+
+    Without rows, the loss is a zero that still has a gradient.
+    """
     logits = logits.float()
     loss = F.cross_entropy(logits, targets, reduction="sum")
     correct = (logits.detach().argmax(-1) == targets).sum()

@@ -124,7 +124,7 @@ class CodePrediction(MaskedObjective):
         return logits if self.frequencies is None else logits + self.frequencies.log_shares()
 
     def _unmasked_frames(self, view: MaskedPass) -> Tensor:
-        """Return (batch, T), True at valid frames that are not masked; nowhere in training while their weight is 0."""
+        """Return (batch, T), True at valid unmasked frames. In training with a weight of 0, all are False."""
         masked, padding_mask = view.batch["mask_indices"], view.encoded.speech_padding_mask
         if view.training and self.unmasked_weight == 0:
             return torch.zeros_like(masked)

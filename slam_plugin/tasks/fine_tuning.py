@@ -144,13 +144,13 @@ class FineTuningTask(FairseqTask):
     # ---- steps
 
     def train_step(self, *args: Any, **kwargs: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """fairseq's step; freed memory is given back now and then."""
+        """Run fairseq's step, and return freed memory to the system at intervals."""
         result = super().train_step(*args, **kwargs)
         allocator.count_step()
         return result
 
     def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """fairseq's step; freed memory is given back now and then."""
+        """Run fairseq's step, and return freed memory to the system at intervals."""
         result = super().valid_step(sample, model, criterion)
         allocator.count_step()
         return result

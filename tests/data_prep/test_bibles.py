@@ -6,7 +6,7 @@ import pytest
 from pysword.canons import canons
 
 from data_prep import bibles
-from data_prep.bibles import ENGLISH, MODULES, Place, homes, plain, read_bible, read_printed, verse_pairs
+from data_prep.bibles import ENGLISH_MODULES, MODULES, Place, homes, plain, read_bible, read_printed, verse_pairs
 from data_prep.labelled import read_rows
 from slam_plugin.data.errors import DataError
 
@@ -81,7 +81,7 @@ def written(tree):
 
 @pytest.fixture(scope="module")
 def both(tree, written):
-    return {name: read_bible(tree, name) for name in ENGLISH}
+    return {name: read_bible(tree, name) for name in ENGLISH_MODULES}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from data_prep.packages import english, english_folder, english_rows
 from data_prep.packages.english import prepare
-from data_prep.packages.english_rows import choose, choose_clauses, labeled, translated
+from data_prep.packages.english_rows import choose, keep_clauses_apart, labeled, translated
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifest import Manifest
 from slam_plugin.data.vocabulary import Vocabulary
@@ -70,7 +70,7 @@ def test_roles():
 def test_clauses_that_are_held_out_sentences():
     rows = {split: [{"src_text": text, "tgt_text": "x"} for text in ("a", "b")] for split in ("train", "dev", "test")}
     dropped = Counter()
-    chosen = choose_clauses(rows, {"b"}, dropped)
+    chosen = keep_clauses_apart(rows, {"b"}, dropped)
     assert [row["src_text"] for row in chosen["train"]] == ["a"] and chosen["test"] == rows["test"]
     assert dropped == {"training clause that is a held-out sentence": 1}
 
