@@ -1,5 +1,5 @@
 # make venv | test | lint | demo | bench | clean      PYTHON=/path/to/python3.12 chooses the interpreter, DEBS=folder the
-# demo's packages; LONG=1 lets the demo train for longer
+# demo's packages; LONG=1 lets the demo train for longer, CONTROL=1 on pairs alone, SEED=2 with another seed
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -35,7 +35,7 @@ lint: venv
 	$(RUN) -m ruff format --check .
 
 demo: venv
-	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo $(if $(LONG),--long)
+	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo $(if $(LONG),--long) $(if $(CONTROL),--control) $(if $(SEED),--seed $(SEED))
 
 # QUICK=1 leaves the committed figures as they are.
 bench: venv

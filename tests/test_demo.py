@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from examples.slam.demo import FULL, RECIPES, plan
 from tests.data_prep.layouts.games import write_english
 
 ROOT = Path(__file__).parents[1]
@@ -89,3 +91,22 @@ def test_a_finished_run_ends_at_once(finished):
     changed = {path.name for path in run.rglob("*") if path.is_file() and before.get(path) != path.stat().st_mtime_ns}
     assert changed <= {"steps.json", ".lock", "corpora.yaml"}
     assert os.times().children_user - spent < 15  # seconds of a run without any training
+
+
+def test_another_seed_and_the_control_change_what_they_say(tmp_path):
+    def trainings(**options):
+        steps = [each for part in plan(tmp_path, FULL, tmp_path, None, **options) for each in _listed(part)]
+        return {step.name: step.run for step in steps if not callable(step.run) and "--seed" in step.run}
+
+    first, other = trainings(), trainings(seed=3)
+    assert len(first) == 5 and first.keys() == other.keys()
+    for name, words in first.items():
+        assert words[words.index("--seed") + 1] == "1"
+        assert other[name] == [("3" if words[i - 1] == "--seed" else word) for i, word in enumerate(words)]
+    assert trainings(control=True) == first
+    setting = yaml.safe_load((tmp_path / "corpora.yaml").read_text(encoding="utf-8"))
+    assert setting == {"base": str(RECIPES / "pairs.yaml")}
+
+
+def _listed(part):
+    return part if isinstance(part, list) else [part]

@@ -2,7 +2,8 @@
 
 Every step is a command that can be run by hand; ``runs/demo/logs/NAME.log`` begins with it. A run that was killed
 resumes when it is started again, a finished one ends at once. ``--long`` trains for longer with the same commands.
-``--quick`` runs the same steps for a few updates each: a check that all of it works, not a result.
+``--quick`` runs the same steps for a few updates each: a check that all of it works, not a result. ``--control``
+pre-trains on pairs alone: what the demo gains beyond it is the share of unpaired speech and text.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from examples.slam.training_steps import (
 )
 from slam_plugin.data.files import atomic_write
 
-RECIPE = ROOT / "examples/slam/config/laptop/speech_text_pairs.yaml"
+RECIPES = ROOT / "examples/slam/config/laptop"
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
 SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
 ST = "st/clauses"
@@ -53,16 +54,27 @@ LONG = Budget(pretrain=6000, pretrain_epoch=1000, pairs_from=1000, asr=800, st=1
 QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
 
 
-def plan(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list[Step | list[Step]]:
-    """The steps of the demo in ``run``; ``tree`` holds the unpacked packages, which are fetched if it is None."""
-    corpora = write_corpora(run, RECIPE, {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}})
+def plan(
+    run: Path, budget: Budget, tree: Path | None, debs: str | None, seed: int = 1, control: bool = False
+) -> list[Step | list[Step]]:
+    """The steps of the demo in ``run``.
+
+    Args:
+        tree: holds the unpacked packages, which are fetched if it is None.
+        debs: a folder that apt's packages are taken from.
+        seed: of every training.
+        control: pre-train on pairs alone, for as many updates.
+    """
+    stages = {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}}
+    recipe, changes = ("pairs.yaml", {}) if control else ("speech_text_pairs.yaml", stages)
+    corpora = write_corpora(run, RECIPES / recipe, changes)
     fetched = ["--set", "english", *(["--debs", debs] if debs else [])]
     tasks = _asr(budget.asr), _st(budget.st)
     return [
         *data_steps(run, "data_prep.packages.english", tree, fetched, budget.limit),
         _cluster(run),
-        pretrain(run, corpora, budget.pretrain, budget.pretrain_epoch),
-        *([fine_tune(run, task, twin) for twin in TWINS] for task in tasks),
+        pretrain(run, corpora, budget.pretrain, budget.pretrain_epoch, seed),
+        *([fine_tune(run, task, twin, seed) for twin in TWINS] for task in tasks),
         [_decode(run, task, twin) for task in tasks for twin in TWINS],
         Step("report", partial(finish, run), outputs=[run / "results.json", run / "report.html"]),
     ]
@@ -207,15 +219,20 @@ def _typical(lengths) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what of the demo is not done yet and print the scores."""
     parser = argparse.ArgumentParser(prog="python -m examples.slam.demo", description=__doc__.split("\n")[0])
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/demo, runs/demo-long, runs/quick)")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: in runs, named by the options below)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--long", action="store_true", help="train for longer: an hour or two")
     length.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
+    parser.add_argument("--control", action="store_true", help="pre-train on pairs alone")
+    parser.add_argument("--seed", type=int, default=1, help="of every training (1)")
     parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
     options = parser.parse_args(arguments)
     name, budget = ("quick", QUICK) if options.quick else ("demo-long", LONG) if options.long else ("demo", FULL)
+    name += "-control" if options.control else ""
+    name += f"-seed{options.seed}" if options.seed != 1 else ""
     run = (options.run or ROOT / "runs" / name).absolute()
-    run_steps(plan(run, budget, options.tree, os.environ.get("DEBS") or None), run / "logs")
+    debs = os.environ.get("DEBS") or None
+    run_steps(plan(run, budget, options.tree, debs, options.seed, options.control), run / "logs")
     print(table(json.loads((run / "results.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {run / 'report.html'}\n\nUse what it made:")
     for command, task in (("transcribe", "asr"), ("translate", "st")):

@@ -16,7 +16,6 @@ from slam_plugin.doctor import bf16_supported, cores
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "slam_plugin"
 TWINS = ("pretrained", "scratch")
-SEED = "1"
 
 
 class FineTuning(NamedTuple):
@@ -64,31 +63,33 @@ def data_steps(
     ]
 
 
-def pretrain(run: Path, corpora: Path, updates: int, steps_per_epoch: int) -> Step:
+def pretrain(run: Path, corpora: Path, updates: int, steps_per_epoch: int, seed: int = 1) -> Step:
     """Pre-training on ``run/data`` with all cores; it leaves ``run/pretrain/checkpoint_last.pt``."""
     flags = ["--task", "slam_pretraining", "--arch", "slam_pretraining_tiny", "--criterion", "slam_pretraining"]
     # fairseq asks for a batch size; the budgets in the corpora file are what counts
     flags += ["--corpora", str(corpora), "--batch-size", "1", "--steps-per-epoch", str(steps_per_epoch)]
     flags += ["--no-epoch-checkpoints", "--lr", "0.003", "--warmup-updates", str(updates // 10)]
-    step = _train(run, "pretrain", run / "data", cores(), updates, "slam_muon", flags)
+    step = _train(run, "pretrain", run / "data", cores(), updates, "slam_muon", seed, flags)
     # Part of what tells a finished step from a changed one.
     content = hashlib.sha256(corpora.read_bytes()).hexdigest()[:16]
     return replace(step, environment={**step.environment, "CORPORA": content})
 
 
-def fine_tune(run: Path, task: FineTuning, twin: str) -> Step:
+def fine_tune(run: Path, task: FineTuning, twin: str, seed: int = 1) -> Step:
     """One of the twins, which run side by side on half the cores each."""
     flags = [*task.flags, "--no-epoch-checkpoints", "--lr", str(task.lr), "--warmup-updates", str(task.updates // 8)]
     start = run / f"{task.after}-{twin}" / "checkpoint_best.pt" if task.after else run / "pretrain/checkpoint_last.pt"
     flags += ["--pretrained", str(start)] if task.after or twin == "pretrained" else []
     flags += task.pretrained if twin == "pretrained" else []
     name, data, threads = f"{task.name}-{twin}", run / "data" / task.data, max(1, cores() // 2)
-    return _train(run, name, data, threads, task.updates, task.optimizer, flags)
+    return _train(run, name, data, threads, task.updates, task.optimizer, seed, flags)
 
 
-def _train(run: Path, name: str, data: Path, threads: int, updates: int, optimizer: str, flags: Sequence[str]) -> Step:
+def _train(
+    run: Path, name: str, data: Path, threads: int, updates: int, optimizer: str, seed: int, flags: Sequence[str]
+) -> Step:
     """A training with fairseq-train, which goes on from its last checkpoint."""
-    words = [script("fairseq-train"), str(data), "--user-dir", str(PLUGIN), "--seed", SEED]
+    words = [script("fairseq-train"), str(data), "--user-dir", str(PLUGIN), "--seed", str(seed)]
     words += ["--max-update", str(updates), "--save-dir", str(run / name), "--distributed-world-size", "1", *flags]
     words += ["--optimizer", optimizer, "--weight-decay", "0.01", "--clip-norm", "1.0"]
     words += ["--lr-scheduler", "polynomial_decay", "--total-num-update", str(updates)]
