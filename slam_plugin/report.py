@@ -1,11 +1,11 @@
 """One page that shows what a run did: ``python -m slam_plugin.report RUN_DIR`` writes ``RUN_DIR/report.html``.
 
-Read from the run's folder, each where it is there; a section whose input is missing says so:
+Read from the run's folder, each where it is there; a section whose input is missing says so, and that on a learned
+codebook is left out where the run has none:
 
 - ``*.log`` and ``logs/*.log``: what fairseq printed with ``--log-format json``. The log of pre-training is known by
   its objectives, those of fine-tuning by their names (``asr`` or ``st``; ``scratch``: the twin without pre-training);
 - ``results.json``: pretraining, codebook, asr, st, seconds, machine, versions;
-- ``translations.json``: a list of ``{"source", "reference", "hypothesis"}``;
 - ``clips.json``: a list of ``{"file", "reference", "pretrained", "scratch"}``, test utterances and what was
   recognized, or translated where there is a ``"source"``;
 - ``attention.npz``: ``weights`` (heads, pieces, frames), ``pieces`` (strings), ``seconds`` (of the utterance).
@@ -51,7 +51,6 @@ def write_report(run_dir: str | Path) -> Path:
         pretraining_records(logs),
         {name: records for name, records in logs.items() if not is_pretraining(records)},
         _read_json(run_dir / "results.json", {}),
-        _read_json(run_dir / "translations.json", []),
         run_dir / "attention.npz",
         clips_section(_read_json(run_dir / "clips.json", []), run_dir),
     )
@@ -120,7 +119,6 @@ def _page(
     records: Sequence[Record],
     fine_tuning: Mapping[str, Sequence[Record]],
     results: Mapping,
-    translations: Sequence[Mapping],
     attention: Path,
     clips: str,
 ) -> str:
@@ -129,8 +127,8 @@ def _page(
     sections = [
         (
             "Scores on the test set",
-            "The twins are fine-tuned alike; only the encoder’s start differs. Error rates and BLEU are in percent, "
-            "the arrow points to better.",
+            "Both twins are fine-tuned on the same data with the same number of updates. Error rates and BLEU are in "
+            "percent, the arrow points to better.",
             downstream.scores_section(results),
         ),
         (
@@ -170,19 +168,15 @@ def _page(
             downstream.curves_section(fine_tuning),
         ),
         (
-            "Ten translations",
-            "Test utterances, the pre-trained twin. After so little training, ask only whether a line has anything to "
-            "do with what was said.",
-            downstream.translations_section(translations),
-        ),
-        (
             "Time",
             "Wall time of each step, summed over its attempts where it was stopped and went on.",
             downstream.seconds_section(results.get("seconds", {})),
         ),
         ("What it ran on", "Times above mean something only beside these.", downstream.facts_section(results)),
     ]
-    body = "".join(f"<section><h2>{title}</h2><p>{words}</p>{content}</section>" for title, words, content in sections)
+    body = "".join(
+        f"<section><h2>{title}</h2><p>{words}</p>{content}</section>" for title, words, content in sections if content
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>SLAM for fairseq: report</title>'

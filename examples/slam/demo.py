@@ -152,18 +152,12 @@ def finish(run: Path) -> None:
     }
     tests = {task: Manifest.open(run / "data" / path) for task, path in TESTS.items()}
     written = {task: {twin: read_generated(generated[task, twin]) for twin in TWINS} for task in METRICS}
-    test = tests["st"]
-    translations = [
-        {"source": test.row(each.id)["src_text"], "reference": each.reference, "hypothesis": each.hypothesis}
-        for each in written["st"]["pretrained"][:10]
-    ]
-    for name, content in (("results.json", results), ("translations.json", translations)):
-        with atomic_write(run / name) as file:
-            json.dump(content, file, indent=1, ensure_ascii=False)
     sound = _sound(run / "data" / "games")
     clips = [clip for task in METRICS for clip in _clips(run, task, tests[task], written[task], sound)]
-    with atomic_write(run / "clips.json") as file:
-        json.dump(clips, file, indent=1, ensure_ascii=False)
+    for name, content in (("results.json", results), ("clips.json", clips)):
+        with atomic_write(run / name) as file:
+            json.dump(content, file, indent=1, ensure_ascii=False)
+    test = tests["st"]
     slam = Slam.load(run / "pretrain" / "checkpoint_last.pt")
     pair = test.row(_typical(test.column("n_frames")))
     picture = slam.attention(speech=run / "data" / ST / pair["audio"], text=pair["src_text"])

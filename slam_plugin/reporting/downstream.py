@@ -10,7 +10,6 @@ from slam_plugin.reporting.pretraining import missing
 
 TWINS = {"pretrained": "pre-trained", "scratch": "from scratch"}
 TASKS = {"asr": "Speech recognition", "st": "Speech translation"}
-SHOWN_TRANSLATIONS = 10
 
 _METRICS = (("asr", "cer", "CER ↓"), ("asr", "wer", "WER ↓"), ("st", "bleu", "BLEU ↑"), ("st", "chrf", "chrF ↑"))
 _CURVES = {"loss": "validation loss", "cer": "CER, %", "uer": "UER, %", "wer": "WER, %", "bleu": "BLEU", "chrf": "chrF"}
@@ -74,21 +73,6 @@ def curves_section(logs: Mapping[str, Sequence[Record]]) -> str:
         if charts:
             parts.append(f'<h3>{title}</h3><div class="pair">{"".join(charts)}</div>')
     return "".join(parts) or missing("No log of fine-tuning was found: no curves to draw.")
-
-
-def translations_section(translations: Sequence[Mapping]) -> str:
-    """Return the first ten translations beside source and reference."""
-    if not translations:
-        return missing("translations.json was not found: no translations to show.")
-    columns = ("source", "reference", "hypothesis")
-    rows = "".join(
-        "<tr>" + "".join(f'<td class="{column}">{escape(entry[column]) or "—"}</td>' for column in columns) + "</tr>"
-        for entry in translations[:SHOWN_TRANSLATIONS]
-    )
-    return (
-        '<table class="translations"><thead><tr><th>what was said</th><th>reference</th><th>the model, from the sound '
-        f"alone</th></tr></thead><tbody>{rows}</tbody></table>"
-    )
 
 
 def seconds_section(seconds: Mapping[str, float]) -> str:

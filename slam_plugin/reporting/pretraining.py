@@ -142,12 +142,15 @@ def codebook_words(codebook: Mapping) -> str:
 
 
 def codebook_section(records: Sequence[Record], results: Mapping) -> str:
-    """Return perplexity and share of codes in use over updates, and in words whether the codebook is dead."""
+    """Return perplexity and share of codes in use over updates, and in words whether the codebook is dead.
+
+    Empty where pre-training was logged and learned no codebook.
+    """
     written = results.get("codebook", codebook_summary([]))
     codebook = codebook_summary(records, written.get("size")) if records else written
     words = codebook_words(codebook)
     if not words:
-        return missing("Neither a log nor results.json says how many codes were in use.")
+        return "" if records else missing("Neither a log nor results.json says how many codes were in use.")
     dead = codebook_is_dead(codebook)
     text = f'<p class="{"warning" if dead else "result"}">{escape(words)}</p>'
     figures = "".join(

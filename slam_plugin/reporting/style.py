@@ -119,6 +119,7 @@ tbody tr { border-top: 1px solid var(--rule); }
 .swatch.scratch { background: var(--orange); }
 .translations { width: 100%; table-layout: fixed; }
 .translations td { line-height: 1.4; overflow-wrap: break-word; }
+.translations audio { display: block; width: 100%; height: 2rem; }
 .translations .source { color: var(--soft); }
 .translations .hypothesis { color: var(--blue); }
 .seconds { width: 100%; max-width: 44rem; }
