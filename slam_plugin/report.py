@@ -37,6 +37,9 @@ CAVEAT = (
     "nothing about the method: the twins may differ by no more than another seed would change, so no claim is made."
 )
 
+# Charts of ``--picture``, which needs no text beside them.
+PICTURE = ("own", "rank_speech", "rank_top", "ctc_cer", "ctc_blanks", "tlm_text", "retrieval")
+
 
 def write_report(run_dir: str | Path) -> Path:
     """Write ``report.html`` into ``run_dir`` from what is there, and return its path.
@@ -77,7 +80,7 @@ def write_picture(run_dir: str | Path, path: str | Path) -> None:
     """
     records = pretraining_records(read_logs(run_dir))
     found = instruments.instrument_charts(records)
-    charts = [found[name] for name in ("own", "rank_top", "ctc_cer", "tlm_text", "retrieval") if name in found]
+    charts = [found[name] for name in PICTURE if name in found]
     charts += pretraining.codebook_charts(records)[:1]
     if not charts:
         raise ValueError(f"{run_dir}: found no log of pre-training with instruments or a codebook")
