@@ -1,4 +1,4 @@
-"""Installs the plugin and its data preparation; versions and bounds of fairseq are explained in the README."""
+"""Installs the plugin and its data preparation. ``pyproject.toml`` has what is the same on every machine."""
 
 import re
 from pathlib import Path
@@ -19,17 +19,13 @@ HAS_NO_WHEEL = (
 )
 
 setup(
-    name="slam-fairseq",
     version=VERSION,
-    description="SLAM for fairseq: one Conformer pre-trained on speech, text and pairs (Bapna et al., 2021)",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="MIT",
-    license_files=["LICENSE"],
     packages=find_packages(include=["slam_plugin", "slam_plugin.*", "data_prep", "data_prep.*"]),
-    package_data={"slam_plugin.reporting": ["templates/*.j2"]},
-    python_requires=">=3.11",
-    entry_points={"console_scripts": ["slam = slam_plugin.cli:main"]},
+    package_data={
+        "slam_plugin": ["py.typed"],
+        "slam_plugin.reporting": ["templates/*.j2"],
+        "data_prep": ["py.typed"],
+    },
     install_requires=[
         "torch>=2.6,<3",
         "torchaudio>=2.6,<3",

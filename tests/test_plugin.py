@@ -85,7 +85,7 @@ def test_absolute_path_from_any_folder_wins_over_the_installed_plugin(site, tmp_
 def test_every_file_is_installed(site):
     source = site.parent / "source"
     for package in ("slam_plugin", "data_prep"):
-        for ending in ("*.py", "*.j2"):
+        for ending in ("*.py", "*.j2", "py.typed"):
             files = {path.relative_to(source) for path in (source / package).rglob(ending)}
             assert files <= {path.relative_to(site) for path in (site / package).rglob(ending)}
     assert (site / "slam_plugin/reporting/templates/instruments.html.j2").is_file()
