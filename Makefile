@@ -37,9 +37,10 @@ lint: venv
 demo: venv
 	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo $(if $(LONG),--long) $(if $(CONTROL),--control) $(if $(SEED),--seed $(SEED))
 
-# QUICK=1 leaves the committed figures as they are.
+# QUICK=1 and ONLY="layer step" leave the committed figures as they are.
 bench: venv
-	$(RUN) -m benchmarks $(if $(QUICK),--scale quick --out runs/benchmarks_quick.json)
+	$(RUN) -m benchmarks $(if $(QUICK),--scale quick) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(QUICK)$(ONLY),--out runs/benchmarks_part.json)
 
 # Removes what the other targets make again; runs/, where trained models lie, stays.
 clean:

@@ -1,4 +1,7 @@
-"""Measure everything, print a table and write the figures: ``python -m benchmarks [--scale quick] [--data FOLDER]``."""
+"""Measure everything, print a table and write the figures: ``python -m benchmarks [--scale quick] [--data FOLDER]``.
+
+``--only layer step`` measures parts of it: the names of this package's modules that have ``figures``.
+"""
 
 import argparse
 import time
@@ -13,17 +16,10 @@ from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.reporting.machine import machine, versions
 
 # Modules with a docstring that says what is measured and ``figures(scale)`` that measures it.
-PARTS = (
-    layer,
-    targets,
-    step,
-    update,
-    decoding,
-    padding,
-    share,
-    memory,
-    scale,
-)
+PARTS = {
+    part.__name__.rpartition(".")[2]: part
+    for part in (layer, targets, step, update, decoding, padding, share, memory, scale)
+}
 RESULTS = Path(__file__).parent / "results.json"
 METHOD = (
     "process CPU time on one thread, candidates interleaved round by round in one process, ratio of the minima; "
@@ -32,9 +28,10 @@ METHOD = (
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Figure]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, default="full", help="how much is measured (default: %(default)s)")
     parser.add_argument("--data", type=Path, default=SCALES["full"].data, help="the demo's data (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="which parts (default: all)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go (default: %(default)s)")
     options = parser.parse_args(arguments)
     scale = SCALES[options.scale]._replace(data=options.data)
@@ -43,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Figure]:
     torch.manual_seed(0)
     start = time.monotonic()
     found: list[Figure] = []
-    for part in PARTS:
+    for part in map(PARTS.__getitem__, options.only):
         print(f"{time.monotonic() - start:4.0f} s  {part.__name__}: {part.__doc__}", flush=True)
         found += part.figures(scale)
     facts = {
