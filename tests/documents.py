@@ -5,12 +5,13 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 
@@ -161,10 +162,10 @@ def _expanded(words: Sequence[str], folder: Path) -> Iterator[str]:
             yield word.replace("$PWD", str(folder))
 
 
-def execute(words: list[str], folder: Path, log: Path, where: str) -> str:
+def execute(words: list[str], folder: Path, log: Path, where: str, timeout: float = 300) -> str:
     """The output of a command in ``folder``; AssertionError that begins with ``where`` if it fails."""
     (process,) = start([words], folder, [log])
-    process.join(timeout=300)
+    process.join(timeout)
     process.kill()
     output = log.read_text(errors="replace")
     assert process.exitcode == 0, f"{where}: {shlex.join(words)}\n{output[-4000:]}"
@@ -237,6 +238,11 @@ def _execute(words: list[str], folder: Path, log: Path) -> None:
     os.chdir(folder)
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # of a loader's workers, as under the shell
+    os.execvp = _become
+    _run_here(words)
+
+
+def _run_here(words: list[str]) -> None:
     if kind(words).startswith("python"):
         sys.argv = words[2:]
         runpy.run_module(words[2], run_name="__main__", alter_sys=True)
@@ -248,3 +254,11 @@ def _execute(words: list[str], folder: Path, log: Path) -> None:
         sys.argv = words
         (script,) = metadata.entry_points(group="console_scripts", name=words[0])
         sys.exit(script.load()())
+
+
+def _become(program: str, words: list[str]) -> NoReturn:
+    """Do in this process what ``os.execvp`` would have a fresh one do: a step of a plan need not import fairseq."""
+    if shutil.which(program) is None:
+        raise FileNotFoundError(2, "No such file or directory", program)
+    _run_here(["python" if program == sys.executable else Path(program).name, *words[1:]])
+    sys.exit()
