@@ -1,8 +1,12 @@
 """Twenty utterances of a human voice, learned by heart by every speech model: what cannot do that cannot train."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from data_prep.vocab import train_vocabulary
+from slam_plugin.data.audio import load_features
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifest import write_manifest
 from tests import training
@@ -34,17 +38,27 @@ FLAGS = {
     "steps-per-epoch": None,
     "update-freq": 1,
     "no-epoch-checkpoints": True,
+    "save-interval": 1000,  # at the end alone
     "audio-root": "/",
     "log-interval": 50,
 }
 
 
 @pytest.fixture(scope="module")
-def twenty():
+def twenty(tmp_path_factory):
+    """The utterances, their features in files: hundreds of epochs need not decode and analyze the same sounds."""
     try:
-        return prompts(20, words=4)
+        found = prompts(20, words=4)
     except DataError as error:
         pytest.skip(f"no human speech to be had: {error}")
+    folder = tmp_path_factory.mktemp("features")
+    return [prompt._replace(audio=written(prompt, folder)) for prompt in found]
+
+
+def written(prompt, folder) -> Path:
+    path = folder / f"{prompt.id}.npy"
+    np.save(path, load_features(str(prompt.audio), "").numpy())
+    return path
 
 
 def write(folder, rows, model_type, languages=()):
