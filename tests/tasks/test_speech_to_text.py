@@ -118,6 +118,7 @@ def test_ctc_fine_tunes_and_decodes_without_any_other_file(data, pretrained, tmp
     start = shutil.copy(pretrained, tmp_path / "start.pt")
     flags = ["--arch", "slam_ctc", "--criterion", "slam_ctc", "--pretrained", start, "--dropout", "0"]
     flags += ["--max-update", "110", "--eval-wer", "--best-checkpoint-metric", "wer", "--validate-interval", "20"]
+    flags += ["--save-interval", "20"]
     output = train(mine, tmp_path / "save", *flags, "--final-dropout", "0", "--freeze-encoder-updates", "5")
     assert re.search(r"start\.pt: took \d+ tensors", output)
     assert logged(output)[-1]["valid_wer"] == "0"
@@ -141,6 +142,7 @@ def test_translation_trains_and_decodes_to_plain_text(data, tmp_path):
     flags += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1", "--specaugment"]
     flags += ["--max-update", "30", "--eval-bleu", "--eval-wer", "--eval-args", '{"beam": 3, "max_len_b": 12}']
     flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric", "--validate-interval", "10"]
+    flags += ["--save-interval", "10"]
     output = train(data, tmp_path / "save", *flags, "--num-workers", "1")
     scores = logged(output)[-1]
     arguments = ["--path", tmp_path / "save/checkpoint_last.pt", "--gen-subset", "valid", "--beam", "3"]

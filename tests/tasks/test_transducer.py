@@ -17,7 +17,7 @@ FLAGS += ["--prediction-dim", "48", "--joint-dim", "48", "--dropout", "0", "--pr
 FLAGS += ["--lr", "0.01", "--lr-scheduler", "slam_inverse_sqrt", "--warmup-updates", "60"]
 FLAGS += ["--encoder-lr-scale", "0.75", "--encoder-warmup-updates", "90", "--save-interval-updates", str(STOP)]
 FLAGS += ["--eval-wer", "--best-checkpoint-metric", "wer", "--valid-subset", "known", "--validate-interval", "30"]
-FLAGS += ["--validate-interval-updates", "1000"]
+FLAGS += ["--validate-interval-updates", "1000", "--save-interval", "30"]
 
 
 @pytest.fixture(scope="module")

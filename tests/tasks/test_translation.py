@@ -31,6 +31,7 @@ FLAGS = {
     "total_num_update": UPDATES,
     "update_freq": 1,
     "batch_size": 6,
+    "save_interval": 99,  # epochs: more than there are
     **EVAL,
     # of pre-training alone
     **dict.fromkeys(("speech_layers", "subsample_channels", "autocast", "steps_per_epoch", "warmup_init_lr")),
