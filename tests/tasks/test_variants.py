@@ -90,7 +90,7 @@ VARIANTS = {
     ),
     "checkpointed activations": ({**SPEECH, "span_mlm": {}}, ["speech", "text"], {"checkpoint_activations": True}),
 }
-OPTIMIZER = {"optimizer": "slam_adamw", "adam_betas": "[0.9, 0.98]", "log_interval": 1, "save_interval_updates": 1}
+OPTIMIZER = {"optimizer": "slam_adamw", "adam_betas": "[0.9, 0.98]", "log_interval": 1, "save_interval_updates": STOP}
 
 
 def corpora_of(path: Path, objectives: dict, stages: list | dict) -> Path:
