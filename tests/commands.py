@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 PLUGIN = Path(__file__).resolve().parents[1] / "slam_plugin"
-# What the commands import; torch's optimisers import torch._dynamo, which takes longer than all the rest of a toy run.
+# What the commands import; torch's optimizers import torch._dynamo, which takes longer than all the rest of a toy run.
 PRELOADED = [
     "fairseq_cli.train",
     "fairseq_cli.generate",
@@ -18,6 +18,7 @@ PRELOADED = [
     "slam_plugin.tasks.speech_to_text",
     "slam_plugin.tasks.translation",
     "torch._dynamo",
+    "tests.warm",
 ]
 
 
