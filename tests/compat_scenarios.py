@@ -21,9 +21,11 @@ import fairseq_cli.preprocess
 import fairseq_cli.train
 import numpy as np
 import torch
+import torch._dynamo  # the optimizers would import it in every fork
 from fairseq import checkpoint_utils, utils
 from fairseq.dataclass.configs import CheckpointConfig
 
+import tests.warm  # noqa: F401  (the parsers of every fork's configuration)
 from slam_plugin import compat
 
 SENTENCES = ["aa bb cc dd", "bb cc", "dd dd aa ee", "cc ee ff", "ff aa", "ee bb ff cc aa"] * 2
