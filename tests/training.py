@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import json
 import multiprocessing
 import os
@@ -171,13 +172,19 @@ def _documents(rng: np.random.Generator, count: int) -> list[str]:
 
 def configuration(data: Path, **flags: Any) -> Any:
     """fairseq's configuration of the command ``FLAGS`` with ``flags``."""
+    return copy.deepcopy(_configuration(tuple(command(data, Path("unused"), **flags))))
+
+
+@functools.cache
+def _configuration(arguments: tuple[str, ...]) -> Any:
+    """Hydra takes half a second to make it."""
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
     from slam_plugin import compat
 
     compat.register()
-    parsed = options.parse_args_and_arch(options.get_training_parser(), command(data, Path("unused"), **flags))
+    parsed = options.parse_args_and_arch(options.get_training_parser(), list(arguments))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what hydra thinks of fairseq
         return convert_namespace_to_omegaconf(parsed)
