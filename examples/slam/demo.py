@@ -51,7 +51,7 @@ class Budget:
 
 FULL = Budget(pretrain=1600, pretrain_epoch=400, pairs_from=100, asr=400, st=300, limit=None)
 LONG = Budget(pretrain=6000, pretrain_epoch=1000, pairs_from=1000, asr=800, st=1600, limit=None)
-QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=6, st=6, limit=40)
+QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=4, st=4, limit=40)
 
 
 def plan(
