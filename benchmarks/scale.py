@@ -21,6 +21,7 @@ WORKERS = 2
 FEED_UTTERANCES = 100
 MEMORY = Goal("<=", 300)
 FLAT = Goal("<=", 10)
+IN_ONE_FILE = {"blocks": scale_data.BLOCK, "sentences": None}  # how all text in one file is read
 PRIVATE = (
     f"MB of anonymous memory (RssAnon) of the largest process, main or one of {WORKERS} workers, above that of a fresh "
     f"process that has imported torch and fairseq alone, looked at every {1000 * INTERVAL:.0f} ms from outside. Pages "
@@ -116,7 +117,7 @@ def _whole(folder: Path, scale: Scale) -> list[Figure]:
     """Training on all text in one file: in blocks, as where there are documents, and sentence by sentence."""
     scale_data.write_text(folder / "text", scale.sentences, 0)
     found = []
-    for how, block in (("blocks", scale_data.BLOCK), ("sentences", None)):
+    for how, block in IN_ONE_FILE.items():
         name = f"{words(scale.rows)} rows, {words(scale.sentences)} sentences in one file, {how}"
         base, start, *quarters, change = _training(folder, scale, ["text"], block)
         more = f"an item is {'a block of up to 512 tokens' if block else 'a sentence'}"

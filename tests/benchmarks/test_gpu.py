@@ -15,6 +15,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(gpu, "WARM", 0)
     monkeypatch.setattr(gpu, "STEPS", 1)
     monkeypatch.setattr(gpu, "FRAMES", 200)
+    monkeypatch.setattr(gpu, "BLOCK", 64)
     monkeypatch.setattr(gpu, "VOCABULARY", 300)
 
 
@@ -88,7 +89,7 @@ def test_a_section_measures_every_part_and_names_the_attention(quick):
     assert len(kernels) == gpu.KERNELS
     spent = [float(row[1]) for row in kernels]
     assert spent == sorted(spent, reverse=True) and spent[0] > 0
-    assert "A step: 2 of speech (each 2 s), 2 of text (each 512 tokens), 2 of pairs (each 2 s and 48 tokens)." in text
+    assert "A step: 2 of speech (each 2 s), 2 of text (each 64 tokens), 2 of pairs (each 2 s and 48 tokens)." in text
 
 
 def test_an_update_moves_parameters_and_keeps_gradients_at_zero(quick):

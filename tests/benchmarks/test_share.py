@@ -113,7 +113,16 @@ def test_methods_are_their_own_again_afterwards():
     assert not set(before) & set(during)
 
 
-def test_shares_add_up_and_say_what_was_measured(tmp_path, capsys):
+def test_shares_add_up_and_say_what_was_measured(tmp_path, capsys, monkeypatch):
+    """Each corpus and each precision is measured once; the figures of the other two pairs are those of their corpus."""
+    measured, measure = {}, share.seconds_of_a_step
+
+    def shorter(corpus, scale, autocast):
+        if corpus not in measured:
+            measured[corpus] = measure(corpus, scale, "none" if not measured else "bf16")
+        return measured[corpus]
+
+    monkeypatch.setattr(share, "seconds_of_a_step", shorter)
     found = share.figures(SMOKE._replace(data=tmp_path / "nothing"))
     assert f"no stats.json in {tmp_path / 'nothing'}: measured on generated" in capsys.readouterr().out
     sums = [figure for figure in found if figure.goal]
@@ -128,7 +137,7 @@ def test_shares_add_up_and_say_what_was_measured(tmp_path, capsys):
     assert sum(figure.value for figure in parts) == pytest.approx(1.0)
     model = sum(figure.value for figure in parts if figure.name.endswith(share.MODEL))
     assert sums[0].value == pytest.approx(1.0 - model)
-    assert all(0 < spent for figure in sums for spent in figure.cpu_seconds.values())
+    assert len(measured) == 2 and all(0 < spent for seconds in measured.values() for spent in seconds.values())
 
 
 def test_the_generated_corpus_is_what_its_manifests_say(sounds):
