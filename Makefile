@@ -28,7 +28,7 @@ $(INSTALLED): $(LOCKED) setup.py pyproject.toml
 	@touch $@
 
 test: venv
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: venv
 	$(RUN) -m ruff check .

@@ -13,6 +13,31 @@ import pytest
 
 from tests import checkpoints, training
 
+# The longest files, of few tests that take long: were they started last, one worker would be alone with them.
+LONGEST = (
+    "tests/test_overfit.py",
+    "tests/test_demo.py",
+    "tests/test_recipes.py",
+    "tests/tasks/test_speech_to_text.py",
+    "tests/tasks/test_variants.py",
+    "tests/test_compat.py",
+    "tests/tasks/test_joint_translation.py",
+    "tests/test_finetuning.py",
+    "tests/test_readme.py",
+    "tests/test_downstream.py",
+    "tests/test_data_document.py",
+    "tests/tasks/test_pretraining_resume.py",
+    "tests/tasks/test_translation.py",
+    "tests/data_prep/packages/test_english.py",
+    "tests/benchmarks/test_scale.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; a worker takes whole files, in this order."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+
 
 @pytest.fixture(autouse=True)
 def log_level() -> None:
