@@ -57,6 +57,7 @@ def prepare(corpus: Corpus, autocast: str, scratch: Path) -> tuple[Trainer, dict
 def recipe(scratch: Path) -> Path:
     """Write the laptop recipe with every kind from the first step on, random centroids and no validation."""
     values = read_layered(RECIPE, joined=("corpora", "objectives")).values
+    values["corpora"]["pairs"]["train"] = ["pairs/train.tsv"]  # generated data have no other
     values["stages"] = {0: list(dict.fromkeys(section["kind"] for section in values["corpora"].values()))}
     for section in values["corpora"].values():
         section.pop("valid")

@@ -15,7 +15,7 @@ from tests.configurations import composed
 from tests.documents import ROOT
 
 CONFIG = ROOT / "examples/slam/config"
-FILES = ["speech/train.tsv", "speech/valid.tsv", "pairs/train.tsv", "pairs/valid.tsv"]
+FILES = ["speech/train.tsv", "speech/valid.tsv", "pairs/train.tsv", "pairs/synthetic.tsv", "pairs/valid.tsv"]
 FILES += [f"text/{split}.{ending}" for split in ("train", "valid") for ending in ("bin", "idx")]
 JOINT = {"kmeans", "span_mlm", "ctc"}
 

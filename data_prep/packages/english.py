@@ -8,6 +8,7 @@ TREE is what ``python -m data_prep.fetch --set english`` unpacks. The folder hol
 - ``speech/{train,valid}.tsv``: speech of the three games without text;
 - ``text/{train,valid}``: English of Wesnoth, WordNet's glosses and the World English Bible;
 - ``pairs/{train,valid}.tsv``: speech of Amazon Queen with transcripts;
+- ``pairs/synthetic.tsv``: sentences of ``text/train``, spoken by a synthesizer (:mod:`data_prep.packages.synthetic`);
 - ``asr/{train_10,train_30,train_100,dev,test}.tsv``: recognition of Steel Sky and Drascula with so many minutes of
   transcripts, of which the smaller sets are parts of the larger, and the joint vocabulary;
 - ``st/{train,dev,test}.tsv``: the same two games in German, French, Spanish and Italian, an utterance up to four times,
@@ -23,7 +24,7 @@ Training has only scenes and chapters of training, and no sentence that ``asr/de
 ``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds; ``pairs`` have no sentence of ``asr``. All text is
 normalized alike. Sentences with digits are dropped: numbers are not spelled out.
 :mod:`data_prep.packages.english_folder` has the steps in their order. The folder appears whole or not at all; if it is
-there already, nothing is done. The clauses take ``espeakng-loader`` (PyPI).
+there already, nothing is done. Clauses and synthetic pairs take ``espeakng-loader`` (PyPI).
 """
 
 import sys
@@ -33,7 +34,7 @@ from pathlib import Path
 from data_prep.folder import make_folder, run, say, table_of
 
 # Raised when the same input gives another folder, so that an old one is not taken for it.
-LAYOUT = 2
+LAYOUT = 3
 
 
 def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: int = 2) -> dict:

@@ -24,6 +24,7 @@ from data_prep.packages.english_rows import (
     read_games,
     translated,
 )
+from data_prep.packages.synthetic import Synthetic, draw_sentences
 from data_prep.sentences import place_vocabulary
 from data_prep.vocab import train_vocabulary
 from slam_plugin.data.files import atomic_write
@@ -36,7 +37,8 @@ VALID_DOCUMENTS = 500  # all held-out ones would take longer to validate than a 
 # What the joint vocabulary has besides what its text holds.
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz 0123456789 '"
 GAMES = {"steel_sky": steel_sky, "drascula": drascula, "amazon_queen": amazon_queen}
-CLAUSES = "clauses"
+CLAUSES, SYNTHETIC = "clauses", "synthetic"
+SYNTHETIC_SENTENCES = 4000  # about three hours, nearly as much as the pairs of Amazon Queen
 
 _SPEECH = ("id", "audio", "n_frames", "speaker", "lang")
 _LABELED = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
@@ -70,9 +72,14 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     documents, dropped = _read_documents(tree, out / "games/wesnoth", roles.held_out, limit)
     left_out |= dropped
 
+    say("synthetic pairs: sentences of the text, spoken")
+    folder = out / "games" / SYNTHETIC
+    left_out[SYNTHETIC] = prepare(_open_synthetic(documents["train"], roles, limit, folder), folder, jobs)["dropped"]
+
     say("manifests of all tasks")
     held_out = roles.held_out | {sentence for document in documents["valid"] for sentence in document}
-    manifests = _write_manifests(roles, keep_clauses_apart(spoken_clauses, held_out, roles.dropped), out)
+    synthetic = read_games(out / "games", [SYNTHETIC], limit)[SYNTHETIC]["train"]
+    manifests = _write_manifests(roles, keep_clauses_apart(spoken_clauses, held_out, roles.dropped), synthetic, out)
     left_out["games"] = dict(sorted(roles.dropped.items()))
 
     say("log-mel features, once for all manifests")
@@ -123,7 +130,15 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     }
 
 
-def _write_manifests(roles: Roles, spoken_clauses: Splits, out: Path) -> list[Path]:
+def _open_synthetic(documents: Documents, roles: Roles, limit: int | None, out: Path) -> Synthetic:
+    """Return the corpus of sentences of ``documents`` that no transcript has, in the voices of training clauses."""
+    transcripts = {row["tgt_text"] for row in roles.train}
+    sentences = (sentence for document in documents for sentence in document if sentence not in transcripts)
+    count = SYNTHETIC_SENTENCES if limit is None else min(limit, SYNTHETIC_SENTENCES)
+    return Synthetic(draw_sentences(sentences, count, "text/train"), out, clauses.TRAINING_VOICES)
+
+
+def _write_manifests(roles: Roles, spoken_clauses: Splits, synthetic: Sequence[Row], out: Path) -> list[Path]:
     """Write the manifests of all tasks, with their audio below ``out/games``, and return their paths."""
     recognition = {"dev": roles.dev, "test": roles.test}
     subsets = {f"train_{minutes}": labeled(roles.train, minutes) for minutes in LABEL_MINUTES}
@@ -132,6 +147,7 @@ def _write_manifests(roles: Roles, spoken_clauses: Splits, out: Path) -> list[Pa
         "speech/valid": ([*roles.dev, *roles.pairs_valid], _SPEECH),
         "pairs/train": (roles.pairs, _LABELED),
         "pairs/valid": (roles.pairs_valid, _LABELED),
+        "pairs/synthetic": (synthetic, _LABELED),
     }
     tables |= {f"asr/{name}": (rows, _LABELED) for name, rows in (subsets | recognition).items()}
     for name, rows in {"train": roles.train, **recognition}.items():
@@ -204,9 +220,10 @@ def _refuse_overlaps(out: Path, documents: Documents, pairs: Mapping[str, Sequen
     translation = [f"{folder}/{name}.tsv" for folder in ("st", "st/clauses") for name in ("dev", "test")]
     tests |= {name: texts(out / name, "src_text") for name in translation}
     recognition = {f"asr/{path.name}": texts(path) for path in sorted((out / "asr").glob("train_*.tsv"))}
-    training = {"pairs/train.tsv": texts(out / "pairs/train.tsv"), **recognition}
+    paired = {name: texts(out / name) for name in ("pairs/train.tsv", "pairs/synthetic.tsv")}
+    training = paired | recognition
     training |= {name: texts(out / name, "src_text") for name in ("st/train.tsv", "st/clauses/train.tsv")}
     training["text/train"] = [sentence for document in documents for sentence in document]
     training |= {f"st/mt/{language}/train.source": [pair[0] for pair in own] for language, own in pairs.items()}
     refuse_shared_sentences(tests | {"pairs/valid.tsv": texts(out / "pairs/valid.tsv")}, training)
-    refuse_shared_sentences(recognition, {"pairs/train.tsv": training["pairs/train.tsv"]})
+    refuse_shared_sentences(recognition, paired)

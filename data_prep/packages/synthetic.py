@@ -12,7 +12,7 @@ rate and pitch, and whether it is in ``valid`` (one in fifty). It takes ``espeak
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,14 @@ _UNIT_SENTENCES = 200
 
 @dataclass(frozen=True)
 class Synthetic(Corpus):
-    """``sentences`` in their order; their sound is written below ``out``. A unit is some of them."""
+    """``sentences`` in their order, spoken by ``voices``; their sound is written below ``out``.
+
+    A unit is some of the sentences.
+    """
 
     sentences: tuple[str, ...]
     out: Path
+    voices: tuple[str, ...] = VOICES
 
     # Work is counted by characters: a minute of speech has about 900.
     part_bytes = 100_000
@@ -57,7 +61,13 @@ class Synthetic(Corpus):
     @property
     def recipe(self) -> Mapping[str, Any]:
         text = hashlib.sha256("\n".join(self.sentences).encode()).hexdigest()
-        return {"corpus": "synthetic", "layout": 1, "sentences": len(self.sentences), "text": text, "voices": VOICES}
+        return {
+            "corpus": "synthetic",
+            "layout": 1,
+            "sentences": len(self.sentences),
+            "text": text,
+            "voices": self.voices,
+        }
 
     @property
     def outputs(self) -> Mapping[str, Output]:
@@ -71,7 +81,9 @@ class Synthetic(Corpus):
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         begin, end = unit.data
         sentences = self.sentences[begin:end]
-        requests = {f"synthetic-{number:07d}": request_of(each) for number, each in enumerate(sentences, begin)}
+        requests = {
+            f"synthetic-{number:07d}": request_of(each, self.voices) for number, each in enumerate(sentences, begin)
+        }
         for fields in spoken(self.out, unit, requests):
             if isinstance(fields, Dropped):
                 yield fields
@@ -106,20 +118,27 @@ def request_of(sentence: str, voices: Sequence[str] = VOICES, rates: Sequence[in
     return Request(sentence, voice, rate, pitch)
 
 
-def draw_sentences(path: Path, count: int) -> tuple[str, ...]:
-    """Return ``count`` different sentences of a text file in their order, or all that are suitable if they are fewer.
-
-    Raises :class:`DataError` if there is none.
-    """
-    found: dict[str, bytes] = {}
-    for line in lines_of(path, str(path)):
+def read_sentences(path: Path) -> list[str]:
+    """Return the lines of a text file. Raises :class:`DataError` if one is no text."""
+    lines = list(lines_of(path, str(path)))
+    for line in lines:
         if isinstance(line, Dropped):
             raise DataError(f"{line.place}: {line.reason}")
-        sentence = line.text.strip()
-        if len(sentence) <= MAX_CHARACTERS and len(sentence.split()) >= MIN_WORDS:
-            found[sentence] = hashlib.md5(sentence.encode()).digest()
+    return [line.text.strip() for line in lines]
+
+
+def draw_sentences(sentences: Iterable[str], count: int, name: str) -> tuple[str, ...]:
+    """Return ``count`` different sentences of a suitable length, in their order, or all of these if they are fewer.
+
+    Raises :class:`DataError` if the text, which it calls ``name``, has none.
+    """
+    found = {
+        sentence: hashlib.md5(sentence.encode()).digest()
+        for sentence in sentences
+        if len(sentence) <= MAX_CHARACTERS and len(sentence.split()) >= MIN_WORDS
+    }
     if not found:
-        raise DataError(f"{path}: holds no sentence of {MIN_WORDS} words to {MAX_CHARACTERS} characters")
+        raise DataError(f"{name}: holds no sentence of {MIN_WORDS} words to {MAX_CHARACTERS} characters")
     chosen = set(sorted(found, key=found.__getitem__)[:count])
     return tuple(sentence for sentence in found if sentence in chosen)
 
@@ -133,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Synthesize the specified text; return 1 if that fails."""
 
     def open_corpus(arguments: argparse.Namespace) -> Synthetic:
-        return Synthetic(draw_sentences(arguments.text, arguments.sentences), arguments.out.absolute())
+        sentences = draw_sentences(read_sentences(arguments.text), arguments.sentences, str(arguments.text))
+        return Synthetic(sentences, arguments.out.absolute())
 
     return run("packages.synthetic", __doc__.splitlines()[0], open_corpus, argv, _add_arguments, root_help=None)
 

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from data_prep.packages import english, english_folder, english_rows
+from data_prep.packages.clauses import HELD_OUT_VOICES
 from data_prep.packages.english import prepare
 from data_prep.packages.english_rows import choose, keep_clauses_apart, labeled, translated
 from slam_plugin.data.errors import DataError
@@ -128,6 +129,16 @@ def test_folder(made):
     assert stats["translations"]["st/mt/fr"]["train"]["rows"] > 60
     for language in ("de", "fr", "es", "it"):
         assert (made / f"st/mt/{language}/train.source-target.target.idx").is_file()
+
+
+def test_synthetic_pairs(made):
+    rows = rows_of(made / "pairs/synthetic.tsv")
+    spoken, texts = {row["speaker"] for row in rows}, {row["tgt_text"] for row in rows}
+    assert len(texts) == len(rows) > 20 and not spoken & set(HELD_OUT_VOICES)
+    transcripts = {
+        row["tgt_text"] for name in ("train_100", "dev", "test") for row in rows_of(made / f"asr/{name}.tsv")
+    }
+    assert not texts & transcripts
 
 
 def test_translations(made):

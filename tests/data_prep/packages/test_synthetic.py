@@ -3,7 +3,7 @@ import pytest
 
 from data_prep.packages import espeak, synthetic
 from data_prep.packages.espeak import Request
-from data_prep.packages.synthetic import VOICES, Synthetic, draw_sentences, request_of
+from data_prep.packages.synthetic import VOICES, Synthetic, draw_sentences, read_sentences, request_of
 from slam_plugin.data.errors import DataError
 from tests.data_prep.layouts.games import sentence
 from tests.data_prep.preparing import check_clean, check_sharing, rows_of, run_command
@@ -17,12 +17,14 @@ def tones(requests):
 def test_drawn_sentences(tmp_path):
     sentences = list(dict.fromkeys(sentence(number) for number in range(300)))
     (tmp_path / "text").write_text("\n\n".join(["no", *sentences, sentences[0], "a " * 100]) + "\n")
-    few, more = (draw_sentences(tmp_path / "text", count) for count in (20, 50))
+    few, more = (draw_sentences(read_sentences(tmp_path / "text"), count, "text") for count in (20, 50))
     assert len(few) == 20 and len(more) == 50 and set(few) < set(more) < set(sentences)
     assert list(more) == [each for each in sentences if each in more]
-    (tmp_path / "short").write_text("one\n")
     with pytest.raises(DataError, match="short: holds no sentence of 2 words"):
-        draw_sentences(tmp_path / "short", 5)
+        draw_sentences(["one"], 5, "short")
+    (tmp_path / "latin").write_bytes(b"good\ncaf\xe9\n")
+    with pytest.raises(DataError, match="latin:2"):
+        read_sentences(tmp_path / "latin")
 
 
 def test_voices_differ_and_depend_on_the_sentence():
