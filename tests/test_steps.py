@@ -195,6 +195,42 @@ def test_wall_time_adds_up_over_attempts(tmp_path):
     assert run_steps(plan, tmp_path / "logs")["twice"] >= first + 0.5 >= 1.0
 
 
+BUSY = "import time; [0 for _ in iter(lambda: time.process_time() < {}, False)]"
+
+
+def test_cpu_time_is_that_of_the_step_and_its_children_and_adds_up(tmp_path):
+    flag, busy = tmp_path / "flag", f"{sys.executable} -c '{BUSY.format(0.3)}'"
+    plan = [Step("twice", shell(f"{busy}; sleep 0.3; test -e {flag} || {{ touch {flag}; exit 1; }}"))]
+    with pytest.raises(SystemExit):
+        run_steps(plan, tmp_path / "logs")
+    first = steps.cpu_seconds_of(tmp_path / "logs")["twice"]
+    wall = run_steps(plan, tmp_path / "logs")["twice"]
+    both = steps.cpu_seconds_of(tmp_path / "logs")["twice"]
+    assert first >= 0.3 and both >= first + 0.3
+    assert both <= wall - 0.5  # nobody computes while it sleeps
+
+
+def test_cpu_time_of_a_step_that_was_interrupted_counts(tmp_path):
+    work = shell(f"touch {tmp_path}/begun; exec {sys.executable} -c '{BUSY.format(60)}'")
+    plan = f"run_steps([Step('busy', {work!r})], '{tmp_path}/logs')"
+    script = f"from examples.slam.steps import Step, run_steps\n{plan}"
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL)
+    until(lambda: (tmp_path / "begun").exists())
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+    assert steps.cpu_seconds_of(tmp_path / "logs")["busy"] > 0
+
+
+def test_a_folder_of_before_has_no_cpu_time(tmp_path):
+    run_steps([Step("old", ["true"])], tmp_path)
+    known = json.loads((tmp_path / "steps.json").read_text())
+    del known["old"]["cpu_seconds"]
+    (tmp_path / "steps.json").write_text(json.dumps(known))
+    run_steps([Step("old", ["true"])], tmp_path)
+    assert steps.cpu_seconds_of(tmp_path) == {"old": 0.0}
+
+
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_runner_stops_its_step_and_keeps_its_state(tmp_path, sign):
     process = runner(tmp_path)
@@ -250,7 +286,7 @@ def test_time_left_follows_the_rate_of_this_attempt(tmp_path, monkeypatch):
     log.write_text("")
     now = [100.0]
     monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
-    work = steps._Running(Step("train", ["t", "--max-update", "200"]), 0, log, 0, spent_before=60.0)
+    work = steps._Running(Step("train", ["t", "--max-update", "200"]), 0, log, 0, spent_before=60.0, cpu_before=0.0)
     now[0] = 110.0
     assert work.progress() == "train 1:10"
     log.write_text('{"num_updates": "100"}')  # resumed there: the first hundred are no work of this attempt

@@ -17,6 +17,7 @@ import inspect
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -73,12 +74,18 @@ class _Running:
     log: Path
     log_start: int
     spent_before: float
+    cpu_before: float
     started: float = field(default_factory=lambda: time.monotonic())
     first: tuple[float, int] | None = None
 
     def seconds(self) -> float:
         """Return the wall time of all attempts so far."""
         return self.spent_before + time.monotonic() - self.started
+
+    def cpu_seconds(self, usage: resource.struct_rusage | None = None) -> float:
+        """Return the CPU time of all attempts so far; ``usage`` is that of this one, if it has ended."""
+        spent = _cpu_seconds_of(self.pid) if usage is None else usage.ru_utime + usage.ru_stime
+        return self.cpu_before + spent
 
     def progress(self) -> str:
         """Return name, share done and time left where the log tells them, the time spent otherwise."""
@@ -129,6 +136,11 @@ def seconds_of(logs: str | Path) -> dict[str, float]:
     return {name: entry["seconds"] for name, entry in _load(Path(logs)).items()}
 
 
+def cpu_seconds_of(logs: str | Path) -> dict[str, float]:
+    """Return the CPU seconds of every step that ``logs`` remembers: of its process and of those it waited for."""
+    return {name: entry["cpu_seconds"] for name, entry in _load(Path(logs)).items()}
+
+
 def _run_group(steps: Sequence[Step], logs: Path, known: dict[str, dict], lock: int) -> None:
     """Run ``steps`` side by side to their end; the first failure stops the others."""
     _save(logs, known)
@@ -137,33 +149,48 @@ def _run_group(steps: Sequence[Step], logs: Path, known: dict[str, dict], lock: 
     saved = time.monotonic()
     try:
         for step in steps:
-            running.append(_start(step, logs, known[step.name]["seconds"], lock))
+            running.append(_start(step, logs, known[step.name], lock))
         while running:
             time.sleep(POLL_SECONDS)
             for work in list(running):
-                known[work.step.name]["seconds"] = round(work.seconds(), 2)
-                pid, status = os.waitpid(work.pid, os.WNOHANG)
+                pid, status, usage = os.wait4(work.pid, os.WNOHANG)
                 if pid == 0:
                     continue
                 running.remove(work)
+                _note(work, known, usage)
                 line.clear()
                 _check_end(work, os.waitstatus_to_exitcode(status))
                 known[work.step.name]["done"] = True
                 _save(logs, known)
                 print(f"      {work.step.name}: done in {_clock(work.seconds())}", flush=True)
             if running and time.monotonic() - saved > SAVE_SECONDS:
+                for work in running:
+                    _note(work, known)
                 _save(logs, known)
                 saved = time.monotonic()
             line.show(running)
     finally:
         line.clear()
         for work in running:
-            known[work.step.name]["seconds"] = round(work.seconds(), 2)
+            _note(work, known)
         _stop(running)
         _save(logs, known)
 
 
-def _start(step: Step, logs: Path, spent_before: float, lock: int) -> _Running:
+def _note(work: _Running, known: Mapping[str, dict], usage: resource.struct_rusage | None = None) -> None:
+    """Update what is remembered of the times of ``work``; ``usage`` is that of its process, if it has ended."""
+    known[work.step.name]["seconds"] = round(work.seconds(), 2)
+    known[work.step.name]["cpu_seconds"] = round(work.cpu_seconds(usage), 2)
+
+
+def _cpu_seconds_of(pid: int) -> float:
+    """Return the CPU time of a process that has not been waited for, and of the children that it waited for."""
+    # The name in parentheses may hold spaces. Fields 14 to 17 are user and system time, own and of children (proc(5)).
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _start(step: Step, logs: Path, entry: Mapping[str, float], lock: int) -> _Running:
     """Fork a process of its own session for ``step``; it keeps ``lock`` open, and so locked, while any of it lives."""
     log = logs / f"{step.name}.log"
     with open(log, "ab") as stream:
@@ -176,7 +203,7 @@ def _start(step: Step, logs: Path, spent_before: float, lock: int) -> _Running:
         pid = os.fork()
         if pid == 0:
             _child(step, stream.fileno(), lock, parent)
-    return _Running(step, pid, log, start, spent_before)
+    return _Running(step, pid, log, start, entry["seconds"], entry["cpu_seconds"])
 
 
 def _child(step: Step, log: int, lock: int, parent: int) -> None:
@@ -264,7 +291,7 @@ def _prepare(step: Step, fingerprint: str, logs: Path, known: dict[str, dict]) -
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    entry.update(fingerprint=fingerprint, seconds=0.0)
+    entry.update(fingerprint=fingerprint, seconds=0.0, cpu_seconds=0.0)
 
 
 def _describe(function: Callable) -> str:
@@ -358,7 +385,8 @@ def _stopped_cleanly() -> Iterator[None]:
 
 def _load(logs: Path) -> dict[str, dict]:
     path = logs / "steps.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {name: {"cpu_seconds": 0.0, **entry} for name, entry in known.items()}  # older files hold none
 
 
 def _save(logs: Path, known: Mapping[str, dict]) -> None:
