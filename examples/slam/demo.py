@@ -18,21 +18,24 @@ from typing import Any
 
 from examples.slam.steps import Step, run_steps
 from examples.slam.training_steps import (
-    PLUGIN,
     ROOT,
+    SPEECH_TO_TEXT,
     TWINS,
     FineTuning,
+    PreTraining,
+    cluster,
     data_steps,
-    fine_tune,
+    decode,
+    fine_tune_twin,
     pretrain,
+    recognition,
     script,
     write_corpora,
 )
 from slam_plugin.data.files import atomic_write
+from slam_plugin.doctor import cores
 
 RECIPES = ROOT / "examples/slam/config/laptop"
-SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
-SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
 ST = "st/clauses"
 CLIPS = 5  # test utterances of each task that the report plays
 
@@ -69,37 +72,16 @@ def plan(
     recipe, changes = ("pairs.yaml", {}) if control else ("speech_text_pairs.yaml", stages)
     corpora = write_corpora(run, RECIPES / recipe, changes)
     fetched = ["--set", "english", *(["--debs", debs] if debs else [])]
-    tasks = _asr(budget.asr), _st(budget.st)
+    tasks = recognition("asr", 10, budget.asr), _st(budget.st)
+    recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
         *data_steps(run, "data_prep.packages.english", tree, fetched, budget.limit),
-        _cluster(run),
-        pretrain(run, corpora, budget.pretrain, budget.pretrain_epoch, seed),
-        *([fine_tune(run, task, twin, seed) for twin in TWINS] for task in tasks),
+        cluster(run / "data"),
+        pretrain(run / "pretrain", run / "data", recipe, cores(), seed),
+        *([fine_tune_twin(run, task, twin, seed) for twin in TWINS] for task in tasks),
         [_decode(run, task, twin) for task in tasks for twin in TWINS],
         Step("report", partial(finish, run), outputs=[run / "results.json", run / "report.html"]),
     ]
-
-
-def _cluster(run: Path) -> Step:
-    """Centroids of the speech, which masked prediction has as its targets."""
-    out = run / "data" / "kmeans.npz"
-    command = [script("slam"), "cluster", str(run / "data" / "speech" / "train.tsv"), "--out", str(out)]
-    return Step("cluster", [*command, "--clusters", "100"], outputs=[out], environment={"OMP_NUM_THREADS": "1"})
-
-
-def _asr(updates: int) -> FineTuning:
-    """Recognition by CTC over characters, from ten minutes of transcribed speech.
-
-    SpecAugment helps the pre-trained twin and costs the one from scratch 2 points of CER in so few updates: each has
-    what suits it.
-    """
-    flags = [*SPEECH_TO_TEXT, "--train-subset", "train_10", "--arch", "slam_ctc_tiny", "--criterion", "slam_ctc"]
-    # An epoch of so few labels is shorter than its validation.
-    flags += ["--validate-interval", "1000", "--save-interval", "1000"]
-    flags += ["--save-interval-updates", str(max(1, updates // 4)), "--keep-interval-updates", "1"]
-    flags += ["--eval-wer", "--best-checkpoint-metric", "cer"]
-    gentle = ["--specaugment", "--freq-width", "15", "--time-width", "20", "--encoder-lr-scale", "0.3"]
-    return FineTuning("asr", "asr", updates, flags, pretrained=gentle)
 
 
 def _st(updates: int) -> FineTuning:
@@ -113,16 +95,9 @@ def _st(updates: int) -> FineTuning:
 
 
 def _decode(run: Path, task: FineTuning, twin: str) -> Step:
-    checkpoint, out = run / f"{task.name}-{twin}" / "checkpoint_best.pt", run / "generated" / f"{task.name}-{twin}"
-    command = [script("fairseq-generate"), str(run / "data" / task.data), "--user-dir", str(PLUGIN)]
-    command += ["--task", "slam_speech_to_text", "--path", str(checkpoint), "--gen-subset", "test", "--beam", "5"]
-    command += ["--max-tokens", "8000", "--results-path", str(out), "--log-format", "simple", "--log-interval", "1"]
-    return Step(
-        f"{task.name}-{twin}-decode",
-        command,
-        outputs=[out / "generate-test.txt"],
-        environment={"OMP_NUM_THREADS": "1"},
-    )
+    name = f"{task.name}-{twin}"
+    checkpoint = run / name / "checkpoint_best.pt"
+    return decode(f"{name}-decode", run / "data" / task.data, checkpoint, run / "generated" / name)
 
 
 def finish(run: Path) -> None:

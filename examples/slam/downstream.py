@@ -9,8 +9,6 @@ was killed goes on when it is started again. ``--quick`` runs the same steps for
 """
 
 import argparse
-import dataclasses
-import hashlib
 import json
 import os
 import shlex
@@ -20,8 +18,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from examples.slam.steps import Step, run_steps, seconds_of
-from examples.slam.training_steps import ROOT, TWINS, FineTuning, data_steps, fine_tune, pretrain, write_corpora
+from examples.slam.training_steps import (
+    ROOT,
+    TWINS,
+    FineTuning,
+    PreTraining,
+    data_steps,
+    file_mark,
+    fine_tune_twin,
+    fingerprint,
+    marked,
+    pretrain,
+    write_corpora,
+)
 from slam_plugin.data.files import atomic_write
+from slam_plugin.doctor import cores
 from slam_plugin.reporting.machine import machine, versions
 
 
@@ -144,13 +155,14 @@ TASKS = {
 
 def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list[Step]:
     """Data and pre-training, which all tasks build on."""
-    recipe = ROOT / "examples/slam/config/downstream_corpora.yaml"
+    base = ROOT / "examples/slam/config/downstream_corpora.yaml"
     stages = {0: ["speech", "text"], budget.pairs_from: ["speech", "text", "pairs"]}
-    corpora = write_corpora(run, recipe, {"stages": stages})
+    corpora = write_corpora(run, base, {"stages": stages})
+    recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     fetched = ["--set", "downstream", *(["--debs", debs] if debs else [])]
     return [
         *data_steps(run, "data_prep.downstream", tree, fetched, budget.limit),
-        pretrain(run, corpora, budget.pretrain, budget.pretrain_epoch),
+        pretrain(run / "pretrain", run / "data", recipe, cores()),
     ]
 
 
@@ -163,11 +175,8 @@ def task_steps(run: Path, name: str, updates: int, built_on: str) -> list[list[S
     task = TASKS[name]
     flags = (*task.flags, "--best-checkpoint-metric", task.metrics[0])
     fine_tuning = FineTuning(name, task.data, updates, flags, task.after)
-    files = [Path(flag).read_bytes() for flag in task.flags if flag.endswith(".yaml")]
-    # Part of what tells a finished step from a changed one.
-    below = {"BUILT_ON": hashlib.sha256(b"\0".join([built_on.encode(), *files])).hexdigest()[:16]}
-    trained = [fine_tune(run, fine_tuning, twin) for twin in TWINS]
-    trained = [dataclasses.replace(step, environment={**step.environment, **below}) for step in trained]
+    files = file_mark(*(Path(flag) for flag in task.flags if flag.endswith(".yaml")))
+    trained = [marked(fine_tune_twin(run, fine_tuning, twin), BUILT_ON=built_on, FILES=files) for twin in TWINS]
     return [trained, [_score(run, name, twin) for twin in TWINS]]
 
 
@@ -192,14 +201,6 @@ def _score(run: Path, name: str, twin: str) -> Step:
         command += ["--metrics", *task.metrics]
         outputs = [out / "scores.json"]
     return Step(f"{name}-{twin}-score", [sys.executable, *command], outputs, environment={"OMP_NUM_THREADS": "1"})
-
-
-def fingerprint(steps: Sequence[Step]) -> str:
-    """Return the fingerprint of the last of ``steps``, which stands for all of them."""
-    before = ""
-    for step in steps:
-        before = step.fingerprint(before)
-    return before
 
 
 # ---------------------------------------------------------------------------------------------------------------------
