@@ -20,6 +20,7 @@ from examples.slam.steps import Step, run_steps
 from examples.slam.training_steps import (
     ROOT,
     SPEECH_TO_TEXT,
+    TRANSLATION,
     TWINS,
     FineTuning,
     PreTraining,
@@ -86,10 +87,7 @@ def plan(
 
 def _st(updates: int) -> FineTuning:
     """Translation of short synthetic English clauses into Spanish, with CTC to the transcript beside the decoder."""
-    flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", "slam_speech_to_text_tiny"]
-    flags += ["--criterion", "slam_label_smoothed_cross_entropy_with_ctc", "--label-smoothing", "0.1"]
-    flags += ["--ctc-head", "--ctc-weight", "0.3", "--eval-listening", "--eval-bleu"]
-    flags += ["--eval-args", '{"max_len_b": 60}']
+    flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", "slam_speech_to_text_tiny", *TRANSLATION]
     flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
     return FineTuning("st", ST, updates, flags, optimizer="slam_muon", lr=0.002)
 

@@ -18,6 +18,10 @@ PLUGIN = ROOT / "slam_plugin"
 TWINS = ("pretrained", "scratch")
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
 SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
+# A decoder, with CTC to the transcript beside it.
+TRANSLATION = ["--criterion", "slam_label_smoothed_cross_entropy_with_ctc", "--label-smoothing", "0.1"]
+TRANSLATION += ["--ctc-head", "--ctc-weight", "0.3", "--eval-listening", "--eval-bleu"]
+TRANSLATION += ["--eval-args", '{"max_len_b": 60}']
 
 
 class FineTuning(NamedTuple):

@@ -1,0 +1,85 @@
+"""The paper's comparisons at a laptop's scale: pre-train each row, fine-tune it to each column, score, and report.
+
+``python -m examples.slam.study --rows 0 4 K --columns asr10 st-de --seeds 1 2 3`` runs what is not done yet, one
+training after the other, and puts a record of each finished cell into ``examples/slam/study/results.json``. Seed k of
+a fine-tuning starts from seed k of the pre-training. ``--print`` prints the commands and runs none; it writes the
+corpora files that they name. ``--quick`` runs the same steps for a few updates each.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from examples.slam.steps import Step, run_steps
+from examples.slam.study import records
+from examples.slam.study.columns import COLUMNS, needed
+from examples.slam.study.plan import Study, plans, record_path, shown
+from examples.slam.study.rows import ROWS
+from examples.slam.study.scales import QUICK, SCALES
+from examples.slam.training_steps import ROOT, cluster, data_steps
+
+FIRST_ROWS = ["0", "4", "K", "6", "P", "C", "8", "9", "J"]
+FIRST_COLUMNS = ["asr10", "asr100", "st-de"]
+RESULTS = ROOT / "examples/slam/study/results.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what of the study is not done yet, or print its commands."""
+    options = _parser().parse_args(arguments)
+    name, scale = ("quick", QUICK) if options.quick else (options.scale, SCALES[options.scale])
+    run = (options.run or ROOT / "runs" / f"study-{name}").absolute()
+    data = options.data.absolute() if options.data else run / "data"
+    study, columns = Study(run, data, name, scale, options.threads), needed(options.columns)
+    prepared = [] if options.data else _prepared(run, options.tree, scale.limit)
+    if options.print:
+        print("# in the repository, with its environment active")
+        steps = [*prepared]
+        for seed in options.seeds:
+            for row in options.rows:
+                steps += [step for plan in plans(study, row, columns, seed) for step in plan.steps]
+        print(shown(steps))
+        return 0
+    results = options.results or (run / "results.json" if options.quick else RESULTS)
+    if prepared:
+        run_steps(prepared, run / "logs" / "data")
+    for seed in options.seeds:
+        for row in options.rows:
+            for plan in plans(study, row, columns, seed):
+                run_steps(plan.steps, plan.logs)
+            found = [record_path(study, row, column, seed) for column in columns]
+            finished = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+            records.merge(results, "runs", records.Cell._fields, finished)
+    print(f"Records: {results}")
+    return 0
+
+
+def _prepared(run: Path, tree: Path | None, limit: int | None) -> list[Step]:
+    """The steps that make ``run/data``."""
+    debs = os.environ.get("DEBS") or None
+    fetched = ["--set", "english", *(["--debs", debs] if debs else [])]
+    return [*data_steps(run, "data_prep.packages.english", tree, fetched, limit), cluster(run / "data")]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m examples.slam.study", description=__doc__.split("\n")[0])
+    rows = "; ".join(f"{name}: {row.title}" for name, row in ROWS.items())
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=FIRST_ROWS, metavar="ROW", help=rows)
+    columns = "; ".join(f"{name}: {column.title}" for name, column in COLUMNS.items())
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=FIRST_COLUMNS, metavar="COLUMN", help=columns)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED", help="1 2 3")
+    parser.add_argument("--scale", choices=SCALES, default="cpu", help="how long, and which size of model (cpu)")
+    parser.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
+    parser.add_argument("--threads", type=int, default=1, help="of each training (1)")
+    parser.add_argument("--run", type=Path, help="folder of the trainings (runs/study-SCALE)")
+    parser.add_argument("--results", type=Path, help="file of the records (examples/slam/study/results.json)")
+    parser.add_argument("--data", type=Path, help="a folder of data_prep.packages.english, with kmeans.npz")
+    parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
+    parser.add_argument("--print", action="store_true", help="print the commands, run none")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The columns of the study: what each pre-trained model is fine-tuned to. A new column is an entry of ``COLUMNS``."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from examples.slam.study.rows import CONFIG
+from examples.slam.training_steps import SPEECH_TO_TEXT, TRANSLATION, FineTuning, recognition, validated
+
+HIGHER_IS_BETTER = ("bleu", "chrf", "accuracy", "listening")
+
+
+class Column(NamedTuple):
+    """A fine-tuning and its test set.
+
+    Attributes:
+        title: in tables.
+        metrics: of the test set, the first one stands for the column.
+        task: makes the fine-tuning, given its updates and the size of the model.
+        decoding: flags of fairseq-generate.
+    """
+
+    title: str
+    metrics: tuple[str, ...]
+    task: Callable[[int, str], FineTuning]
+    decoding: Sequence[str] = ()
+
+
+def _recognition(minutes: int) -> Column:
+    def task(updates: int, size: str) -> FineTuning:
+        return recognition(f"asr{minutes}", minutes, updates, size)
+
+    return Column(f"recognition, {minutes} minutes of labels", ("cer", "wer"), task)
+
+
+def _translation(language: str, name: str, title: str, after: str | None, joint: bool = False) -> Column:
+    def task(updates: int, size: str) -> FineTuning:
+        shared = ["--train-subset", "train", "--arch", f"slam_speech_to_text_{size}", *TRANSLATION]
+        # Half a minute of a decoder that knows its own past attends to nothing: it has to see less of it.
+        shared += ["--decoder-word-dropout", "0.4", "--best-checkpoint-metric", "nll_loss"]
+        flags = _joint(language, updates) if joint else [*SPEECH_TO_TEXT, *validated(updates)]
+        return FineTuning(name, f"st/{language}", updates, [*flags, *shared], after, optimizer="slam_muon", lr=0.002)
+
+    return Column(title, ("chrf", "bleu"), task, ("--max-len-b", "60"))
+
+
+def _joint(language: str, updates: int) -> list[str]:
+    """Flags of speech and text translation together; an epoch is a quarter of the training."""
+    flags = ["--task", "slam_joint_translation", "--corpora", str(CONFIG / f"study/translation_{language}.yaml")]
+    flags += ["--steps-per-epoch", str(max(1, updates // 4)), "--valid-subset", "dev", "--dropout", "0.1"]
+    # fairseq asks for a batch size; the budgets in the corpora file are what counts
+    return [*flags, "--batch-size", "1", "--batch-size-valid", "64", "--max-tokens-valid", "8000"]
+
+
+COLUMNS: Mapping[str, Column] = {
+    **{f"asr{minutes}": _recognition(minutes) for minutes in (10, 30, 100)},
+    **{f"st-{one}": _translation(one, f"st-{one}", f"translation to {one}", None) for one in ("de", "fr", "es", "it")},
+    # Translation of real speech hardly begins in so few updates: these start from the row's own recognizer.
+    "st-de-asr": _translation("de", "st-de-asr", "translation to de, after recognition", "asr100"),
+    "st-de-mt": _translation("de", "st-de-mt", "speech and text translation to de", "asr100", joint=True),
+}
+
+
+def needed(names: Sequence[str]) -> list[str]:
+    """Return ``names`` and the columns whose models they start from, in the order of ``COLUMNS``."""
+    after = {COLUMNS[name].task(1, "tiny").after for name in names}
+    return [name for name in COLUMNS if name in after or name in names]

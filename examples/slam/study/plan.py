@@ -1,0 +1,140 @@
+"""The steps of the study: one plan for each pre-training, and one for each cell of the table."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from examples.slam.steps import Step
+from examples.slam.study.columns import COLUMNS
+from examples.slam.study.records import Cell, Places, write_record
+from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
+from examples.slam.study.scales import Scale
+from examples.slam.training_steps import (
+    ROOT,
+    PreTraining,
+    decode,
+    file_mark,
+    fine_tune,
+    fingerprint,
+    marked,
+    pretrain,
+)
+from slam_plugin.data.files import atomic_write
+
+
+class Study(NamedTuple):
+    """Where a study runs, and how.
+
+    Attributes:
+        run: folder of all trainings.
+        data: folder that data_prep.packages.english made.
+        scale_name, scale: the name of the numbers, and the numbers.
+        threads: of each training.
+    """
+
+    run: Path
+    data: Path
+    scale_name: str
+    scale: Scale
+    threads: int
+
+
+class Plan(NamedTuple):
+    """Steps that run in their order, and the folder of their logs."""
+
+    steps: list[Step]
+    logs: Path
+
+
+def plans(study: Study, row: str, columns: Sequence[str], seed: int) -> Iterator[Plan]:
+    """Return the plans of a row: its pre-training, if it has one, then each of ``columns`` by itself.
+
+    ``columns`` are in an order in which each comes after the one whose model it starts from.
+    """
+    start = _pretraining(study, row, seed)
+    if start is not None:
+        yield Plan([start], _logs(study, start.name))
+    built_on = {None: fingerprint([start] if start else [])}
+    for column in columns:
+        steps = _cell(study, row, column, seed, built_on)
+        built_on[column] = fingerprint(steps[:1])
+        yield Plan(steps, _logs(study, steps[0].name))
+
+
+def record_path(study: Study, row: str, column: str, seed: int) -> Path:
+    """Return the file of the record of a cell of the table."""
+    return study.run / "records" / f"{name_of(row, seed, column)}.json"
+
+
+def name_of(row: str, seed: int, column: str | None = None) -> str:
+    """Return the name of a training, which is that of its folder and its log."""
+    return f"{row}-seed{seed}" + (f"-{column}" if column else "")
+
+
+def shown(steps: Sequence[Step]) -> str:
+    """Return the commands of ``steps`` as a reader of the repository types them, a line each."""
+    lines = []
+    for step in steps:
+        if not callable(step.run):
+            threads = [f"{name}={step.environment[name]} " for name in ("OMP_NUM_THREADS",) if name in step.environment]
+            lines.append("".join(threads) + shlex.join(map(str, step.run)))
+    text = "\n".join(lines).replace(sys.executable, "python").replace(f"{Path(sys.executable).parent}/", "")
+    return text.replace(f"{ROOT}/", "")
+
+
+def _pretraining(study: Study, row: str, seed: int) -> Step | None:
+    settings, scale = ROWS[row], study.scale
+    if settings.corpora is None:
+        return None
+    recipe = PreTraining(_corpora(study, row), scale.pretrain, scale.epoch, scale.size, settings.optimizer, settings.lr)
+    return pretrain(study.run / name_of(row, seed), study.data, recipe, study.threads, seed)
+
+
+def _corpora(study: Study, row: str) -> Path:
+    """Return the row's corpora file, written for the length of this scale if that is another one."""
+    path, scale = CONFIG / ROWS[row].corpora, study.scale
+    if (scale.pretrain, scale.budget) == (NOMINAL_UPDATES, 1.0):
+        return path
+    own = study.run / "corpora" / f"{row}.yaml"
+    with atomic_write(own) as file:
+        yaml.safe_dump(stretched(path, scale.pretrain, scale.budget), file, sort_keys=False)
+    return own
+
+
+def _cell(study: Study, row: str, column: str, seed: int, built_on: dict[str | None, str]) -> list[Step]:
+    """Fine-tuning, decoding of the test set, and the record; ``built_on`` has the fingerprint of each possible start.
+
+    Seed k of fine-tuning starts from seed k of pre-training.
+    """
+    settings, scale = ROWS[row], study.scale
+    updates = (scale.total if settings.total_compute else scale.fine_tuning)[column]
+    task, pretrained = COLUMNS[column].task(updates, scale.size), settings.corpora is not None
+    start = study.run / name_of(row, seed) / "checkpoint_last.pt" if pretrained else None
+    if task.after:
+        start = study.run / name_of(row, seed, task.after) / "checkpoint_best.pt"
+    task, folder = task.for_pretrained() if pretrained else task, study.run / name_of(row, seed, column)
+    files = file_mark(*(Path(flag) for flag in task.flags if flag.endswith(".yaml")))
+    trained = fine_tune(folder, study.data / task.data, task, start, study.threads, seed)
+    trained = marked(trained, BUILT_ON=built_on[task.after], FILES=files)
+    out = study.run / "generated" / folder.name
+    checkpoint = folder / "checkpoint_best.pt"
+    decoded = decode(f"{folder.name}-decode", study.data / task.data, checkpoint, out, COLUMNS[column].decoding)
+    record = record_path(study, row, column, seed)
+    pretraining = _log(study, name_of(row, seed)) if pretrained else None
+    places = Places(record, pretraining, _log(study, folder.name), out / "generate-test.txt")
+    cell = Cell(study.scale_name, row, column, seed, seed)
+    return [trained, decoded, Step(f"{folder.name}-record", partial(write_record, cell, places), outputs=[record])]
+
+
+def _logs(study: Study, name: str) -> Path:
+    return study.run / "logs" / name
+
+
+def _log(study: Study, name: str) -> Path:
+    """Return the log of a training, which lies in the folder of the logs of its plan."""
+    return _logs(study, name) / f"{name}.log"

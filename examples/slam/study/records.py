@@ -1,0 +1,144 @@
+"""The records of the study: one for each finished cell of the table, together in one file that is committed."""
+
+import fcntl
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from examples.slam.steps import cpu_seconds_of
+from examples.slam.training_steps import ROOT
+from slam_plugin.data.files import atomic_write
+
+Record = dict[str, Any]
+FRAMES_PER_SECOND = 100
+# What is kept of each validation, where it was logged.
+PRETRAINING_CURVES = ("own", "rank_top", "ctc_loss", "ctc_cer", "ctc_blanks", "span_mlm_loss", "code_perplexity")
+PRETRAINING_CURVES += ("tlm_text_own", "tlm_text_other", "tlm_text_none", "kmeans_accuracy", "contrastive_accuracy")
+CURVES = ("loss", "nll_loss", "cer", "wer", "bleu", "listening")
+
+
+class Cell(NamedTuple):
+    """What names a record: one of the same names replaces it."""
+
+    scale: str
+    row: str
+    column: str
+    pretraining_seed: int
+    seed: int
+
+
+class Places(NamedTuple):
+    """Where a cell's files lie; ``pretraining``, a log, is None for a row without pre-training."""
+
+    record: Path
+    pretraining: Path | None
+    fine_tuning: Path
+    generated: Path
+
+
+def write_record(cell: Cell, places: Places) -> None:
+    """Write the record of a finished cell into ``places.record``."""
+    # Imported here: the runner itself must start in a blink and own no threads.
+    from examples.slam.study.columns import COLUMNS
+    from slam_plugin.reporting.machine import machine, versions
+    from slam_plugin.scoring import score_file
+
+    curves = curves_of(places.fine_tuning, CURVES)
+    record = {
+        **cell._asdict(),
+        "commit": commit(),
+        "scores": score_file(places.generated, COLUMNS[cell.column].metrics),
+        "curves": curves,
+        "pretraining": None if places.pretraining is None else pretraining_of(places.pretraining),
+        "cpu_seconds": cpu_seconds_of(places.fine_tuning.parent)[places.fine_tuning.stem],
+        "machine": machine(),
+        "versions": versions(),
+    }
+    if "listening" in curves:
+        record["scores"]["listening"] = curves["listening"][-1][1]
+    with atomic_write(places.record) as file:
+        json.dump(record, file, indent=1)
+
+
+def pretraining_of(log: Path) -> dict[str, Any]:
+    """Return what a pre-training saw and took, and its validations."""
+    from slam_plugin.reporting.logs import read_log
+
+    frames, tokens, updates = seen(read_log(log))
+    return {
+        "updates": updates,
+        "audio_seconds": round(frames / FRAMES_PER_SECOND),
+        "tokens": round(tokens),
+        "cpu_seconds": cpu_seconds_of(log.parent)[log.stem],
+        "curves": curves_of(log, PRETRAINING_CURVES),
+    }
+
+
+def seen(records: Iterable[Any]) -> tuple[float, float, int]:
+    """Return the frames of 10 ms and the tokens of all batches, and the updates.
+
+    Both kinds of pairs' batches count. An epoch's line has the means over its updates, which a resumed run continues.
+    """
+    frames = tokens = 0.0
+    before = 0
+    for record in records:
+        if record.subset == "train":
+            frames += record.values["frames"] * (record.update - before)
+            tokens += record.values["tokens"] * (record.update - before)
+            before = record.update
+    return frames, tokens, before
+
+
+def curves_of(log: Path, keys: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+    """Return (update, value) of each validation for those of ``keys`` that were logged."""
+    from slam_plugin.reporting.logs import read_log, series, validation
+
+    records = read_log(log)
+    found = {key: series(records, validation(records), key) for key in keys}
+    return {key: points for key, points in found.items() if points}
+
+
+def commit() -> str | None:
+    """Return the repository's commit, with a + if tracked files differ from it; None outside a repository."""
+    git = ["git", "-C", str(ROOT)]
+    found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if found.returncode != 0:
+        return None
+    changed = ["status", "--porcelain", "--untracked-files=no", "--", ":!examples/slam/study/results.json"]
+    differs = subprocess.run([*git, *changed], capture_output=True, text=True, check=True).stdout
+    return found.stdout.strip() + ("+" if differs else "")
+
+
+def read(path: Path) -> dict[str, list[Record]]:
+    """Return the file's ``runs`` and ``comparisons``, both empty if there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": [], "comparisons": []}
+
+
+def merge(path: Path, kind: str, names: Sequence[str], records: Sequence[Record]) -> None:
+    """Put ``records`` into the list ``kind`` of the file; each replaces the one that equals it in ``names``.
+
+    Other programs may do the same at the same time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = read(path)
+        found = {_key(record, names): record for record in [*known[kind], *records]}
+        known[kind] = [found[key] for key in sorted(found)]
+        with atomic_write(path) as file:
+            file.write(_one_line_each(known))
+
+
+def _key(record: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(record[name]) for name in names)
+
+
+def _one_line_each(known: Mapping[str, Sequence[Record]]) -> str:
+    """Return JSON with a line for each record: a new run is one line of a commit."""
+    lists = []
+    for name, records in known.items():
+        lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+        lists.append(f'"{name}": [\n{lines}\n]' if records else f'"{name}": []')
+    return "{" + ",\n".join(lists) + "}\n"

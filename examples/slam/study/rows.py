@@ -1,0 +1,79 @@
+"""The rows of the study: what each pre-trains on. A new row is an entry of ``ROWS`` and a corpora file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from examples.slam.training_steps import ROOT
+from slam_plugin.data.layers import read_layered
+
+CONFIG = ROOT / "examples/slam/config"
+NOMINAL_UPDATES = 1600  # of the runs that the corpora files are written for
+
+
+class Row(NamedTuple):
+    """A pre-training.
+
+    Attributes:
+        label: in tables; the paper's number where it has one.
+        title: what it trains on.
+        corpora: the corpora file below examples/slam/config; None for no pre-training.
+        optimizer, lr: of pre-training, by which the recipes were measured (docs/results.md).
+        total_compute: fine-tuning takes as many updates more as the CPU time of row 8's pre-training allows.
+    """
+
+    label: str
+    title: str
+    corpora: str | None
+    optimizer: str = "slam_muon"
+    lr: float = 0.003
+    total_compute: bool = False
+
+
+ROWS: Mapping[str, Row] = {
+    "0": Row("0", "from scratch", None),
+    "0total": Row("0, total compute", "from scratch, with the total compute of row 8", None, total_compute=True),
+    "3": Row("3", "contrastive only", "study/w2v_conformer.yaml"),
+    "4": Row("4", "w2v-BERT", "study/w2v_bert.yaml"),
+    "K": Row("K", "k-means targets, speech alone", "study/kmeans.yaml"),
+    "T": Row("T", "text only, span masking", "laptop/text.yaml"),
+    "5": Row("5", "contrastive + text", "study/w2v_conformer_text.yaml"),
+    "6": Row("6", "SLAM: w2v-BERT + text", "study/slam.yaml"),
+    "7": Row("7", "SLAM-TLM, two stages", "study/slam_tlm.yaml"),
+    "7one": Row("7'", "SLAM-TLM, one stage", "study/slam_tlm_one_stage.yaml"),
+    "8": Row("8", "SLAM-TLM-STM", "study/slam_tlm_stm.yaml"),
+    "9": Row("9", "SLAM-TLM-STM, then speech only", "study/slam_tlm_stm_speech.yaml"),
+    "P": Row("P", "pairs alone by CTC", "laptop/pairs.yaml"),
+    "C": Row("C", "speech, then CTC on pairs, no text", "study/speech_ctc.yaml"),
+    "J": Row("J", "row C + text by span masking", "study/joint.yaml"),
+    "J2": Row("J2", "row J + text as pseudo-speech", "study/joint_pseudo_speech.yaml"),
+}
+
+
+def stretched(corpora: Path, updates: int, budget: float) -> dict[str, Any]:
+    """Return what a corpora file says, for a run of ``updates`` instead of ``NOMINAL_UPDATES``.
+
+    Stages and moving weights begin at the same share of the run, in the same order; budgets are multiplied by
+    ``budget``.
+    """
+    values = read_layered(corpora, joined=("corpora", "objectives")).values
+    values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    if "stages" in values:
+        values["stages"] = _at(values["stages"], updates)
+    for name, corpus in values["corpora"].items():
+        values["corpora"][name] = {**corpus, "budget": round(corpus["budget"] * budget)}
+    for name, options in values["objectives"].items():
+        values["objectives"][name] = {
+            option: _at(value, updates) if isinstance(value, dict) else value
+            for option, value in (options or {}).items()
+        }
+    return values
+
+
+def _at(points: Mapping[int, Any], updates: int) -> dict[int, Any]:
+    """Return ``points`` at the same shares of ``updates``; two that would fall together stay one update apart."""
+    result: dict[int, Any] = {}
+    for update in sorted(points):
+        place = update * updates // NOMINAL_UPDATES
+        result[max(place, 1 + max(result, default=-1))] = points[update]
+    return result
