@@ -60,8 +60,8 @@ def paired_bootstrap(
     """Compare two systems on the sentences of ``references``.
 
     A system is the hypotheses of each of its training seeds; its score is the mean over them, and a sentence is drawn
-    for all of them at once. The p-value is the share of resamples that lie as far from their mean as the difference from
-    0. sacrebleu's ``PairedTest`` takes absolute differences before it subtracts their mean, and knows no seeds.
+    for all of them at once. The p-value is the share of resamples that lie as far from their mean as the difference
+    lies from 0. Not sacrebleu's ``PairedTest``: it takes absolute differences first, and knows no seeds.
 
     Args:
         metric: one of ``METRICS``.

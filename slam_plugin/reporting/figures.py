@@ -52,8 +52,15 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %" if abs(value) >= 0.1 else f"{100 * value:.1f} %"
 
 
-def line_chart(lines: Sequence[Line], title: str, x_end: float, show: Callable[[float], str] = plain, low=None) -> str:
-    """Return a chart of ``lines`` over updates 0 to ``x_end``, each named at its right end with its last value.
+def line_chart(
+    lines: Sequence[Line],
+    title: str,
+    x_end: float,
+    show: Callable[[float], str] = plain,
+    low: float | None = None,
+    unit: str = "updates",
+) -> str:
+    """Return a chart of ``lines`` over 0 to ``x_end`` of ``unit``, each named at its right end with its last value.
 
     ``low`` fixes the lower end of the vertical axis. Empty lines are left out; raises ValueError where all are.
     """
@@ -77,7 +84,7 @@ def line_chart(lines: Sequence[Line], title: str, x_end: float, show: Callable[[
         )
     for tick in nice_ticks(0, x_end, 4):
         parts.append(f'<text class="tick middle" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 15}">{tick:g}</text>')
-    parts.append(f'<text class="tick" x="{WIDTH - RIGHT + 22}" y="{HEIGHT - BOTTOM + 15}">updates</text>')
+    parts.append(f'<text class="tick" x="{WIDTH - RIGHT + 22}" y="{HEIGHT - BOTTOM + 15}">{escape(unit)}</text>')
     for line in lines:
         points = thinned(line.points)
         path = "L".join(f"{x(u):.1f} {y(v):.1f}" for u, v in points)
@@ -85,7 +92,7 @@ def line_chart(lines: Sequence[Line], title: str, x_end: float, show: Callable[[
         if line.marks or len(points) == 1:
             parts += [
                 f'<circle class="mark {line.style}" cx="{x(u):.1f}" cy="{y(v):.1f}" r="2.4">'
-                f"<title>{escape(line.label)}, update {u:g}: {show(v)}</title></circle>"
+                f"<title>{escape(line.label)}, {u:g} {escape(unit)}: {show(v)}</title></circle>"
                 for u, v in points
             ]
     heights = spread([y(line.points[-1][1]) for line in lines], LABEL_GAP, HEIGHT - BOTTOM)

@@ -52,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = [record_path(study, row, column, seed) for column in columns]
             finished = [json.loads(path.read_text(encoding="utf-8")) for path in found]
             records.merge(results, "runs", records.Cell._fields, finished)
+    # Imported here: until the last step is done, the runner owns no threads.
+    from examples.slam.study.compare import KEYS, comparisons
+
+    records.merge(results, "comparisons", KEYS, comparisons(study, results))
     print(f"Records: {results}")
     return 0
 

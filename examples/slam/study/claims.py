@@ -1,0 +1,47 @@
+"""What the study must answer: each claim says that one row is better than another on a column."""
+
+from typing import NamedTuple
+
+
+class Claim(NamedTuple):
+    """A claim, the rows that it compares, and what the paper measured.
+
+    Attributes:
+        paper: its figures, of the row that is better first; None for a question that the paper leaves open.
+    """
+
+    words: str
+    better: str
+    worse: str
+    column: str
+    paper: str | None
+
+
+# BLEU on CoVoST 2 En to De, or the mean over four languages; WER on LibriSpeech test-other with 960 h of labels.
+PAPER = (
+    Claim("Masked prediction adds to the contrastive loss", "4", "3", "st-de", "27.4 against 27.1 BLEU"),
+    Claim("Text without pairs costs translation (contrastive)", "3", "5", "st-de", "27.1 against 25.4 BLEU"),
+    Claim("Text without pairs costs translation (w2v-BERT)", "4", "6", "st-de", "27.4 against 26.9 BLEU"),
+    Claim("Text without pairs costs recognition", "4", "6", "asr100", "WER 2.9 against 3.3"),
+    Claim("TLM regains what text costs", "7", "6", "st-de", "27.5 against 26.9 BLEU"),
+    Claim("TLM in two stages is better than in one", "7", "7one", "asr100", "WER 3.1 against 3.2"),
+    Claim("Matching adds nothing to TLM", "7", "8", "st-de", "27.5 against 27.2 BLEU"),
+    Claim("Going back to speech alone pays", "9", "8", "st-de", "25.0 against 24.0 BLEU, four languages"),
+    Claim("So it beats speech alone", "9", "4", "st-de", "25.0 against 24.1 BLEU, four languages"),
+)
+OPEN = tuple(
+    Claim(words, better, worse, column, None)
+    for words, better, worse in (
+        ("Speech alone beats no pre-training", "4", "0"),
+        ("Joint pre-training beats as much fine-tuning", "8", "0total"),
+        ("Fixed clusters are better targets than the codebook", "K", "4"),
+        ("Pairs alone beat speech alone", "P", "4"),
+        ("Speech adds to pairs", "C", "P"),
+        ("Text adds to speech and pairs", "J", "C"),
+        ("Text as pseudo-speech adds to text", "J2", "J"),
+        ("A joint recipe beats w2v-BERT", "J", "4"),
+        ("A joint recipe beats k-means targets", "J", "K"),
+    )
+    for column in ("asr10", "st-de")
+)
+CLAIMS = PAPER + OPEN
