@@ -1,0 +1,181 @@
+"""The study's report and tables, out of the file of its records alone.
+
+``python -m examples.slam.study.report`` writes ``report.html``, ``tables.md`` and ``labels.svg``, the plot over
+minutes of labels, into ``runs/study-report``.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from examples.slam.study.claims import CLAIMS
+from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
+from examples.slam.study.records import Record, read
+from examples.slam.study.rows import ROWS
+from examples.slam.study.scales import SCALES
+from examples.slam.study.verdicts import Verdict, cost, interval_of, verdict
+from examples.slam.training_steps import ROOT
+from slam_plugin.data.files import atomic_write
+from slam_plugin.reporting.figures import Chart, Line, line_chart, plain, sheet
+from slam_plugin.reporting.instruments import PALETTE
+from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
+from slam_plugin.significance import Interval
+
+RESULTS = ROOT / "examples/slam/study/results.json"
+MINUTES = (10, 30, 100)
+PLOTTED = ("0", "4", "K", "P", "C", "J")  # a line each, in the colors of the style sheet
+EMPTY = "not run"
+LISTENING = "listening"
+
+
+class Table(NamedTuple):
+    """A table of the report: ``rows`` hold a cell for each entry of ``head``."""
+
+    title: str
+    words: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+def write_report(results: Path, scale: str, out: Path) -> list[Path]:
+    """Write the report, the tables and the plot of a scale into ``out`` and return their paths.
+
+    The plot is left out if no cell of recognition was run.
+    """
+    known = read(results)
+    runs, compared = ([each for each in known[kind] if each["scale"] == scale] for kind in ("runs", "comparisons"))
+    tables, charts = tables_of(runs, compared), label_charts(runs)
+    ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
+    commits = sorted({run["commit"] for run in runs if run["commit"]})
+    values = {"scale": scale, "tables": tables, "charts": charts, "count": len(runs), "machines": ran}
+    page = _environment().get_template("report.html.j2").render(**values, commits=commits, style=STYLE)
+    written = {"report.html": page, "tables.md": "\n\n".join(markdown(table) for table in tables) + "\n"}
+    if charts:
+        written["labels.svg"] = sheet(charts, 2, COLORS + CHARTS)
+    for name, text in written.items():
+        with atomic_write(out / name) as file:
+            file.write(text)
+    return [out / name for name in written]
+
+
+def tables_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[Table]:
+    """Return the tables of scores, of claims, of listening and of cost."""
+    judged = [verdict(claim, runs, comparisons) for claim in CLAIMS]
+    columns = [name for name in COLUMNS if any(run["column"] == name for run in runs)]
+    heard = [name for name in columns if any(LISTENING in r["scores"] for r in runs if r["column"] == name)]
+    found = [
+        Table(
+            "Scores on the test set",
+            "Mean over seeds and its 95 % interval (Student's t); in parentheses the number of seeds. "
+            "↓: lower is better, ↑: higher is better.",
+            ["row", "pre-training", *(_title(name, metric) for name in columns for metric in COLUMNS[name].metrics)],
+            _score_rows(runs, [(name, metric) for name in columns for metric in COLUMNS[name].metrics]),
+        ),
+        Table(
+            "Claims",
+            "The gain is that of the first row over the second, in the column's first score, over equal seeds. A claim "
+            "holds, or does not, if the 95 % interval leaves out 0. p: paired bootstrap over the test sentences.",
+            ["claim", "rows", "column", "the paper", "gain here", "p", ""],
+            [_claim_row(each) for each in judged],
+        ),
+        Table(
+            "What pre-training saw and took",
+            "Means over seeds. Tokens are of text and of the pairs' transcripts.",
+            ["row", "pre-training", "audio, h", "tokens, 1000", "CPU, min"],
+            [_cost_row(runs, row) for row in ROWS],
+        ),
+    ]
+    if heard:
+        words = "By how many nats a token the loss on dev rises with another utterance's speech."
+        rows = _score_rows(runs, [(name, LISTENING) for name in heard])
+        found.insert(2, Table("Does the decoder listen?", words, ["row", "pre-training", *heard], rows))
+    return found
+
+
+def label_charts(runs: Sequence[Record]) -> list[Chart]:
+    """Return charts of the error rates over minutes of labels; none without a cell of recognition."""
+    charts = []
+    for metric in ("cer", "wer"):
+        lines = []
+        for style, row in zip(PALETTE, PLOTTED, strict=True):
+            cells = [(minutes, interval_of(runs, row, f"asr{minutes}", metric)) for minutes in MINUTES]
+            points = [(float(minutes), cell.mean) for minutes, cell in cells if cell]
+            lines.append(Line(f"row {ROWS[row].label}", style, points, marks=True))
+        if any(line.points for line in lines):
+            caption = f"{metric.upper()} in percent, by minutes of labels"
+            charts.append(Chart(caption, line_chart(lines, caption, MINUTES[-1], plain, unit="minutes")))
+    return charts
+
+
+def markdown(table: Table) -> str:
+    """Return a table with its title and words in markdown."""
+    lines = [table.head, ["---"] * len(table.head), *table.rows]
+    cells = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return f"## {table.title}\n\n{table.words}\n\n{cells}"
+
+
+def shown(interval: Interval | None) -> str:
+    """Return a mean with its interval and the number of seeds."""
+    if interval is None:
+        return EMPTY
+    if math.isnan(interval.half_width):
+        return f"{plain(interval.mean)} (1)"
+    return f"{plain(interval.mean)} ± {plain(interval.half_width)} ({interval.count})"
+
+
+def _score_rows(runs: Sequence[Record], cells: Sequence[tuple[str, str]]) -> list[list[str]]:
+    return [
+        [row.label, row.title, *(shown(interval_of(runs, name, column, metric)) for column, metric in cells)]
+        for name, row in ROWS.items()
+    ]
+
+
+def _title(column: str, metric: str) -> str:
+    return f"{column} {metric.upper()} {'↑' if metric in HIGHER_IS_BETTER else '↓'}"
+
+
+def _claim_row(found: Verdict) -> list[str]:
+    claim = found.claim
+    rows = f"{ROWS[claim.better].label} over {ROWS[claim.worse].label}"
+    p = "" if found.p is None else f"{found.p:.3f}"
+    return [claim.words, rows, claim.column, claim.paper or "open", shown(found.gain), p, found.word]
+
+
+def _cost_row(runs: Sequence[Record], row: str) -> list[str]:
+    name, found = [ROWS[row].label, ROWS[row].title], cost(runs, row)
+    if ROWS[row].corpora is None:
+        return [*name, "0", "0", "0"]
+    if found is None:
+        return [*name, EMPTY, EMPTY, EMPTY]
+    return [*name, plain(found["hours"]), f"{found['tokens'] / 1000:.0f}", plain(found["minutes"])]
+
+
+@cache
+def _environment() -> Environment:
+    settings: dict[str, Any] = {"autoescape": True, "undefined": StrictUndefined}
+    folder = FileSystemLoader(Path(__file__).parent / "templates")
+    return Environment(loader=folder, trim_blocks=True, lstrip_blocks=True, **settings)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m examples.slam.study.report", description=__doc__.split("\n")[0])
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the records (examples/slam/study/results.json)")
+    parser.add_argument("--scale", choices=[*SCALES, "quick"], default="cpu", help="whose records (cpu)")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs/study-report", help="folder (runs/study-report)")
+    options = parser.parse_args(arguments)
+    if not options.results.exists():
+        print(f"error: {options.results}: found no records; expected the file of examples.slam.study", file=sys.stderr)
+        return 1
+    print(*write_report(options.results, options.scale, options.out), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

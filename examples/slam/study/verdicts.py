@@ -1,0 +1,75 @@
+"""Cells and claims of the study as numbers: means over seeds with their intervals, and what a claim comes to."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from examples.slam.study.claims import Claim
+from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
+from examples.slam.study.records import Record
+from slam_plugin.significance import Interval, mean_interval
+
+HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "not resolved", "not run"
+
+
+class Verdict(NamedTuple):
+    """What a claim came to.
+
+    Attributes:
+        word: one of the four above.
+        gain: of the row that is claimed to be better, over seeds that both rows have; None without such a seed.
+        p: of the paired bootstrap over sentences; None if it was not made.
+    """
+
+    claim: Claim
+    word: str
+    gain: Interval | None
+    p: float | None
+
+
+def values_of(runs: Sequence[Record], row: str, column: str, metric: str) -> dict[int, float]:
+    """Return the test score of each seed."""
+    return {
+        run["seed"]: run["scores"][metric]
+        for run in runs
+        if (run["row"], run["column"]) == (row, column) and metric in run["scores"]
+    }
+
+
+def interval_of(runs: Sequence[Record], row: str, column: str, metric: str) -> Interval | None:
+    """Return the mean over seeds with its 95 % interval, None for a cell that was not run."""
+    found = list(values_of(runs, row, column, metric).values())
+    return mean_interval(found) if found else None
+
+
+def verdict(claim: Claim, runs: Sequence[Record], comparisons: Sequence[Record]) -> Verdict:
+    """Judge a claim by the differences of equal seeds: their 95 % interval must leave out 0, on either side.
+
+    One seed has no interval and resolves nothing.
+    """
+    metric = COLUMNS[claim.column].metrics[0]
+    better, worse = (values_of(runs, row, claim.column, metric) for row in (claim.better, claim.worse))
+    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    gains = [sign * (better[seed] - worse[seed]) for seed in sorted(better.keys() & worse.keys())]
+    if not gains:
+        return Verdict(claim, NOT_RUN, None, None)
+    gain = mean_interval(gains)
+    word = HOLDS if gain.mean - gain.half_width > 0 else FAILS if gain.mean + gain.half_width < 0 else OPEN
+    names = {"better": claim.better, "worse": claim.worse, "column": claim.column, "metric": metric}
+    found = [each["p"] for each in comparisons if names.items() <= each.items()]
+    return Verdict(claim, word, gain, found[0] if found else None)
+
+
+def cost(runs: Sequence[Record], row: str) -> Mapping[str, float] | None:
+    """Return the means of hours of audio, tokens and CPU minutes of a row's pre-training; None if it has none."""
+    found = {run["pretraining_seed"]: run["pretraining"] for run in runs if run["row"] == row and run["pretraining"]}
+    if not found:
+        return None
+    return {
+        "hours": _mean([each["audio_seconds"] / 3600 for each in found.values()]),
+        "tokens": _mean([each["tokens"] for each in found.values()]),
+        "minutes": _mean([each["cpu_seconds"] / 60 for each in found.values()]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,94 @@
+"""The report out of synthetic records: means, intervals, verdicts, and tables that are not complete."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples.slam.study import records, report
+from examples.slam.study.claims import CLAIMS, Claim
+from examples.slam.study.report import main, markdown, tables_of
+from examples.slam.study.rows import ROWS
+from examples.slam.study.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, verdict
+
+MACHINE = {"processor": "Some <processor>", "cores": 2}
+
+
+def run(row: str, column: str, seed: int, **scores: float) -> dict:
+    pretraining = {"audio_seconds": 72_000, "tokens": 400_000, "cpu_seconds": 1800.0, "updates": 1600, "curves": {}}
+    names = dict(zip(records.Cell._fields, ("cpu", row, column, seed, seed), strict=True))
+    more = {"commit": "abc", "machine": MACHINE, "pretraining": pretraining if ROWS[row].corpora else None}
+    return {**names, **more, "scores": scores, "curves": {}, "cpu_seconds": 200.0, "versions": {}}
+
+
+CER = {"0": (66.0, 67.5, 66.4), "4": (65.0, 66.2, 65.6), "P": (50.1, 52.3, 51.0)}
+RUNS = [
+    run(row, f"asr{minutes}", seed + 1, cer=cer - minutes / 10, wer=cer + 20)
+    for row, values in CER.items()
+    for seed, cer in enumerate(values)
+    for minutes in (10, 100)
+]
+RUNS += [run("4", "st-de", seed, bleu=1.0, chrf=12.0 + seed, listening=0.1 * seed) for seed in (1, 2)]
+COMPARED = [dict(scale="cpu", better="P", worse="4", column="asr10", metric="cer", p=0.0123)]
+
+
+def claim(better: str, worse: str, column: str = "asr10") -> Claim:
+    return Claim("some claim", better, worse, column, None)
+
+
+def test_a_claim_is_judged_by_differences_of_equal_seeds():
+    found = verdict(claim("P", "4"), RUNS, COMPARED)
+    gains = np.subtract(CER["4"], CER["P"])  # lower is better
+    assert found.word == HOLDS and found.p == 0.0123
+    assert found.gain.mean == pytest.approx(gains.mean())
+    assert found.gain.half_width == pytest.approx(4.303 * gains.std(ddof=1) / 3**0.5, rel=1e-3)
+    assert verdict(claim("4", "P"), RUNS, COMPARED).word == FAILS
+    assert verdict(claim("4", "P"), RUNS, COMPARED).p is None
+    assert verdict(claim("4", "J"), RUNS, COMPARED) == (claim("4", "J"), NOT_RUN, None, None)
+
+
+def test_noise_and_single_seeds_resolve_nothing():
+    noisy = [run("3", "asr10", seed, cer=cer) for seed, cer in enumerate((60.0, 70.0, 65.0), start=1)]
+    assert verdict(claim("4", "3"), RUNS + noisy, []).word == OPEN
+    assert verdict(claim("4", "3"), RUNS + noisy[:1], []).word == OPEN
+    assert verdict(claim("4", "3"), RUNS + [run("3", "asr10", 7, cer=1.0)], []).word == NOT_RUN
+
+
+def test_higher_is_better_for_translation():
+    scores = [run("K", "st-de", seed, bleu=1.0, chrf=20.0 + seed) for seed in (1, 2)]
+    assert verdict(claim("K", "4", "st-de"), RUNS + scores, []).word == HOLDS
+
+
+def test_tables_of_an_incomplete_study():
+    scores, claims, listening, costs = tables_of(RUNS, COMPARED)
+    assert [line[0] for line in scores.rows] == [row.label for row in ROWS.values()]
+    assert scores.head[2:6] == ["asr10 CER ↓", "asr10 WER ↓", "asr100 CER ↓", "asr100 WER ↓"]
+    cells = {line[0]: line[2:] for line in scores.rows}
+    assert cells["P"][0] == "50.1 ± 2.75 (3)"  # 51.13 - 1, and 4.303 * 1.106 / sqrt(3)
+    assert set(cells["J"]) == {"not run"} and cells["4"][-2] == "13.5 ± 6.35 (2)"
+    assert len(claims.rows) == len(CLAIMS) and {line[-1] for line in claims.rows} == {HOLDS, NOT_RUN}
+    assert {line[0]: line[2:] for line in listening.rows}["4"] == ["0.15 ± 0.64 (2)"]
+    spent = {line[0]: line[2:] for line in costs.rows}
+    assert spent["4"] == ["20.0", "400", "30.0"] and spent["0"] == ["0", "0", "0"] and spent["J"] == ["not run"] * 3
+    lines = markdown(scores).splitlines()
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    assert len(tables_of([], [])) == 3
+
+
+def test_page_tables_and_plot(tmp_path, capsys):
+    results, out = tmp_path / "results.json", tmp_path / "out"
+    records.merge(results, "runs", records.Cell._fields, RUNS)
+    assert main(["--results", str(results), "--out", str(out)]) == 0
+    assert [Path(line).name for line in capsys.readouterr().out.split()] == ["report.html", "tables.md", "labels.svg"]
+    page, picture = (out / "report.html").read_text(), (out / "labels.svg").read_text()
+    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 2 and page.count("<table>") == 4
+    assert "row P, 100 minutes" in picture and "row J" not in picture and ">minutes<" in picture
+    assert main(["--results", str(results), "--out", str(out / "long"), "--scale", "cpu-long"]) == 0
+    assert "labels.svg" not in capsys.readouterr().out and not re.search("<svg", (out / "long/report.html").read_text())
+    assert main(["--results", str(tmp_path / "none.json"), "--out", str(out)]) == 1
+    assert "found no records" in capsys.readouterr().err
+
+
+def test_every_plotted_row_has_a_color():
+    assert len(report.PLOTTED) == len(report.PALETTE) and set(report.PLOTTED) <= ROWS.keys()
