@@ -1,5 +1,6 @@
-# make venv | test | lint | demo | bench | clean      PYTHON=/path/to/python3.12 chooses the interpreter, DEBS=folder the
-# demo's packages; LONG=1 lets the demo train for longer, CONTROL=1 on pairs alone, SEED=2 with another seed
+# make venv | test | lint | demo | study | bench | clean      PYTHON=/path/to/python3.12 chooses the interpreter,
+# DEBS=folder the demo's packages; LONG=1 lets the demo train for longer, CONTROL=1 on pairs alone, SEED=2 with another seed
+# ROWS="0 4" TASKS="asr10 st-de" SEEDS="1 2 3" SCALE=cpu choose a part of the study
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -7,7 +8,7 @@ RUN := $(VENV)/bin/python
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 
-.PHONY: venv test lint demo bench clean
+.PHONY: venv test lint demo study bench clean
 .DEFAULT_GOAL := venv
 
 venv: $(INSTALLED)
@@ -36,6 +37,12 @@ lint: venv
 
 demo: venv
 	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo $(if $(LONG),--long) $(if $(CONTROL),--control) $(if $(SEED),--seed $(SEED))
+
+# Not COLUMNS, which is the width of a terminal.
+study: venv
+	DEBS='$(DEBS)' $(RUN) -m examples.slam.study $(if $(ROWS),--rows $(ROWS)) $(if $(TASKS),--columns $(TASKS)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(SCALE),--scale $(SCALE))
+	$(RUN) -m examples.slam.study.report $(if $(SCALE),--scale $(SCALE))
 
 # QUICK=1 and ONLY="layer step" leave the committed figures as they are.
 bench: venv

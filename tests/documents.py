@@ -56,6 +56,8 @@ SMALLER = {
     "python -m data_prep.packages.english": ["--limit", "40"],
     "python -m data_prep.vocab": ["--size", str(VOCABULARY)],
     "python -m data_prep.binarize": [],
+    "python -m examples.slam.study": ["--print", "--run", "run", "--data", "data"],
+    "python -m examples.slam.study.report": ["--results", "results.json", "--out", "report"],
     "python -m slam_plugin.average": [],
     "python -m slam_plugin.classify": [],
     "python -m slam_plugin.doctor": [],
