@@ -35,6 +35,7 @@ EXPECTED = {
     "P": ({"ctc"}, {0: ("pairs",)}),
     "C": ({"kmeans", "ctc"}, {0: ("speech",), 0.25: ("pairs",)}),
     "J": ({"kmeans", "ctc", "span_mlm"}, {0: FIRST, 0.25: ("text", "pairs")}),
+    "J3": ({"kmeans", "ctc", "span_mlm"}, {0: FIRST, 0.25: ("text", "pairs")}),
     "J2": ({"kmeans", "ctc", "span_mlm", "text_ctc"}, {0: FIRST, 0.25: ("text", "pairs")}),
 }
 

@@ -39,6 +39,8 @@ OPEN = tuple(
         ("Speech adds to pairs", "C", "P"),
         ("Text adds to speech and pairs", "J", "C"),
         ("Text as pseudo-speech adds to text", "J2", "J"),
+        ("Text spoken by a synthesizer adds to text", "J3", "J"),
+        ("So it beats pairs alone", "J3", "P"),
         ("A joint recipe beats w2v-BERT", "J", "4"),
         ("A joint recipe beats k-means targets", "J", "K"),
     )

@@ -47,6 +47,7 @@ ROWS: Mapping[str, Row] = {
     "C": Row("C", "speech, then CTC on pairs, no text", "study/speech_ctc.yaml"),
     "J": Row("J", "row C + text by span masking", "study/joint.yaml"),
     "J2": Row("J2", "row J + text as pseudo-speech", "study/joint_pseudo_speech.yaml"),
+    "J3": Row("J3", "row J + text spoken by a synthesizer", "study/joint_synthetic.yaml"),
 }
 
 
