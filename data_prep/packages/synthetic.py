@@ -48,12 +48,13 @@ _UNIT_SENTENCES = 200
 class Synthetic(Corpus):
     """``sentences`` in their order, spoken by ``voices``; their sound is written below ``out``.
 
-    A unit is some of the sentences.
+    A unit is some of the sentences. All are for training unless ``validates``: then one in fifty is not.
     """
 
     sentences: tuple[str, ...]
     out: Path
     voices: tuple[str, ...] = VOICES
+    validates: bool = True
 
     # Work is counted by characters: a minute of speech has about 900.
     part_bytes = 100_000
@@ -67,11 +68,12 @@ class Synthetic(Corpus):
             "sentences": len(self.sentences),
             "text": text,
             "voices": self.voices,
+            "validates": self.validates,
         }
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {split: table(f"{split}.tsv", COLUMNS) for split in SPLITS}
+        return {split: table(f"{split}.tsv", COLUMNS) for split in (SPLITS if self.validates else SPLITS[:1])}
 
     def units(self) -> Iterator[Unit]:
         for begin in range(0, len(self.sentences), _UNIT_SENTENCES):
@@ -89,7 +91,7 @@ class Synthetic(Corpus):
                 yield fields
                 continue
             text = requests[fields["id"]].text
-            split = "valid" if bucket(text, VALID_PARTS) == 0 else "train"
+            split = "valid" if self.validates and bucket(text, VALID_PARTS) == 0 else "train"
             yield row(split, COLUMNS, {**fields, "tgt_text": text})
 
 

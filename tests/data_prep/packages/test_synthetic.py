@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from data_prep.command import prepare
 from data_prep.packages import espeak, synthetic
 from data_prep.packages.espeak import Request
 from data_prep.packages.synthetic import VOICES, Synthetic, draw_sentences, read_sentences, request_of
@@ -45,6 +46,15 @@ def test_pairs(tmp_path, monkeypatch):
     rows = [row for split in ("train", "valid") for row in rows_of(tmp_path / f"out/{split}.tsv")]
     assert len(rows) == 150 and all(row["speaker"] == request_of(row["tgt_text"]).voice for row in rows)
     assert all(abs(row["n_frames"] - 8 * len(row["tgt_text"])) < 4 for row in rows)
+
+
+def test_few_sentences_may_all_be_for_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(espeak, "speak", tones)
+    sentences = tuple(sentence(number) for number in range(3))
+    prepare(Synthetic(sentences, tmp_path, VOICES[:2], validates=False), tmp_path, jobs=1)
+    rows = rows_of(tmp_path / "train.tsv")
+    assert {row["tgt_text"] for row in rows} == set(sentences) and {row["speaker"] for row in rows} <= set(VOICES[:2])
+    assert not (tmp_path / "valid.tsv").exists()
 
 
 def test_speech_of_the_library(tmp_path):
