@@ -12,7 +12,7 @@ import yaml
 
 from data_prep.binarize import binarize
 from data_prep.vocab import train_vocabulary
-from slam_plugin.data.audio import frames_in
+from slam_plugin.data.audio import frames_in, load_features
 from slam_plugin.data.kinds.translation import TextTranslationCorpus, TranslationSetting
 from slam_plugin.data.manifest import write_manifest
 from slam_plugin.data.vocabulary import Vocabulary
@@ -51,7 +51,10 @@ PLAN = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Twelve utterances, each translated into both languages, and thirty more texts with their translations."""
+    """Twelve utterances, each translated into both languages, and thirty more texts with their translations.
+
+    Training reads features, which are the sounds' that the test set reads: many epochs need not analyze them again.
+    """
     folder = tmp_path_factory.mktemp("joint")
     random = np.random.default_rng(0)
     texts = ["".join(random.choice(list("abcd"), 4)) for _ in range(42)]
@@ -59,12 +62,14 @@ def data(tmp_path_factory):
     for i, text in enumerate(texts[:12]):
         wave = tones(text, random)
         soundfile.write(folder / f"{i}.wav", wave, 16000)
+        np.save(folder / f"{i}.npy", load_features(f"{i}.wav", folder).numpy())
         row = {"id": str(i), "audio": f"{i}.wav", "n_frames": frames_in(len(wave)), "src_text": text}
         rows += [
             {**row, "id": f"{i}-{to}", "tgt_text": text.translate(table), "tgt_lang": to}
             for to, table in LANGUAGES.items()
         ]
-    for split, part in (("train", rows), ("valid", rows[:14]), ("test", rows[:14])):
+    analyzed = [{**row, "audio": row["audio"].replace(".wav", ".npy")} for row in rows]
+    for split, part in (("train", analyzed), ("valid", analyzed[:14]), ("test", rows[:14])):
         write_manifest(folder / f"{split}.tsv", part, COLUMNS)
     written = {to: [text.translate(table) for text in texts] for to, table in LANGUAGES.items()}
     train_vocabulary(
