@@ -105,11 +105,11 @@ def test_a_picture_stands_alone(run_dir, capsys):
     assert report.main([str(run_dir), "--picture", str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == [str(run_dir / "report.html"), str(path)]
     picture = ElementTree.parse(path).getroot()
-    assert picture.tag == f"{SVG}svg" and (picture.get("width"), picture.get("height")) == ("1200", "448")
+    assert picture.tag == f"{SVG}svg" and (picture.get("width"), picture.get("height")) == ("1200", "672")
     texts = [text.text for text in picture.iter(f"{SVG}text")]
     assert {"own", "effective rank, shared layers", "perplexity of the codes", "own 0.10"} <= set(texts)
     places = [(part.get("x"), part.get("y")) for part in picture.findall(f"{SVG}svg")]
-    assert places == [(x, y) for y in ("24", "248") for x in ("0", "400", "800")]
+    assert places == [(x, y) for y in ("24", "248", "472") for x in ("0", "400", "800")][:8]
     used = {name for name in picture.find(f"{SVG}style").text.split() if name.startswith("var(--")}
     assert used and "--paper:" in picture.find(f"{SVG}style").text
 
