@@ -81,7 +81,7 @@ def tables_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[Tab
             "Claims",
             "The gain is that of the first row over the second, in the column's first score, over equal seeds. A claim "
             "holds, or does not, if the 95 % interval leaves out 0. p: paired bootstrap over the test sentences.",
-            ["claim", "rows", "column", "the paper", "gain here", "p", ""],
+            ["claim", "rows", "column", "the paper", "gain here", "p", "verdict"],
             [_claim_row(each) for each in judged],
         ),
         Table(
@@ -137,7 +137,8 @@ def _score_rows(runs: Sequence[Record], cells: Sequence[tuple[str, str]]) -> lis
 
 
 def _title(column: str, metric: str) -> str:
-    return f"{column} {metric.upper()} {'↑' if metric in HIGHER_IS_BETTER else '↓'}"
+    name = "chrF" if metric == "chrf" else metric.upper()
+    return f"{column} {name} {'↑' if metric in HIGHER_IS_BETTER else '↓'}"
 
 
 def _claim_row(found: Verdict) -> list[str]:
