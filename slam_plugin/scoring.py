@@ -88,12 +88,12 @@ def normalise(text: str) -> str:
 
 def cer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Return the character error rate of the corpus in percent, spaces counted as characters."""
-    return _error_rate(hypotheses, references, list)
+    return _error_rate("cer", hypotheses, references)
 
 
 def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Return the word error rate of the corpus in percent; words are what white space separates."""
-    return _error_rate(hypotheses, references, str.split)
+    return _error_rate("wer", hypotheses, references)
 
 
 def accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> float:
@@ -103,6 +103,8 @@ def accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 _OURS = {"cer": cer, "wer": wer, "accuracy": accuracy}
+# The parts of a normalized text that an error rate counts.
+UNITS: dict[str, Callable[[str], list[str]]] = {"cer": list, "wer": str.split}
 
 
 def score(
@@ -112,21 +114,37 @@ def score(
 
     Raises ValueError for an unknown metric, and where the lists differ in length or hold no reference.
     """
-    if len(hypotheses) != len(references) or not references:
-        raise ValueError(
-            f"{len(hypotheses)} hypotheses and {len(references)} references; expected as many of both, and some"
-        )
+    check_lengths(hypotheses, references)
     scores: Scores = {}
     for metric in metrics:
         if metric in _OURS:
             scores[metric] = _OURS[metric](hypotheses, references)
         elif metric in ("bleu", "chrf"):
-            scorer = BLEU() if metric == "bleu" else CHRF()
+            scorer = scorer_of(metric)
             scores[metric] = scorer.corpus_score(list(hypotheses), [list(references)]).score
             scores[f"{metric}_signature"] = str(scorer.get_signature())
         else:
             raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
     return scores
+
+
+def check_lengths(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    """Raise ValueError if the lists differ in length or are empty."""
+    if len(hypotheses) != len(references) or not references:
+        raise ValueError(
+            f"{len(hypotheses)} hypotheses and {len(references)} references; expected as many of both, and some"
+        )
+
+
+def scorer_of(metric: str) -> BLEU | CHRF:
+    """Return sacrebleu's scorer of ``bleu`` or ``chrf``."""
+    return BLEU() if metric == "bleu" else CHRF()
+
+
+def edits_of(metric: str, hypothesis: str, reference: str) -> tuple[int, int]:
+    """Return the edits from a hypothesis to its reference, and the units of the reference, of ``cer`` or ``wer``."""
+    wanted = UNITS[metric](normalise(reference))
+    return editdistance.eval(UNITS[metric](normalise(hypothesis)), wanted), len(wanted)
 
 
 def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS, classes: str | Path | None = None) -> Scores:
@@ -151,12 +169,9 @@ def _accuracy_by_class(generated: Sequence[Generated], path: str | Path) -> Scor
     }
 
 
-def _error_rate(hypotheses: Sequence[str], references: Sequence[str], units: Callable[[str], list[str]]) -> float:
-    edits = total = 0
-    for hypothesis, reference in zip(hypotheses, references, strict=True):
-        wanted = units(normalise(reference))
-        edits += editdistance.eval(units(normalise(hypothesis)), wanted)
-        total += len(wanted)
+def _error_rate(metric: str, hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    counts = [edits_of(metric, *pair) for pair in zip(hypotheses, references, strict=True)]
+    edits, total = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
     if total == 0:
         raise ValueError("every reference is empty: an error rate has no denominator")
     return 100.0 * edits / total

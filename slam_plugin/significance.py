@@ -1,4 +1,4 @@
-"""What differences between systems mean: intervals over seeds, and the paired bootstrap over sentences.
+"""Significance of differences between systems: intervals over seeds, and the paired bootstrap over sentences.
 
 Statistics of a sentence add up over a corpus: edits and reference units for error rates, sacrebleu's own for BLEU and
 chrF. A bootstrap draws sentences with replacement, the same for both systems (Koehn 2004).
@@ -8,12 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import editdistance
 import numpy as np
-from sacrebleu.metrics import BLEU, CHRF
 from scipy import stats
 
-from slam_plugin.scoring import normalise
+from slam_plugin.scoring import check_lengths, edits_of, scorer_of
 
 METRICS = ("cer", "wer", "bleu", "chrf")
 RESAMPLES = 1000
@@ -21,7 +19,7 @@ Score = Callable[[np.ndarray], float]
 
 
 class Interval(NamedTuple):
-    """A mean of ``count`` values, and what reaches from it to either end of its interval; NaN for a single value."""
+    """Mean of ``count`` values, and half the width of its interval, NaN for a single value."""
 
     mean: float
     half_width: float
@@ -29,7 +27,7 @@ class Interval(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """First system minus second: the difference, its 95 % interval, and the two-sided p-value of no difference."""
+    """Score of the first system minus that of the second, its 95 % interval, and the two-sided p-value."""
 
     difference: float
     low: float
@@ -38,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Return the mean of independent values and its interval by Student's t; ValueError for no values."""
+    """Return the mean of independent values and its interval by Student's t. Raises ValueError for no values."""
     if not values:
         raise ValueError("an interval: found no values, expected at least one")
     count, mean = len(values), math.fsum(values) / len(values)
@@ -83,32 +81,27 @@ def paired_bootstrap(
 
 
 def sentence_statistics(metric: str, hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """Return the statistics (sentences, k) of a metric, whose sum :func:`score_of` makes a corpus' score.
+    """Return the statistics (sentences, k) of a metric. :func:`score_of` turns their sum into the corpus score.
 
     Raises ValueError if the lists differ in length or are empty.
     """
-    if len(hypotheses) != len(references) or not references:
-        raise ValueError(
-            f"{len(hypotheses)} hypotheses and {len(references)} references; expected as many of both, and some"
-        )
+    check_lengths(hypotheses, references)
     if metric in ("bleu", "chrf"):
-        scorer = _scorer(metric)
-        return np.array(scorer._extract_corpus_statistics(list(hypotheses), [list(references)]), dtype=np.float64)
-    units = {"cer": list, "wer": str.split}[metric]
-    pairs = [(units(normalise(h)), units(normalise(r))) for h, r in zip(hypotheses, references, strict=True)]
-    return np.array([(editdistance.eval(h, r), len(r)) for h, r in pairs], dtype=np.float64)
+        found = scorer_of(metric)._extract_corpus_statistics(list(hypotheses), [list(references)])
+    else:
+        found = [edits_of(metric, *pair) for pair in zip(hypotheses, references, strict=True)]
+    return np.array(found, dtype=np.float64)
 
 
 def score_of(metric: str) -> Score:
-    """Return the function of summed statistics (k,) to the score in percent; ValueError for an unknown metric."""
+    """Return the function from summed statistics (k,) to a score in percent.
+
+    Raises ValueError for an unknown metric.
+    """
     if metric in ("bleu", "chrf"):
-        scorer = _scorer(metric)
+        scorer = scorer_of(metric)
         # Whole numbers, as sacrebleu has them where it does not resample.
         return lambda sums: scorer._compute_score_from_stats([int(value) for value in sums]).score
     if metric in ("cer", "wer"):
         return lambda sums: 100.0 * sums[0] / sums[1]
     raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
-
-
-def _scorer(metric: str) -> BLEU | CHRF:
-    return BLEU() if metric == "bleu" else CHRF()

@@ -3,25 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import editdistance
 from fairseq import utils
 from fairseq.logging import metrics
 from sacrebleu.metrics import BLEU
 
-from slam_plugin.scoring import normalise
+from slam_plugin.scoring import edits_of, normalise
 
 _ORDERS = range(4)
 _CORRECT, _SENTENCES = "_correct", "_sentences"
 
 
 def error_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
-    """Edits and reference units, of words and of characters, as ``slam_plugin.scoring`` counts them."""
-    pairs = [(normalise(h), normalise(r)) for h, r in zip(hypotheses, references, strict=True)]
+    """Return edits and reference units, of words and of characters, as ``slam_plugin.scoring`` counts them."""
+    pairs = list(zip(hypotheses, references, strict=True))
+    words, characters = ([edits_of(metric, *pair) for pair in pairs] for metric in ("wer", "cer"))
     return {
-        "_word_errors": sum(editdistance.eval(h.split(), r.split()) for h, r in pairs),
-        "_words": sum(len(r.split()) for _, r in pairs),
-        "_char_errors": sum(editdistance.eval(h, r) for h, r in pairs),
-        "_chars": sum(len(r) for _, r in pairs),
+        "_word_errors": sum(edits for edits, _ in words),
+        "_words": sum(count for _, count in words),
+        "_char_errors": sum(edits for edits, _ in characters),
+        "_chars": sum(count for _, count in characters),
     }
 
 
