@@ -1,12 +1,6 @@
 """Installs the plugin and its data preparation. ``pyproject.toml`` has what is the same on every machine."""
 
-import re
-from pathlib import Path
-
 from setuptools import find_packages, setup
-
-HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "slam_plugin/__init__.py").read_text(encoding="utf-8"))[1]
 
 # ve-fairseq is fairseq's last main with wheels for these platforms; fairseq-fixed builds nearly the same from source.
 HAS_WHEEL = (
@@ -19,7 +13,6 @@ HAS_NO_WHEEL = (
 )
 
 setup(
-    version=VERSION,
     packages=find_packages(include=["slam_plugin", "slam_plugin.*", "data_prep", "data_prep.*"]),
     package_data={
         "slam_plugin": ["py.typed"],
