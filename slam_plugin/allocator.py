@@ -15,7 +15,7 @@ _steps = itertools.count(1)
 
 
 def count_step() -> None:
-    """Count a step of training or validation; every ``TRIM_INTERVAL`` steps, return freed memory to the system."""
+    """Count a step of training or validation. Every ``TRIM_INTERVAL`` steps, return freed memory to the system."""
     if next(_steps) % TRIM_INTERVAL == 0:
         trim()
 

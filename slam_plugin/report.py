@@ -1,7 +1,7 @@
 """One page that shows what a run did: ``python -m slam_plugin.report RUN_DIR`` writes ``RUN_DIR/report.html``.
 
-Read from the run's folder, each where it is there; a section whose input is missing says so, and that on a learned
-codebook is left out where the run has none:
+It reads these files of the run's folder, if they exist. A section whose input is missing says so. The section on a
+learned codebook is left out if the run has none:
 
 - ``*.log`` and ``logs/*.log``: what fairseq printed with ``--log-format json``. The log of pre-training is known by
   its objectives, those of fine-tuning by their names (``asr`` or ``st``; ``scratch``: the twin without pre-training);
@@ -37,7 +37,7 @@ CAVEAT = (
     "nothing about the method: the twins may differ by no more than another seed would change, so no claim is made."
 )
 
-# Charts of ``--picture``, which needs no text beside them.
+# Charts of ``--picture``, which make sense without text.
 PICTURE = ("own", "rank_speech", "rank_top", "ctc_cer", "ctc_blanks", "tlm_text", "retrieval")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests import checkpoints, training
 
-# The longest files, of few tests that take long: were they started last, one worker would be alone with them.
+# The longest files. If they started last, one worker would run them alone while the others have nothing to do.
 LONGEST = (
     "tests/test_overfit.py",
     "tests/test_demo.py",
@@ -34,7 +34,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; a worker takes whole files, in this order."""
+    """Put the longest files first. A worker takes whole files, in this order."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
 

@@ -1,4 +1,4 @@
-"""The files around the code say what the code says: version, links, the commands of ``CONTRIBUTING.md``."""
+"""The files around the code agree with it: version, links, the commands of ``CONTRIBUTING.md``."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_contributing_names_files_that_exist():
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
-    """Of files of this repository; a heading is an anchor as GitHub makes them."""
+    """Links to files of this repository, with the anchors that GitHub makes of headings."""
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
         file, _, anchor = target.partition("#")
         if "://" in target:

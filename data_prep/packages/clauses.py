@@ -36,7 +36,7 @@ _LEFT_OUT = "left-out"
 
 @dataclass(frozen=True)
 class Clauses(Corpus):
-    """Corpus of spoken clauses; their sound is written below ``out``.
+    """Corpus of spoken clauses. Their sound is written below ``out``.
 
     A unit is a part of one split. One more unit lists the dropped clauses.
     """
@@ -102,7 +102,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Synthesize the clauses of the specified packages; return 1 if that fails."""
+    """Synthesize the clauses of the specified packages. Return 1 if that fails, else 0."""
 
     def of_arguments(arguments: argparse.Namespace) -> Clauses:
         return open_corpus(arguments.tree.absolute(), arguments.out.absolute(), arguments.clauses)

@@ -166,7 +166,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the specified game; return 1 if that fails."""
+    """Prepare the specified game. Return 1 if that fails, else 0."""
     description = __doc__.splitlines()[0]
     return run_game(
         "drascula",

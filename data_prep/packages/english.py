@@ -21,10 +21,10 @@ TREE is what ``python -m data_prep.fetch --set english`` unpacks. The folder hol
 - ``games``: the corpora that the games and clauses became, with sound at its own rate and the games' other languages.
 
 Training has only scenes and chapters of training, and no sentence that ``asr/dev``, ``asr/test``, ``st/clauses/dev``,
-``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds; ``pairs`` have no sentence of ``asr``. All text is
-normalized alike. Sentences with digits are dropped: numbers are not spelled out.
-:mod:`data_prep.packages.english_folder` has the steps in their order. The folder appears whole or not at all; if it is
-there already, nothing is done. Clauses and synthetic pairs take ``espeakng-loader`` (PyPI).
+``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds. ``pairs`` have no sentence of ``asr``. All text has the
+same normalization. Sentences with digits are dropped, as numbers are not spelled out.
+:mod:`data_prep.packages.english_folder` has the steps in order. The folder appears whole or not at all. If it exists
+already, nothing is done. Clauses and synthetic pairs take ``espeakng-loader`` (PyPI).
 """
 
 import sys
@@ -38,7 +38,7 @@ LAYOUT = 3
 
 
 def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: int = 2) -> dict:
-    """Make the folder ``out`` of the packages unpacked in ``tree``, if it is not there, and return its statistics.
+    """Build the folder ``out`` from the packages unpacked in ``tree``, if it does not exist. Return its statistics.
 
     ``limit`` keeps so many utterances of each game's splits and documents of each text. Raises :class:`DataError` if
     ``tree`` is incomplete, a check fails, or ``out`` holds something else.
@@ -61,7 +61,7 @@ def _table(stats: dict) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build the specified folder and print its statistics; return 1 if that fails."""
+    """Build the specified folder and print its statistics. Return 1 if that fails, else 0."""
     return run("data_prep.packages.english", __doc__.splitlines()[0], prepare, _table, argv)
 
 

@@ -1,4 +1,4 @@
-"""Build steps of the English data folder, in order; ``data_prep.packages.english`` is their command."""
+"""Build steps of the English data folder, in order. The command is ``data_prep.packages.english``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -78,7 +78,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
 
     say("manifests of all tasks")
     held_out = roles.held_out | {sentence for document in documents["valid"] for sentence in document}
-    synthetic = read_games(out / "games", [SYNTHETIC], limit)[SYNTHETIC]["train"]
+    synthetic = read_games(out / "games", [SYNTHETIC], None)[SYNTHETIC]["train"]
     manifests = _write_manifests(roles, keep_clauses_apart(spoken_clauses, held_out, roles.dropped), synthetic, out)
     left_out["games"] = dict(sorted(roles.dropped.items()))
 
@@ -131,7 +131,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
 
 
 def _open_synthetic(documents: Documents, roles: Roles, limit: int | None, out: Path) -> Synthetic:
-    """Return the corpus of sentences of ``documents`` that no transcript has, in the voices of training clauses."""
+    """Return the synthetic corpus: training sentences that are not transcripts, in the voices of training clauses."""
     transcripts = {row["tgt_text"] for row in roles.train}
     sentences = (sentence for document in documents for sentence in document if sentence not in transcripts)
     count = SYNTHETIC_SENTENCES if limit is None else min(limit, SYNTHETIC_SENTENCES)

@@ -102,7 +102,7 @@ def _load() -> ctypes.CDLL:
 
 
 def main() -> int:
-    """Synthesize the requests of standard input; return 1 if that fails."""
+    """Synthesize the requests of standard input. Return 1 if that fails, else 0."""
     requests = [Request(*json.loads(line)) for line in sys.stdin.buffer]
     try:
         for samples in _samples(requests):

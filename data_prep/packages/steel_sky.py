@@ -228,7 +228,7 @@ def open_game(tree: Path, out: Path) -> SteelSky:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the specified game; return 1 if that fails."""
+    """Prepare the specified game. Return 1 if that fails, else 0."""
     description = __doc__.splitlines()[0]
     return run_game("steel_sky", description, lambda arguments: open_game(arguments.tree, arguments.out), argv)
 

@@ -46,9 +46,10 @@ _UNIT_SENTENCES = 200
 
 @dataclass(frozen=True)
 class Synthetic(Corpus):
-    """``sentences`` in their order, spoken by ``voices``; their sound is written below ``out``.
+    """Corpus of ``sentences``, in order, spoken by ``voices``. Their sound is written below ``out``.
 
-    A unit is some of the sentences. All are for training unless ``validates``: then one in fifty is not.
+    A unit is a run of consecutive sentences. If ``validates``, one in fifty is for validation. Otherwise all are for
+    training.
     """
 
     sentences: tuple[str, ...]
@@ -121,7 +122,7 @@ def request_of(sentence: str, voices: Sequence[str] = VOICES, rates: Sequence[in
 
 
 def read_sentences(path: Path) -> list[str]:
-    """Return the lines of a text file. Raises :class:`DataError` if one is no text."""
+    """Return the lines of a text file. Raises :class:`DataError` if a line is not UTF-8 text."""
     lines = list(lines_of(path, str(path)))
     for line in lines:
         if isinstance(line, Dropped):
@@ -130,9 +131,9 @@ def read_sentences(path: Path) -> list[str]:
 
 
 def draw_sentences(sentences: Iterable[str], count: int, name: str) -> tuple[str, ...]:
-    """Return ``count`` different sentences of a suitable length, in their order, or all of these if they are fewer.
+    """Return ``count`` distinct sentences of a suitable length, in order, or all suitable ones if there are fewer.
 
-    Raises :class:`DataError` if the text, which it calls ``name``, has none.
+    Raises :class:`DataError`, which names the text by ``name``, if there are none.
     """
     found = {
         sentence: hashlib.md5(sentence.encode()).digest()
@@ -151,7 +152,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Synthesize the specified text; return 1 if that fails."""
+    """Synthesize the specified text. Return 1 if that fails, else 0."""
 
     def open_corpus(arguments: argparse.Namespace) -> Synthetic:
         sentences = draw_sentences(read_sentences(arguments.text), arguments.sentences, str(arguments.text))

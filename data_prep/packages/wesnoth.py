@@ -177,7 +177,7 @@ def open_corpus(tree: Path) -> Wesnoth:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the specified texts; return 1 if that fails."""
+    """Prepare the specified texts. Return 1 if that fails, else 0."""
 
     def add_tree(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(

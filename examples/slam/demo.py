@@ -70,13 +70,12 @@ def plan(
         control: pre-train on pairs alone, for as many updates.
     """
     stages = {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}}
-    recipe, changes = ("pairs.yaml", {}) if control else ("speech_text_pairs.yaml", stages)
-    corpora = write_corpora(run, RECIPES / recipe, changes)
-    fetched = ["--set", "english", *(["--debs", debs] if debs else [])]
+    base, changes = ("pairs.yaml", {}) if control else ("speech_text_pairs.yaml", stages)
+    corpora = write_corpora(run, RECIPES / base, changes)
     tasks = recognition("asr", 10, budget.asr), _st(budget.st)
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
-        *data_steps(run, "data_prep.packages.english", tree, fetched, budget.limit),
+        *data_steps(run, "english", "data_prep.packages.english", tree, debs, budget.limit),
         cluster(run / "data"),
         pretrain(run / "pretrain", run / "data", recipe, cores(), seed),
         *([fine_tune_twin(run, task, twin, seed) for twin in TWINS] for task in tasks),

@@ -11,7 +11,6 @@ was killed goes on when it is started again. ``--quick`` runs the same steps for
 import argparse
 import json
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from examples.slam.training_steps import (
     fingerprint,
     marked,
     pretrain,
+    typed,
     write_corpora,
 )
 from slam_plugin.data.files import atomic_write
@@ -159,9 +159,8 @@ def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None)
     stages = {0: ["speech", "text"], budget.pairs_from: ["speech", "text", "pairs"]}
     corpora = write_corpora(run, base, {"stages": stages})
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
-    fetched = ["--set", "downstream", *(["--debs", debs] if debs else [])]
     return [
-        *data_steps(run, "data_prep.downstream", tree, fetched, budget.limit),
+        *data_steps(run, "downstream", "data_prep.downstream", tree, debs, budget.limit),
         pretrain(run / "pretrain", run / "data", recipe, cores()),
     ]
 
@@ -251,9 +250,8 @@ def table(results: Mapping[str, Any]) -> str:
 def commands(run: Path, names: Sequence[str], budget: Budget) -> str:
     """The commands of the pre-trained twins, as they are for ``runs/downstream``, as a block of markdown."""
     steps = [step for name in names for group in task_steps(run, name, budget.tasks[name], "") for step in group]
-    shown = [shlex.join(map(str, step.run)) for step in steps if TWINS[0] in step.name]
-    text = "\n".join(shown).replace(str(run), "runs/downstream")
-    text = text.replace(sys.executable, "python").replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
+    shown = [[str(word).replace(str(run), "runs/downstream") for word in s.run] for s in steps if TWINS[0] in s.name]
+    text = "\n".join(map(typed, shown))
     twins = "From scratch: the same without the checkpoint of pre-training, in folders that end in `-scratch`."
     return f"```\n{text}\n```\n\n{twins}"
 

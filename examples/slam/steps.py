@@ -83,7 +83,7 @@ class _Running:
         return self.spent_before + time.monotonic() - self.started
 
     def cpu_seconds(self, usage: resource.struct_rusage | None = None) -> float:
-        """Return the CPU time of all attempts so far; ``usage`` is that of this one, if it has ended."""
+        """Return the CPU seconds of all attempts so far. ``usage`` is that of this attempt, if it has ended."""
         spent = _cpu_seconds_of(self.pid) if usage is None else usage.ru_utime + usage.ru_stime
         return self.cpu_before + spent
 
@@ -178,7 +178,7 @@ def _run_group(steps: Sequence[Step], logs: Path, known: dict[str, dict], lock: 
 
 
 def _note(work: _Running, known: Mapping[str, dict], usage: resource.struct_rusage | None = None) -> None:
-    """Update what is remembered of the times of ``work``; ``usage`` is that of its process, if it has ended."""
+    """Update the recorded times of ``work``. ``usage`` is that of its process, if it has ended."""
     known[work.step.name]["seconds"] = round(work.seconds(), 2)
     known[work.step.name]["cpu_seconds"] = round(work.cpu_seconds(usage), 2)
 

@@ -1,6 +1,7 @@
 """What the demo and the two studies have in common, as steps of a plan: data, pre-training, fine-tuning, decoding."""
 
 import hashlib
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -53,7 +54,7 @@ class PreTraining(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """How long a training is, and its optimizer: the rate rises for ``warmup`` updates and falls to 0 at the last."""
+    """Length and optimizer of a training. The rate rises for ``warmup`` updates, then falls to 0 at the last."""
 
     updates: int
     warmup: int
@@ -66,6 +67,12 @@ def script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
+def typed(command: Sequence[object]) -> str:
+    """Return a command as a reader of the repository types it, with the environment active."""
+    text = shlex.join(map(str, command)).replace(sys.executable, "python")
+    return text.replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
+
+
 def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
     """Write ``run/corpora.yaml``, which says what ``base`` says but for ``changes``, and return its path."""
     with atomic_write(run / "corpora.yaml") as file:
@@ -74,17 +81,19 @@ def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
 
 
 def data_steps(
-    run: Path, module: str, tree: Path | None, fetched: Sequence[str] = (), limit: int | None = None
+    run: Path, package_set: str, module: str, tree: Path | None, debs: str | None, limit: int | None = None
 ) -> list[Step]:
     """Fetch the packages, unless ``tree`` holds them, and put ``run/data`` together of them.
 
     Args:
+        package_set: name of the packages, as ``data_prep.fetch`` knows it.
         module: of the data preparation.
-        fetched: what to fetch, and from where, as flags.
+        debs: a folder that the packages are taken from; None for apt.
         limit: of utterances, sentences and documents in each split.
     """
     packages = tree or run / "packages"
-    fetch = [sys.executable, "-m", "data_prep.fetch", "--out", str(packages), *fetched]
+    fetch = [sys.executable, "-m", "data_prep.fetch", "--out", str(packages), "--set", package_set]
+    fetch += ["--debs", debs] if debs else []
     prepare = [sys.executable, "-m", module, "--tree", str(packages), "--out", str(run / "data")]
     prepare += ["--limit", str(limit)] if limit else []
     return [
@@ -94,14 +103,14 @@ def data_steps(
 
 
 def cluster(data: Path) -> Step:
-    """Centroids of the speech in ``data``, which masked prediction has as its targets."""
+    """Return the fit of the centroids of the speech in ``data``, the targets of masked prediction."""
     out = data / "kmeans.npz"
     command = [script("slam"), "cluster", str(data / "speech" / "train.tsv"), "--out", str(out)]
     return Step("cluster", [*command, "--clusters", "100"], outputs=[out], environment={"OMP_NUM_THREADS": "1"})
 
 
 def pretrain(folder: Path, data: Path, recipe: PreTraining, threads: int, seed: int = 1) -> Step:
-    """Pre-training on ``data``; it leaves ``folder/checkpoint_last.pt``."""
+    """Return the pre-training on ``data``, which writes ``folder/checkpoint_last.pt``."""
     flags = ["--task", "slam_pretraining", "--arch", f"slam_pretraining_{recipe.size}"]
     flags += ["--criterion", "slam_pretraining", "--corpora", str(recipe.corpora)]
     # fairseq asks for a batch size; the budgets in the corpora file are what counts
@@ -112,7 +121,7 @@ def pretrain(folder: Path, data: Path, recipe: PreTraining, threads: int, seed: 
 
 
 def fine_tune(folder: Path, data: Path, task: FineTuning, start: Path | None, threads: int, seed: int = 1) -> Step:
-    """Fine-tuning on ``data`` from the checkpoint ``start``, or from fresh weights if it is None."""
+    """Return the fine-tuning on ``data`` from the checkpoint ``start``, or from random weights if it is None."""
     flags = [*task.flags, *(["--pretrained", str(start)] if start else [])]
     return _train(
         folder, data, threads, Schedule(task.updates, task.updates // 8, task.optimizer, task.lr), seed, flags
@@ -120,7 +129,7 @@ def fine_tune(folder: Path, data: Path, task: FineTuning, start: Path | None, th
 
 
 def fine_tune_twin(run: Path, task: FineTuning, twin: str, seed: int = 1) -> Step:
-    """One of the twins, which run side by side on half the cores each."""
+    """Return the fine-tuning of one twin. Twins run side by side on half the cores each."""
     start = run / f"{task.after}-{twin}" / "checkpoint_best.pt" if task.after else None
     if twin == "pretrained":
         start = start or run / "pretrain" / "checkpoint_last.pt"
@@ -129,7 +138,7 @@ def fine_tune_twin(run: Path, task: FineTuning, twin: str, seed: int = 1) -> Ste
 
 
 def decode(name: str, data: Path, checkpoint: Path, out: Path, flags: Sequence[str] = ()) -> Step:
-    """Decoding of the test set in ``data`` by fairseq-generate, into ``out/generate-test.txt``."""
+    """Return the decoding of the test set in ``data`` by fairseq-generate, into ``out/generate-test.txt``."""
     command = [script("fairseq-generate"), str(data), "--user-dir", str(PLUGIN)]
     command += ["--task", "slam_speech_to_text", "--path", str(checkpoint), "--gen-subset", "test", "--beam", "5"]
     command += ["--max-tokens", "8000", "--results-path", str(out), "--log-format", "simple", "--log-interval", "1"]
@@ -142,7 +151,7 @@ def decode(name: str, data: Path, checkpoint: Path, out: Path, flags: Sequence[s
 
 
 def recognition(name: str, minutes: int, updates: int, size: str = "tiny") -> FineTuning:
-    """Recognition by CTC over characters, from ``minutes`` of transcribed speech.
+    """Return the task of recognition by CTC over characters, from ``minutes`` of transcribed speech.
 
     SpecAugment helps the pre-trained twin and costs the one from scratch 2 points of CER in so few updates: each has
     what suits it.
@@ -154,18 +163,18 @@ def recognition(name: str, minutes: int, updates: int, size: str = "tiny") -> Fi
 
 
 def validated(updates: int) -> list[str]:
-    """Flags that validate four times: an epoch of few labels is shorter than its validation."""
+    """Return flags for four validations in all. An epoch of few labels takes less time than a validation."""
     flags = ["--validate-interval", "1000", "--save-interval", "1000"]
     return [*flags, "--save-interval-updates", str(max(1, updates // 4)), "--keep-interval-updates", "1"]
 
 
 def marked(step: Step, **marks: str) -> Step:
-    """Return ``step``, which counts as another one if ``marks``, variables of its environment, change."""
+    """Return ``step`` with ``marks`` in its environment. A step whose marks changed runs again."""
     return replace(step, environment={**step.environment, **marks})
 
 
 def file_mark(*paths: Path) -> str:
-    """Return a short hash of what the files hold."""
+    """Return a short hash of the files' contents."""
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
@@ -178,7 +187,7 @@ def fingerprint(steps: Sequence[Step]) -> str:
 
 
 def _train(folder: Path, data: Path, threads: int, schedule: Schedule, seed: int, flags: Sequence[str]) -> Step:
-    """A training with fairseq-train into ``folder``, which resumes from its last checkpoint."""
+    """Return a training with fairseq-train into ``folder``, which resumes from its last checkpoint."""
     tensorboard = folder.parent / "tensorboard" / folder.name
     words = [script("fairseq-train"), str(data), "--user-dir", str(PLUGIN), "--seed", str(seed)]
     words += ["--max-update", str(schedule.updates), "--save-dir", str(folder), "--distributed-world-size", "1"]

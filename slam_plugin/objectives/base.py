@@ -172,7 +172,7 @@ class Objective(nn.Module):
 
     @classmethod
     def preparation(cls, options: Any) -> Preparation:
-        """Return the preparation of batches that these ``Options`` require; None in the fields left to others."""
+        """Return the preparation of batches that these ``Options`` require, None in the fields left to others."""
         return Preparation()
 
     @classmethod

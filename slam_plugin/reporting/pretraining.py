@@ -142,9 +142,9 @@ def codebook_words(codebook: Mapping) -> str:
 
 
 def codebook_section(records: Sequence[Record], results: Mapping) -> str:
-    """Return perplexity and share of codes in use over updates, and in words whether the codebook is dead.
+    """Return perplexity and share of codes in use over updates, and whether the codebook is dead, in words.
 
-    Empty where pre-training was logged and learned no codebook.
+    Empty if the logged pre-training learned no codebook.
     """
     written = results.get("codebook", codebook_summary([]))
     codebook = codebook_summary(records, written.get("size")) if records else written

@@ -1,4 +1,4 @@
-"""The report's jinja2 templates, which lie in the folder ``templates`` beside this file."""
+"""Pages from jinja2 templates: the report's, in ``templates`` beside this file, or those of another folder."""
 
 from functools import cache
 from pathlib import Path
@@ -9,15 +9,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 FOLDER = Path(__file__).parent / "templates"
 
 
-def render(template: str, **values: Any) -> str:
-    """Return a template filled in. What is not marked as safe is escaped; a name without a value is an error."""
-    return _environment().get_template(template).render(**values).rstrip()
+def render(template: str, folder: Path = FOLDER, **values: Any) -> str:
+    """Return a template of ``folder`` filled in. Values are escaped unless marked as safe.
+
+    A name without a value is an error.
+    """
+    return _environment(folder).get_template(template).render(**values).rstrip()
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path) -> Environment:
     return Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -23,7 +23,6 @@ from examples.slam.training_steps import ROOT, cluster, data_steps
 
 FIRST_ROWS = ["0", "4", "K", "6", "P", "C", "8", "9", "J"]
 FIRST_COLUMNS = ["asr10", "asr100", "st-de"]
-RESULTS = ROOT / "examples/slam/study/results.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 steps += [step for plan in plans(study, row, columns, seed) for step in plan.steps]
         print(shown(steps))
         return 0
-    results = options.results or (run / "results.json" if options.quick else RESULTS)
+    results = options.results or (run / "results.json" if options.quick else records.RESULTS)
     if prepared:
         run_steps(prepared, run / "logs" / "data")
     for seed in options.seeds:
@@ -63,8 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepared(run: Path, tree: Path | None, limit: int | None) -> list[Step]:
     """The steps that make ``run/data``."""
     debs = os.environ.get("DEBS") or None
-    fetched = ["--set", "english", *(["--debs", debs] if debs else [])]
-    return [*data_steps(run, "data_prep.packages.english", tree, fetched, limit), cluster(run / "data")]
+    return [*data_steps(run, "english", "data_prep.packages.english", tree, debs, limit), cluster(run / "data")]
 
 
 def _parser() -> argparse.ArgumentParser:

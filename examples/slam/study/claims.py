@@ -1,4 +1,4 @@
-"""What the study must answer: each claim says that one row is better than another on a column."""
+"""Claims that the study tests: one row scores better than another on a column."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The steps of the study: one plan for each pre-training, and one for each cell of the table."""
 
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,6 @@ from examples.slam.study.records import Cell, Places, write_record
 from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
 from examples.slam.study.scales import Scale
 from examples.slam.training_steps import (
-    ROOT,
     PreTraining,
     decode,
     file_mark,
@@ -23,6 +20,7 @@ from examples.slam.training_steps import (
     fingerprint,
     marked,
     pretrain,
+    typed,
 )
 from slam_plugin.data.files import atomic_write
 
@@ -81,10 +79,9 @@ def shown(steps: Sequence[Step]) -> str:
     lines = []
     for step in steps:
         if not callable(step.run):
-            threads = [f"{name}={step.environment[name]} " for name in ("OMP_NUM_THREADS",) if name in step.environment]
-            lines.append("".join(threads) + shlex.join(map(str, step.run)))
-    text = "\n".join(lines).replace(sys.executable, "python").replace(f"{Path(sys.executable).parent}/", "")
-    return text.replace(f"{ROOT}/", "")
+            threads = step.environment.get("OMP_NUM_THREADS")
+            lines.append((f"OMP_NUM_THREADS={threads} " if threads else "") + typed(step.run))
+    return "\n".join(lines)
 
 
 def _pretraining(study: Study, row: str, seed: int) -> Step | None:
@@ -107,9 +104,9 @@ def _corpora(study: Study, row: str) -> Path:
 
 
 def _cell(study: Study, row: str, column: str, seed: int, built_on: dict[str | None, str]) -> list[Step]:
-    """Fine-tuning, decoding of the test set, and the record; ``built_on`` has the fingerprint of each possible start.
+    """Return the steps of a cell: fine-tuning, decoding of the test set, and the record.
 
-    Seed k of fine-tuning starts from seed k of pre-training.
+    Seed k of fine-tuning starts from seed k of pre-training. ``built_on`` has the fingerprint of each possible start.
     """
     settings, scale = ROWS[row], study.scale
     updates = (scale.total if settings.total_compute else scale.fine_tuning)[column]

@@ -12,7 +12,7 @@ from examples.slam.training_steps import ROOT
 from slam_plugin.data.files import atomic_write
 
 Record = dict[str, Any]
-FRAMES_PER_SECOND = 100
+RESULTS = ROOT / "examples/slam/study/results.json"
 # What is kept of each validation, where it was logged.
 PRETRAINING_CURVES = ("own", "rank_top", "ctc_loss", "ctc_cer", "ctc_blanks", "span_mlm_loss", "code_perplexity")
 PRETRAINING_CURVES += ("tlm_text_own", "tlm_text_other", "tlm_text_none", "kmeans_accuracy", "contrastive_accuracy")
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where a cell's files lie; ``pretraining``, a log, is None for a row without pre-training."""
+    """Paths of a cell's files. ``pretraining`` is a log, None for a row without pre-training."""
 
     record: Path
     pretraining: Path | None
@@ -64,12 +64,13 @@ def write_record(cell: Cell, places: Places) -> None:
 
 def pretraining_of(log: Path) -> dict[str, Any]:
     """Return what a pre-training saw and took, and its validations."""
+    from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE
     from slam_plugin.reporting.logs import read_log
 
     frames, tokens, updates = seen(read_log(log))
     return {
         "updates": updates,
-        "audio_seconds": round(frames / FRAMES_PER_SECOND),
+        "audio_seconds": round(frames * FRAME_SHIFT / SAMPLE_RATE),
         "tokens": round(tokens),
         "cpu_seconds": cpu_seconds_of(log.parent)[log.stem],
         "curves": curves_of(log, PRETRAINING_CURVES),
@@ -101,12 +102,12 @@ def curves_of(log: Path, keys: Sequence[str]) -> dict[str, list[tuple[int, float
 
 
 def commit() -> str | None:
-    """Return the repository's commit, with a + if tracked files differ from it; None outside a repository."""
+    """Return the repository's commit, followed by + if tracked files differ from it. None outside a repository."""
     git = ["git", "-C", str(ROOT)]
     found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
     if found.returncode != 0:
         return None
-    changed = ["status", "--porcelain", "--untracked-files=no", "--", ":!examples/slam/study/results.json"]
+    changed = ["status", "--porcelain", "--untracked-files=no", "--", f":!{RESULTS.relative_to(ROOT)}"]
     differs = subprocess.run([*git, *changed], capture_output=True, text=True, check=True).stdout
     return found.stdout.strip() + ("+" if differs else "")
 
@@ -117,9 +118,9 @@ def read(path: Path) -> dict[str, list[Record]]:
 
 
 def merge(path: Path, kind: str, names: Sequence[str], records: Sequence[Record]) -> None:
-    """Put ``records`` into the list ``kind`` of the file; each replaces the one that equals it in ``names``.
+    """Merge ``records`` into the list ``kind`` of the file. Each replaces the record with equal values of ``names``.
 
-    Other programs may do the same at the same time.
+    Several processes may merge into the same file at once.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.name}.lock"), "w") as lock:

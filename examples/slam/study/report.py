@@ -8,29 +8,26 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import NamedTuple
 
 from examples.slam.study.claims import CLAIMS
 from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
-from examples.slam.study.records import Record, read
+from examples.slam.study.records import RESULTS, Record, read
 from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import SCALES
-from examples.slam.study.verdicts import Verdict, cost, interval_of, verdict
+from examples.slam.study.verdicts import NOT_RUN, Verdict, cost, interval_of, verdict
 from examples.slam.training_steps import ROOT
 from slam_plugin.data.files import atomic_write
 from slam_plugin.reporting.figures import Chart, Line, line_chart, plain, sheet
 from slam_plugin.reporting.instruments import PALETTE
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
+from slam_plugin.reporting.templating import render
 from slam_plugin.significance import Interval
 
-RESULTS = ROOT / "examples/slam/study/results.json"
+TEMPLATES = Path(__file__).parent / "templates"
 MINUTES = (10, 30, 100)
 PLOTTED = ("0", "4", "K", "P", "C", "J")  # a line each, in the colors of the style sheet
-EMPTY = "not run"
 LISTENING = "listening"
 
 
@@ -54,7 +51,7 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
     commits = sorted({run["commit"] for run in runs if run["commit"]})
     values = {"scale": scale, "tables": tables, "charts": charts, "count": len(runs), "machines": ran}
-    page = _environment().get_template("report.html.j2").render(**values, commits=commits, style=STYLE)
+    page = render("report.html.j2", TEMPLATES, **values, commits=commits, style=STYLE, not_run=NOT_RUN)
     written = {"report.html": page, "tables.md": "\n\n".join(markdown(table) for table in tables) + "\n"}
     if charts:
         written["labels.svg"] = sheet(charts, 2, COLORS + CHARTS)
@@ -68,7 +65,7 @@ def tables_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[Tab
     """Return the tables of scores, of claims, of listening and of cost."""
     judged = [verdict(claim, runs, comparisons) for claim in CLAIMS]
     columns = [name for name in COLUMNS if any(run["column"] == name for run in runs)]
-    heard = [name for name in columns if any(LISTENING in r["scores"] for r in runs if r["column"] == name)]
+    listening = [name for name in columns if any(LISTENING in r["scores"] for r in runs if r["column"] == name)]
     found = [
         Table(
             "Scores on the test set",
@@ -91,15 +88,15 @@ def tables_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[Tab
             [_cost_row(runs, row) for row in ROWS],
         ),
     ]
-    if heard:
+    if listening:
         words = "By how many nats a token the loss on dev rises with another utterance's speech."
-        rows = _score_rows(runs, [(name, LISTENING) for name in heard])
-        found.insert(2, Table("Does the decoder listen?", words, ["row", "pre-training", *heard], rows))
+        rows = _score_rows(runs, [(name, LISTENING) for name in listening])
+        found.insert(2, Table("Does the decoder listen?", words, ["row", "pre-training", *listening], rows))
     return found
 
 
 def label_charts(runs: Sequence[Record]) -> list[Chart]:
-    """Return charts of the error rates over minutes of labels; none without a cell of recognition."""
+    """Return charts of the error rates over minutes of labels, an empty list if no recognition was run."""
     charts = []
     for metric in ("cer", "wer"):
         lines = []
@@ -123,7 +120,7 @@ def markdown(table: Table) -> str:
 def shown(interval: Interval | None) -> str:
     """Return a mean with its interval and the number of seeds."""
     if interval is None:
-        return EMPTY
+        return NOT_RUN
     if math.isnan(interval.half_width):
         return f"{plain(interval.mean)} (1)"
     return f"{plain(interval.mean)} ± {plain(interval.half_width)} ({interval.count})"
@@ -153,19 +150,12 @@ def _cost_row(runs: Sequence[Record], row: str) -> list[str]:
     if ROWS[row].corpora is None:
         return [*name, "0", "0", "0"]
     if found is None:
-        return [*name, EMPTY, EMPTY, EMPTY]
+        return [*name, NOT_RUN, NOT_RUN, NOT_RUN]
     return [*name, plain(found["hours"]), f"{found['tokens'] / 1000:.0f}", plain(found["minutes"])]
 
 
-@cache
-def _environment() -> Environment:
-    settings: dict[str, Any] = {"autoescape": True, "undefined": StrictUndefined}
-    folder = FileSystemLoader(Path(__file__).parent / "templates")
-    return Environment(loader=folder, trim_blocks=True, lstrip_blocks=True, **settings)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m examples.slam.study.report", description=__doc__.split("\n")[0])
     parser.add_argument("--results", type=Path, default=RESULTS, help="the records (examples/slam/study/results.json)")
     parser.add_argument("--scale", choices=[*SCALES, "quick"], default="cpu", help="whose records (cpu)")

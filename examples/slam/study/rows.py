@@ -52,7 +52,7 @@ ROWS: Mapping[str, Row] = {
 
 
 def stretched(corpora: Path, updates: int, budget: float) -> dict[str, Any]:
-    """Return what a corpora file says, for a run of ``updates`` instead of ``NOMINAL_UPDATES``.
+    """Return the contents of a corpora file, adapted to a run of ``updates`` instead of ``NOMINAL_UPDATES``.
 
     Stages and moving weights begin at the same share of the run, in the same order; budgets are multiplied by
     ``budget``.
@@ -72,7 +72,7 @@ def stretched(corpora: Path, updates: int, budget: float) -> dict[str, Any]:
 
 
 def _at(points: Mapping[int, Any], updates: int) -> dict[int, Any]:
-    """Return ``points`` at the same shares of ``updates``; two that would fall together stay one update apart."""
+    """Return ``points`` at the same shares of ``updates``. Points that would coincide stay one update apart."""
     result: dict[int, Any] = {}
     for update in sorted(points):
         place = update * updates // NOMINAL_UPDATES

@@ -1,6 +1,7 @@
-"""Cells and claims of the study as numbers: means over seeds with their intervals, and what a claim comes to."""
+"""Cells and claims of the study as numbers: means over seeds with their intervals, and a verdict on each claim."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from examples.slam.study.claims import Claim
@@ -12,7 +13,7 @@ HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "not resolved", "not run
 
 
 class Verdict(NamedTuple):
-    """What a claim came to.
+    """Verdict on a claim.
 
     Attributes:
         word: one of the four above.
@@ -60,16 +61,12 @@ def verdict(claim: Claim, runs: Sequence[Record], comparisons: Sequence[Record])
 
 
 def cost(runs: Sequence[Record], row: str) -> Mapping[str, float] | None:
-    """Return the means of hours of audio, tokens and CPU minutes of a row's pre-training; None if it has none."""
+    """Return the mean hours of audio, tokens and CPU minutes of a row's pre-training, None if it has none."""
     found = {run["pretraining_seed"]: run["pretraining"] for run in runs if run["row"] == row and run["pretraining"]}
     if not found:
         return None
     return {
-        "hours": _mean([each["audio_seconds"] / 3600 for each in found.values()]),
-        "tokens": _mean([each["tokens"] for each in found.values()]),
-        "minutes": _mean([each["cpu_seconds"] / 60 for each in found.values()]),
+        "hours": fmean([each["audio_seconds"] / 3600 for each in found.values()]),
+        "tokens": fmean([each["tokens"] for each in found.values()]),
+        "minutes": fmean([each["cpu_seconds"] / 60 for each in found.values()]),
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
