@@ -13,7 +13,7 @@ import transformers
 
 from benchmarks import decoding, layer, memory, padding, scale, share, step, targets, update
 from benchmarks.figures import SCALES, Figure, table, write
-from slam_plugin.reporting.machine import machine, versions
+from slam_plugin.machine import machine, versions
 
 # Modules with a docstring that says what is measured and ``figures(scale)`` that measures it.
 PARTS = {

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slam_plugin.data.batching import cut
-from slam_plugin.data.kinds.base import Setting
-from slam_plugin.data.kinds.speech import SpeechCorpus
-from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.plan.batching import cut
+from slam_plugin.data.shards.base import Setting
+from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.objectives.base import SpanMask
 from slam_plugin.objectives.contrastive import Options
 
@@ -25,7 +25,7 @@ def speech_batch(folder: Path, budget: int) -> dict[str, Any]:
     options = Options()
     manifest = Manifest.open(folder / SPEECH)
     setting = Setting(SEED, "benchmark", None, speech_mask=SpanMask(options.mask_rate, options.mask_span))
-    corpus = SpeechCorpus(manifest, manifest.path.parent, setting, budget)
+    corpus = SpeechShard(manifest, manifest.path.parent, setting, budget)
     cuts = cut(corpus.lengths, budget, 1, budget, 1, SEED, "speech", 0)
     return with_states(corpus.collate([corpus.item(int(i), 0) for i in cuts[len(cuts) // 2]]))
 

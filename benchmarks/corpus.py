@@ -7,13 +7,13 @@ import numpy as np
 import soundfile
 import yaml
 
-from data_prep.binarize import binarize
-from data_prep.folder import STATS
-from data_prep.pack import pack_manifests
-from data_prep.vocab import train_vocabulary
+from data_prep.engine.folder import STATS
+from data_prep.manifests.pack import pack_manifests
+from data_prep.text.binarize import binarize
+from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.audio import SAMPLE_RATE, frames_in
-from slam_plugin.data.manifest import Manifest, write_manifest
-from slam_plugin.data.validate import ensure_valid
+from slam_plugin.data.manifests.manifest import Manifest, write_manifest
+from slam_plugin.data.manifests.validate import ensure_valid
 
 CORPORA = Path(__file__).resolve().parent / "corpora.yaml"
 SYLLABLES = [first + last for first in "bdfgklmnprstv" for last in ("a", "e", "i", "o", "u", "an", "er", "ost")]
@@ -22,29 +22,29 @@ SECONDS, SPREAD = 2.6, 0.7  # median and standard deviation of the logarithm: ro
 SHORTEST, LONGEST = 0.5, 15.0
 
 
-class Corpus(NamedTuple):
+class BenchmarkData(NamedTuple):
     """A data folder, and in words what it holds."""
 
     folder: Path
     words: str
 
 
-def cached_corpus(data: Path, scratch: Path, utterances: int) -> Corpus:
+def cached_corpus(data: Path, scratch: Path, utterances: int) -> BenchmarkData:
     """The prepared demo in ``data``, whose features lie in a stored zip; else a generated one like it."""
     if (data / STATS).is_file():
-        return Corpus(data, "the demo's corpus, features cached in a stored zip")
+        return BenchmarkData(data, "the demo's corpus, features cached in a stored zip")
     folder = generate(scratch, utterances)
     pack_manifests(_manifests(folder), folder / "features.zip")
     _stamp(folder)
     print(f"no {STATS} in {data}: measured on generated sounds and words (make demo prepares human speech)")
-    return Corpus(folder, "generated sounds and words, features cached in a stored zip")
+    return BenchmarkData(folder, "generated sounds and words, features cached in a stored zip")
 
 
-def sound_corpus(scratch: Path, utterances: int) -> Corpus:
+def sound_corpus(scratch: Path, utterances: int) -> BenchmarkData:
     """The demo keeps no sound files, so this one is always generated."""
     folder = generate(scratch, utterances)
     _stamp(folder)
-    return Corpus(folder, "generated sounds in FLAC files, and generated words")
+    return BenchmarkData(folder, "generated sounds in FLAC files, and generated words")
 
 
 def generate(folder: Path, utterances: int) -> Path:

@@ -17,10 +17,10 @@ from benchmarks.figures import Figure, Goal, Scale, ratio
 from benchmarks.peers.translators import OUR_KERNEL, THEIR_KERNEL, dictionary, fairseqs, ours
 from benchmarks.timing import minima
 from slam_plugin.data.audio import load_features, normalize
-from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.decoding.beam import BeamSearch
 from slam_plugin.inference.batches import pad
-from slam_plugin.tasks.writing import StartingGenerator
+from slam_plugin.tasks.base.generation import StartingGenerator
 
 BEAM, SYMBOLS = 5, 1000
 TOKENS_PER_FRAME = 0.043  # of the demo's translations in 500 pieces

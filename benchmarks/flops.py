@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from benchmarks.markdown import table
 from slam_plugin.data.audio import MEL_BINS
-from slam_plugin.models.presets import SIZES
+from slam_plugin.models.base.presets import SIZES
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives import contrastive, span_mlm, tlm
 

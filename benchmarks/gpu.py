@@ -23,8 +23,8 @@ from benchmarks.joint import Batch
 from benchmarks.markdown import table
 from benchmarks.share import logging_to
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
-from slam_plugin.models.encoder import TrunkConfig
-from slam_plugin.models.presets import SIZES
+from slam_plugin.models.base.presets import SIZES
+from slam_plugin.models.base.trunk import TrunkConfig
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
 # Dense bf16 in TFLOPS, after the maker's data sheets; the first one whose name occurs in the device's counts.

@@ -8,7 +8,7 @@ import torch
 from fairseq.data import Dictionary
 
 from slam_plugin.data.audio import MEL_BINS
-from slam_plugin.models.encoder import TrunkConfig
+from slam_plugin.models.base.trunk import TrunkConfig
 from slam_plugin.models.pretraining import SlamPretraining
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives import contrastive, span_mlm, tlm

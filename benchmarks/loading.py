@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fairseq import tasks
 
-from benchmarks.corpus import Corpus, training_file
+from benchmarks.corpus import BenchmarkData, training_file
 from benchmarks.share import configured, logging_to
 
 BUDGET = 9600  # frames in a batch
@@ -15,7 +15,7 @@ WARM = 8  # batches left out: workers start, and begin ahead of the one who asks
 
 
 def audio_seconds_per_second(
-    corpus: Corpus, workers: int, batches: int, clock: Callable[[], float] = time.perf_counter
+    corpus: BenchmarkData, workers: int, batches: int, clock: Callable[[], float] = time.perf_counter
 ) -> float:
     """Seconds of audio in unpaired and paired batches of a joint plan, with their text, for each second of waiting.
 

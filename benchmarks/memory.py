@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.figures import Figure, Scale
 from benchmarks.joint import SPEECH, Batch, joint_model, random_batch
-from slam_plugin.models.encoder import TrunkConfig
+from slam_plugin.models.base.trunk import TrunkConfig
 from slam_plugin.modules.subsampler import subsampled_length
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.figures import Figure, Goal, Scale
 from benchmarks.floor import Shape
 from benchmarks.peers.layers import LAYERS, OURS
-from slam_plugin.models.encoder import Trunk, TrunkConfig, build_trunk
+from slam_plugin.models.base.trunk import Trunk, TrunkConfig, build_trunk
 
 GOAL = Goal("<=", 1e-6)
 MEANING = "largest |in batch - alone| / |alone| over utterances, root mean squares, noise where there is padding"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import scale_data
-from benchmarks.corpus import Corpus, cached_corpus, sound_corpus
+from benchmarks.corpus import BenchmarkData, cached_corpus, sound_corpus
 from benchmarks.figures import Figure, Goal, Scale
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,7 +153,7 @@ def _feeding(scratch: Path, scale: Scale) -> list[Figure]:
     ):
         folder = scratch / name.split()[0]
         folder.mkdir()
-        corpus: Corpus = make(folder)
+        corpus: BenchmarkData = make(folder)
         *_, fed = watched("feed", corpus.folder.resolve(), max(2, 3 * scale.rounds))
         whose = "a core" if share == 1 else f"{share} cores"
         meaning = FEED.format(words=corpus.words) + (f", times {share} workers with a core each" if share > 1 else "")

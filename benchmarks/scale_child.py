@@ -26,7 +26,7 @@ def timed(event: str) -> Iterator[None]:
 
 def build(manifest: str) -> None:
     """Make the Arrow copy of a manifest."""
-    from slam_plugin.data.manifest import Manifest
+    from slam_plugin.data.manifests.manifest import Manifest
 
     with timed("built"):
         Manifest.open(manifest)
@@ -63,10 +63,10 @@ def train(folder: str, corpora: str, steps: str, workers: str) -> None:
 
 def feed(folder: str, batches: str) -> None:
     """Seconds of audio that a core loads in a second."""
-    from benchmarks.corpus import Corpus
+    from benchmarks.corpus import BenchmarkData
     from benchmarks.loading import audio_seconds_per_second
 
-    say("fed", rate=audio_seconds_per_second(Corpus(Path(folder), ""), 0, int(batches), time.process_time))
+    say("fed", rate=audio_seconds_per_second(BenchmarkData(Path(folder), ""), 0, int(batches), time.process_time))
 
 
 if __name__ == "__main__":

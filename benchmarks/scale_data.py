@@ -8,11 +8,11 @@ import numpy as np
 import yaml
 
 from benchmarks.corpus import CORPORA, PIECES, SYLLABLES
-from data_prep.vocab import train_vocabulary
-from slam_plugin.data.indexed import write_index
-from slam_plugin.data.manifest import Manifest
-from slam_plugin.data.validate import leave_stamp
-from slam_plugin.data.vocabulary import Vocabulary
+from data_prep.text.vocab import train_vocabulary
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.validate import leave_stamp
+from slam_plugin.data.text.indexed import write_index
+from slam_plugin.data.text.vocabulary import Vocabulary
 
 UTTERANCES = 256  # that all rows share
 FRAMES, SPREAD, SHORTEST, LONGEST = 600, 0.7, 40, 1600

@@ -20,12 +20,12 @@ from fairseq.logging.progress_bar import JsonProgressBar
 from fairseq.optim import FairseqOptimizer
 from fairseq.trainer import Trainer
 
-from benchmarks.corpus import Corpus, cached_corpus, sound_corpus, training_file
+from benchmarks.corpus import BenchmarkData, cached_corpus, sound_corpus, training_file
 from benchmarks.figures import Figure, Goal, Scale
 from slam_plugin import compat
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
-from slam_plugin.data.iterator import PlanRows, _Steps
-from slam_plugin.data.multicorpus import MultiCorpusDataset
+from slam_plugin.data.plan.dataset import MultiCorpusDataset
+from slam_plugin.data.plan.iterator import PlanRows, _Steps
 from slam_plugin.models.pretraining import SlamPretraining
 from slam_plugin.tasks.pretraining import SlamPretrainingTask
 
@@ -148,7 +148,7 @@ def figures(scale: Scale) -> list[Figure]:
     return found
 
 
-def _shares(label: str, corpus: Corpus, size: str, seconds: Mapping[str, float]) -> list[Figure]:
+def _shares(label: str, corpus: BenchmarkData, size: str, seconds: Mapping[str, float]) -> list[Figure]:
     """The share outside the model, then that of each part."""
     total = sum(seconds.values())
     outside = sum(spent for part, spent in seconds.items() if part not in MODEL)
@@ -161,7 +161,7 @@ def _shares(label: str, corpus: Corpus, size: str, seconds: Mapping[str, float])
 
 
 def seconds_of_a_step(
-    corpus: Corpus, scale: Scale, autocast: str, clock: Callable[[], float] = time.process_time
+    corpus: BenchmarkData, scale: Scale, autocast: str, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
     """CPU seconds of every part of a step, the mean of several."""
     stopwatch = Stopwatch(clock)

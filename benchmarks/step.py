@@ -15,7 +15,7 @@ from benchmarks.peers.step_fairseq import FairseqStep
 from benchmarks.peers.step_ours import OurStep
 from benchmarks.peers.step_transformers import TransformersStep, with_distractors
 from benchmarks.timing import minima
-from slam_plugin.models.presets import SIZES
+from slam_plugin.models.base.presets import SIZES
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # What is divided, and the goal

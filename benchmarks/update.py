@@ -10,12 +10,12 @@ import yaml
 from fairseq import metrics
 from fairseq.trainer import Trainer
 
-from benchmarks.corpus import Corpus, cached_corpus
+from benchmarks.corpus import BenchmarkData, cached_corpus
 from benchmarks.figures import Figure, Goal, Scale, ratio
 from benchmarks.products import Products
 from benchmarks.share import build_trainer, configured, logging_to
 from benchmarks.timing import minima
-from slam_plugin.data.layers import read_layered
+from slam_plugin.data.plan.yaml_layers import read_layered
 from slam_plugin.modules.cepstra import COEFFICIENTS
 from slam_plugin.objectives.clusters import CEPSTRA, Clusters, write_clusters
 
@@ -46,7 +46,7 @@ def figures(scale: Scale) -> list[Figure]:
     return [ratio(f"joint update / floor, {name}", seconds, *pair, meaning, GOAL) for name, pair in pairs.items()]
 
 
-def prepare(corpus: Corpus, autocast: str, scratch: Path) -> tuple[Trainer, dict[str, Any]]:
+def prepare(corpus: BenchmarkData, autocast: str, scratch: Path) -> tuple[Trainer, dict[str, Any]]:
     """Return what ``fairseq-train`` makes of the recipe, and the plan step that it is to train on."""
     metrics.reset()
     flags = {"arch": f"slam_pretraining_{SIZE}", "corpora": recipe(scratch), "autocast": autocast}

@@ -16,10 +16,10 @@ from torch import Tensor
 from slam_plugin.data.errors import DataError
 from slam_plugin.inference.batches import one_or_all
 from slam_plugin.inference.checkpoints import Checkpoint
+from slam_plugin.inference.classification import Label, Sentences, classify
+from slam_plugin.inference.encoding import Attention, attention, states
+from slam_plugin.inference.generation import Written, write
 from slam_plugin.inference.inputs import Speech
-from slam_plugin.inference.labels import Label, Sentences, classify
-from slam_plugin.inference.states import Attention, attention, states
-from slam_plugin.inference.writing import Written, write
 
 
 class Slam(Checkpoint):

@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from tests import checkpoints, training
+from tests.support import checkpoints, training
 
 # The longest files. If they started last, one worker would run them alone while the others have nothing to do.
 LONGEST = (
-    "tests/test_overfit.py",
-    "tests/test_demo.py",
-    "tests/test_recipes.py",
+    "tests/end_to_end/test_overfit.py",
+    "tests/end_to_end/test_demo.py",
+    "tests/end_to_end/test_recipes.py",
     "tests/tasks/test_speech_to_text.py",
     "tests/tasks/test_variants.py",
     "tests/test_compat.py",
     "tests/tasks/test_joint_translation.py",
-    "tests/test_finetuning.py",
-    "tests/test_readme.py",
-    "tests/test_downstream.py",
-    "tests/test_data_document.py",
+    "tests/documents/test_finetuning.py",
+    "tests/documents/test_readme.py",
+    "tests/end_to_end/test_downstream.py",
+    "tests/documents/test_data_document.py",
     "tests/tasks/test_pretraining_resume.py",
     "tests/tasks/test_translation.py",
     "tests/data_prep/packages/test_english.py",

@@ -33,7 +33,7 @@ FAILURES = [
 def outcomes(tmp_path_factory) -> dict[tuple[str, str, bool], str | None]:
     """(scenario, mend, mended) -> the error, None where there was none."""
     folder = tmp_path_factory.mktemp("compat")
-    command = [sys.executable, str(ROOT / "tests/compat_scenarios.py"), str(folder)]
+    command = [sys.executable, str(ROOT / "tests/support/compat_scenarios.py"), str(folder)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_prep.vocab import train_vocabulary
+from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.hub import Slam
-from tests.checkpoints import save
+from tests.support.checkpoints import save
 
 # ---- abilities
 
@@ -156,7 +156,7 @@ def test_bf16_is_asked_for_at_loading(tmp_path, translation, sounds):
 def test_a_device_that_is_not_there(ctc, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for device in ("cuda", "abacus", "meta"):
-        with pytest.raises(DataError, match=f"device: found '?{device}.* expected cpu"):
+        with pytest.raises(DataError, match=f"device: found '?{device}.* expected (auto, )?cpu"):
             Slam.load(ctc.path, device=device)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

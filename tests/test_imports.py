@@ -1,26 +1,72 @@
-"""Imports go one way, and the layers know nothing but torch."""
+"""Imports go one way: a room imports from the rooms listed for it, and from no other."""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = "slam_plugin"
-# package -> the packages of the plugin that it may import, beside itself
-ALLOWED = {
-    "modules": {"kernels"},
-    "kernels": set(),
-    "objectives": {"modules"},
-    "data": {"modules"},
-    "optim": set(),
-    "decoding": {"kernels"},
-    "instruments": {"models", "data", "decoding"},
-    "models": {"modules", "objectives", "data", "optim", "decoding"},
-    "criterions": {"objectives", "data"},
+# package -> its rooms (folders and files), each with what it may import of the package, beside itself
+ROOMS = {
+    "slam_plugin": {
+        "allocator": set(),
+        "machine": set(),
+        "program": {"data"},
+        "kernels": set(),
+        "optim": set(),
+        "modules": {"kernels"},
+        "decoding": {"kernels"},
+        "objectives": {"modules"},
+        "data": {"modules"},
+        "compat": {"data", "kernels"},
+        "scoring": {"data"},
+        "models": {"compat", "modules", "objectives", "data", "optim", "decoding"},
+        "criterions": {"objectives", "data"},
+        "instruments": {"models", "data", "decoding", "scoring"},
+        "tasks": {
+            *("allocator", "compat", "data", "kernels", "modules", "optim", "decoding", "objectives", "models"),
+            *("criterions", "instruments", "scoring"),
+        },
+        "inference": {"compat", "data", "decoding", "models", "modules", "tasks"},
+        "hub": {"data", "inference"},
+        "reporting": {"data", "instruments", "machine"},
+        "commands": {
+            *("machine", "program", "compat", "data", "kernels", "modules", "objectives", "models", "scoring", "tasks"),
+            *("inference", "hub", "reporting"),
+        },
+    },
+    "slam_plugin.data": {
+        **dict.fromkeys(("errors", "files", "masks", "options", "parallel", "randomness", "specaugment"), set()),
+        "locations": {"errors"},
+        "padding": set(),
+        "audio": {"errors", "locations"},
+        "perturbation": {"audio", "randomness"},
+        "state_masks": {"masks", "padding"},
+        "augmentation": {"audio", "perturbation", "randomness", "specaugment", "state_masks"},
+        "manifests": {"audio", "errors", "files", "locations", "parallel"},
+        "text": {"errors", "manifests"},
+        "datasets": {"audio", "augmentation", "errors", "manifests", "padding", "randomness", "state_masks", "text"},
+        "shards": {
+            *("audio", "augmentation", "datasets", "errors", "manifests", "masks", "options", "padding", "randomness"),
+            *("specaugment", "text"),
+        },
+        "plan": {"errors", "options", "randomness", "shards"},
+    },
+    "data_prep": {
+        "engine": set(),
+        "formats": {"engine"},
+        "text": {"engine", "formats"},
+        "manifests": {"engine", "text"},
+        "corpora": {"engine", "formats", "text"},
+        "own": {"engine", "formats", "text"},
+        "packages": {"engine", "formats", "text", "manifests"},
+    },
 }
+# what a room of data preparation may import of the plugin, beside data and program
+OF_PREPARATION = {"manifests": {"slam_plugin.objectives", "slam_plugin.reporting"}}
 
 
 def imported(path: Path) -> set[str]:
@@ -31,35 +77,57 @@ def imported(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            names |= {node.module} if node.module != PACKAGE else {f"{PACKAGE}.{alias.name}" for alias in node.names}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-def files(package: str) -> list[Path]:
-    return sorted((ROOT / PACKAGE / package).rglob("*.py"))
+def rooms_of(package: str) -> dict[str, list[Path]]:
+    """The files of each room of ``package``."""
+    folder = ROOT / package.replace(".", "/")
+    rooms = {
+        path.stem: sorted(path.rglob("*.py")) if path.is_dir() else [path]
+        for path in folder.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    return {name: files for name, files in rooms.items() if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_each_room_imports_what_is_listed_for_it(package):
+    rooms = rooms_of(package)
+    assert rooms.keys() == ROOMS[package].keys()
+    for room, files in rooms.items():
+        found = {name for path in files for name in imported(path) if name.startswith(f"{package}.")}
+        names = {name.removeprefix(f"{package}.").partition(".")[0] for name in found} & rooms.keys() - {room}
+        assert names <= ROOMS[package][room], f"{package}.{room}"
+
+
+def test_the_rooms_stand_in_an_order():
+    """No room imports, directly or through others, a room that imports it."""
+    for rooms in ROOMS.values():
+        TopologicalSorter(rooms).prepare()
 
 
 def test_modules_import_torch_and_the_kernels_that_run_them_alone():
-    assert len(files("modules")) > 5
-    for path in files("modules"):
+    files = rooms_of("slam_plugin")["modules"]
+    assert len(files) > 5
+    for path in files:
         for name in imported(path):
             top = name.split(".")[0]
-            assert top in {"torch", PACKAGE} or top in sys.stdlib_module_names, f"{path.name} imports {name}"
-
-
-@pytest.mark.parametrize("package", ALLOWED)
-def test_imports_go_one_way(package):
-    for path in files(package):
-        for name in imported(path):
-            parts = name.split(".")
-            if parts[0] == PACKAGE and len(parts) > 1 and (ROOT / PACKAGE / parts[1]).is_dir():
-                assert parts[1] in ALLOWED[package] | {package}, f"{package}/{path.name} imports {name}"
+            assert top in {"torch", "slam_plugin"} or top in sys.stdlib_module_names, f"{path.name} imports {name}"
 
 
 def test_nothing_imports_preparation_examples_or_benchmarks():
-    for path in (ROOT / PACKAGE).rglob("*.py"):
+    for path in (ROOT / "slam_plugin").rglob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)}
         assert not tops & {"data_prep", "examples", "benchmarks", "tests"}, path
+
+
+def test_preparation_imports_little_of_the_plugin():
+    for path in (ROOT / "data_prep").rglob("*.py"):
+        names = {name for name in imported(path) if name.startswith("slam_plugin")}
+        rooms = {".".join(name.split(".")[:2]) for name in names}
+        assert rooms <= {"slam_plugin.data", "slam_plugin.program"} | OF_PREPARATION.get(path.parent.name, set()), path
 
 
 def test_training_does_without_the_report():

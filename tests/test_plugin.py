@@ -112,7 +112,7 @@ def test_one_fairseq_for_each_machine(site, machine, expected):
     assert chosen == [expected]
 
 
-@pytest.mark.parametrize("module", ["slam_plugin", "slam_plugin.doctor"])
+@pytest.mark.parametrize("module", ["slam_plugin", "slam_plugin.commands.doctor"])
 def test_a_bare_import_needs_neither_torch_nor_fairseq(module, tmp_path):
     script = f"import sys, {module}; print([m for m in ('torch', 'fairseq', 'numpy', 'hydra') if m in sys.modules])"
     assert run(["-c", script], cwd=tmp_path, path=str(ROOT)).strip() == "[]"

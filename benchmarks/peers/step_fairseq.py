@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slam_plugin.data.audio import MEL_BINS
-from slam_plugin.models.presets import SIZES
+from slam_plugin.models.base.presets import SIZES
 from slam_plugin.objectives.contrastive import Options
 
 LONGEST = 1000  # states that have a relative position

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
-from slam_plugin.models.encoder import Encoded, TrunkConfig, autocast
+from slam_plugin.models.base.trunk import Encoded, TrunkConfig, autocast
 from slam_plugin.models.pretraining import SlamPretraining
 from slam_plugin.modules.rotary import rotary_angles
 from slam_plugin.objectives.base import MaskedPass

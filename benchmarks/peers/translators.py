@@ -9,9 +9,9 @@ from fairseq.models import BaseFairseqModel
 from fairseq.models.speech_to_text.s2t_conformer import S2TConformerModel, conformer_base_architecture
 from omegaconf import OmegaConf
 
-from slam_plugin.models.decoder import DECODERS
-from slam_plugin.models.presets import SIZES
-from slam_plugin.models.pretrained import settle
+from slam_plugin.models.base.decoder import DECODERS
+from slam_plugin.models.base.presets import SIZES
+from slam_plugin.models.base.warm_start import settle
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 
 OUR_KERNEL, THEIR_KERNEL = 5, 31

@@ -1,6 +1,6 @@
 """English speech: the game Flight of the Amazon Queen (Debian flight-of-the-amazon-queen).
 
-    python -m data_prep.packages.amazon_queen --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
+    slam prepare amazon-queen --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
 
 writes manifests and sound as :mod:`data_prep.packages.game` says; the game has no translations and no test split. The
 publisher's layout: ``usr/share/scummvm/flight-of-the-amazon-queen/queen.1c`` begins with ``QTBL``, a version of five
@@ -20,9 +20,8 @@ text that is not empty the next number begins at an even place (a place divisibl
 
 import io
 import struct
-import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,8 +30,9 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from data_prep.corpus import Dropped, Item, Noted, Unit
-from data_prep.packages.game import Game, Line, Shares, Sound, required, run_game
+from data_prep.engine.units import Dropped, Item, Noted, Unit
+from data_prep.packages.command import package_preparation
+from data_prep.packages.game import Game, Line, Shares, Sound, required
 from slam_plugin.data.errors import DataError
 
 PACKAGE = "flight-of-the-amazon-queen"
@@ -245,11 +245,4 @@ def open_game(tree: Path, out: Path) -> AmazonQueen:
     return AmazonQueen(required(tree, FOLDER, PACKAGE, FILE), out)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the specified game. Return 1 if that fails, else 0."""
-    description = __doc__.splitlines()[0]
-    return run_game("amazon_queen", description, lambda arguments: open_game(arguments.tree, arguments.out), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = package_preparation("amazon-queen", __doc__, lambda options: open_game(options.tree, options.out))

@@ -1,12 +1,12 @@
 """Pairs of short clauses, English and Spanish, cut from two Bibles: what :mod:`data_prep.packages.clauses` speaks.
 
 Both sides of a verse are cut at punctuation; they pair up if they have equally many clauses. Many such pairs are no
-translations of each other, so that IBM model 1 (:mod:`data_prep.word_alignment`) in both directions keeps the best
+translations of each other, so that IBM model 1 (:mod:`data_prep.text.word_alignment`) in both directions keeps the best
 third. It is fit on training clauses: those of one half of the chapters score the other half, so that training clauses
 are chosen by the same standard as dev and test clauses, which the model never saw either.
 
-A clause has the split of its chapter, as the verses of :mod:`data_prep.bibles` do. An English clause is in one split
-only, the first of test, dev and train that has it, and in that once.
+A clause has the split of its chapter, as the verses of :mod:`data_prep.packages.bibles` do. An English clause is in
+one split only, the first of test, dev and train that has it, and in that once.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.bibles import Place, homes, normalized, read_printed
-from data_prep.corpus import Dropped
-from data_prep.splits import SPLITS, bucket
-from data_prep.text import normalize, normalize_english
-from data_prep.word_alignment import fit, mean_log_probability, number_words, vocabulary_of
+from data_prep.engine.splits import SPLITS, bucket
+from data_prep.engine.units import Dropped
+from data_prep.packages.bibles import Place, homes, normalized, read_printed
+from data_prep.text.normalize import normalize, normalize_english
+from data_prep.text.word_alignment import fit, mean_log_probability, number_words, vocabulary_of
 
 ENGLISH, SPANISH = "web", "rv1909"
 _MODULES = {"English": ENGLISH, "Spanish": SPANISH}

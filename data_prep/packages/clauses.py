@@ -1,6 +1,6 @@
 """Speech translation of short clauses: English of a Bible, spoken by espeak-ng, and its Spanish translation.
 
-    python -m data_prep.packages.clauses --tree TREE --out FOLDER [--clauses N] [--jobs N] [--shard I/N | --merge]
+    slam prepare clauses --tree TREE --out FOLDER [--clauses N] [--jobs N] [--shard I/N | --merge]
 
 writes ``{train,dev,test}.tsv`` with Spanish ``tgt_text`` and English ``src_text``, and the speech as FLAC at 22,050 Hz
 in ``sound/UNIT.zip``. TREE has the packages sword-text-web and sword-text-sparv. ``N`` clauses are for training;
@@ -11,17 +11,16 @@ is on one side only, whatever its accent. It takes ``espeakng-loader`` (PyPI).
 
 import argparse
 import hashlib
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import run
-from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.engine.splits import SPLITS
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.packages.clause_pairs import Chosen, Clause, choose_clauses
+from data_prep.packages.command import package_preparation
 from data_prep.packages.synthetic import ACCENTS, VOICES, request_of, spoken
-from data_prep.splits import SPLITS
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "src_text", "speaker", "lang", "tgt_lang")
 TRAIN_CLAUSES, DEV_CLAUSES, TEST_CLAUSES = 3000, 200, 500
@@ -95,20 +94,11 @@ def open_corpus(tree: Path, out: Path, train: int = TRAIN_CLAUSES) -> Clauses:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)")
     parser.add_argument(
         "--clauses", type=int, default=TRAIN_CLAUSES, metavar="N", help="how many to train on (default: %(default)s)"
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Synthesize the clauses of the specified packages. Return 1 if that fails, else 0."""
-
-    def of_arguments(arguments: argparse.Namespace) -> Clauses:
-        return open_corpus(arguments.tree.absolute(), arguments.out.absolute(), arguments.clauses)
-
-    return run("packages.clauses", __doc__.splitlines()[0], of_arguments, argv, _add_arguments, root_help=None)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = package_preparation(
+    "clauses", __doc__, lambda options: open_corpus(options.tree, options.out, options.clauses), _add_arguments
+)

@@ -1,6 +1,6 @@
 """English and Spanish speech with translations: the game Drascula (Debian drascula; drascula-spanish).
 
-    python -m data_prep.packages.drascula --tree TREE --out FOLDER [--language en|es] [--jobs N]
+    slam prepare drascula --tree TREE --out FOLDER [--language en|es] [--jobs N]
 
 writes manifests and sound as :mod:`data_prep.packages.game` says. The publisher's layout, below
 ``usr/share/scummvm/drascula``: ``en/drascula.dat`` holds the texts of all languages, ``LL/BANKn.ALS`` (no bank for the
@@ -16,16 +16,16 @@ itself) and the text with a zero at its end.
 import argparse
 import re
 import struct
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.corpus import Dropped, Item, Noted, Unit
-from data_prep.packages.game import Game, Line, Shares, Sound, of_8_bits, required, run_game
+from data_prep.engine.units import Dropped, Item, Noted, Unit
+from data_prep.packages.command import package_preparation
+from data_prep.packages.game import Game, Line, Shares, Sound, of_8_bits, required
 from slam_plugin.data.errors import DataError
 
 FOLDER = Path("usr/share/scummvm/drascula")
@@ -165,17 +165,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", choices=PACKAGES, default="en", help="which speech (default: en)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the specified game. Return 1 if that fails, else 0."""
-    description = __doc__.splitlines()[0]
-    return run_game(
-        "drascula",
-        description,
-        lambda arguments: open_game(arguments.tree, arguments.out, arguments.language),
-        argv,
-        _add_arguments,
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = package_preparation(
+    "drascula", __doc__, lambda options: open_game(options.tree, options.out, options.language), _add_arguments
+)

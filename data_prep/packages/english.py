@@ -1,8 +1,8 @@
 """Put the English data folder together: speech, text and pairs to pre-train on, recognition and translation.
 
-    python -m data_prep.packages.english --tree TREE --out FOLDER [--corpora FILE] [--limit N] [--jobs N]
+    slam prepare english --tree TREE --out FOLDER [--corpora FILE] [--limit N] [--jobs N]
 
-TREE is what ``python -m data_prep.fetch --set english`` unpacks. The folder holds
+TREE is what ``slam fetch --set english`` unpacks. The folder holds
 
 - ``dict.txt``, ``spm.model``: the joint vocabulary, English letters, digits and the apostrophe;
 - ``speech/{train,valid}.tsv``: speech of the three games without text;
@@ -27,11 +27,9 @@ same normalization. Sentences with digits are dropped, as numbers are not spelle
 already, nothing is done. Clauses and synthetic pairs take ``espeakng-loader`` (PyPI).
 """
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.folder import make_folder, run, say, table_of
+from data_prep.engine.folder import folder_program, make_folder, say, table_of
 
 # Raised when the same input gives another folder, so that an old one is not taken for it.
 LAYOUT = 3
@@ -60,10 +58,4 @@ def _table(stats: dict) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Build the specified folder and print its statistics. Return 1 if that fails, else 0."""
-    return run("data_prep.packages.english", __doc__.splitlines()[0], prepare, _table, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = folder_program("english", __doc__, prepare, _table)

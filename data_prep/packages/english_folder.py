@@ -1,18 +1,15 @@
-"""Build steps of the English data folder, in order. The command is ``data_prep.packages.english``."""
+"""Build steps of the English data folder, in order. The command is ``slam prepare english``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from data_prep import bibles, wordnet
-from data_prep.command import prepare
-from data_prep.downstream_folder import binarize_sides, sizes
-from data_prep.fetch import read_record
-from data_prep.folder_parts import MOST_CHARACTERS, alphabet, check, describe, texts, write_text
-from data_prep.overlaps import refuse_shared_sentences
-from data_prep.pack import pack_manifests
-from data_prep.packages import amazon_queen, clauses, drascula, steel_sky, wesnoth
+from data_prep.engine.command import prepare
+from data_prep.manifests.check_overlaps import refuse_shared_sentences
+from data_prep.manifests.pack import pack_manifests
+from data_prep.packages import amazon_queen, bibles, clauses, drascula, steel_sky, wesnoth, wordnet
+from data_prep.packages.downstream_folder import binarize_sides, sizes
 from data_prep.packages.english_rows import (
     LABEL_MINUTES,
     Roles,
@@ -24,11 +21,13 @@ from data_prep.packages.english_rows import (
     read_games,
     translated,
 )
+from data_prep.packages.fetch import read_record
+from data_prep.packages.folder_parts import MOST_CHARACTERS, alphabet, check, describe, texts, write_text
 from data_prep.packages.synthetic import Synthetic, draw_sentences
-from data_prep.sentences import place_vocabulary
-from data_prep.vocab import train_vocabulary
+from data_prep.text.sentences import place_vocabulary
+from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.files import atomic_write
-from slam_plugin.data.manifest import write_manifest
+from slam_plugin.data.manifests.manifest import write_manifest
 
 LANGUAGES = ("de", "fr", "es", "it")
 TARGET_PIECES = 500

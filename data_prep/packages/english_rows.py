@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.folder_parts import FRAMES_A_MINUTE
-from slam_plugin.data.manifest import Manifest
+from data_prep.packages.folder_parts import FRAMES_A_MINUTE
+from slam_plugin.data.manifests.manifest import Manifest
 
 # Of recognition with transcripts; the smaller sets are parts of the larger.
 LABEL_MINUTES = (10, 30, 100)

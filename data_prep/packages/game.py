@@ -4,18 +4,17 @@ A reader finds the lines of its game by scene and decodes one line's sound. The 
 game's own rate in ``sound/UNIT.zip`` below the folder that is made, because the games' containers are no sound files.
 The manifests ``train.tsv``, ``dev.tsv`` and ``test.tsv`` point into it, relative to themselves. They hold the English
 transcript as ``tgt_text``, and a column ``LANGUAGE_text`` for each translation, which is empty if the line has none.
-All are normalized (:func:`data_prep.text.normalize`). Lines that nobody speaks stand in ``unspoken.LANGUAGE``, a line
-each, if the game has such lines.
+All are normalized (:func:`data_prep.text.normalize.normalize`). Lines that nobody speaks stand in
+``unspoken.LANGUAGE``, a line each, if the game has such lines.
 
 A scene is in one split, so that no split has a line and its answer in another. What two scenes both say may still be in
 two splits: :mod:`data_prep.packages.english` leaves it out of training.
 """
 
-import argparse
 import io
 import zipfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import soundfile
 
-from data_prep.command import run
-from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
-from data_prep.corpus import lines as lines_of
-from data_prep.recordings import frames_of
-from data_prep.splits import bucket
-from data_prep.text import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
+from data_prep.engine.splits import bucket
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.engine.units import lines as lines_of
+from data_prep.formats.recordings import frames_of
+from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
@@ -196,25 +194,3 @@ def required(tree: Path, folder: Path, package: str, *names: str) -> Path:
         if not path.is_file():
             raise DataError(f"{path}: there is no such file; it is part of the package {package}")
     return tree / folder
-
-
-def run_game(
-    name: str,
-    description: str,
-    game_of: Callable[[argparse.Namespace], Game],
-    argv: Sequence[str] | None,
-    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
-) -> int:
-    """Prepare a game of the command line; ``game_of`` makes it of the flags, ``tree`` and ``out`` being absolute."""
-
-    def add_all(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)"
-        )
-        add_arguments(parser)
-
-    def open_game(arguments: argparse.Namespace) -> Game:
-        arguments.tree, arguments.out = arguments.tree.absolute(), arguments.out.absolute()
-        return game_of(arguments)
-
-    return run(f"packages.{name}", description, open_game, argv, add_all, root_help=None)

@@ -1,6 +1,6 @@
 """English speech with six translations: the game Beneath a Steel Sky (Debian beneath-a-steel-sky, CD version 0.0372).
 
-    python -m data_prep.packages.steel_sky --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
+    slam prepare steel-sky --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
 
 writes manifests and sound as :mod:`data_prep.packages.game` says. The publisher's layout, below
 ``usr/share/scummvm/beneath-a-steel-sky``:
@@ -18,7 +18,6 @@ code of the characters is a tree, given here by its leaves from left to right.
 """
 
 import struct
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,8 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.corpus import Dropped, Item, Noted, Unit
-from data_prep.packages.game import Game, Line, Shares, Sound, of_8_bits, required, run_game
+from data_prep.engine.units import Dropped, Item, Noted, Unit
+from data_prep.packages.command import package_preparation
+from data_prep.packages.game import Game, Line, Shares, Sound, of_8_bits, required
 from data_prep.packages.rnc import SIGNATURE, decompress
 from slam_plugin.data.errors import DataError
 
@@ -227,11 +227,4 @@ def open_game(tree: Path, out: Path) -> SteelSky:
     return SteelSky(required(tree, FOLDER, PACKAGE, "sky.dnr", "sky.dsk"), out)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the specified game. Return 1 if that fails, else 0."""
-    description = __doc__.splitlines()[0]
-    return run_game("steel_sky", description, lambda arguments: open_game(arguments.tree, arguments.out), argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = package_preparation("steel-sky", __doc__, lambda options: open_game(options.tree, options.out))

@@ -1,6 +1,6 @@
 """Pairs of synthetic speech and text: sentences of a text file, spoken by espeak-ng with many voices.
 
-    python -m data_prep.packages.synthetic --text FILE --out FOLDER --sentences N [--jobs N] [--shard I/N | --merge]
+    slam prepare synthetic --text FILE --out FOLDER --sentences N [--jobs N] [--shard I/N | --merge]
 
 writes ``{train,valid}.tsv`` with the sentences as ``tgt_text``, and their speech as FLAC at 22,050 Hz in
 ``sound/UNIT.zip``. ``FILE`` has a normalized sentence a line, such as ``text/train.txt`` of
@@ -11,20 +11,19 @@ rate and pitch, and whether it is in ``valid`` (one in fifty). It takes ``espeak
 
 import argparse
 import hashlib
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import run
-from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.engine.command import preparation
+from data_prep.engine.splits import bucket
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.formats.lines import lines_of
+from data_prep.formats.recordings import frames_of
 from data_prep.packages import espeak
 from data_prep.packages.espeak import Request
 from data_prep.packages.game import FRAMES_PER_SECOND, MAX_SECONDS, MIN_SECONDS, Sound, sound_zip
-from data_prep.recordings import frames_of
-from data_prep.splits import bucket
-from data_prep.tables import lines_of
 from slam_plugin.data.errors import DataError
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
@@ -151,15 +150,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sentences", type=int, required=True, metavar="N", help="how many are spoken")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Synthesize the specified text. Return 1 if that fails, else 0."""
-
-    def open_corpus(arguments: argparse.Namespace) -> Synthetic:
-        sentences = draw_sentences(read_sentences(arguments.text), arguments.sentences, str(arguments.text))
-        return Synthetic(sentences, arguments.out.absolute())
-
-    return run("packages.synthetic", __doc__.splitlines()[0], open_corpus, argv, _add_arguments, root_help=None)
+def _corpus_of(options: argparse.Namespace) -> Synthetic:
+    sentences = draw_sentences(read_sentences(options.text), options.sentences, str(options.text))
+    return Synthetic(sentences, options.out.absolute())
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+main = preparation("synthetic", __doc__, _corpus_of, _add_arguments, root_help=None)

@@ -1,10 +1,11 @@
 """English text with translations: the message catalogs of The Battle for Wesnoth (Debian wesnoth-1.16-data).
 
-    python -m data_prep.packages.wesnoth --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
+    slam prepare wesnoth --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
 
 writes the English text as documents, ``train.txt`` and ``valid.txt``, a message each with a sentence a line, and pairs
 of sentences, ``LANGUAGE.source`` (English) and ``LANGUAGE.target``, a sentence a line. All sentences are normalized as
-transcripts are (:func:`data_prep.text.normalize_english`; its translations: :func:`data_prep.text.normalize`).
+transcripts are (:func:`data_prep.text.normalize.normalize_english`; its translations:
+:func:`data_prep.text.normalize.normalize`).
 
 The publisher's layout: ``usr/share/games/wesnoth/VERSION/locale/LL/LC_MESSAGES/DOMAIN.mo``, catalogs of gettext, of
 whichever packages of the game are unpacked. A message may begin with a hint for translators and ``^``. What has
@@ -12,22 +13,20 @@ placeholders or markup other than plain marks is left out, as are sentences with
 message's lines, and a line's sentences, are paired one by one if the translation has as many, else as a whole.
 """
 
-import argparse
 import gettext
 import re
 import struct
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from data_prep.command import run
-from data_prep.corpus import Corpus, Dropped, Item, Noted, Output, Unit, document, lines
-from data_prep.splits import split_of
-from data_prep.text import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
-from data_prep.web_text import LANGUAGES, sentences_of
+from data_prep.engine.splits import split_of
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines
+from data_prep.packages.command import package_preparation
+from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
+from data_prep.text.web import LANGUAGES, sentences_of
 from slam_plugin.data.errors import DataError
 
 GAME = Path("usr/share/games/wesnoth")
@@ -176,18 +175,4 @@ def open_corpus(tree: Path) -> Wesnoth:
     return Wesnoth(found[0])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prepare the specified texts. Return 1 if that fails, else 0."""
-
-    def add_tree(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--tree", type=Path, required=True, help="the unpacked packages (python -m data_prep.fetch)"
-        )
-
-    description = __doc__.splitlines()[0]
-    open_it = lambda arguments: open_corpus(arguments.tree.absolute())  # noqa: E731
-    return run("packages.wesnoth", description, open_it, argv, add_tree, root_help=None)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = package_preparation("wesnoth", __doc__, lambda options: open_corpus(options.tree))

@@ -34,7 +34,7 @@ from examples.slam.training_steps import (
     write_corpora,
 )
 from slam_plugin.data.files import atomic_write
-from slam_plugin.doctor import cores
+from slam_plugin.machine import cores
 
 RECIPES = ROOT / "examples/slam/config/laptop"
 ST = "st/clauses"
@@ -75,7 +75,7 @@ def plan(
     tasks = recognition("asr", 10, budget.asr), _st(budget.st)
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
-        *data_steps(run, "english", "data_prep.packages.english", tree, debs, budget.limit),
+        *data_steps(run, "english", tree, debs, budget.limit),
         cluster(run / "data"),
         pretrain(run / "pretrain", run / "data", recipe, cores(), seed),
         *([fine_tune_twin(run, task, twin, seed) for twin in TWINS] for task in tasks),
@@ -103,12 +103,12 @@ def finish(run: Path) -> None:
     import numpy as np
 
     from examples.slam.steps import seconds_of
-    from slam_plugin.data.manifest import Manifest
+    from slam_plugin.data.manifests.manifest import Manifest
     from slam_plugin.hub import Slam
-    from slam_plugin.report import pretraining_records, read_logs, write_report
+    from slam_plugin.machine import machine, versions
     from slam_plugin.reporting.logs import pretraining_summary
-    from slam_plugin.reporting.machine import machine, versions
-    from slam_plugin.scoring import read_generated, score_file
+    from slam_plugin.reporting.page import pretraining_records, read_logs, write_report
+    from slam_plugin.scoring.text import read_generated, score_file
 
     generated = {
         (task, twin): run / "generated" / f"{task}-{twin}" / "generate-test.txt" for task in METRICS for twin in TWINS
@@ -145,7 +145,7 @@ TESTS = {"asr": "asr/test.tsv", "st": f"{ST}/test.tsv"}
 def _sound(corpora: Path) -> dict[str, Any]:
     """Return the location of the sound of each test utterance, by id."""
     from slam_plugin.data.locations import parse_location
-    from slam_plugin.data.manifest import Manifest
+    from slam_plugin.data.manifests.manifest import Manifest
 
     found = {}
     for path in sorted(corpora.glob("*/test.tsv")):

@@ -28,12 +28,12 @@ from examples.slam.training_steps import (
     fingerprint,
     marked,
     pretrain,
+    script,
     typed,
     write_corpora,
 )
 from slam_plugin.data.files import atomic_write
-from slam_plugin.doctor import cores
-from slam_plugin.reporting.machine import machine, versions
+from slam_plugin.machine import cores, machine, versions
 
 
 class Budget(NamedTuple):
@@ -74,7 +74,7 @@ class Task(NamedTuple):
         data: its folder below the data folder.
         metrics: of the test set. The first one chooses the best checkpoint on the development set.
         flags: of fairseq-train: task, model, criterion, batches and what validation scores.
-        decoded: flags of ``slam_plugin.evaluate``; None where ``slam_plugin.classify`` scores the model.
+        decoded: flags of ``slam evaluate``; None if ``slam predict`` scores the model.
         after: the row whose models the twins go on from, each from its own.
     """
 
@@ -160,7 +160,7 @@ def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None)
     corpora = write_corpora(run, base, {"stages": stages})
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
-        *data_steps(run, "downstream", "data_prep.downstream", tree, debs, budget.limit),
+        *data_steps(run, "downstream", tree, debs, budget.limit),
         pretrain(run / "pretrain", run / "data", recipe, cores()),
     ]
 
@@ -193,13 +193,13 @@ def _score(run: Path, name: str, twin: str) -> Step:
     task, out = TASKS[name], run / "scores" / f"{name}-{twin}"
     command = [str(run / "data" / task.data), "--checkpoint", str(run / f"{name}-{twin}" / "checkpoint_best.pt")]
     if task.decoded is None:
-        command = ["-m", "slam_plugin.classify", *command, "--subset", "test", "--out", str(out), "--json"]
+        command = ["predict", *command, "--subset", "test", "--out", str(out), "--json"]
         outputs = [out / "test.tsv"]
     else:
-        command = ["-m", "slam_plugin.evaluate", *command, "--subsets", "test", "--out", str(out), *task.decoded]
+        command = ["evaluate", *command, "--subsets", "test", "--out", str(out), *task.decoded]
         command += ["--metrics", *task.metrics]
         outputs = [out / "scores.json"]
-    return Step(f"{name}-{twin}-score", [sys.executable, *command], outputs, environment={"OMP_NUM_THREADS": "1"})
+    return Step(f"{name}-{twin}-score", [script("slam"), *command], outputs, environment={"OMP_NUM_THREADS": "1"})
 
 
 # ---------------------------------------------------------------------------------------------------------------------

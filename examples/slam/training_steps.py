@@ -12,7 +12,7 @@ import yaml
 
 from examples.slam.steps import Step
 from slam_plugin.data.files import atomic_write
-from slam_plugin.doctor import bf16_supported, cores
+from slam_plugin.machine import bf16_supported, cores
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "slam_plugin"
@@ -81,20 +81,20 @@ def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
 
 
 def data_steps(
-    run: Path, package_set: str, module: str, tree: Path | None, debs: str | None, limit: int | None = None
+    run: Path, package_set: str, tree: Path | None, debs: str | None, limit: int | None = None
 ) -> list[Step]:
     """Fetch the packages, unless ``tree`` holds them, and put ``run/data`` together of them.
 
     Args:
-        package_set: name of the packages, as ``data_prep.fetch`` knows it.
-        module: of the data preparation.
+        package_set: of packages, and the corpus that is prepared from them, as ``slam fetch`` and ``slam prepare``
+            name it.
         debs: a folder that the packages are taken from; None for apt.
         limit: of utterances, sentences and documents in each split.
     """
     packages = tree or run / "packages"
-    fetch = [sys.executable, "-m", "data_prep.fetch", "--out", str(packages), "--set", package_set]
+    fetch = [script("slam"), "fetch", "--out", str(packages), "--set", package_set]
     fetch += ["--debs", debs] if debs else []
-    prepare = [sys.executable, "-m", module, "--tree", str(packages), "--out", str(run / "data")]
+    prepare = [script("slam"), "prepare", package_set, "--tree", str(packages), "--out", str(run / "data")]
     prepare += ["--limit", str(limit)] if limit else []
     return [
         *([] if tree else [Step("fetch", fetch, outputs=[packages])]),

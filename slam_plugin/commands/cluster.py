@@ -1,6 +1,8 @@
-"""``slam cluster``: fit the k-means centroids that the objective ``kmeans`` predicts.
+"""Fit the k-means centroids that the pre-training objective ``kmeans`` predicts.
 
-Heavy imports stand inside functions: ``slam --help`` is to be quick.
+    slam cluster data/speech/train.tsv --out data/kmeans.npz
+
+Heavy imports stand inside functions: a wrong argument is to be named at once.
 """
 
 import argparse
@@ -12,14 +14,14 @@ from tqdm import tqdm
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
+from slam_plugin.program import UsageError, program
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from slam_plugin.data.manifest import Manifest
+    from slam_plugin.data.manifests.manifest import Manifest
 
-HELP = "fit the centroids that the pre-training objective kmeans predicts"
 FRAMES_PER_HOUR = 360_000
 # of scikit-learn's MiniBatchKMeans
 STARTS = 3
@@ -50,11 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace) -> int:
-    """Fit and write the centroids; 0, or a :class:`DataError`."""
+def run(options: argparse.Namespace) -> None:
+    """Fit and write the centroids."""
     import numpy as np
 
-    from slam_plugin.data.manifest import Manifest
+    from slam_plugin.data.manifests.manifest import Manifest
     from slam_plugin.objectives.clusters import Clusters, write_clusters
 
     _check(options)
@@ -76,25 +78,24 @@ def run(options: argparse.Namespace) -> int:
     share = counts[counts > 0] / counts.sum()
     perplexity = float(np.exp(-(share * np.log(share)).sum()))
     print(f"{options.out}: {options.clusters} centroids of {len(frames):,} states, perplexity {perplexity:.1f}")
-    return 0
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise :class:`DataError` for numbers out of their bounds, and for one of two flags that belong together."""
+    """Raise :class:`UsageError` for numbers out of their bounds, and for one of two flags that belong together."""
     if options.clusters < 2 or options.hours <= 0:
-        raise DataError(
+        raise UsageError(
             f"--clusters {options.clusters}, --hours {options.hours:g}: expected at least 2, and more than 0"
         )
     if (options.checkpoint is None) != (options.layer is None):
         found, missing = ("--layer", "--checkpoint") if options.checkpoint is None else ("--checkpoint", "--layer")
-        raise DataError(f"{found}: expected {missing} beside it")
+        raise UsageError(f"{found}: expected {missing} beside it")
 
 
 def _source(options: argparse.Namespace) -> "tuple[Callable[..., Tensor], dict[str, Any], dict[str, np.ndarray]]":
     """Return what makes frames of features, what the recipe says of it, and its weights."""
     from slam_plugin import compat
-    from slam_plugin.models.pretrained import read_earlier
-    from slam_plugin.models.teacher import Teacher
+    from slam_plugin.models.base.teacher import Teacher
+    from slam_plugin.models.base.warm_start import read_earlier
     from slam_plugin.modules.cepstra import cepstra
     from slam_plugin.objectives.clusters import CEPSTRA, LAYER
 
@@ -148,3 +149,6 @@ def _frames(
         manifest = manifests[number]
         features = normalize(load_features(manifest.value(row, "audio"), root or manifest.path.parent))
         yield frames_of(features[None], None)[0].numpy()
+
+
+main = program("slam cluster", __doc__, add_arguments, run)

@@ -9,7 +9,7 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slam_plugin.criterions.alignments import AlignmentConfig, AlignmentCriterion
+from slam_plugin.criterions.base import AlignmentConfig, AlignmentCriterion
 
 
 @register_criterion("slam_ctc", dataclass=AlignmentConfig)

@@ -8,7 +8,7 @@ from fairseq.criterions import register_criterion
 from torch import Tensor, nn
 from torchaudio.functional import rnnt_loss
 
-from slam_plugin.criterions.alignments import AlignmentConfig, AlignmentCriterion
+from slam_plugin.criterions.base import AlignmentConfig, AlignmentCriterion
 
 
 @register_criterion("slam_transducer", dataclass=AlignmentConfig)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slam_plugin.decoding.alignments import AlignmentGenerator, Hypothesis, log_add
+from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
 
 
 def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:

@@ -12,7 +12,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from slam_plugin.decoding.alignments import AlignmentGenerator, Hypothesis, log_add
+from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
 
 # At 25 states a second 250 tokens a second, far above speech: what stops a model that has not learned to stop.
 MAX_SYMBOLS = 10

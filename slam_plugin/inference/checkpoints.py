@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from slam_plugin import compat
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.inference.abilities import KINDS, VERBS
 from slam_plugin.inference.batches import Side
 from slam_plugin.inference.inputs import Limits, name_of, read_speech, read_text
-from slam_plugin.inference.kinds import KINDS, VERBS
-from slam_plugin.models.encoder import Trunk, build_trunk
-from slam_plugin.models.pretrained import Earlier, load_trunk
+from slam_plugin.models.base.trunk import Trunk, build_trunk
+from slam_plugin.models.base.warm_start import Earlier, load_trunk
 from slam_plugin.models.pretraining import SlamPretrainingConfig
-from slam_plugin.tasks.fine_tuning import FineTuningTask
+from slam_plugin.tasks.base.fine_tuning import FineTuningTask
 
 # Of one batch, padding included: log-mel frames of 10 ms, and tokens, which are one state each as four frames are.
 BATCH_FRAMES, BATCH_TOKENS = 12_000, 3_000
@@ -56,10 +56,11 @@ class Checkpoint:
     bf16: bool
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu", bf16: bool = False) -> Self:
+    def load(cls, path: str | Path, device: str | torch.device = "auto", bf16: bool = False) -> Self:
         """Load any checkpoint of the plugin; one that names code is refused, and nothing in it is run.
 
         Args:
+            device: such as cpu or cuda:1; "auto" is a GPU if there is one.
             bf16: matrix products in bf16, whatever the model was trained with; results are fp32 all the same.
         """
         compat.register()
@@ -140,12 +141,14 @@ class Checkpoint:
 
 
 def _checked_device(name: str | torch.device) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DataError(f"device: found {name!r}, expected cpu or cuda") from error
+        raise DataError(f"device: found {name!r}, expected auto, cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
-        raise DataError(f"device: found {device}, expected cpu or cuda")
+        raise DataError(f"device: found {device}, expected auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DataError(f"device: found {device}, but torch finds no GPU here; expected cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -10,9 +10,9 @@ import soundfile
 from torch import Tensor
 
 from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE, load_features, log_mel, normalize, read_audio
+from slam_plugin.data.datasets.sentence_prediction import LEAST_POSITIONS, join_sentences
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.sentence_prediction import LEAST_POSITIONS, join_sentences
-from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.data.text.vocabulary import Vocabulary
 
 Speech = str | Path | bytes | tuple[np.ndarray | Tensor, int]
 

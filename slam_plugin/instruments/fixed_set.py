@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from slam_plugin.data.batching import Batches
-from slam_plugin.data.kinds import Corpus
+from slam_plugin.data.plan.batching import Batches
+from slam_plugin.data.shards import Shard
 
 LIMIT = 16  # items of a kind
 
 
 def fixed_batches(
-    corpora: Mapping[str, Corpus], cuts: Mapping[str, Batches], budgets: Mapping[str, int], limit: int = LIMIT
+    corpora: Mapping[str, Shard], cuts: Mapping[str, Batches], budgets: Mapping[str, int], limit: int = LIMIT
 ) -> dict[str, list[dict[str, Any]]]:
     """Return micro-batches of the first items of each kind, ``limit`` of them in all, masked as validation masks them.
 

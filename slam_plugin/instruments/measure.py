@@ -8,18 +8,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from slam_plugin import scoring
 from slam_plugin.instruments.fixed_set import transcripts
 from slam_plugin.instruments.gradients import gradient_norms, shares
 from slam_plugin.instruments.recognition import spell
-from slam_plugin.instruments.states import (
-    effective_rank,
-    mean_pooled,
-    own_share,
-    probed_frames,
-    retrieval_accuracy,
-)
-from slam_plugin.models.encoder import Encoded, Front, Trunk, build_trunk
+from slam_plugin.instruments.states import effective_rank, mean_pooled, own_share, probed_frames, retrieval_accuracy
+from slam_plugin.models.base.trunk import Encoded, Front, Trunk, build_trunk
+from slam_plugin.scoring import text as scoring
 
 PROBES = 2  # frames of each utterance that are replaced, one at a time
 FRESH_SEED = 1

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+MODULE = "ngram_repeat_block_cuda"  # fairseq's kernel, which `slam build-kernel` builds
+
 
 def block_repeats(tokens: Tensor, scores: Tensor, size: int, step: int) -> Tensor:
     """Forbid each hypothesis the tokens that would end an n-gram which it has written before.

@@ -7,8 +7,8 @@ from fairseq.models import FairseqEncoderModel, register_model, register_model_a
 from fairseq.models.roberta.model import RobertaClassificationHead
 from torch import Tensor, nn
 
-from slam_plugin.models.presets import SIZES, set_size
-from slam_plugin.models.trunk_encoder import TrunkEncoder, TrunkEncoderConfig
+from slam_plugin.models.base.encoder import TrunkEncoder, TrunkEncoderConfig
+from slam_plugin.models.base.presets import SIZES, set_size
 
 
 @dataclass

@@ -8,9 +8,9 @@ from fairseq.models import FairseqEncoderModel, register_model, register_model_a
 from torch import Tensor, nn
 
 from slam_plugin.decoding.ctc import CtcGenerator
-from slam_plugin.models.ctc_head import CtcHeadConfig
-from slam_plugin.models.presets import SIZES, set_size
-from slam_plugin.models.trunk_encoder import SpeechEncoderConfig, TrunkEncoder
+from slam_plugin.models.base.ctc_head import CtcHeadConfig
+from slam_plugin.models.base.encoder import SpeechEncoderConfig, TrunkEncoder
+from slam_plugin.models.base.presets import SIZES, set_size
 
 
 @dataclass

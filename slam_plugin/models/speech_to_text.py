@@ -6,10 +6,10 @@ from typing import Any
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 from torch import Tensor, nn
 
-from slam_plugin.models.ctc_head import CtcHeadConfig
-from slam_plugin.models.decoder import DecodedTrunkConfig, Decoder
-from slam_plugin.models.presets import SIZES, set_size
-from slam_plugin.models.trunk_encoder import SpeechEncoderConfig, TrunkEncoder
+from slam_plugin.models.base.ctc_head import CtcHeadConfig
+from slam_plugin.models.base.decoder import DecodedTrunkConfig, Decoder
+from slam_plugin.models.base.encoder import SpeechEncoderConfig, TrunkEncoder
+from slam_plugin.models.base.presets import SIZES, set_size
 
 
 @dataclass

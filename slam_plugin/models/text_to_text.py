@@ -6,9 +6,9 @@ from typing import Any
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 from torch import Tensor
 
-from slam_plugin.models.decoder import DecodedTrunkConfig, Decoder
-from slam_plugin.models.presets import SIZES, set_size
-from slam_plugin.models.trunk_encoder import TrunkEncoder
+from slam_plugin.models.base.decoder import DecodedTrunkConfig, Decoder
+from slam_plugin.models.base.encoder import TrunkEncoder
+from slam_plugin.models.base.presets import SIZES, set_size
 
 
 @dataclass

@@ -8,9 +8,9 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import Tensor
 
 from slam_plugin.decoding.transducer import TransducerGenerator
-from slam_plugin.models.encoder import autocast
-from slam_plugin.models.presets import SIZES, filled, set_size
-from slam_plugin.models.trunk_encoder import SpeechEncoderConfig, TrunkEncoder
+from slam_plugin.models.base.encoder import SpeechEncoderConfig, TrunkEncoder
+from slam_plugin.models.base.presets import SIZES, filled, set_size
+from slam_plugin.models.base.trunk import autocast
 from slam_plugin.modules.transducer import JointNetwork, PredictionNetwork, State
 
 # ``base`` and ``xl`` have the paper's: 2 layers of 640, joined in 640.

@@ -1,1 +1,1 @@
-"""The parts of the report: logs read, figures drawn, sections written. :mod:`slam_plugin.report` puts them together."""
+"""The report: logs read, figures drawn, sections written; ``page`` puts them together."""

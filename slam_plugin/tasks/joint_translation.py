@@ -12,21 +12,17 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from omegaconf import DictConfig
 
-from slam_plugin.data.corpora import Corpora
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.kinds import TRANSLATION_KINDS, Corpus
-from slam_plugin.data.kinds.translation import TranslationSetting
-from slam_plugin.data.vocabulary import Vocabulary
-from slam_plugin.kernels.select import log_fused_paths
+from slam_plugin.data.plan.config import Corpora
+from slam_plugin.data.shards import TRANSLATION_KINDS, Shard
+from slam_plugin.data.shards.translation import TranslationSetting
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.speech_to_text import SlamSpeechToText
-from slam_plugin.tasks.fine_tuning import source_vocabulary_in, vocabulary_in
-from slam_plugin.tasks.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
-from slam_plugin.tasks.speech_to_text import (
-    SlamSpeechToTextTask,
-    SlamSpeechToTextTaskConfig,
-    perturbation_of,
-)
-from slam_plugin.tasks.writing import parse_eval_args
+from slam_plugin.tasks.base.fine_tuning import source_vocabulary_in, vocabulary_in
+from slam_plugin.tasks.base.generation import parse_eval_args
+from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
+from slam_plugin.tasks.speech_to_text import SlamSpeechToTextTask, SlamSpeechToTextTaskConfig, perturbation_of
 
 
 @dataclass
@@ -73,7 +69,7 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
             raise DataError(f"--arch {cfg._name}: writes no translation; expected slam_speech_to_text")
         return model
 
-    def setting(self, kind: str, stream: str, opened: Mapping[str, Corpus]) -> TranslationSetting:
+    def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> TranslationSetting:
         return TranslationSetting(
             self.cfg.seed,
             stream,

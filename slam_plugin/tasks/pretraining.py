@@ -17,21 +17,22 @@ import slam_plugin.objectives
 import slam_plugin.optim.adamw
 import slam_plugin.optim.muon  # noqa: F401  (all four register themselves)
 from slam_plugin import allocator
-from slam_plugin.data.corpora import Corpora, Option
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.iterator import PlanIterator
-from slam_plugin.data.kinds import KINDS, Corpus, Setting
-from slam_plugin.data.multicorpus import MultiCorpusDataset
-from slam_plugin.data.plan import Sweep
-from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.data.options import Option
+from slam_plugin.data.plan.config import Corpora
+from slam_plugin.data.plan.dataset import MultiCorpusDataset
+from slam_plugin.data.plan.iterator import PlanIterator
+from slam_plugin.data.plan.plan import Sweep
+from slam_plugin.data.shards import KINDS, Setting, Shard
+from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.instruments.verdicts import warnings
-from slam_plugin.kernels.select import log_fused_paths
-from slam_plugin.models.pretrained import load_pretraining, read_earlier, settle
+from slam_plugin.kernels.status import log_fused_paths
+from slam_plugin.models.base.warm_start import load_pretraining, read_earlier, settle
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_preparation, options_of
-from slam_plugin.tasks.instruments import Instruments, progress_of
-from slam_plugin.tasks.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
-from slam_plugin.tasks.ranks import is_first_rank
-from slam_plugin.tasks.resuming import resumed_from
+from slam_plugin.tasks.base.instruments import Instruments, progress_of
+from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
+from slam_plugin.tasks.base.ranks import is_first_rank
+from slam_plugin.tasks.base.resuming import resumed_from
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class SlamPretrainingTask(PlannedTask):
             raise ValueError(f"--valid-subset {split}: expected {VALID} or one of {found}")
         return {name: paths[name]}
 
-    def setting(self, kind: str, stream: str, opened: Mapping[str, Corpus]) -> Setting:
+    def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> Setting:
         text = next((corpus for corpus in opened.values() if corpus.kind == "text"), None)
         return Setting(self.cfg.seed, stream, self.vocabulary, **vars(self.preparations[kind]), text=text)
 

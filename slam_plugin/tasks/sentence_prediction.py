@@ -12,16 +12,16 @@ from fairseq.tasks import register_task
 from omegaconf import II, MISSING, DictConfig
 from torch import Tensor, nn
 
+from slam_plugin.data.datasets.sentence_prediction import LEAST_POSITIONS, SentencePredictionDataset
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.indexed import open_indexed
-from slam_plugin.data.labels import FOLDER, labels_in, read_labels, read_numbers
-from slam_plugin.data.sentence_prediction import LEAST_POSITIONS, SentencePredictionDataset
-from slam_plugin.data.vocabulary import DICTIONARY_FILE, Vocabulary, read_symbols
-from slam_plugin.kernels.select import log_fused_paths
-from slam_plugin.models.pretrained import Earlier
-from slam_plugin.tasks import label_scores
-from slam_plugin.tasks.checks import refuse_casting
-from slam_plugin.tasks.fine_tuning import FineTuningTask, FineTuningTaskConfig, vocabulary_in
+from slam_plugin.data.text.indexed import open_indexed
+from slam_plugin.data.text.labels import FOLDER, labels_in, read_labels, read_numbers
+from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, Vocabulary, read_symbols
+from slam_plugin.kernels.status import log_fused_paths
+from slam_plugin.models.base.warm_start import Earlier
+from slam_plugin.scoring import labels as label_scores
+from slam_plugin.tasks.base.fine_tuning import FineTuningTask, FineTuningTaskConfig, vocabulary_in
+from slam_plugin.tasks.base.flag_checks import refuse_casting
 
 logger = logging.getLogger(__name__)
 

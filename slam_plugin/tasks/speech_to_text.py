@@ -18,31 +18,26 @@ import slam_plugin.criterions.ctc
 import slam_plugin.criterions.transducer
 import slam_plugin.criterions.with_ctc  # noqa: F401  (all register themselves)
 from slam_plugin.data.augmentation import Augmentation
+from slam_plugin.data.datasets.speech_to_text import TARGET_COLUMN, TRANSCRIPT_COLUMN, CtcTexts, SpeechToTextDataset
 from slam_plugin.data.errors import LISTED_FAULTS
-from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.validate import ensure_valid
 from slam_plugin.data.perturbation import Perturbation
 from slam_plugin.data.specaugment import SpecAugment
-from slam_plugin.data.speech_to_text import (
-    TARGET_COLUMN,
-    TRANSCRIPT_COLUMN,
-    CtcTexts,
-    SpeechToTextDataset,
-)
 from slam_plugin.data.state_masks import StateMasks
-from slam_plugin.data.validate import ensure_valid
-from slam_plugin.data.vocabulary import Vocabulary
-from slam_plugin.kernels.select import log_fused_paths
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.kernels.status import log_fused_paths
+from slam_plugin.models.base.ctc_head import take_ctc_head
+from slam_plugin.models.base.encoder import TrunkEncoder, take_mask_vector
+from slam_plugin.models.base.warm_start import Earlier
 from slam_plugin.models.ctc import SlamCtc
-from slam_plugin.models.ctc_head import take_ctc_head
-from slam_plugin.models.pretrained import Earlier
 from slam_plugin.models.speech_to_text import SlamSpeechToText
-from slam_plugin.models.trunk_encoder import TrunkEncoder, take_mask_vector
 from slam_plugin.modules.subsampler import subsampled_length
-from slam_plugin.tasks.checks import refuse_casting, refuse_half_ctc
-from slam_plugin.tasks.fine_tuning import source_vocabulary_in, vocabulary_in
-from slam_plugin.tasks.listening import listening_counts, log_listening
-from slam_plugin.tasks.ranks import first_rank_first
-from slam_plugin.tasks.writing import WritingTask, WritingTaskConfig, parse_eval_args
+from slam_plugin.tasks.base.fine_tuning import source_vocabulary_in, vocabulary_in
+from slam_plugin.tasks.base.flag_checks import refuse_casting, refuse_half_ctc
+from slam_plugin.tasks.base.generation import WritingTask, WritingTaskConfig, parse_eval_args
+from slam_plugin.tasks.base.listening import listening_counts, log_listening
+from slam_plugin.tasks.base.ranks import first_rank_first
 
 logger = logging.getLogger(__name__)
 

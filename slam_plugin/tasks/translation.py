@@ -12,16 +12,16 @@ from fairseq.tasks import register_task
 from omegaconf import MISSING, DictConfig
 from torch import Tensor, nn
 
-from slam_plugin.data.classes import read_classes
+from slam_plugin.data.datasets.text_pairs import Side, TextPairDataset
 from slam_plugin.data.errors import DataError, Fault, raise_faults
-from slam_plugin.data.languages import start_symbol
-from slam_plugin.data.text_pairs import Side, TextPairDataset
-from slam_plugin.kernels.select import log_fused_paths
+from slam_plugin.data.text.classes import read_classes
+from slam_plugin.data.text.languages import start_symbol
+from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.text_to_text import SlamTextToText
-from slam_plugin.tasks import validation
-from slam_plugin.tasks.checks import refuse_casting
-from slam_plugin.tasks.fine_tuning import source_vocabulary_in, vocabulary_in
-from slam_plugin.tasks.writing import WritingTask, WritingTaskConfig, parse_eval_args
+from slam_plugin.scoring import counts
+from slam_plugin.tasks.base.fine_tuning import source_vocabulary_in, vocabulary_in
+from slam_plugin.tasks.base.flag_checks import refuse_casting
+from slam_plugin.tasks.base.generation import WritingTask, WritingTaskConfig, parse_eval_args
 
 _PAIR = re.compile(r"[^.]+\.([^.-]+)-([^.-]+)\.(?:\1|\2)\.idx")
 
@@ -152,16 +152,16 @@ class SlamTranslationTask(WritingTask):
         return super().scores_text or self.cfg.eval_accuracy
 
     def count(self, sample: Mapping[str, Any], hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
-        counts = super().count(sample, hypotheses, references)
+        found = super().count(sample, hypotheses, references)
         if self.cfg.eval_accuracy:
             classes = sample.get("class_names", ()), sample["classes"].tolist() if "classes" in sample else ()
-            counts.update(validation.accuracy_counts(hypotheses, references, *classes))
-        return counts
+            found.update(counts.accuracy_counts(hypotheses, references, *classes))
+        return found
 
     def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
         super().reduce_metrics(logging_outputs, criterion)
         if self.cfg.eval_accuracy:
-            validation.log_accuracy(logging_outputs)
+            counts.log_accuracy(logging_outputs)
 
     # ---- fairseq-interactive
 

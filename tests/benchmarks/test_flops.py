@@ -8,8 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import flops, joint
-from slam_plugin.models.encoder import TrunkConfig, build_trunk
-from slam_plugin.models.presets import SIZES
+from slam_plugin.models.base.presets import SIZES
+from slam_plugin.models.base.trunk import TrunkConfig, build_trunk
 
 UTTERANCES, FRAMES, STATES, TOKENS = 3, 1000, 250, 200
 # The counter takes a depthwise convolution's gradients for less than they are.

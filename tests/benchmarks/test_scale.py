@@ -10,9 +10,9 @@ from fairseq.data import indexed_dataset
 from benchmarks import scale, scale_data
 from benchmarks.figures import SCALES
 from slam_plugin.data.audio import load_features
-from slam_plugin.data.manifest import Manifest
-from slam_plugin.data.tsv import row_faults
-from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.tsv import row_faults
+from slam_plugin.data.text.vocabulary import Vocabulary
 
 SMOKE = SCALES["smoke"]
 

@@ -11,9 +11,9 @@ from benchmarks import corpus, share
 from benchmarks.figures import SCALES
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
 from slam_plugin.data.audio import SAMPLE_RATE
-from slam_plugin.data.kinds.speech import SpeechCorpus
-from slam_plugin.data.manifest import Manifest
-from slam_plugin.models.encoder import Trunk
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.shards.speech import SpeechShard
+from slam_plugin.models.base.trunk import Trunk
 
 SMOKE = SCALES["smoke"]
 
@@ -87,8 +87,8 @@ def test_an_error_leaves_the_part():
 def test_a_step_is_shared_out_among_its_parts(sounds, monkeypatch):
     clock = Clock()
     for cost, owner, name in (
-        (1.0, SpeechCorpus, "item"),  # pairs call it as well
-        (10.0, SpeechCorpus, "collate"),
+        (1.0, SpeechShard, "item"),  # pairs call it as well
+        (10.0, SpeechShard, "collate"),
         (100.0, Trunk, "forward"),
         (1000.0, FairseqOptimizer, "backward"),
         (10_000.0, SlamPretrainingCriterion, "forward"),

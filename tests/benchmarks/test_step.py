@@ -14,7 +14,7 @@ from benchmarks.peers.step_ours import OurStep
 from benchmarks.peers.step_transformers import TransformersStep, with_distractors
 from slam_plugin.data.masks import span_mask
 from slam_plugin.data.padding import padding_mask_of
-from slam_plugin.models.presets import SIZES
+from slam_plugin.models.base.presets import SIZES
 from slam_plugin.objectives.contrastive import Options
 
 FRAMES = [130, 118]

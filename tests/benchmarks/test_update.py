@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import update
 from benchmarks.figures import SCALES
 from benchmarks.products import Products
-from slam_plugin.data.layers import read_layered
+from slam_plugin.data.plan.yaml_layers import read_layered
 
 
 def flops(call) -> int:

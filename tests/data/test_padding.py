@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from slam_plugin.data.batching import cut
-from slam_plugin.data.manifest import Manifest
+from slam_plugin.data.datasets.speech_to_text import SpeechToTextDataset
+from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length, padding_mask_of
-from slam_plugin.data.speech_to_text import SpeechToTextDataset
-from slam_plugin.data.vocabulary import Vocabulary
-from slam_plugin.models.encoder import Trunk
+from slam_plugin.data.plan.batching import cut
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.models.base.trunk import Trunk
 
 
 def smallest(lengths, multiple, budget):

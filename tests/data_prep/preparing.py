@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_prep import command, parts
-from data_prep.binarize import binarize
-from data_prep.corpus import Corpus
-from data_prep.vocab import train_vocabulary
-from slam_plugin.data.manifest import Manifest
-from slam_plugin.data.validate import check_manifest
-from tests import training
-from tests.commands import PRELOADED
+from data_prep.engine import command, parts
+from data_prep.engine.units import Corpus
+from data_prep.text.binarize import binarize
+from data_prep.text.vocab import train_vocabulary
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.validate import check_manifest
+from tests.support import training
+from tests.support.commands import PRELOADED
 
 PART_BYTES = 1  # a part for each unit, unless a test says otherwise
 
@@ -36,7 +36,7 @@ def check_sharing(corpus: Corpus, tmp_path: Path, part_bytes: int = PART_BYTES) 
         command.prepare(corpus, made["one"])
         command.prepare(corpus, made["four"], jobs=4)
         for index in (3, 1, 2):
-            assert command.prepare(corpus, made["shards"], shard=parts.Shard(index, 3)) is None
+            assert command.prepare(corpus, made["shards"], shard=parts.WorkShard(index, 3)) is None
         command.merge(corpus, made["shards"])
         with contextlib.suppress(InterruptedError):
             parts.make_parts(_stopping(corpus), made["cut"])
@@ -51,7 +51,7 @@ def check_sharing(corpus: Corpus, tmp_path: Path, part_bytes: int = PART_BYTES) 
 
 def _start_server() -> None:
     """Processes are forked from one that has imported what trainings need too: it is the same one."""
-    multiprocessing.set_forkserver_preload([*PRELOADED, "tests.training"])
+    multiprocessing.set_forkserver_preload([*PRELOADED, "tests.support.training"])
     forkserver.ensure_running()
 
 

@@ -9,7 +9,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from slam_plugin import compat
 from slam_plugin.decoding import decoder_step
 from slam_plugin.decoding.beam import BeamSearch, left, top
-from tests.translators import EOS, LENGTHS, SYMBOLS, TAGS, build, speech
+from tests.support.translators import EOS, LENGTHS, SYMBOLS, TAGS, build, speech
 
 LIMIT = 30
 MASK, GERMAN, CATALAN = (SYMBOLS.index(symbol) for symbol in ("<mask>", *TAGS))

@@ -5,7 +5,7 @@ import torch
 from fairseq.sequence_generator import SequenceGenerator
 
 from slam_plugin.decoding.generator import SteppingGenerator
-from tests.translators import SYMBOLS, build, speech
+from tests.support.translators import SYMBOLS, build, speech
 
 SETTINGS = {
     "plain": {},

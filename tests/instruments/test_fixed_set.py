@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slam_plugin.instruments.fixed_set import fixed_batches, transcripts
-from tests import training
+from tests.support import training
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,7 @@ import math
 import pytest
 import torch
 
-from slam_plugin.instruments.states import (
-    effective_rank,
-    mean_pooled,
-    own_share,
-    probed_frames,
-    retrieval_accuracy,
-)
+from slam_plugin.instruments.states import effective_rank, mean_pooled, own_share, probed_frames, retrieval_accuracy
 
 LENGTHS = torch.tensor([7, 4, 5])
 PADDING = torch.arange(7) >= LENGTHS[:, None]

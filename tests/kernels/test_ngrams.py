@@ -7,8 +7,7 @@ import torch
 from fairseq.ngram_repeat_block import NGramRepeatBlock
 
 from slam_plugin import compat
-from slam_plugin.kernels.build import MODULE
-from slam_plugin.kernels.ngrams import block_repeats
+from slam_plugin.kernels.ngrams import MODULE, block_repeats
 
 ROWS, LENGTH, SYMBOLS, START, PAD = 7, 24, 5, 2, 1
 

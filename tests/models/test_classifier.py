@@ -8,8 +8,8 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from omegaconf import OmegaConf
 
+from slam_plugin.models.base.warm_start import settle
 from slam_plugin.models.classifier import SlamClassifier, SlamClassifierModelConfig
-from slam_plugin.models.pretrained import settle
 
 TINY = {"size": "tiny", "encoder_dim": 32, "encoder_ffn_dim": 64, "multimodal_layers": 2}
 BOS, PAD, EOS = 0, 1, 2

@@ -9,10 +9,10 @@ from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.models.base.encoder import frozen_parameters
+from slam_plugin.models.base.trunk import build_trunk
+from slam_plugin.models.base.warm_start import load_trunk, read_earlier, settle
 from slam_plugin.models.ctc import SlamCtc, SlamCtcModelConfig
-from slam_plugin.models.encoder import build_trunk
-from slam_plugin.models.pretrained import load_trunk, read_earlier, settle
-from slam_plugin.models.trunk_encoder import frozen_parameters
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
 TINY = {

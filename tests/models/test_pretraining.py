@@ -8,12 +8,12 @@ from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 from torch import nn
 
-from slam_plugin.models.presets import SIZES, filled
-from slam_plugin.models.pretrained import settle
+from slam_plugin.models.base.presets import SIZES, filled
+from slam_plugin.models.base.warm_start import settle
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import CLEAN, REGISTRY, counts_key
-from tests import training
+from tests.support import training
 
 FRAMES, TOKENS = [90, 61, 40], [8, 11, 5]
 KINDS = ("speech", "text", "pairs")

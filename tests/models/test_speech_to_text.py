@@ -11,7 +11,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from slam_plugin import compat
-from slam_plugin.models.pretrained import settle
+from slam_plugin.models.base.warm_start import settle
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 
 TINY = {

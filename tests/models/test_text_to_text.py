@@ -8,8 +8,8 @@ from fairseq.data import Dictionary
 from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
-from slam_plugin.models.encoder import build_trunk
-from slam_plugin.models.pretrained import Earlier, load_trunk, settle
+from slam_plugin.models.base.trunk import build_trunk
+from slam_plugin.models.base.warm_start import Earlier, load_trunk, settle
 from slam_plugin.models.text_to_text import SlamTextToText, SlamTextToTextModelConfig
 
 TINY = {

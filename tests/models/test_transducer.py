@@ -7,7 +7,7 @@ import torch
 from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
-from slam_plugin.models.pretrained import settle
+from slam_plugin.models.base.warm_start import settle
 from slam_plugin.models.transducer import SlamTransducer, SlamTransducerModelConfig
 
 TRUNK = {

@@ -22,7 +22,7 @@ from slam_plugin.objectives.base import (
     options_of,
     register,
 )
-from tests.passes import surroundings
+from tests.support.passes import surroundings
 
 NAMES = ["contrastive", "masked_prediction", "span_mlm", "stm", "tlm"]  # those of the paper
 

@@ -7,7 +7,7 @@ import torch
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import build_objectives, counts_key
 from slam_plugin.objectives.best_rq import BestRq, Options
-from tests.passes import FEATURES, masked_pass, surroundings
+from tests.support.passes import FEATURES, masked_pass, surroundings
 
 DIM, CODES = 8, 12
 FRAMES = [40, 31, 9]

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from slam_plugin.models.encoder import PLACES
+from slam_plugin.models.base.trunk import PLACES
 from slam_plugin.modules.cepstra import cepstra
 from slam_plugin.modules.frequencies import SMOOTHING
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import MASKED, REGISTRY, build_objectives
 from slam_plugin.objectives.codes import CodePrediction
-from tests.passes import FEATURES, masked_pass, surroundings, write_centroids
+from tests.support.passes import FEATURES, masked_pass, surroundings, write_centroids
 
 DIM, CODES = 8, 12
 FRAMES = [40, 31, 9]

@@ -9,7 +9,7 @@ from slam_plugin.modules.contrast import draw_distractors
 from slam_plugin.modules.quantizer import normalize_over_time
 from slam_plugin.objectives.base import REGISTRY, counts_key
 from slam_plugin.objectives.contrastive import Contrastive, Options, perplexity
-from tests.passes import masked_pass, surroundings
+from tests.support.passes import masked_pass, surroundings
 
 DIM, TIME, SEED = 8, 20, 3
 LENGTHS = [20, 20, 12, 6]

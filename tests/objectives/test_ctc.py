@@ -4,10 +4,10 @@ import math
 import pytest
 import torch
 
-from slam_plugin.models.encoder import Encoded
+from slam_plugin.models.base.trunk import Encoded
 from slam_plugin.objectives.base import ALONE, AUGMENTED, Preparation, SpecMask
 from slam_plugin.objectives.ctc import Ctc, Options
-from tests.passes import masked_pass, surroundings
+from tests.support.passes import masked_pass, surroundings
 
 DIM, TIME, VOCABULARY, BOS, EOS, PAD = 4, 5, 7, 0, 2, 1
 STATES = [5, 4, 3, 3]

@@ -9,7 +9,7 @@ import torch
 from slam_plugin.objectives.base import counts_key
 from slam_plugin.objectives.clusters import read_clusters
 from slam_plugin.objectives.kmeans import KMeans, Options
-from tests.passes import FEATURES, masked_pass, surroundings, write_centroids
+from tests.support.passes import FEATURES, masked_pass, surroundings, write_centroids
 
 DIM, CODES, FRAMES, TIME = 8, 6, 400, 100
 COUNTS = [500, 300, 100, 60, 0, 40]

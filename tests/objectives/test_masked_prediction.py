@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from slam_plugin.objectives.base import build_objectives
-from tests.passes import masked_pass, surroundings
+from tests.support.passes import masked_pass, surroundings
 
 DIM, TIME, CODES = 8, 15, 12
 LENGTHS = [15, 9, 4]

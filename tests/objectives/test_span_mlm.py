@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from slam_plugin.objectives.span_mlm import Options, SpanMlm
-from tests.passes import masked_pass, surroundings
+from tests.support.passes import masked_pass, surroundings
 
 DIM, TOKENS, VOCABULARY = 8, 10, 9
 COUNTS = [0, 0, 0, 3, 10, 40, 25, 20, 2]

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from slam_plugin.models.encoder import Encoded
+from slam_plugin.models.base.trunk import Encoded
 from slam_plugin.objectives.base import CLEAN
 from slam_plugin.objectives.stm import Options, Stm
-from tests.passes import masked_pass, surroundings
+from tests.support.passes import masked_pass, surroundings
 
 DIM, MATCHES = 8, [True, False, False, True, True]
 

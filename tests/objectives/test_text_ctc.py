@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from slam_plugin.modules.pseudo_speech import GAP, speak, take_apart
 from slam_plugin.objectives.base import build_objectives
-from tests.passes import doubled, masked_pass, surroundings
+from tests.support.passes import doubled, masked_pass, surroundings
 
 DIM, VOCABULARY, BOS, PAD, EOS = 8, 20, 0, 1, 2
-PLACES = {"middle": 2, "top": 4}  # what tests.passes.doubled does to the states
+PLACES = {"middle": 2, "top": 4}  # what tests.support.passes.doubled does to the states
 
 
 def objective(layer="top", tied=True, **options):
@@ -59,7 +59,7 @@ def test_the_loss_is_the_forward_algorithm_over_frames_made_one_by_one(layer, ti
     built, around = objective(layer, tied)
     batch = batch_of(14, 6)
     loss, logs = built["text_ctc"](masked_pass(batch))
-    generator = torch.Generator().manual_seed(0)  # as in tests.passes
+    generator = torch.Generator().manual_seed(0)  # as in tests.support.passes
     rows = take_apart(*batch.values(), BOS, EOS, 96)
     spoken = speak(rows, around.word_starts, generator)
     probability = 1 - (1 - 0.49) ** (1 / 10)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slam_plugin.objectives.base import REGISTRY, MaskedObjective, build_objectives
-from tests.passes import masked_pass, surroundings
+from tests.support.passes import masked_pass, surroundings
 
 DIM, TIME, TOKENS, VOCABULARY, PAIRS = 8, 14, 9, 20, 5
 MATCHES = torch.tensor([True, False, True, True, False])

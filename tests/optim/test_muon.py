@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from slam_plugin.models.encoder import TrunkConfig, build_trunk
+from slam_plugin.models.base.trunk import TrunkConfig, build_trunk
 from slam_plugin.optim.adamw import GroupOptions, SlamAdamW, SlamAdamWConfig, set_group
 from slam_plugin.optim.muon import SlamMuon, SlamMuonConfig, mark_matrices, orthogonal
 from tests.optim.test_adamw import build

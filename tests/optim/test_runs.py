@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from slam_plugin.data.vocabulary import DICTIONARY_FILE, MODEL_FILE
-from tests import training
+from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE
+from tests.support import training
 
 ENCODER_WARMUP, WARMUP, LR, SCALE = 6, 2, 0.002, 0.25
 FLAGS = {

@@ -6,8 +6,9 @@ from html import unescape
 
 import pytest
 
-from slam_plugin import report
+from slam_plugin.commands.report import main
 from slam_plugin.reporting import instruments
+from slam_plugin.reporting import page as report
 from slam_plugin.reporting.figures import Chart, sheet
 from slam_plugin.reporting.logs import Record
 from slam_plugin.reporting.templating import render
@@ -102,7 +103,7 @@ def test_the_page_has_the_warnings_above_everything_and_the_curves(run_dir):
 
 def test_a_picture_stands_alone(run_dir, capsys):
     path = run_dir / "charts.svg"
-    assert report.main([str(run_dir), "--picture", str(path)]) == 0
+    assert main([str(run_dir), "--picture", str(path)]) == 0
     assert capsys.readouterr().out.splitlines() == [str(run_dir / "report.html"), str(path)]
     picture = ElementTree.parse(path).getroot()
     assert picture.tag == f"{SVG}svg" and (picture.get("width"), picture.get("height")) == ("1200", "672")
@@ -115,7 +116,7 @@ def test_a_picture_stands_alone(run_dir, capsys):
 
 
 def test_a_run_without_charts_has_no_picture(tmp_path, capsys):
-    assert report.main([str(tmp_path), "--picture", str(tmp_path / "x.svg")]) == 1
+    assert main([str(tmp_path), "--picture", str(tmp_path / "x.svg")]) == 1
     assert "found no log of pre-training" in capsys.readouterr().err and not (tmp_path / "x.svg").exists()
 
 

@@ -13,10 +13,10 @@ from examples.slam.study.claims import CLAIMS
 from examples.slam.study.columns import COLUMNS, needed
 from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
 from examples.slam.study.scales import QUICK, SCALES
-from slam_plugin.data.layers import read_layered
-from tests.configurations import composed
-from tests.documents import ROOT
-from tests.test_small_recipes import tree  # noqa: F401
+from slam_plugin.data.plan.yaml_layers import read_layered
+from tests.documents.test_small_recipes import tree  # noqa: F401
+from tests.support.configurations import composed
+from tests.support.documents import ROOT
 
 CODEBOOK = {"contrastive", "masked_prediction"}
 FIRST, ALL = ("speech", "text"), ("speech", "text", "pairs")

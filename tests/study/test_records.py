@@ -12,7 +12,7 @@ from examples.slam.study import __main__ as command
 from examples.slam.study import records
 from slam_plugin.reporting.logs import Record
 from tests.data_prep.layouts.games import write_english
-from tests.documents import SMALLER, execute, kind
+from tests.support.documents import SMALLER, execute, kind
 
 
 def record(row: str, seed: int, cer: float) -> dict:

@@ -10,7 +10,7 @@ from fairseq.distributed import utils as distributed_utils
 
 from slam_plugin.data.audio import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
-from tests import training
+from tests.support import training
 
 SECOND = np.random.default_rng(1).standard_normal(SAMPLE_RATE) * 0.1  # 98 frames
 

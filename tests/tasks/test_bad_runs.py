@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from slam_plugin import report
-from tests import training
+from slam_plugin.reporting import page as report
+from tests.support import training
 
 EXACT = {"autocast": "none", "dropout": 0.0, "update_freq": 1, "no_save": True, "clip_norm": 1.0, "warmup_updates": 4}
 

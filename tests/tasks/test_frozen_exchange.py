@@ -11,8 +11,8 @@ import fairseq.tasks
 import pytest
 import torch
 
-from slam_plugin.data.vocabulary import DICTIONARY_FILE, MODEL_FILE
-from tests import training
+from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE
+from tests.support import training
 
 FROZEN = 2  # updates
 FLAGS = {

@@ -10,14 +10,14 @@ import soundfile
 import torch
 import yaml
 
-from data_prep.binarize import binarize
-from data_prep.vocab import train_vocabulary
+from data_prep.text.binarize import binarize
+from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.audio import frames_in, load_features
-from slam_plugin.data.kinds.translation import TextTranslationCorpus, TranslationSetting
-from slam_plugin.data.manifest import write_manifest
-from slam_plugin.data.vocabulary import Vocabulary
-from tests import training
-from tests.commands import fairseq
+from slam_plugin.data.manifests.manifest import write_manifest
+from slam_plugin.data.shards.translation import TextTranslationShard, TranslationSetting
+from slam_plugin.data.text.vocabulary import Vocabulary
+from tests.support import training
+from tests.support.commands import fairseq
 from tests.tasks.test_speech_to_text import SIZES, generated, tones
 
 COLUMNS = ["id", "audio", "n_frames", "src_text", "tgt_text", "tgt_lang"]
@@ -197,7 +197,7 @@ def test_text_items_are_the_lines_of_the_two_files(data):
     """Against the text files themselves."""
     vocabulary, source = Vocabulary.load(data), Vocabulary.load(data / "source")
     setting = TranslationSetting(1, "x, 0", vocabulary, source, None, 1024)
-    corpus = TextTranslationCorpus.open(_Config(), data / "mt/de.source-target", setting)
+    corpus = TextTranslationShard.open(_Config(), data / "mt/de.source-target", setting)
     texts, translations = ((data / "mt" / f"de.{side}").read_text().splitlines() for side in ("source", "target"))
     items = [corpus.item(i, 0) for i in (0, 5, 41)]
     assert [source.decode(item["source"]) for item in items] == [texts[i] for i in (0, 5, 41)]

@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from slam_plugin import cli
+from slam_plugin.commands import cli
 from slam_plugin.hub import Slam
-from tests import training
+from tests.support import training
 
 UPDATES, STOP = 3, 1
 OPTIMIZER = {"optimizer": "slam_adamw", "adam_betas": "[0.9, 0.98]", "save_interval_updates": 1}

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
-from slam_plugin.data.multicorpus import MultiCorpusDataset
+from slam_plugin.data.plan.dataset import MultiCorpusDataset
 from slam_plugin.objectives.base import counts_key
-from tests import training
+from tests.support import training
 
 SPEECH = {
     "contrastive_loss",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fairseq.distributed import utils as distributed_utils
 
-from tests import training
+from tests.support import training
 
 # Momentum and weight decay move a parameter whose gradient is zero, but not one that has none.
 SGD = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.1, "lr": 0.02, "lr_scheduler": "fixed"}

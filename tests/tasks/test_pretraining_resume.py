@@ -9,9 +9,9 @@ import pytest
 import torch
 from fairseq.distributed import utils as distributed_utils
 
-from data_prep.binarize import binarize
-from data_prep.vocab import train_vocabulary
-from tests import training
+from data_prep.text.binarize import binarize
+from data_prep.text.vocab import train_vocabulary
+from tests.support import training
 
 STATE = ("model", "last_optimizer_state")
 

@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from data_prep.vocab import train_vocabulary
-from slam_plugin.classify import load_classifier, predict
+from data_prep.text.vocab import train_vocabulary
+from slam_plugin.commands.predict import load_classifier, predict
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.vocabulary import DICTIONARY_FILE, Vocabulary
-from tests import training
-from tests.sentences import write_folder, write_labels, write_side
+from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, Vocabulary
+from tests.support import training
+from tests.support.sentences import write_folder, write_labels, write_side
 
 FLAGS = {
     "task": "slam_sentence_prediction",

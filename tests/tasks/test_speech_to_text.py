@@ -17,16 +17,16 @@ import torch
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
-from data_prep.vocab import train_vocabulary
+from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.audio import frames_in
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.manifest import write_manifest
-from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.data.manifests.manifest import write_manifest
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.models.base.trunk import build_trunk
 from slam_plugin.models.ctc import SlamCtcModelConfig
-from slam_plugin.models.encoder import build_trunk
-from slam_plugin.tasks import validation
+from slam_plugin.scoring import counts
 from slam_plugin.tasks.speech_to_text import SlamSpeechToTextTask, SlamSpeechToTextTaskConfig
-from tests.commands import fairseq
+from tests.support.commands import fairseq
 
 PITCHES = {"a": 300, "b": 700, "c": 1300, "d": 2300}
 COLUMNS = ["id", "audio", "n_frames", "tgt_text"]
@@ -367,29 +367,29 @@ def reduced(log, parts):
 
 def test_bleu_of_parts_is_the_corpus_bleu():
     parts = [
-        validation.bleu_counts(HYPOTHESES[:1], REFERENCES[:1]),
-        validation.bleu_counts(HYPOTHESES[1:], REFERENCES[1:]),
+        counts.bleu_counts(HYPOTHESES[:1], REFERENCES[:1]),
+        counts.bleu_counts(HYPOTHESES[1:], REFERENCES[1:]),
     ]
     expected = sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES]).score
-    assert reduced(validation.log_bleu, parts)["bleu"] == pytest.approx(expected, abs=0.005)
+    assert reduced(counts.log_bleu, parts)["bleu"] == pytest.approx(expected, abs=0.005)
 
 
 def test_error_rates_of_parts_are_the_corpus_rates():
-    parts = [validation.error_counts([h], [r]) for h, r in zip(HYPOTHESES, REFERENCES, strict=True)]
-    found = reduced(validation.log_errors, parts)
+    parts = [counts.error_counts([h], [r]) for h, r in zip(HYPOTHESES, REFERENCES, strict=True)]
+    found = reduced(counts.log_errors, parts)
     assert found["wer"] == pytest.approx(100 * (1 + 1 + 1 + 1) / (7 + 3 + 1 + 6), abs=0.005)
     characters = sum(editdistance.eval(h, r) for h, r in zip(HYPOTHESES, REFERENCES, strict=True))
     assert found["cer"] == pytest.approx(100 * characters / sum(map(len, REFERENCES)), abs=0.005)
 
 
 def test_meters_hold_plain_numbers_as_ranks_that_were_summed_send_tensors():
-    tensors = {key: torch.tensor(float(value)) for key, value in validation.bleu_counts(HYPOTHESES, REFERENCES).items()}
+    tensors = {key: torch.tensor(float(value)) for key, value in counts.bleu_counts(HYPOTHESES, REFERENCES).items()}
     with metrics.aggregate(new_root=True) as found:
-        validation.log_bleu([tensors])
+        counts.log_bleu([tensors])
     sums = [meter.sum for name, meter in found.items() if name.startswith("_")]
     assert len(sums) == 10
     assert not any(isinstance(value, torch.Tensor) for value in sums)
 
 
 def test_nothing_is_logged_where_nothing_was_decoded():
-    assert reduced(validation.log_bleu, [{"loss": 1}]) == {}
+    assert reduced(counts.log_bleu, [{"loss": 1}]) == {}

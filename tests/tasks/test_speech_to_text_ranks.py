@@ -8,9 +8,9 @@ import pytest
 import torch
 from fairseq import utils
 
-from slam_plugin.data.manifest import Manifest
-from slam_plugin.data.vocabulary import DICTIONARY_FILE, MODEL_FILE
-from tests import training
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE
+from tests.support import training
 
 BATCH = 3  # utterances of a rank and update
 FLAGS = {

@@ -12,16 +12,16 @@ from fairseq import checkpoint_utils
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
-from data_prep.vocab import train_vocabulary
+from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.vocabulary import Vocabulary
-from slam_plugin.models.encoder import build_trunk
-from slam_plugin.models.pretrained import settle
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.models.base.trunk import build_trunk
+from slam_plugin.models.base.warm_start import settle
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 from slam_plugin.models.text_to_text import SlamTextToTextModelConfig
-from slam_plugin.tasks import validation
+from slam_plugin.scoring import counts
 from slam_plugin.tasks.translation import SlamTranslationTask, SlamTranslationTaskConfig
-from tests.normalisation import ROWS, SIZES, SPOKEN, WRITTEN, build, write_pair
+from tests.support.normalisation import ROWS, SIZES, SPOKEN, WRITTEN, build, write_pair
 
 
 @pytest.fixture(scope="module")
@@ -238,14 +238,13 @@ def test_accuracies_of_parts_are_those_of_the_whole():
     hypotheses, references = ["a b", "c", "é", "", "x"], ["a  b", "d", "e\u0301", "y", "x"]
     codes = [0, 1, 1, 0, 0]
     parts = [
-        validation.accuracy_counts(hypotheses[a:b], references[a:b], ("n", "v"), codes[a:b])
-        for a, b in ((0, 1), (1, 5))
+        counts.accuracy_counts(hypotheses[a:b], references[a:b], ("n", "v"), codes[a:b]) for a, b in ((0, 1), (1, 5))
     ]
     assert [list(part) for part in parts] == [list(parts[0])] * 2
     with metrics.aggregate(new_root=True) as found:
-        validation.log_accuracy(parts)
+        counts.log_accuracy(parts)
     values = found.get_smoothed_values()
     assert (values["accuracy"], values["accuracy_n"], values["accuracy_v"]) == (60, 66.67, 50)
     with metrics.aggregate(new_root=True) as found:
-        validation.log_accuracy([{"loss": 1}])
+        counts.log_accuracy([{"loss": 1}])
     assert not found.get_smoothed_values()

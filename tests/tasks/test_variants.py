@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from tests import training
+from tests.support import training
 
 UPDATES, STOP = 4, 2
 SPEECH = {"contrastive": training.CORPORA["objectives"]["contrastive"], "masked_prediction": {}}

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepared(run: Path, tree: Path | None, limit: int | None) -> list[Step]:
     """The steps that make ``run/data``."""
     debs = os.environ.get("DEBS") or None
-    return [*data_steps(run, "english", "data_prep.packages.english", tree, debs, limit), cluster(run / "data")]
+    return [*data_steps(run, "english", tree, debs, limit), cluster(run / "data")]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,8 +7,8 @@ from examples.slam.study.claims import CLAIMS, Claim
 from examples.slam.study.columns import COLUMNS
 from examples.slam.study.plan import Study, name_of
 from examples.slam.study.records import Record, read
-from slam_plugin.scoring import read_generated
-from slam_plugin.significance import paired_bootstrap
+from slam_plugin.scoring.significance import paired_bootstrap
+from slam_plugin.scoring.text import read_generated
 
 KEYS = ("scale", "better", "worse", "column", "metric")  # what names a comparison
 

@@ -42,8 +42,8 @@ def write_record(cell: Cell, places: Places) -> None:
     """Write the record of a finished cell into ``places.record``."""
     # Imported here: the runner itself must start in a blink and own no threads.
     from examples.slam.study.columns import COLUMNS
-    from slam_plugin.reporting.machine import machine, versions
-    from slam_plugin.scoring import score_file
+    from slam_plugin.machine import machine, versions
+    from slam_plugin.scoring.text import score_file
 
     curves = curves_of(places.fine_tuning, CURVES)
     record = {

@@ -23,7 +23,7 @@ from slam_plugin.reporting.figures import Chart, Line, line_chart, plain, sheet
 from slam_plugin.reporting.instruments import PALETTE
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
 from slam_plugin.reporting.templating import render
-from slam_plugin.significance import Interval
+from slam_plugin.scoring.significance import Interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTES = (10, 30, 100)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from examples.slam.training_steps import ROOT
-from slam_plugin.data.layers import read_layered
+from slam_plugin.data.plan.yaml_layers import read_layered
 
 CONFIG = ROOT / "examples/slam/config"
 NOMINAL_UPDATES = 1600  # of the runs that the corpora files are written for

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from examples.slam.study.claims import Claim
 from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
 from examples.slam.study.records import Record
-from slam_plugin.significance import Interval, mean_interval
+from slam_plugin.scoring.significance import Interval, mean_interval
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "not resolved", "not run"
 

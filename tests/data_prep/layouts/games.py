@@ -8,15 +8,15 @@ import struct
 import numpy as np
 import soundfile
 
-from data_prep.bibles import MODULES
-from data_prep.fetch import RECORD, SETS
+from data_prep.engine.splits import bucket
 from data_prep.packages import amazon_queen, drascula, steel_sky
+from data_prep.packages.bibles import MODULES
+from data_prep.packages.fetch import RECORD, SETS
 from data_prep.packages.game import SCENE_PARTS
-from data_prep.splits import bucket
 from tests.data_prep.layouts.rnc import pack
-from tests.data_prep.test_bibles import write_module
-from tests.data_prep.test_fetch import deb_of, entry
-from tests.data_prep.test_wordnet import write_glosses
+from tests.data_prep.packages.test_bibles import write_module
+from tests.data_prep.packages.test_fetch import deb_of, entry
+from tests.data_prep.packages.test_wordnet import write_glosses
 
 RATE = 11025
 SCENES_A_SECTION = 12

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 
 from slam_plugin.data.audio import frames_in
-from slam_plugin.data.manifest import Manifest, write_manifest
+from slam_plugin.data.manifests.manifest import Manifest, write_manifest
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
 

@@ -11,7 +11,7 @@ from torchaudio.functional import resample
 from benchmarks.corpus import voice
 from slam_plugin.data.audio import SAMPLE_RATE, read_audio
 from slam_plugin.data.errors import DataError
-from tests import real
+from tests.support import real
 
 SECONDS = 60  # of speech to cut from
 

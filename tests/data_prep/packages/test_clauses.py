@@ -4,16 +4,16 @@ import hashlib
 import numpy as np
 import pytest
 
-from data_prep.bibles import Place
-from data_prep.corpus import Dropped
+from data_prep.engine.units import Dropped
 from data_prep.packages import clause_pairs, clauses, espeak
+from data_prep.packages.bibles import Place
 from data_prep.packages.clause_pairs import Clause, choose_clauses, cut_verses, fault_of, scores
 from data_prep.packages.clauses import HELD_OUT_VOICES, TRAINING_VOICES
 from data_prep.packages.synthetic import VOICES
 from slam_plugin.data.errors import DataError
 from tests.data_prep.layouts.games import write_english_and_spanish
+from tests.data_prep.packages.test_bibles import write_module
 from tests.data_prep.preparing import check_clean, contents, dropped, rows_of, run_command
-from tests.data_prep.test_bibles import write_module
 
 SIZES = {"train": 20, "dev": 1, "test": 1}
 

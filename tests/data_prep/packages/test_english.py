@@ -9,8 +9,8 @@ from data_prep.packages.clauses import HELD_OUT_VOICES
 from data_prep.packages.english import prepare
 from data_prep.packages.english_rows import choose, keep_clauses_apart, labeled, translated
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.manifest import Manifest
-from slam_plugin.data.vocabulary import Vocabulary
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.text.vocabulary import Vocabulary
 from tests.data_prep.layouts.games import write_english
 from tests.data_prep.preparing import check_clean, rows_of
 
@@ -194,4 +194,4 @@ def test_a_leak_is_refused(tmp_path, monkeypatch):
 
 def test_a_tree_without_record(tmp_path, capsys):
     assert english.main(["--tree", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
-    assert "holds no packages.json, expected a tree that python -m data_prep.fetch unpacked" in capsys.readouterr().err
+    assert "holds no packages.json, expected a tree that slam fetch unpacked" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data_prep.command import prepare
+from data_prep.engine.command import prepare
 from data_prep.packages import espeak, synthetic
 from data_prep.packages.espeak import Request
 from data_prep.packages.synthetic import VOICES, Synthetic, draw_sentences, read_sentences, request_of

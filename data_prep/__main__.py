@@ -1,0 +1,53 @@
+"""Turn a corpus as its publisher lays it out into manifests and text; without a name, list the corpora."""
+
+import sys
+from collections.abc import Sequence
+
+from slam_plugin.program import Menu, dispatch, guarded, overview
+
+USAGE = "usage: slam prepare CORPUS ...      slam prepare CORPUS --help explains one"
+CORPORA: Menu = {
+    "Your own data": {"own": "data_prep.own.command"},
+    "Corpora of the paper": {
+        "librilight": "data_prep.corpora.librilight",
+        "librilm": "data_prep.corpora.librilm",
+        "mc4": "data_prep.corpora.mc4",
+        "librispeech": "data_prep.corpora.librispeech",
+        "covost2": "data_prep.corpora.covost2",
+        "speechstew": "data_prep.corpora.speechstew",
+        "glue": "data_prep.corpora.glue",
+        "text-normalization": "data_prep.corpora.text_normalization",
+    },
+    "Whole data folders from packages (slam fetch)": {
+        "english": "data_prep.packages.english",
+        "downstream": "data_prep.packages.downstream",
+    },
+    "Corpora in packages (slam fetch)": {
+        "steel-sky": "data_prep.packages.steel_sky",
+        "drascula": "data_prep.packages.drascula",
+        "amazon-queen": "data_prep.packages.amazon_queen",
+        "wesnoth": "data_prep.packages.wesnoth",
+        "fillets": "data_prep.packages.fillets",
+        "fortunes": "data_prep.packages.fortunes",
+        "bibles": "data_prep.packages.bibles",
+        "wordnet": "data_prep.packages.wordnet",
+        "movie-reviews": "data_prep.packages.movie_reviews",
+    },
+    "Made from text": {
+        "synthetic": "data_prep.packages.synthetic",
+        "clauses": "data_prep.packages.clauses",
+        "normalization": "data_prep.packages.normalization",
+    },
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare the corpus that the first argument names and return the exit code; without one, list them."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        return guarded("slam prepare", lambda: print(overview("slam prepare", USAGE, CORPORA)))
+    return dispatch("slam prepare", CORPORA, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

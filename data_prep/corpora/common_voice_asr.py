@@ -1,0 +1,58 @@
+"""Common Voice's own splits for recognition: read sentences of one language's release.
+
+``DIR`` (or ``DIR/en``) holds ``train.tsv``, ``dev.tsv``, ``test.tsv`` and ``clips/*.mp3``, see
+:mod:`data_prep.corpora.common_voice`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.corpora.common_voice import clip_path, clips_of
+from data_prep.corpora.divided import Divided
+from data_prep.engine.splits import SPLITS
+from data_prep.engine.units import Dropped, Item, Noted, Unit
+from data_prep.formats.lines import Stretch, stretches
+from data_prep.formats.recordings import MAX_SECONDS
+from data_prep.text.transcripts import alike
+from slam_plugin.data.errors import DataError
+
+_STRETCH = 1 << 18
+# About so many bytes of clips go with a byte of the table, so that units are of the size of what is decoded.
+_CLIP_BYTES = 150
+
+
+@dataclass(frozen=True)
+class CommonVoiceSplits(Divided):
+    """The splits of the release below ``root``; a unit is some lines of a table."""
+
+    name = "common_voice"
+
+    def units(self) -> Iterator[Unit]:
+        for split in self.splits:
+            for stretch in stretches(self.root / f"{split}.tsv", _STRETCH):
+                size = _CLIP_BYTES * (stretch.end - stretch.begin)
+                yield Unit(f"{split}/{stretch.line}", size, tuple(stretch))
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        split = unit.key.split("/")[0]
+        for clip in clips_of(self.root, f"{split}.tsv", Stretch(*unit.data)):
+            if isinstance(clip, Dropped):
+                yield clip
+                continue
+            place, text = f"{split}.tsv:{clip.line}", alike(clip.sentence)
+            if text:
+                path = clip_path(self.root, f"{split}.tsv", clip)
+                yield from self.rows_of_file(split, place, path, path.stem, text, clip.speaker)
+            else:
+                yield Dropped(place, "has no words")
+
+
+def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> CommonVoiceSplits:
+    """The release below ``root`` or ``root/en``; :class:`DataError` where its clips or all its splits are not there."""
+    if (root / "en").is_dir():
+        root = root / "en"
+    splits = tuple(split for split in SPLITS if (root / f"{split}.tsv").is_file())
+    if not splits or not (root / "clips").is_dir():
+        raise DataError(f"{root}: is no release of Common Voice, expected clips/ and train.tsv, dev.tsv or test.tsv")
+    return CommonVoiceSplits(root, splits, max_seconds)

@@ -1,0 +1,52 @@
+"""Corpora that their publishers divide into sets to train on, to develop with and to test on."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, row, table
+from data_prep.formats.recordings import COLUMNS, MAX_SECONDS, length_fault
+from data_prep.formats.sound import UnusableSound, listen
+
+
+@dataclass(frozen=True)
+class Divided(Corpus):
+    """Transcribed speech below ``root``: a manifest for each of the publisher's ``splits`` that is there.
+
+    Attributes:
+        name: of the corpus, in the recipe.
+        max_seconds: of an utterance.
+    """
+
+    root: Path
+    splits: tuple[str, ...]
+    max_seconds: float = MAX_SECONDS
+
+    name: ClassVar[str]
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        recipe = {"corpus": self.name, "layout": 1, "root": str(self.root)}
+        return recipe | {"splits": self.splits, "max_seconds": self.max_seconds}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        return {split: table(f"{split}.tsv", COLUMNS) for split in self.splits}
+
+    def rows_of_file(
+        self, split: str, place: str, path: Path, key: str, text: str, speaker: str
+    ) -> Iterator[Item | Dropped | Noted]:
+        """The row of a sound file that is an utterance, with id ``key``; or why it is left out, as ``place``."""
+        try:
+            sound = listen(path)
+        except UnusableSound as error:
+            yield Dropped(place, error.reason)
+            return
+        fault = length_fault(sound.samples / sound.rate, self.max_seconds)
+        if fault:
+            yield Dropped(place, fault)
+            return
+        yield from sound.notes()
+        fields = {"id": key, "audio": path, "n_frames": sound.frames, "tgt_text": text, "speaker": speaker}
+        yield row(split, COLUMNS, fields)

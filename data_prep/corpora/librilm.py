@@ -1,0 +1,188 @@
+"""LibriLM: LibriSpeech's text for language models, 40 million sentences (803 million words) of books.
+
+    slam prepare librilm --root DIR --out DIR [--train-shards K] [--valid-parts P] [--jobs N]
+        [--shard I/N | --merge]
+
+``DIR`` holds ``librispeech-lm-norm.txt.gz``, or is that file: a sentence a line in capitals, spelled out, without
+punctuation. They become lower case, as the transcripts of ``slam prepare librispeech`` do by the same rule.
+
+The publisher has sorted all sentences and kept one of alike ones, so which book a sentence stood in, and what came
+before it, is not known. An item of training is therefore one sentence: nothing here ends documents, and a corpus of
+these files has no ``block``. Which file a sentence is written to is told by its words: one in P (default: 10,000) is in
+``valid.txt``, the others are spread over ``train-00.txt`` ... (``train.txt`` where K is 1). Within a file they are
+shuffled, the same way always, or neighbours would all begin alike.
+
+The archive is read once to find its lines and once up to each stretch of them, as one cannot begin in its middle.
+"""
+
+import argparse
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from data_prep.engine.command import preparation
+from data_prep.engine.parts import progress
+from data_prep.engine.splits import bucket, shard_names
+from data_prep.engine.units import Corpus, Dropped, Item, Output, Unit, lines
+from data_prep.formats.lines import Stretch
+from data_prep.text.normalize import normalize
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+
+ARCHIVE = "librispeech-lm-norm.txt.gz"
+TRAIN_SHARDS = 10
+VALID_PARTS = 10_000
+UNIT_BYTES = 256 << 20  # of text: 2.5 million lines
+
+_BLOCK = 1 << 20
+_LINES_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class LibriLM(Corpus):
+    """The sentences of ``archive``; a unit is a stretch of its lines."""
+
+    archive: Path
+    train_shards: int = TRAIN_SHARDS
+    valid_parts: int = VALID_PARTS
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return {
+            "command": "librilm",
+            "layout": 1,
+            "root": str(self.archive),
+            "train shards": self.train_shards,
+            "valid parts": self.valid_parts,
+        }
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        names = [*shard_names(self.train_shards), "valid"]
+        return {name: Output((f"{name}.txt",)) for name in names}
+
+    def units(self) -> Iterator[Unit]:
+        for stretch in stretches_of(self.archive):
+            yield Unit(f"{self.archive.name}:{stretch.line}", stretch.end - stretch.begin, tuple(stretch))
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped]:
+        train = shard_names(self.train_shards)
+        begin, end, number = unit.data
+        with _opened(self.archive) as (file, _):
+            file.seek(begin)
+            while file.tell() < end:
+                line = file.readline()
+                place = f"{self.archive.name}:{number}"
+                number += 1
+                try:
+                    text = normalize(line.decode())
+                except UnicodeDecodeError as error:
+                    yield Dropped(place, f"is not UTF-8 ({error.reason})")
+                    continue
+                if not text:
+                    yield Dropped(place, "holds no word")
+                    continue
+                shard, part = divmod(bucket(text, self.valid_parts * self.train_shards), self.valid_parts)
+                yield lines("valid" if part == 0 else train[shard], text)
+
+    def finish(self, folder: Path) -> None:
+        """Shuffle the sentences of each file."""
+        for output in self.outputs.values():
+            _shuffle(folder / output.files[0])
+
+
+def stretches_of(archive: Path) -> Iterator[Stretch]:
+    """Stretches of :data:`UNIT_BYTES` of the text in ``archive``, or a little more, that end at line ends.
+
+    Raises :class:`DataError` where the archive is cut short or is none.
+    """
+    begin, line = 0, 1
+    with _opened(archive) as (file, packed), progress(archive.stat().st_size) as bar:
+        while True:
+            end, count, last = begin, 0, b""
+            while end - begin < UNIT_BYTES and (block := file.read(min(_BLOCK, UNIT_BYTES - (end - begin)))):
+                end, count, last = end + len(block), count + block.count(b"\n"), block
+                bar.update(packed.tell() - bar.n)
+            if end == begin:
+                return
+            rest = b"" if last.endswith(b"\n") else file.readline()
+            yield Stretch(begin, end + len(rest), line)
+            begin, line = end + len(rest), line + count + rest.count(b"\n")
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The text of an archive, and the archive itself; :class:`DataError` where what is read of it is broken."""
+    try:
+        with archive.open("rb") as packed, io.BufferedReader(gzip.GzipFile(fileobj=packed), _BLOCK) as file:
+            yield file, packed
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{archive}: is cut short or no gzip archive ({error}); fetch it again") from error
+
+
+def _shuffle(path: Path) -> None:
+    """Put the lines of a file into an order that depends on how many there are. Takes 24 bytes a line in memory."""
+    content = np.memmap(path, np.uint8, "r")
+    blocks = range(0, len(content), _BLOCK)
+    ends = np.concatenate(
+        [np.flatnonzero(content[first : first + _BLOCK] == ord("\n")) + first + 1 for first in blocks]
+    )
+    begins = np.concatenate(([0], ends[:-1]))
+    # This generator's numbers are kept from version to version, unlike those of numpy's newer ones.
+    order = np.random.RandomState(0).permutation(len(ends))
+    whole = memoryview(content)
+    with atomic_write(path, "wb") as file:
+        for first in range(0, len(order), _LINES_AT_ONCE):
+            some = order[first : first + _LINES_AT_ONCE]
+            pairs = zip(begins[some].tolist(), ends[some].tolist(), strict=True)
+            file.writelines(whole[begin:end] for begin, end in pairs)
+
+
+def open_corpus(root: Path, train_shards: int = TRAIN_SHARDS, valid_parts: int = VALID_PARTS) -> LibriLM:
+    """The archive ``root`` or ``root/librispeech-lm-norm.txt.gz``; :class:`DataError` where there is none."""
+    archive = root / ARCHIVE if root.is_dir() else root
+    if not archive.is_file():
+        raise DataError(f"{root}: expected {ARCHIVE} in it")
+    return LibriLM(archive, train_shards, valid_parts)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--train-shards",
+        type=int,
+        default=TRAIN_SHARDS,
+        metavar="K",
+        help=f"files of training text (default: {TRAIN_SHARDS}); shuffling one takes 24 bytes a sentence in memory",
+    )
+    parser.add_argument(
+        "--valid-parts",
+        type=int,
+        default=VALID_PARTS,
+        metavar="P",
+        help=f"one sentence in P is for validation (default: {VALID_PARTS})",
+    )
+
+
+def _corpus_of(arguments: argparse.Namespace) -> LibriLM:
+    if arguments.train_shards < 1 or arguments.valid_parts < 2:
+        raise DataError(
+            f"found --train-shards {arguments.train_shards} --valid-parts {arguments.valid_parts}, "
+            "expected at least 1 and 2"
+        )
+    return open_corpus(arguments.root, arguments.train_shards, arguments.valid_parts)
+
+
+main = preparation(
+    "librilm",
+    __doc__,
+    _corpus_of,
+    _add_arguments,
+    root_help=f"holds {ARCHIVE}, or is that file",
+)

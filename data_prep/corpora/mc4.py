@@ -1,0 +1,210 @@
+"""mC4 and C4: pages of the web as documents of clean sentences.
+
+    slam prepare mc4 --root DIR --out DIR [--language en] [--train-shards K] [--valid-parts P] [--keep-digits]
+        [--trust-language] [--jobs N] [--shard I/N | --merge]
+
+``DIR`` holds the files of mC4, ``c4-LANGUAGE.tfrecord-00000-of-01024.json.gz`` and for validation
+``c4-LANGUAGE-validation.tfrecord-...``, or those of a variant of C4, ``c4-train.00000-of-01024.json.gz`` and
+``c4-validation...``, all of them or some; a line is a page as JSON: ``text``, ``url``, ``timestamp``. The name of a
+file says which language the publisher found its pages to be in; C4 is English.
+
+:mod:`data_prep.text.web` says which sentences of a page are used and which pages are left out. A page becomes a
+document, its sentences a line each, which are normalised as transcripts are. Of pages that are alike afterwards one is
+used. Which file a page is written to is told by its sentences: it is one of the K files ``train-00.txt`` ...
+(``train.txt`` where K is 1), or of ``valid.txt`` if it is of the publisher's files for validation; where there are none
+of these, one page in P (default: 1,000) is. A page of the publisher's validation that stands in its training data too
+is not looked for.
+
+``dropped.tsv`` names each page that was left out by its file and line; sentences that were left out of pages that are
+used are counted. ``recipe`` in ``stats.json`` holds all limits.
+"""
+
+import argparse
+import gzip
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_prep.engine.command import preparation
+from data_prep.engine.splits import bucket, shard_names
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document
+from data_prep.text import web as web_text
+from data_prep.text.web import LANGUAGES
+from slam_plugin.data.errors import DataError
+
+TRAIN_SHARDS = 10
+VALID_PARTS = 1000
+
+_NAME = re.compile(
+    r"c4-(?:(?P<mc4>[a-z]{2,3}(?:-Latn)?)(?P<valid>-validation)?\.tfrecord-|(?P<c4>train|validation)\.)"
+    r"\d{5}-of-\d{5}\.json\.gz"
+)
+_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class MC4(Corpus):
+    """The pages of ``language`` in the files of ``root``; a unit is a file.
+
+    Attributes:
+        valid_files: whether some of them are the publisher's for validation.
+        trust_language: whether sentences of another language than the files are said to be in are used.
+    """
+
+    root: Path
+    language: str
+    valid_files: bool
+    train_shards: int = TRAIN_SHARDS
+    valid_parts: int = VALID_PARTS
+    keep_digits: bool = False
+    trust_language: bool = False
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return {
+            "command": "mc4",
+            "layout": 1,
+            "root": str(self.root),
+            "language": self.language,
+            "train shards": self.train_shards,
+            "validation": "the publisher's" if self.valid_files else f"one page in {self.valid_parts}",
+            "digits": "kept" if self.keep_digits else "left out",
+            "words of a sentence": [web_text.FEWEST_WORDS, web_text.MOST_WORDS],
+            "fewest sentences of a page": web_text.FEWEST_SENTENCES,
+            "most words of a page": web_text.MOST_PAGE_WORDS,
+            "least share of words used": web_text.LEAST_USED,
+            "least share of frequent words": None if self.trust_language else web_text.LEAST_FREQUENT,
+        }
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        names = [*shard_names(self.train_shards), "valid"]
+        return {name: Output((f"{name}.txt",), unique=True) for name in names}
+
+    def units(self) -> Iterator[Unit]:
+        for path in sorted(self.root.iterdir()):
+            found = _NAME.fullmatch(path.name)
+            if found and _language_of(found) == self.language:
+                yield Unit(path.name, path.stat().st_size, (_is_valid(found),))
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        (is_valid,) = unit.data
+        left_out: Counter[str] = Counter()
+        for text in self._texts(unit.key):
+            if isinstance(text, Dropped):
+                yield text
+                continue
+            place, content = text
+            page = web_text.clean(content, self.language, self.keep_digits, self.trust_language)
+            if page.fault:
+                yield Dropped(place, page.fault)
+                continue
+            left_out.update(page.left_out)
+            yield document(self._output_of(page.sentences, is_valid), page.sentences)
+        for reason, count in sorted(left_out.items()):
+            yield from (Noted(f"{reason}, left out") for _ in range(count))
+
+    def _texts(self, name: str) -> Iterator[tuple[str, str] | Dropped]:
+        """The place and the text of each page of a file."""
+        number = 0
+        with gzip.open(self.root / name, "rb") as file:
+            try:
+                for number, line in enumerate(file, 1):
+                    yield _text_of(f"{name}:{number}", line)
+            except _BROKEN as error:
+                yield Dropped(f"{name}:{number + 1}", f"the archive is cut short or broken from here on ({error})")
+
+    def _output_of(self, sentences: Sequence[str], is_valid: bool) -> str:
+        # Pages that are alike go to the same file, where all but the first are left out.
+        count = self.valid_parts * self.train_shards
+        shard, part = divmod(bucket("\n".join(sentences), count), self.valid_parts)
+        return "valid" if is_valid or (not self.valid_files and part == 0) else shard_names(self.train_shards)[shard]
+
+
+def _text_of(place: str, line: bytes) -> tuple[str, str] | Dropped:
+    try:
+        page = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return Dropped(place, f"is not UTF-8 ({error.reason})")
+    except json.JSONDecodeError as error:
+        return Dropped(place, f"is not JSON ({error.msg})")
+    text = page.get("text") if isinstance(page, dict) else None
+    return (place, text) if isinstance(text, str) else Dropped(place, "holds no field text")
+
+
+def _language_of(found: re.Match[str]) -> str:
+    return found["mc4"] or "en"
+
+
+def _is_valid(found: re.Match[str]) -> bool:
+    return bool(found["valid"]) or found["c4"] == "validation"
+
+
+def open_corpus(
+    root: Path,
+    language: str = "en",
+    train_shards: int = TRAIN_SHARDS,
+    valid_parts: int = VALID_PARTS,
+    keep_digits: bool = False,
+    trust_language: bool = False,
+) -> MC4:
+    """The files of ``language`` in ``root``.
+
+    Raises :class:`DataError` where there is none for training, or the language has no test and is not trusted.
+    """
+    names = [found for path in root.iterdir() if (found := _NAME.fullmatch(path.name))]
+    mine = [found for found in names if _language_of(found) == language]
+    if all(map(_is_valid, mine)):
+        held = ", ".join(sorted({_language_of(found) for found in names if not _is_valid(found)})) or "none"
+        raise DataError(
+            f"{root}: found training files of the languages: {held}; expected "
+            f"c4-{language}.tfrecord-*-of-*.json.gz" + (" or c4-train.*-of-*.json.gz" if language == "en" else "")
+        )
+    if any(found["c4"] for found in mine) and any(found["mc4"] for found in mine):
+        raise DataError(f"{root}: holds files of C4 and of mC4, expected a folder for each")
+    if language not in LANGUAGES and not trust_language:
+        raise DataError(
+            f"there is no test of the language {language}, only of {', '.join(LANGUAGES)}; "
+            "--trust-language takes all pages of its files"
+        )
+    return MC4(root, language, any(map(_is_valid, mine)), train_shards, valid_parts, keep_digits, trust_language)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--language", default="en", metavar="NAME", help="as files name it (default: en)")
+    parser.add_argument(
+        "--train-shards", type=int, default=TRAIN_SHARDS, metavar="K", help=f"files (default: {TRAIN_SHARDS})"
+    )
+    parser.add_argument(
+        "--valid-parts",
+        type=int,
+        default=VALID_PARTS,
+        metavar="P",
+        help=f"one page in P is for validation where the publisher has none (default: {VALID_PARTS})",
+    )
+    parser.add_argument("--keep-digits", action="store_true", help="use sentences with digits")
+    parser.add_argument("--trust-language", action="store_true", help="do not test which language pages are in")
+
+
+def _corpus_of(arguments: argparse.Namespace) -> MC4:
+    if arguments.train_shards < 1 or arguments.valid_parts < 2:
+        raise DataError(
+            f"found --train-shards {arguments.train_shards} --valid-parts {arguments.valid_parts}, "
+            "expected at least 1 and 2"
+        )
+    return open_corpus(
+        arguments.root,
+        arguments.language,
+        arguments.train_shards,
+        arguments.valid_parts,
+        arguments.keep_digits,
+        arguments.trust_language,
+    )
+
+
+main = preparation("mc4", __doc__, _corpus_of, _add_arguments, root_help="holds c4-*.json.gz")

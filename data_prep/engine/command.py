@@ -1,0 +1,100 @@
+"""The command line that all corpora share: ``--root``, ``--out``, ``--jobs``, ``--shard``, ``--merge``."""
+
+import argparse
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_prep.engine.folder import finished_stats
+from data_prep.engine.merging import merge_parts
+from data_prep.engine.parts import PARTS, WHOLE, WorkShard, make_parts
+from data_prep.engine.units import Corpus
+from slam_plugin.data.errors import DataError
+from slam_plugin.program import Main, positive, program
+
+
+def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: WorkShard = WHOLE) -> dict[str, Any] | None:
+    """Make the folder ``out`` of ``corpus``, if it is not finished, and return its statistics.
+
+    One shard of several only makes its parts, and there are no statistics yet. Raises :class:`DataError` where the
+    corpus cannot be used or ``out`` holds something else.
+    """
+    out = Path(out).absolute()
+    done = finished_stats(out, corpus.recipe, out / PARTS)
+    if done is not None:
+        return done
+    make_parts(corpus, out, jobs, shard)
+    return merge_parts(corpus, out) if shard == WHOLE else None
+
+
+def merge(corpus: Corpus, out: str | Path) -> dict[str, Any]:
+    """Put the parts of all shards together; :class:`DataError` where one is missing."""
+    out = Path(out).absolute()
+    return finished_stats(out, corpus.recipe, out / PARTS) or merge_parts(corpus, out)
+
+
+def preparation(
+    name: str,
+    doc: str,
+    corpus_of: Callable[[argparse.Namespace], Corpus],
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+    root_help: str | None = "the corpus as its publisher lays it out",
+) -> Main:
+    """Return the ``main`` of ``slam prepare NAME``, which prepares a corpus and prints its statistics.
+
+    Args:
+        doc: the docstring of the corpus's module, for the help.
+        corpus_of: the corpus of the parsed flags, with ``root`` made absolute.
+        add_arguments: adds the corpus's own flags.
+        root_help: help of ``--root``; None if the corpus has flags of its own instead.
+    """
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        if root_help:
+            parser.add_argument("--root", type=Path, required=True, metavar="DIR", help=root_help)
+        parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
+        add_arguments(parser)
+        parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that read (default: 1)")
+        work = parser.add_mutually_exclusive_group()
+        work.add_argument("--shard", type=_shard, default=WHOLE, metavar="I/N", help="do the Ith share of N and stop")
+        work.add_argument("--merge", action="store_true", help="all shards are done: put them together")
+
+    def run(options: argparse.Namespace) -> None:
+        logging.getLogger("slam_plugin").setLevel(logging.WARNING)  # each manifest's Arrow copy would be announced
+        if root_help:
+            options.root = options.root.absolute()
+            if not options.root.exists():
+                raise DataError(f"{options.root}: there is no such file or folder")
+        corpus = corpus_of(options)
+        if options.merge:
+            stats = merge(corpus, options.out)
+        else:
+            stats = prepare(corpus, options.out, options.jobs, options.shard)
+        if stats is None:
+            print(f"{options.out}: shard {options.shard.index}/{options.shard.count} is done; --merge ends the work")
+        else:
+            print(table_of(stats))
+
+    return program(f"slam prepare {name}", doc, add, run)
+
+
+def _shard(text: str) -> WorkShard:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected I/N with I from 1 to N, such as 2/8")
+    return WorkShard(int(found[1]), int(found[2]))
+
+
+def table_of(stats: dict[str, Any]) -> str:
+    """The statistics for people."""
+    lines = []
+    for path, found in stats["outputs"].items():
+        amounts = (f"{value:,} {name}" for name, value in found.items() if not isinstance(value, dict))
+        lines.append(f"{path}: {', '.join(amounts)}")
+        for name, quantiles in ((name, value) for name, value in found.items() if isinstance(value, dict)):
+            lines.append(f"  {name}: " + ", ".join(f"{share} {value}" for share, value in quantiles.items()))
+    lines += [f"left out: {count:,} {reason}" for reason, count in stats["dropped"].items()]
+    lines += [f"noted: {count:,} {what}" for what, count in stats["noted"].items()]
+    return "\n".join(lines)

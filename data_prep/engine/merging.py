@@ -1,0 +1,170 @@
+"""Put the parts of a preparation together: the outputs, what was left out, and ``stats.json``, which comes last."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from data_prep.engine.folder import STATS
+from data_prep.engine.parts import COUNTS, DROPPED, ITEMS, PARTS, locked, part_files, part_folder, read_plan
+from data_prep.engine.statistics import describe
+from data_prep.engine.units import Corpus, Output
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.validate import leave_stamp
+
+MERGED = ".merged"
+DUPLICATES = "occurs before (in {})"
+# Hashes are looked at in so many shares, so that those of a large corpus need not be in memory at once.
+_HASHES_AT_ONCE = 16 << 20
+_COPY_BYTES = 1 << 20
+
+
+def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
+    """Make what ``corpus`` gives of the parts in ``out``, remove them, and return the statistics.
+
+    Raises :class:`DataError` where a part is missing, naming it, or an output got no item. The files appear whole, one
+    after the other, ``stats.json`` at last.
+    """
+    folder = out / PARTS
+    with locked(out, fcntl.LOCK_EX):
+        parts = _all_parts(out, folder)
+        staged = out / MERGED
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        counts = _counts(parts)
+        for name, output in corpus.outputs.items():
+            twice = _write_output(name, output, parts, staged)
+            if twice:
+                counts["dropped"][DUPLICATES.format(name)] = twice
+        _refuse_empty(corpus.outputs, staged, counts, out)
+        with (staged / DROPPED).open("wb") as file:
+            file.write(b"place\treason\n")
+            _concatenate([part / DROPPED for part in parts], file)
+        corpus.finish(staged)
+        stats = {"recipe": dict(corpus.recipe), "outputs": _describe(corpus.outputs, staged)}
+        stats |= {kind: dict(sorted(each.items())) for kind, each in counts.items()}
+        _move(staged, out)
+        with atomic_write(out / STATS) as file:
+            json.dump(stats, file, indent=1, ensure_ascii=False)
+        shutil.rmtree(folder)
+    return stats
+
+
+def _all_parts(out: Path, folder: Path) -> list[Path]:
+    parts = [part_folder(folder, number) for number in range(read_plan(out)["parts"])]
+    missing = [number for number, part in enumerate(parts, 1) if not part.is_dir()]
+    if missing:
+        shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+        raise DataError(
+            f"{out}: {len(missing)} of {len(parts)} parts are missing: {shown}; "
+            "a shard has not run to its end: run it again, or the command without --shard"
+        )
+    return parts
+
+
+def _counts(parts: Sequence[Path]) -> dict[str, Counter[str]]:
+    counts = {"dropped": Counter(), "noted": Counter()}
+    for part in parts:
+        for kind, found in json.loads((part / COUNTS).read_text(encoding="utf-8")).items():
+            counts[kind].update(found)
+    return counts
+
+
+def _write_output(name: str, output: Output, parts: Sequence[Path], staged: Path) -> int:
+    """Write the files of one output; the number of items that are left out because they occurred before."""
+    keep = _first_of_alike(name, output, parts) if output.unique else None
+    for place, path in enumerate(output.files):
+        target = staged / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as file:
+            if output.columns:
+                file.write("\t".join(output.columns).encode() + b"\n")
+            sources = [part / part_files(name, output)[place] for part in parts]
+            if keep is None:
+                _concatenate(sources, file)
+            else:
+                _filter(sources, [part / ITEMS.format(name) for part in parts], place, keep, file)
+            file.flush()
+            os.fsync(file.fileno())
+    return 0 if keep is None else int((~keep).sum())
+
+
+def _concatenate(sources: Sequence[Path], file: IO[bytes]) -> None:
+    for source in sources:
+        with source.open("rb") as opened:
+            shutil.copyfileobj(opened, file, _COPY_BYTES)
+
+
+def _first_of_alike(name: str, output: Output, parts: Sequence[Path]) -> np.ndarray:
+    """Whether each item, (items,), is the first with its hash of 64 bits."""
+    tables = [np.load(part / ITEMS.format(name), mmap_mode="r") for part in parts]
+    total = sum(map(len, tables))
+    keep = np.zeros(total, dtype=bool)
+    shares = 1 + total // _HASHES_AT_ONCE
+    for share in range(shares):
+        places, hashes, start = [], [], 0
+        for each in tables:
+            column = np.asarray(each[:, 0])
+            mine = np.flatnonzero(column % np.uint64(shares) == share)
+            places.append(mine + start)
+            hashes.append(column[mine])
+            start += len(column)
+        _, first = np.unique(np.concatenate(hashes), return_index=True)
+        keep[np.concatenate(places)[first]] = True
+    return keep
+
+
+def _filter(sources: Sequence[Path], tables: Sequence[Path], place: int, keep: np.ndarray, file: IO[bytes]) -> None:
+    """Copy the items that are kept; the tables hold a hash and each file's number of bytes for each item."""
+    start = 0
+    for source, table in zip(sources, tables, strict=True):
+        lengths = np.load(table)[:, 1 + place].tolist()
+        with source.open("rb") as opened:
+            for length, kept in zip(lengths, keep[start : start + len(lengths)], strict=True):
+                content = opened.read(length)
+                if kept:
+                    file.write(content)
+        start += len(lengths)
+
+
+def _refuse_empty(outputs: Mapping[str, Output], staged: Path, counts: Mapping[str, Counter[str]], out: Path) -> None:
+    empty = [path for output in outputs.values() for path in output.files if _is_empty(staged / path, output)]
+    if empty:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].most_common(5)) or "nothing"
+        raise DataError(f"{out}: nothing was found for {', '.join(empty)}; left out: {reasons}")
+
+
+def _is_empty(path: Path, output: Output) -> bool:
+    header = len("\t".join(output.columns).encode()) + 1 if output.columns else 0
+    return path.stat().st_size == header
+
+
+def _describe(outputs: Mapping[str, Output], staged: Path) -> dict[str, dict[str, Any]]:
+    """How much each file holds. All audio of a manifest was decoded, which its stamp says, so training need not."""
+    found = {}
+    for output in outputs.values():
+        for path in output.files:
+            found[path] = describe(staged / path, output.columns is not None)
+            if output.columns:
+                leave_stamp(Manifest.open(staged / path), (staged / path).parent)
+    return found
+
+
+def _move(staged: Path, out: Path) -> None:
+    for source in sorted(_files(staged)):
+        target = out / source.relative_to(staged)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(source, target)
+    shutil.rmtree(staged)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())

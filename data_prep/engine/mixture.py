@@ -1,0 +1,78 @@
+"""A corpus of corpora: what several of them give, under one set of names and none of them favoured."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
+from slam_plugin.data.errors import DataError
+
+# What two members might name alike though it is not the same.
+OWN_COLUMNS = ("id", "speaker")
+
+
+class Member(NamedTuple):
+    """A corpus of the mixture.
+
+    Attributes:
+        name: told apart by it; ids, speakers, units and what is left out have it before them.
+        names: of the corpus's outputs, what each goes to; the others are not written.
+    """
+
+    name: str
+    corpus: Corpus
+    names: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Mixture(Corpus):
+    """The units of all members, one member after the other. Outputs are manifests, alike ones of the same columns.
+
+    A member's ``finish`` is not called.
+    """
+
+    command: str
+    members: tuple[Member, ...]
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return {"command": self.command, "members": {each.name: dict(each.corpus.recipe) for each in self.members}}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        found: dict[str, Output] = {}
+        for member in self.members:
+            for name, output in member.corpus.outputs.items():
+                for mixed in member.names.get(name, ()):
+                    ours = Output((f"{mixed}.tsv",), output.columns)
+                    if found.setdefault(mixed, ours) != ours:
+                        raise DataError(
+                            f"{mixed}: {member.name} has columns {output.columns}, others {found[mixed].columns}"
+                        )
+        return found
+
+    def units(self) -> Iterator[Unit]:
+        for member in self.members:
+            for unit in member.corpus.units():
+                yield unit._replace(key=f"{member.name}/{unit.key}")
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        name, _, key = unit.key.partition("/")
+        member = next(each for each in self.members if each.name == name)
+        columns = {output: member.corpus.outputs[output].columns for output in member.corpus.outputs}
+        for each in member.corpus.read(unit._replace(key=key)):
+            if isinstance(each, Item):
+                text = _own(each.texts[0], columns[each.output], name)
+                for mixed in member.names.get(each.output, ()):
+                    yield Item(mixed, (text,))
+            elif isinstance(each, Dropped):
+                yield each._replace(place=f"{name}/{each.place}")
+            else:
+                yield Noted(f"{name}: {each.what}")
+
+
+def _own(row: str, columns: tuple[str, ...], name: str) -> str:
+    """A row of which ids and speakers say what member they are of."""
+    fields = row.rstrip("\n").split("\t")
+    pairs = zip(columns, fields, strict=True)
+    return "\t".join(f"{name}-{field}" if column in OWN_COLUMNS else field for column, field in pairs) + "\n"

@@ -1,0 +1,292 @@
+"""Read a corpus part by part, by several processes and on several machines, so that a killed run goes on.
+
+A part is some neighbouring units. What they give lies in ``OUT/.parts/NUMBER``, a folder that appears whole; its files
+are those of the outputs, ``items.npy`` for outputs without duplicates, ``dropped.tsv`` and ``counts.json``. A run makes
+the parts that are not there yet. Shard i of n makes every n-th part; as parts do not depend on who makes them, shards
+may be of different n, killed, and repeated.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+
+PARTS = ".parts"
+PLAN = "plan.json"
+COUNTS, DROPPED, ITEMS = "counts.json", "dropped.tsv", "items.{}.npy"
+# Raised when parts are written in another way, so that those of an earlier version are not taken for ours.
+LAYOUT = 1
+MOST_UNITS = 20_000  # in a part, however small they are
+PLAIN_LINE_SECONDS = 30.0  # between progress lines where the output is no terminal
+
+
+class WorkShard(NamedTuple):
+    """Share ``index``, from 1, of ``count``."""
+
+    index: int
+    count: int
+
+    def has(self, part: int) -> bool:
+        """Whether part ``part``, from 0, is of this shard."""
+        return part % self.count == self.index - 1
+
+
+WHOLE = WorkShard(1, 1)
+
+
+def make_parts(corpus: Corpus, out: Path, jobs: int = 1, shard: WorkShard = WHOLE) -> int:
+    """Make the parts of ``shard`` that are not there, by ``jobs`` processes; return how many parts the corpus has.
+
+    Raises :class:`DataError` where ``out`` holds parts of another recipe or another state of the corpus, where the
+    corpus cannot be used, or a process was killed. Parts that are done stay in any case.
+    """
+    parts = list(_cut(corpus))
+    if not parts:
+        raise DataError(f"{out}: the corpus holds nothing to read")
+    folder = out / PARTS
+    with locked(out, fcntl.LOCK_SH):
+        _write_plan(corpus, parts, folder)
+        todo = [
+            number for number in range(len(parts)) if shard.has(number) and not part_folder(folder, number).exists()
+        ]
+        total = sum(unit.size for number in todo for unit in parts[number])
+        with progress(total) as bar:
+            if jobs == 1 or len(todo) < 2:
+                for number in todo:
+                    for size in _make_part(corpus, folder, number, parts[number]):
+                        bar.update(size)
+            else:
+                _make_by_processes(corpus, folder, {number: parts[number] for number in todo}, jobs, bar)
+    return len(parts)
+
+
+def part_folder(folder: Path, number: int) -> Path:
+    """Where part ``number``, from 0, lies below the folder of parts."""
+    return folder / f"{number:06d}"
+
+
+def read_plan(out: Path) -> dict[str, Any]:
+    """What the parts in ``out`` are parts of: recipe, fingerprint of the units, number of parts."""
+    path = out / PARTS / PLAN
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{out}: holds no parts of a preparation ({path} is not there)") from error
+
+
+@contextmanager
+def locked(out: Path, how: int) -> Iterator[None]:
+    """Hold ``out``: several runs may make parts (LOCK_SH), one alone puts them together (LOCK_EX)."""
+    (out / PARTS).mkdir(parents=True, exist_ok=True)
+    with (out / PARTS / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{out}: another run is at work in this folder") from error
+        yield
+
+
+def _cut(corpus: Corpus) -> Iterator[list[Unit]]:
+    """Neighbouring units of about ``part_bytes``, so that the cut depends on the corpus alone."""
+    part, size = [], 0
+    for unit in corpus.units():
+        if part and (size + unit.size > corpus.part_bytes or len(part) == MOST_UNITS):
+            yield part
+            part, size = [], 0
+        part.append(unit)
+        size += unit.size
+    if part:
+        yield part
+
+
+def _write_plan(corpus: Corpus, parts: Sequence[Sequence[Unit]], folder: Path) -> None:
+    """Leave the plan, or compare with the one that is there."""
+    units = hashlib.sha256(repr([[tuple(unit) for unit in part] for part in parts]).encode()).hexdigest()[:16]
+    plan = {"layout": LAYOUT, "recipe": dict(corpus.recipe), "units": units, "parts": len(parts)}
+    plan = json.loads(json.dumps(plan))
+    if (folder / PLAN).exists():
+        found = read_plan(folder.parent)
+        if found != plan:
+            what = "recipe" if found["recipe"] != plan["recipe"] else "corpus"
+            raise DataError(
+                f"{folder}: holds parts of another {what}: found {found}, expected {plan}; remove it to start again"
+            )
+        return
+    with atomic_write(folder / PLAN) as file:
+        json.dump(plan, file, indent=1)
+
+
+def _make_by_processes(corpus: Corpus, folder: Path, parts: Mapping[int, Sequence[Unit]], jobs: int, bar: tqdm) -> None:
+    with processes(min(jobs, len(parts)), type(corpus).__module__, folder) as pool:
+        waiting = {pool.submit(_make_whole_part, corpus, folder, number, part) for number, part in parts.items()}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    bar.update(future.result())
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@contextmanager
+def processes(count: int, module: str, what: object) -> Iterator[ProcessPoolExecutor]:
+    """Processes that have imported ``module`` and die with this one, each with one thread of torch's.
+
+    Raises :class:`DataError` that begins with ``what`` where one was killed.
+    """
+    # Not forked from here, where torch may have started threads, which a fork does not have; from a server that has
+    # imported what is needed, once for all processes.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    try:
+        with (
+            _one_thread_each(),
+            ProcessPoolExecutor(count, mp_context=context, initializer=_die_with_parent) as pool,
+        ):
+            yield pool
+    except BrokenProcessPool as error:
+        raise DataError(f"{what}: a process was killed, for want of memory perhaps; fewer --jobs take less") from error
+
+
+def _make_whole_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit]) -> int:
+    return sum(_make_part(corpus, folder, number, units))
+
+
+def _make_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit]) -> Iterator[int]:
+    """Write one part under a name of its own and rename it; the size of each unit as it is done."""
+    partial = Path(tempfile.mkdtemp(prefix=f".{number:06d}.", dir=folder))
+    try:
+        with _PartWriter(partial, corpus.outputs) as writer:
+            for unit in units:
+                for each in corpus.read(unit):
+                    writer.write(each)
+                yield unit.size
+        _place(partial, part_folder(folder, number))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _place(partial: Path, target: Path) -> None:
+    partial.chmod(0o755)
+    try:
+        partial.rename(target)
+    except OSError as error:
+        # Another run has made the same part meanwhile.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+class _PartWriter:
+    """The files of one part, and its counts."""
+
+    def __init__(self, folder: Path, outputs: Mapping[str, Output]) -> None:
+        self._folder, self._outputs = folder, outputs
+        self._counts = {"dropped": Counter(), "noted": Counter()}
+        self._hashes: dict[str, list[tuple[int, ...]]] = {name: [] for name in outputs if outputs[name].unique}
+
+    def __enter__(self) -> "_PartWriter":
+        with ExitStack() as stack:
+            names = {name: part_files(name, output) for name, output in self._outputs.items()}
+            self._files = {
+                name: [stack.enter_context((self._folder / file).open("wb")) for file in files]
+                for name, files in names.items()
+            }
+            self._dropped = stack.enter_context((self._folder / DROPPED).open("w", encoding="utf-8", newline="\n"))
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, each: Item | Dropped | Noted) -> None:
+        match each:
+            case Item(output, texts):
+                data = [text.encode() for text in texts]
+                for file, content in zip(self._files[output], data, strict=True):
+                    file.write(content)
+                if output in self._hashes:
+                    self._hashes[output].append((_hash(data), *map(len, data)))
+            case Dropped(place, reason):
+                self._counts["dropped"][kind_of(reason)] += 1
+                self._dropped.write(" ".join(place.split()) + "\t" + " ".join(reason.split()) + "\n")
+            case Noted(what):
+                self._counts["noted"][what] += 1
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        with self._stack:
+            for file in (*(file for files in self._files.values() for file in files), self._dropped):
+                if kind is None:
+                    file.flush()
+                    os.fsync(file.fileno())
+        if kind is None:
+            for name, rows in self._hashes.items():
+                width = 1 + len(self._outputs[name].files)
+                np.save(self._folder / ITEMS.format(name), np.array(rows, np.uint64).reshape(-1, width))
+            with atomic_write(self._folder / COUNTS) as file:
+                json.dump({kind: dict(sorted(counts.items())) for kind, counts in self._counts.items()}, file)
+
+
+def part_files(name: str, output: Output) -> list[str]:
+    """The names within a part of an output's files."""
+    return [f"{name}.{place}" for place in range(len(output.files))]
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its numbers, by which it is counted."""
+    return re.sub(r"\d+(\.\d+)?", "#", " ".join(reason.split()))
+
+
+def _hash(data: Sequence[bytes]) -> int:
+    digest = hashlib.blake2b(b"\0".join(data), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _die_with_parent() -> None:
+    """A worker must not outlive a run that was killed."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that start meanwhile use one thread of torch's each, or they would fight for the cores."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def progress(total: int, delay: float = 0.0) -> tqdm:
+    """A bar of bytes with the time left, or now and then a line of it where nobody sees a bar; none for ``delay`` s."""
+    seconds = 0.1 if sys.stderr.isatty() else PLAIN_LINE_SECONDS
+    return tqdm(
+        total=total, unit="B", unit_scale=True, mininterval=seconds, maxinterval=seconds, leave=False, delay=delay
+    )

@@ -1,0 +1,166 @@
+"""Long recordings of which transcripts name parts by their times: each is decoded once, however many parts it has."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from data_prep.engine.units import Dropped, Item, Noted, row
+from data_prep.formats.sound import Sound, UnusableSound
+from slam_plugin.data.audio import SAMPLE_RATE, frames_in, read_audio
+from slam_plugin.data.errors import DataError
+
+COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
+MIN_SECONDS = 0.1
+MAX_SECONDS = 30.0
+# The first that is there is taken: where a publisher's compressed SPHERE was decompressed, the copy is.
+ENDINGS = (".wav", ".flac", ".sph", ".wv1")
+_BLOCK = 1 << 20
+_SPHERE_HEADER_BYTES = 1024
+
+
+class Utterance(NamedTuple):
+    """What somebody says in a recording.
+
+    Attributes:
+        key: its id.
+        place: where its transcript stands, for the list of what is left out.
+        begin, end: seconds.
+        channel: of the recording, from 0; None for a recording of one side.
+    """
+
+    key: str
+    place: str
+    begin: float
+    end: float
+    text: str
+    speaker: str
+    channel: int | None = None
+
+
+def sounds_below(folder: Path) -> dict[str, Path]:
+    """The sound files below ``folder`` by their names in lower case without the ending; of alike ones the first."""
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS]
+    found: dict[str, Path] = {}
+    for path in sorted(paths, key=lambda path: (ENDINGS.index(path.suffix.lower()), path)):
+        found.setdefault(path.stem.lower(), path)
+    return found
+
+
+def below(path: Path | None, root: Path) -> str | None:
+    """What a unit names a file below ``root``; None for none."""
+    return path.relative_to(root).as_posix() if path else None
+
+
+def rows_of_recording(
+    output: str, path: Path, place: str, utterances: Iterable[Utterance | Dropped], max_seconds: float
+) -> Iterator[Item | Dropped | Noted]:
+    """The rows of what is said in the recording ``path``, in the order given, and what of it is left out, and why.
+
+    A recording that cannot be used is left out as a whole, as ``place``.
+    """
+    try:
+        whole = hear(path)
+    except UnusableSound as error:
+        yield Dropped(place, error.reason)
+        return
+    ends: dict[tuple[str, int | None], float] = {}
+    for each in utterances:
+        if isinstance(each, Dropped):
+            yield each
+            continue
+        side = (each.speaker, each.channel)
+        reason = _fault(each, whole, ends.get(side, 0.0), max_seconds)
+        if reason:
+            yield Dropped(each.place, reason)
+            continue
+        ends[side] = each.end
+        begin, end = _samples(each, whole.rate)
+        sound = _part(whole, end - begin, each.channel)
+        yield from sound.notes()
+        channel = "" if each.channel is None else f":{each.channel}"
+        fields = {"id": each.key, "audio": f"{path}:{begin}:{end - begin}{channel}", "n_frames": sound.frames}
+        yield row(output, COLUMNS, fields | {"tgt_text": each.text, "speaker": each.speaker})
+
+
+def hear(path: Path, listener: Callable[[np.ndarray, int], None] | None = None) -> Sound:
+    """Decode a recording to its end, a block at a time, so that hours of it take little memory.
+
+    ``listener`` gets each block, (samples,) or (samples, channels) within [-1, 1], and the rate in Hz.
+
+    Raises :class:`UnusableSound` where it is absent, cut short, or holds samples that are not finite.
+    """
+    try:
+        # Its errors name what is wrong with a file, shorten's compression among it.
+        read_audio(f"{path}:0:1")
+        decoded, promised, rate, channels = _decode(path, listener)
+    except UnusableSound:
+        raise
+    except (DataError, OSError) as error:
+        raise UnusableSound(path, str(error).removeprefix(f"{path}:0:1: ")) from error
+    except soundfile.SoundFileError as error:
+        raise UnusableSound(path, f"cannot be decoded to its end ({error})") from error
+    if decoded < promised:
+        raise UnusableSound(path, f"is cut short, {decoded} of the {promised} samples of its header can be decoded")
+    return Sound(frames_of(decoded, rate), decoded, rate, channels)
+
+
+def _decode(path: Path, listener: Callable[[np.ndarray, int], None] | None) -> tuple[int, int, int, int]:
+    """How many samples can be decoded, how many the header names, their rate, and how many channels there are."""
+    decoded = 0
+    with soundfile.SoundFile(path) as file:
+        for block in file.blocks(_BLOCK, dtype="float32"):
+            decoded += len(block)
+            if not np.isfinite(block).all():
+                raise UnusableSound(path, "holds samples that are infinite or no number")
+            if listener:
+                listener(block, file.samplerate)
+        return decoded, max(file.frames, _promised(path)), file.samplerate, file.channels
+
+
+def frames_of(samples: int, rate: int) -> int:
+    """Number of 10 ms frames of ``samples`` at ``rate``, resampled to 16 kHz: what ``count_frames`` finds decoding."""
+    return frames_in(-(-samples * SAMPLE_RATE // rate))
+
+
+def length_fault(seconds: float, max_seconds: float) -> str | None:
+    """Why an utterance of so many seconds is left out; None where it is not."""
+    if seconds < MIN_SECONDS:
+        return f"is shorter than {MIN_SECONDS} s"
+    return f"is longer than {max_seconds} s" if seconds > max_seconds else None
+
+
+def _promised(path: Path) -> int:
+    """The samples that the header of a SPHERE file names, of which libsndfile does not say that they are not there."""
+    with path.open("rb") as file:
+        header = file.read(_SPHERE_HEADER_BYTES)
+    if not header.startswith(b"NIST_1A"):
+        return 0
+    fields = (line.split() for line in header.split(b"\n"))
+    return next((int(words[2]) for words in fields if len(words) == 3 and words[0] == b"sample_count"), 0)
+
+
+def _samples(utterance: Utterance, rate: int) -> tuple[int, int]:
+    return round(utterance.begin * rate), round(utterance.end * rate)
+
+
+def _part(whole: Sound, samples: int, channel: int | None) -> Sound:
+    return Sound(frames_of(samples, whole.rate), samples, whole.rate, whole.channels if channel is None else 1)
+
+
+def _fault(utterance: Utterance, whole: Sound, free_from: float, max_seconds: float) -> str | None:
+    """Why an utterance is left out; ``free_from`` is when the same speaker's last one ended."""
+    seconds = utterance.end - utterance.begin
+    if not utterance.text:
+        return "has no words"
+    if seconds <= 0 or utterance.begin < 0:
+        return f"ends before it begins ({utterance.begin} to {utterance.end} s)"
+    if _samples(utterance, whole.rate)[1] > whole.samples:
+        return f"reaches beyond the end of the recording ({utterance.end} of {whole.samples / whole.rate:.3f} s)"
+    if utterance.begin < free_from:
+        return f"overlaps what the same speaker says before ({utterance.begin} is before {free_from} s)"
+    if utterance.channel is not None and utterance.channel >= whole.channels:
+        return f"is on channel {utterance.channel}, and the recording has {whole.channels}, counted from 0"
+    return length_fault(seconds, max_seconds)

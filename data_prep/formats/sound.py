@@ -1,0 +1,50 @@
+"""What data preparation looks at in a sound file: how long it is, and that all of it can be decoded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+
+from data_prep.engine.units import Noted
+from slam_plugin.data.audio import SAMPLE_RATE, count_frames
+from slam_plugin.data.errors import DataError
+
+
+class Sound(NamedTuple):
+    """A sound file that was decoded from end to end, or a part of one."""
+
+    frames: int  # of 10 ms, as training has them
+    samples: int  # of the file, at its own rate
+    rate: int  # Hz
+    channels: int
+
+    def notes(self) -> Iterator[Noted]:
+        """What training does to it besides decoding."""
+        if self.rate != SAMPLE_RATE:
+            yield Noted(f"resampled from {self.rate} Hz")
+        if self.channels > 1:
+            yield Noted(f"averaged over {self.channels} channels")
+
+
+class UnusableSound(DataError):
+    """A sound file that is left out; ``reason`` says why without its name."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+def listen(path: Path, place: str | None = None) -> Sound:
+    """Decode the file ``path``, or the part of it that the location ``place`` names.
+
+    Raises :class:`UnusableSound` where it is absent, cut short, empty, shorter than a window or no sound at all.
+    """
+    location = place or str(path)
+    try:
+        frames = count_frames(location, "/")
+        info = soundfile.info(path)
+    except (DataError, OSError, soundfile.SoundFileError) as error:
+        raise UnusableSound(path, str(error).removeprefix(f"{location}: ")) from error
+    channels = 1 if place and place.count(":") == 3 else info.channels
+    return Sound(frames, info.frames, info.samplerate, channels)

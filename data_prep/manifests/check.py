@@ -1,0 +1,205 @@
+"""Check manifests with their audio, binarised text, vocabularies and ``corpora.yaml``: every fault with file and line.
+
+    slam check MANIFEST_OR_FOLDER... [--jobs N] [--sample N_OR_SHARE]
+
+A folder stands for what lies below it: every ``*.tsv`` (but ``dropped.tsv``, which lists what a preparation left out),
+a manifest by its header or else labelled sentences, text as ``fairseq-preprocess`` leaves it (``*.idx``), ``dict.txt``
+with ``spm.model``, and ``corpora.yaml``. Audio of a
+training manifest (``train*.tsv``) in a test set (``test*.tsv``) is a fault; in ``dev*.tsv`` or ``valid*.tsv``, or an id
+in two training manifests of a folder, a warning. The exit code is 1 where there is a fault.
+
+All audio is decoded, which leaves a stamp, so that training does not do so again; with ``--sample`` only that of some
+rows, which are drawn anew but always alike, and no stamp is left. Everything else is looked at in full.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from data_prep.manifests.check_files import corpora_fault, is_labelled, labelled_fault, text_fault, vocabulary_fault
+from data_prep.manifests.check_overlaps import leaks, repeated_ids
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.tsv import row_faults
+from slam_plugin.data.manifests.validate import find_faults, leave_stamp
+from slam_plugin.program import positive, program
+
+TEXT_COLUMNS = ("tgt_text", "src_text")
+LEFT_OUT = "dropped.tsv"
+_SAMPLE_SEED = 1
+_SHOWN_LINES = 10
+
+
+class Found(NamedTuple):
+    """What there is to check; text is its ``.idx`` with the folder that was named, vocabularies are folders."""
+
+    manifests: list[Path]
+    labelled: list[Path]
+    texts: list[tuple[Path, Path]]
+    vocabularies: list[Path]
+    corpora: list[Path]
+
+
+class Sample(NamedTuple):
+    """So many rows of each manifest, or such a share of them."""
+
+    count: int | None
+    share: float | None
+
+    def rows(self, total: int) -> np.ndarray:
+        """The rows that are drawn of ``total``, ascending (rows,); at least one, and the same ones for equal totals."""
+        count = self.count if self.count is not None else round(self.share * total)
+        drawn = np.random.default_rng(_SAMPLE_SEED).choice(total, min(max(count, 1), total), replace=False)
+        return np.sort(drawn)
+
+
+def find(paths: Sequence[Path]) -> Found:
+    """What ``paths`` name, folders searched; :class:`DataError` for a path that names nothing to check."""
+    found = Found([], [], [], [], [])
+    for path in paths:
+        if path.is_file():
+            if path.name == LEFT_OUT:
+                raise DataError(f"{path}: lists what a preparation left out and is no manifest")
+            (found.corpora if path.suffix == ".yaml" else found.manifests).append(path)
+            continue
+        if not path.is_dir():
+            raise DataError(f"{path}: there is no such file or folder")
+        before = sum(map(len, found))
+        files = (file for file in sorted(path.rglob("*")) if not _is_hidden(file.relative_to(path)))
+        for file in files:
+            if file.suffix == ".tsv" and file.name != LEFT_OUT:
+                (found.labelled if is_labelled(file) else found.manifests).append(file)
+            elif file.suffix == ".idx":
+                found.texts.append((file, path))
+            elif file.name in ("dict.txt", "spm.model") and file.parent not in found.vocabularies:
+                found.vocabularies.append(file.parent)
+            elif file.name == "corpora.yaml":
+                found.corpora.append(file)
+        if sum(map(len, found)) == before:
+            raise DataError(f"{path}: there is no .tsv, .idx, dict.txt or corpora.yaml in this folder")
+    return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def faults_of(path: Path, arguments: argparse.Namespace) -> Iterator[object]:
+    """Faults of one manifest: those of its lines if there are any, else those of its rows and audio."""
+    try:
+        faults = row_faults(path)
+    except OSError as error:
+        yield f"{path}: cannot be read ({error.strerror})"
+        return
+    if faults:
+        yield from faults
+        return
+    manifest = Manifest.open(path)
+    # Texts are optional, but a manifest that has them is used for them.
+    needed = [column for column in TEXT_COLUMNS if column in manifest.columns]
+    root, clean = _root(path, arguments), True
+    rows = arguments.sample.rows(len(manifest)) if arguments.sample else None
+    if rows is not None and not arguments.no_decode:
+        print(_sampled(path, rows, len(manifest)), file=sys.stderr)
+    for fault in find_faults(
+        manifest,
+        root,
+        arguments.min_frames,
+        arguments.max_frames,
+        arguments.text_columns if arguments.text_columns is not None else needed,
+        decode=not arguments.no_decode,
+        progress=sys.stderr.isatty(),
+        jobs=arguments.jobs,
+        rows=rows,
+    ):
+        clean = False
+        yield fault
+    if clean and not arguments.no_decode and rows is None:
+        leave_stamp(manifest, root)
+
+
+def _root(path: Path, arguments: argparse.Namespace) -> Path:
+    return arguments.audio_root or path.parent
+
+
+def _sampled(path: Path, rows: np.ndarray, total: int) -> str:
+    lines = ", ".join(str(row + 2) for row in rows[:_SHOWN_LINES].tolist())
+    more = ", ..." if len(rows) > _SHOWN_LINES else ""
+    return f"{path}: the audio of {len(rows):,} of {total:,} rows is decoded: lines {lines}{more}"
+
+
+def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
+    """Faults of everything, one at a time; warnings go to standard error."""
+    readable = []
+    for path in found.manifests:
+        yield from faults_of(path, arguments)
+        with contextlib.suppress(DataError, OSError):  # whose faults have been named
+            readable.append(Manifest.open(path))
+    roots = {manifest.path: _root(manifest.path, arguments) for manifest in readable}
+    yield from leaks(readable, roots, "test")
+    for warning in (*leaks(readable, roots, "dev"), *repeated_ids(readable)):
+        print(f"warning: {warning}", file=sys.stderr)
+    checks = (
+        *((labelled_fault, (each,)) for each in found.labelled),
+        *((text_fault, each) for each in found.texts),
+        *((vocabulary_fault, (each,)) for each in found.vocabularies),
+        *((corpora_fault, (each,)) for each in found.corpora),
+    )
+    yield from (fault for check, what in checks if (fault := check(*what)))
+
+
+def _sample(text: str) -> Sample:
+    try:
+        share = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+        sample = Sample(int(text), None) if text.isdecimal() else Sample(None, share)
+    except ValueError:
+        sample = None
+    if sample is None or sample.count == 0 or (sample.share is not None and not 0 < sample.share <= 1):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number of rows, or a share such as 0.01 or 1%")
+    return sample
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="MANIFEST_OR_FOLDER")
+    parser.add_argument(
+        "--audio-root", type=Path, help="what relative audio paths are under (default: the manifest's folder)"
+    )
+    parser.add_argument("--min-frames", type=int, default=10, help="shortest utterance, in 10 ms frames (default: 10)")
+    parser.add_argument(
+        "--max-frames", type=int, default=6000, help="longest utterance, in 10 ms frames (default: 6000)"
+    )
+    parser.add_argument(
+        "--text-columns",
+        nargs="*",
+        help="columns that must exist and be filled (default: those of tgt_text and src_text that a manifest has)",
+    )
+    audio = parser.add_mutually_exclusive_group()
+    audio.add_argument("--no-decode", action="store_true", help="only look whether the audio exists")
+    audio.add_argument(
+        "--sample", type=_sample, metavar="N_OR_SHARE", help="decode some rows of each manifest: 1000, 0.01, 1%%"
+    )
+    parser.add_argument("--jobs", type=positive, default=1, help="threads that decode (default: 1)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the faults on standard output; return 1 if there are any, else 0."""
+    # One thread a job: torch's own threads would fight with the jobs.
+    torch.set_num_threads(1)
+    found = find(options.paths)
+    count = 0
+    for fault in all_faults(found, options):
+        print(fault)
+        count += 1
+    others = sum(map(len, found)) - len(found.manifests)
+    print(f"{count} faults in {len(found.manifests)} manifests and {others} other files", file=sys.stderr)
+    return 1 if count else 0
+
+
+main = program("slam check", __doc__, add_arguments, run)

@@ -1,0 +1,95 @@
+"""Faults of a data folder's other files: labelled sentences, binarised text, vocabularies, ``corpora.yaml``."""
+
+from pathlib import Path
+
+from data_prep.text.labelled import read_rows
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.manifests.tsv import REQUIRED
+from slam_plugin.data.plan.yaml_layers import read_layered
+
+
+def is_labelled(path: Path) -> bool:
+    """Whether a ``.tsv`` holds labelled sentences. These have no header; a manifest that lost its own has numbers."""
+    with path.open("rb") as file:
+        fields = file.readline().decode("utf-8-sig", "replace").rstrip("\r\n").split("\t")
+    return len(fields) in (2, 3) and not set(fields) & set(REQUIRED) and not fields[-1].isdecimal()
+
+
+def labelled_fault(path: Path) -> str | None:
+    """The first line of labelled sentences that is none."""
+    try:
+        read_rows(path)
+    except (DataError, OSError) as error:
+        return _named(error, path)
+    return None
+
+
+def text_fault(index: Path, top: Path) -> str | None:
+    """What is wrong with the text of an ``.idx``: files, lengths, a symbol that the nearest ``dict.txt`` has not.
+
+    The dictionary is that of the file's folder or the nearest above it, not above ``top``.
+    """
+    # Only where there is text: importing fairseq takes longer than checking a small folder.
+    from slam_plugin.data.text.indexed import open_indexed
+    from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, PieceDictionary
+
+    folders = [folder for folder in index.parents if folder.is_relative_to(top)]
+    found = next((folder for folder in folders if (folder / DICTIONARY_FILE).is_file()), None)
+    if found is None:
+        return f"{index}: there is no {DICTIONARY_FILE} beside it or above, up to {top}, to check its symbols by"
+    try:
+        sentences = open_indexed(index.with_suffix(""), PieceDictionary.load(str(found / DICTIONARY_FILE)))
+    except (DataError, OSError) as error:
+        return _named(error, index)
+    except ValueError as error:  # of fairseq's dictionary; what is wrong there is a fault of its own
+        return f"{index}: cannot be checked, {found / DICTIONARY_FILE} cannot be read ({error})"
+    if int(sentences.sizes.min()) < 1:
+        return f"{index}: sentence {int(sentences.sizes.argmin())} holds {int(sentences.sizes.min())} symbols"
+    return None
+
+
+def vocabulary_fault(folder: Path) -> str | None:
+    """What is wrong with a folder's ``dict.txt``, and with ``spm.model`` where that is there: each with the other."""
+    from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, Vocabulary, read_symbols
+
+    try:
+        if (folder / MODEL_FILE).is_file():
+            Vocabulary.load(folder)
+        else:  # such as that of labels
+            read_symbols(folder / DICTIONARY_FILE)
+    except UnicodeDecodeError as error:
+        return f"{folder / DICTIONARY_FILE}: is not UTF-8 ({error.reason} at byte {error.start})"
+    except (DataError, OSError) as error:
+        return _named(error, folder)
+    return None
+
+
+def corpora_fault(path: Path) -> str | None:
+    """What is wrong with a ``corpora.yaml``: one line a fault, with files, kinds, objectives and what they require."""
+    import slam_plugin.objectives  # noqa: F401  (registers them)
+    from slam_plugin.data.options import Kind, Option
+    from slam_plugin.data.plan import config as corpora
+    from slam_plugin.data.shards import KINDS, TRANSLATION_KINDS
+    from slam_plugin.objectives.base import REGISTRY, check_requirements, options_of
+
+    try:
+        values = read_layered(path, joined=("corpora", "objectives")).values
+        pretraining = not isinstance(values, dict) or "objectives" in values
+        kinds = KINDS if pretraining else TRANSLATION_KINDS
+        declared = {name: Kind(kind.options, kind.suffixes) for name, kind in kinds.items()}
+        options = {
+            name: {option: Option(*of) for option, of in options_of(objective).items()}
+            for name, objective in REGISTRY.items()
+        }
+        found = corpora.read_corpora(path, path.parent, declared, options if pretraining else {})
+        if pretraining:
+            check_requirements(found.objectives)
+    except UnicodeDecodeError as error:
+        return f"{path}: is not UTF-8 ({error.reason} at byte {error.start})"
+    except (ValueError, OSError) as error:  # ValueError: an objective that lacks another
+        return _named(error, path)
+    return None
+
+
+def _named(error: Exception, path: Path) -> str:
+    return str(error) if isinstance(error, DataError) else f"{path}: {error}"

@@ -1,0 +1,95 @@
+"""What data sets have in common and should not: audio or sentences of a test set in training, an id in two shards."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.manifests.places import place_hashes
+from slam_plugin.data.errors import Fault, raise_faults
+from slam_plugin.data.manifests.manifest import Manifest, line_of
+
+# A manifest's part in training, by its name up to the first mark: train-00.tsv, dev_clean.tsv, test.tsv.
+_PARTS = {"train": "train", "test": "test", "dev": "dev", "valid": "dev", "validation": "dev"}
+
+
+def part_of(path: Path) -> str | None:
+    """``train``, ``dev`` or ``test`` by the name of a manifest; None where it tells none."""
+    return _PARTS.get(re.split(r"[^a-z]", path.name.lower(), maxsplit=1)[0])
+
+
+def leaks(manifests: Sequence[Manifest], roots: Mapping[Path, Path], part: str) -> Iterator[Fault]:
+    """Rows of the manifests of ``part``, ``dev`` or ``test``, whose audio a training manifest names as well.
+
+    Audio is the same where it is the same file, or the same part of one. Takes 30 bytes for each row of training.
+    """
+    training = [manifest for manifest in manifests if part_of(manifest.path) == "train"]
+    held_out = [manifest for manifest in manifests if part_of(manifest.path) == part]
+    if not training or not held_out:
+        return
+    seen = [place_hashes(manifest, roots[manifest.path]) for manifest in training]
+    starts = np.cumsum([0, *map(len, seen)])
+    seen = np.concatenate(seen)
+    order = np.argsort(seen)
+    seen = seen[order]
+    for manifest in held_out:
+        hashes = place_hashes(manifest, roots[manifest.path])
+        places = np.minimum(np.searchsorted(seen, hashes), len(seen) - 1)
+        for row in np.flatnonzero(seen[places] == hashes).tolist():
+            whole = int(order[places[row]])
+            number = int(np.searchsorted(starts, whole, side="right")) - 1
+            other = f"{training[number].path}:{line_of(whole - int(starts[number]))}"
+            message = f"{manifest.value(row, 'audio')}: the same audio is in {other}, for training"
+            yield Fault(str(manifest.path), line_of(row), message)
+
+
+def repeated_ids(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """For two training manifests of one folder that have ids in common, how many, and one of them.
+
+    That may be meant (a small set beside the whole), so these are warnings. Takes 20 bytes for each row.
+    """
+    folders: dict[Path, list[Manifest]] = defaultdict(list)
+    for manifest in manifests:
+        if part_of(manifest.path) == "train":
+            folders[manifest.path.parent].append(manifest)
+    for shards in folders.values():
+        hashes = [np.sort(_id_hashes(manifest)) for manifest in shards] if len(shards) > 1 else []
+        for second in range(1, len(hashes)):
+            for first in range(second):
+                common = np.intersect1d(hashes[first], hashes[second], assume_unique=True)
+                if len(common):
+                    yield _warning(shards[first], shards[second], common)
+
+
+def _warning(first: Manifest, second: Manifest, common: np.ndarray) -> str:
+    row = int(np.flatnonzero(np.isin(_id_hashes(second), common))[0])
+    other = os.path.basename(first.path)
+    found = f"such as {second.value(row, 'id')!r} in line {line_of(row)}"
+    return f"{second.path}: {len(common):,} ids are those of {other} as well, {found}"
+
+
+def _id_hashes(manifest: Manifest) -> np.ndarray:
+    """(rows,) int64, of this process alone."""
+    parts = (map(hash, batch.to_pylist()) for batch in manifest.batches_of("id"))
+    return np.fromiter((value for part in parts for value in part), np.int64, len(manifest))
+
+
+def refuse_shared_sentences(held_out: Mapping[str, Iterable[str]], training: Mapping[str, Iterable[str]]) -> None:
+    """Raise :class:`DataError` that names both rows of each sentence of ``held_out`` that ``training`` has as well.
+
+    Both map the name of a data set to its normalized sentences in the order of its rows. Rows count from 1.
+    """
+    first: dict[str, str] = {}
+    for name, sentences in held_out.items():
+        for row, sentence in enumerate(sentences, 1):
+            first.setdefault(sentence, f"{name}, row {row}")
+    faults = [
+        Fault(name, row, f"{sentence!r} is held out: {first[sentence]}")
+        for name, sentences in training.items()
+        for row, sentence in enumerate(sentences, 1)
+        if sentence in first
+    ]
+    raise_faults(faults)

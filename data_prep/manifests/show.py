@@ -1,0 +1,218 @@
+"""One page to see and hear what a manifest holds: numbers, histograms, the extremes, and samples to listen to.
+
+    slam show MANIFEST [--out FILE.html] [--samples N] [--seed N]
+
+The page is one file that loads nothing: samples are within it as FLAC at 16 kHz, whatever file, part of a file or zip
+they lie in. Features have no sound; of these it shows pictures. Equal manifests and seeds give equal pages.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_prep.manifests.pack import sound_of
+from data_prep.manifests.places import place_of
+from data_prep.manifests.show_numbers import (
+    GROUPS,
+    TEXT_COLUMNS,
+    characters_of,
+    extremes,
+    groups_of,
+    histogram,
+    sample,
+    seconds_of,
+    text_column,
+    words_of,
+)
+from data_prep.manifests.show_page import (
+    bars,
+    charts,
+    duration,
+    group_table,
+    page,
+    row_table,
+    sound_html,
+    spectrogram_html,
+    text_html,
+)
+from slam_plugin.data.audio import load_features
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+from slam_plugin.data.locations import Location, read_bytes
+from slam_plugin.data.manifests.manifest import Manifest, line_of
+from slam_plugin.program import UsageError, program
+
+EXTREMES = 8
+_SHOWN_GROUPS = 12
+
+
+def write_page(
+    manifest: Manifest, out: str | Path, audio_root: str | Path | None = None, samples: int = 12, seed: int = 1
+) -> list[str]:
+    """Write the page and return what was wrong with samples, which it says as well.
+
+    Relative audio paths are under ``audio_root``, by default the manifest's folder.
+    """
+    problems: list[str] = []
+    root = Path(audio_root or manifest.path.parent)
+    seconds, spoken = seconds_of(manifest), text_column(manifest)
+    words = {column: words_of(manifest, column) for column in TEXT_COLUMNS if column in manifest.columns}
+    characters = characters_of(manifest, spoken) if spoken else None
+    rows = sample(len(manifest), samples, seed)
+    heard = "".join(_sample(manifest, row, root, problems) for row in rows)
+    sections = [
+        (
+            "Samples",
+            f"{len(rows):,} of {len(manifest):,} utterances, drawn with seed {seed}. Listen whether what is said "
+            "is what is written, from the first word to the last.",
+            heard,
+        ),
+        (
+            "How much there is",
+            "A spike or a gap tells of how a corpus was cut or filtered.",
+            _charts(manifest, seconds, words, spoken, characters),
+        ),
+        *_groups(manifest),
+        *_extremes(manifest, seconds, spoken, characters),
+    ]
+    with atomic_write(out) as file:
+        file.write(page(manifest.path.name, _facts(manifest, seconds, words.get(spoken)), sections))
+    return problems
+
+
+def _facts(manifest: Manifest, seconds: np.ndarray, words: np.ndarray | None) -> list[tuple[str, str]]:
+    facts = [
+        ("utterances", f"{len(manifest):,}"),
+        ("of sound", duration(float(seconds.sum()) / 3600)),
+        ("on average", f"{seconds.mean():.1f} s"),
+    ]
+    if words is not None:
+        facts.append(("words", f"{int(words.sum()):,}"))
+    return facts + [
+        (many, f"{len(manifest.codes(column)[1]):,}") for column, many in GROUPS.items() if column in manifest.columns
+    ]
+
+
+def _charts(
+    manifest: Manifest,
+    seconds: np.ndarray,
+    words: Mapping[str, np.ndarray],
+    spoken: str | None,
+    characters: np.ndarray | None,
+) -> str:
+    frames, minutes = manifest.column("n_frames"), "minutes of sound by frames of 10 ms"
+    drawn = [
+        ("utterances by length", bars(histogram(seconds), "utterances by length", "seconds")),
+        (minutes, bars(histogram(frames, seconds / 60, whole=True), minutes, "frames", "minutes")),
+    ]
+    for column, counts in words.items():
+        title = f"utterances by words of {column}"
+        drawn.append((title, bars(histogram(counts, whole=True), title, "words")))
+    if spoken:
+        title = f"utterances by characters of {spoken} a second"
+        drawn.append((title, bars(histogram(characters / seconds), title, "characters a second")))
+    return charts(drawn)
+
+
+def _groups(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
+    for column, words in GROUPS.items():
+        if column in manifest.columns:
+            found = groups_of(manifest, column)
+            said = f"{len(found.names):,} {words}, those with most sound first."
+            if len(found.names) > 1:
+                yield words.capitalize(), said, group_table(found, words, _SHOWN_GROUPS)
+
+
+def _extremes(
+    manifest: Manifest, seconds: np.ndarray, spoken: str | None, characters: np.ndarray | None
+) -> Iterator[tuple[str, str, str]]:
+    """The tables of the longest, shortest, fastest and slowest utterances."""
+
+    def table(rows: Sequence[int]) -> str:
+        head = ["line", "seconds"] + (["characters a second"] if spoken else [])
+        body = []
+        for row in rows:
+            numbers = [f"{line_of(row):,}", f"{seconds[row]:.2f}"]
+            if spoken:
+                numbers.append(f"{characters[row] / seconds[row]:.1f}")
+            body.append((manifest.value(row, "id"), numbers, _texts(manifest, row)))
+        return row_table(head, body)
+
+    yield "The longest", "Often several sentences that were not cut.", table(extremes(seconds, EXTREMES, True))
+    yield "The shortest", "Often a click, or a word that was cut off.", table(extremes(seconds, EXTREMES, False))
+    if spoken:
+        rate = characters / seconds
+        fast = "Nobody speaks 30 characters a second: such a transcript says more than its sound."
+        yield "The fastest", fast, table(extremes(rate, EXTREMES, True))
+        slow = "Long silence, or a transcript that lacks some of what is said."
+        yield "The slowest", slow, table(extremes(rate, EXTREMES, False))
+
+
+def _texts(manifest: Manifest, row: int) -> str:
+    """The texts of a row: what was said, and the translation if there is one."""
+    spoken = text_column(manifest)
+    if spoken is None:
+        return ""
+    values = {name: str(manifest.value(row, name)) for name in manifest.columns if name in (*TEXT_COLUMNS, *GROUPS)}
+    html = text_html(values[spoken], "", values.get("lang", ""))
+    if spoken == "src_text" and "tgt_text" in values:
+        html += text_html(values["tgt_text"], "translation", values.get("tgt_lang", ""))
+    return html
+
+
+def _sample(manifest: Manifest, row: int, root: Path, problems: list[str]) -> str:
+    audio, seconds = manifest.value(row, "audio"), manifest.column("n_frames")[row] / 100
+    about = [f"line {line_of(row):,}", manifest.value(row, "id"), f"{seconds:.2f} s"]
+    about += [value for name in GROUPS if name in manifest.columns and (value := manifest.value(row, name))]
+    try:
+        content = _audio(place_of(audio, root))
+    except (DataError, OSError) as error:
+        problems.append(f"{manifest.path}:{line_of(row)}: {error}")
+        content = f'<p class="warning">{escape(str(error))}</p>'
+    names = escape(" · ".join(about))
+    return f'<div class="sample">{_texts(manifest, row)}{content}<p class="id">{names}</p></div>'
+
+
+def _audio(place: Location) -> str:
+    """A player, or a picture where there are features and no sound."""
+    is_part = place.offset is not None and not place.is_packed
+    if not is_part and read_bytes(place).startswith(np.lib.format.MAGIC_PREFIX):
+        words = "No sound: the manifest names features. Their picture, low tones below."
+        return spectrogram_html(load_features(str(place), "/").numpy()) + f'<p class="small">{words}</p>'
+    flac, _ = sound_of(place)
+    return sound_html(flac)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST")
+    parser.add_argument("--out", type=Path, metavar="FILE.html", help="the page (default: MANIFEST with .html)")
+    parser.add_argument("--samples", type=int, default=12, help="utterances to listen to (default: 12)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed draws other samples (default: 1)")
+    parser.add_argument(
+        "--audio-root", type=Path, help="what relative audio paths are under (default: the manifest's folder)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the page and print its path."""
+    logging.getLogger("slam_plugin").setLevel(logging.WARNING)
+    torch.set_num_threads(1)
+    if options.samples < 0:
+        raise UsageError(f"--samples is {options.samples}, expected at least 0")
+    out = options.out or options.manifest.with_suffix(".html")
+    if out == options.manifest:
+        raise UsageError(f"--out is the manifest itself, {out}")
+    manifest = Manifest.open(options.manifest)
+    for problem in write_page(manifest, out, options.audio_root, options.samples, options.seed):
+        print(f"warning: {problem}", file=sys.stderr)
+    print(out)
+
+
+main = program("slam show", __doc__, add_arguments, run)

@@ -1,0 +1,91 @@
+"""What a page on a manifest shows in numbers: by arrays, so that millions of rows take seconds."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+
+from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE
+from slam_plugin.data.manifests.manifest import Manifest
+
+FRAMES_A_SECOND = SAMPLE_RATE / FRAME_SHIFT
+TEXT_COLUMNS = ("tgt_text", "src_text")
+GROUPS = {"speaker": "speakers", "lang": "languages", "tgt_lang": "target languages"}
+BINS = 40
+_TAIL = 0.995  # of the rows; longer ones share the last bar
+
+
+class Histogram(NamedTuple):
+    """Bars of equal width: ``edges`` (bars + 1,), ``heights`` (bars,); ``beyond`` rows lie above the last edge."""
+
+    edges: np.ndarray
+    heights: np.ndarray
+    beyond: int
+
+
+class Group(NamedTuple):
+    """The values of a column of few values, the one with most hours first: names, rows and hours of each."""
+
+    names: list[str]
+    rows: np.ndarray
+    hours: np.ndarray
+
+
+def seconds_of(manifest: Manifest) -> np.ndarray:
+    """(rows,) float64."""
+    return manifest.column("n_frames") / FRAMES_A_SECOND
+
+
+def text_column(manifest: Manifest) -> str | None:
+    """What was said: ``src_text`` where there is a translation beside it, else ``tgt_text``, if any."""
+    return next((name for name in reversed(TEXT_COLUMNS) if name in manifest.columns), None)
+
+
+def words_of(manifest: Manifest, column: str) -> np.ndarray:
+    """How many words each text has, (rows,)."""
+    parts = [pc.count_substring_regex(texts, r"\S+").to_numpy(False) for texts in manifest.batches_of(column)]
+    return np.concatenate(parts)
+
+
+def characters_of(manifest: Manifest, column: str) -> np.ndarray:
+    """How many characters each text has, (rows,)."""
+    return np.concatenate([pc.utf8_length(texts).to_numpy(False) for texts in manifest.batches_of(column)])
+
+
+def histogram(values: np.ndarray, weights: np.ndarray | None = None, whole: bool = False) -> Histogram:
+    """Bars from 0 to about the 99.5th percentile, their width a round number; ``whole`` values have whole widths."""
+    top = max(float(np.quantile(values, _TAIL)), 1e-9)
+    power = 10.0 ** np.floor(np.log10(top / BINS))
+    width = next(power * factor for factor in (1, 2, 5, 10) if power * factor * BINS >= top * 0.999)
+    width = max(width, 1.0) if whole else width
+    count = int(top / width + 1e-9) + 1
+    edges = np.arange(count + 1) * width
+    # Not np.histogram, whose last bar holds both of its edges.
+    places = np.floor(values / width + 1e-9).astype(np.int64)
+    inside = places < count
+    heights = np.bincount(places[inside], None if weights is None else weights[inside], minlength=count)
+    return Histogram(edges, heights, int((~inside).sum()))
+
+
+def groups_of(manifest: Manifest, column: str) -> Group:
+    """How the rows are shared among the values of ``column``."""
+    codes, names = manifest.codes(column)
+    rows = np.bincount(codes, minlength=len(names))
+    hours = np.bincount(codes, seconds_of(manifest), minlength=len(names)) / 3600
+    order = np.lexsort((np.arange(len(names)), -hours))
+    return Group([names[place] for place in order], rows[order], hours[order])
+
+
+def extremes(values: np.ndarray, count: int, largest: bool) -> list[int]:
+    """The rows of the ``count`` largest or smallest values, the most extreme first; of equal ones the first rows."""
+    count = min(count, len(values))
+    bound = np.partition(values, len(values) - count if largest else count - 1)
+    limit = bound[len(values) - count] if largest else bound[count - 1]
+    rows = np.flatnonzero(values >= limit if largest else values <= limit)
+    return rows[np.argsort(-values[rows] if largest else values[rows], kind="stable")][:count].tolist()
+
+
+def sample(total: int, count: int, seed: int) -> Sequence[int]:
+    """``count`` rows of ``total``, ascending, drawn by ``seed``."""
+    return np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False)).tolist()

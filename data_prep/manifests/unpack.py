@@ -1,0 +1,132 @@
+"""Members of zips back to files, and manifests that name these: the way back of :mod:`data_prep.manifests.pack`.
+
+A member ``NAME`` of ``features.zip`` becomes ``FOLDER/features/NAME``. Zips of others will do too, whose members may
+lie in folders; one whose name would lead out of the folder is refused.
+"""
+
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tqdm import tqdm
+
+from data_prep.manifests.places import place_of
+from slam_plugin.data.errors import DataError, Fault, raise_faults
+from slam_plugin.data.files import atomic_write
+from slam_plugin.data.manifests.manifest import Manifest, line_of
+
+_LOCAL_HEADER = struct.Struct("<26xHH")  # lengths of the name and of the extra field, at its end
+
+
+def unpack_manifests(
+    manifests: Sequence[str | Path],
+    folder: str | Path,
+    audio_root: str | Path | None = None,
+    progress: bool = False,
+) -> int:
+    """Write the members that ``manifests`` name below ``folder``, rewrite the manifests, and return how many they are.
+
+    Rows that name no member of a zip are left alone. Files that are there with the right content are kept, so a killed
+    run goes on. Raises :class:`DataError` for zips that cannot be read, members that would lie outside ``folder``, and
+    rows that name no member; then no manifest has changed.
+    """
+    folder = Path(folder).absolute()
+    opened = [Manifest.open(path) for path in manifests]
+    roots = [Path(audio_root or manifest.path.parent).resolve() for manifest in opened]
+    archives: dict[Path, _Archive] = {}
+    with ExitStack() as stack:
+        for manifest, root in zip(opened, roots, strict=True):
+            file = stack.enter_context(atomic_write(manifest.path))
+            file.write("\t".join(manifest.columns) + "\n")
+            file.writelines(_lines(manifest, root, folder, archives, progress))
+    return sum(len(archive.written) for archive in archives.values())
+
+
+def _lines(
+    manifest: Manifest, root: Path, folder: Path, archives: "dict[Path, _Archive]", progress: bool
+) -> Iterator[str]:
+    """The manifest's lines, each as soon as its member is a file."""
+    faults = []
+    for row in tqdm(range(len(manifest)), desc=manifest.path.name, unit="utt", disable=not progress):
+        fields = manifest.row(row)
+        place = place_of(fields["audio"], root)
+        if place.is_packed:
+            if place.path not in archives:
+                archives[place.path] = _Archive(place.path, _folder_of(place.path, folder, archives))
+            try:
+                target = archives[place.path].write(place.offset, place.length)
+            except DataError as error:
+                faults.append(Fault(str(manifest.path), line_of(row), str(error)))
+                continue
+            fields["audio"] = os.path.relpath(target, root)
+        yield "\t".join(map(str, fields.values())) + "\n"
+    raise_faults(faults)
+
+
+def _folder_of(path: Path, folder: Path, others: "dict[Path, _Archive]") -> Path:
+    target = folder / path.stem
+    for other, archive in others.items():
+        if archive.folder == target:
+            raise DataError(f"{path}: has the same name as {other}, so their members would mix; unpack one at a time")
+    return target
+
+
+class _Archive:
+    """A zip whose members are looked up by where their bytes begin; ``written``: where those that are files begin."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self.path, self.folder = path, folder
+        self.written: set[int] = set()
+        try:
+            with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+                members = [info for info in archive.infolist() if not info.is_dir()]
+                for info in members:
+                    _refuse_outside(path, info)
+                self._members = {_begin(file, info): info for info in members}
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DataError(f"{path}: cannot be read as a zip ({error})") from error
+
+    def write(self, offset: int, length: int) -> Path:
+        """Make a file of the member at ``offset``, if it is not there, and return its name."""
+        info = self._members.get(offset)
+        if info is None or info.compress_size != length:
+            raise DataError(f"{self.path}:{offset}:{length}: there is no member of these bytes")
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise DataError(f"{self.path}: {info.filename} is compressed, expected a zip of stored members")
+        target = self.folder / info.filename
+        if offset in self.written:
+            return target
+        self.written.add(offset)
+        if target.is_file() and target.stat().st_size == length and zlib.crc32(target.read_bytes()) == info.CRC:
+            return target
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+        if len(data) < length or zlib.crc32(data) != info.CRC:
+            raise DataError(f"{self.path}: {info.filename} is damaged: its checksum is another")
+        # Not fsynced one by one: a file that a crash of the machine spoils is found by its checksum.
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.tmp")
+        partial.write_bytes(data)
+        os.replace(partial, target)
+        return target
+
+
+def _refuse_outside(path: Path, info: zipfile.ZipInfo) -> None:
+    name = PurePosixPath(info.filename)
+    if name.is_absolute() or ".." in name.parts or not {"\\", "\t", "\r", "\n"}.isdisjoint(info.filename):
+        raise DataError(f"{path}: the member {info.filename!r} would lie outside the folder or cannot be named")
+
+
+def _begin(file: IO[bytes], info: zipfile.ZipInfo) -> int:
+    """Where a member's bytes begin: its local header may be longer than the directory says."""
+    file.seek(info.header_offset)
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size:
+        raise zipfile.BadZipFile(f"{info.filename}: its header is cut off")
+    return info.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(header))

@@ -1,0 +1,277 @@
+"""Data of one's own: a table of sound files and texts, or a folder of them, to a folder that trains.
+
+    slam prepare own --kind asr --root table.csv --out data/mine
+
+``--kind`` says what the rows are for, which decides what columns they need (and may have) and what becomes of them; of
+``train.tsv`` and its like there is one for each split:
+
+- ``speech``: audio (speaker, language); ``train.tsv``, a manifest of speech to pre-train on
+- ``asr``: audio, text (speaker, language); ``train.tsv``, to recognise speech, and pairs to pre-train on
+- ``st``: audio, translation (text, speaker, language, target_language); ``train.tsv``, to translate speech
+- ``text``: text; ``train.txt``, to pre-train on, a row a document
+- ``classification``: text, label (text2); ``train.tsv``, lines ``label<TAB>text[<TAB>text2]``
+- ``normalization``: written, spoken (class); ``train.written``, ``train.spoken``, ``train.classes``
+
+``--root`` is one of these:
+
+- a table: ``.csv`` (commas, with quotes where they are needed), ``.tsv`` (tabs, no quotes), both with a header, or
+  ``.jsonl`` or ``.json`` (an object a line);
+- a folder of tables, which are named for splits (``train.csv``, ``valid.csv``, ``test.csv``) or not;
+- for speech and asr, a folder of sound files at any depth, of asr each with its text beside (``a.wav``, ``a.txt``); for
+  text, a folder of ``.txt`` files, a sentence a line, an empty line between documents.
+
+Columns are named as above, and ``path``, ``sentence``, ``sentence2``, ``lang`` and ``tgt_lang`` do for ``audio``,
+``text``, ``text2``, ``language`` and ``target_language``; ``--columns text=words audio=file`` says what else they are
+named. Sound is flac, wav, ogg, mp3 or SPHERE of any rate; a path that is not absolute is below the table's folder, and
+``talk.wav:16000:8000`` is 8000 samples of a file from its sample 16000 on. Sound is not copied: leave it where it is.
+
+Splits are, in this order, those that files (or the folders right below ``--root``) are named for, those of a column
+``split`` (``train``, ``valid`` or ``dev``, ``test``), or drawn by the hash of a row's first column of the list above,
+so that rows stay where they are when others are added: ``--valid-share`` (0.05) and ``--test-share`` (0.05; 0 of speech
+and text). Drawing knows nothing of speakers: name the splits yourself where they are to differ in them. A split without
+a row is an error; few rows need larger shares, or shares of 0.
+
+Texts become lower-case words of letters, digits and inner apostrophes; ``--as-written`` leaves case and punctuation.
+Digits stay, though nobody can tell how they are read: for recognition, spell them out before. With ``--vocab FOLDER``
+the vocabulary is copied, and texts are cut by it: the folder is ready for ``slam_sentence_prediction``
+(classification), ``slam_translation`` (normalization) or as a corpus of pre-training (text). Without it, make one of
+the texts that are here by ``slam vocab``.
+
+Rows that cannot be used are left out, each with its file, line and reason in ``OUT/dropped.tsv``, and are counted at
+the end. Every sound file is decoded once. A run that was stopped goes on where it was: give the same command again.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
+
+from data_prep.engine.command import preparation
+from data_prep.own.corpus import (
+    KINDS,
+    SOUNDS,
+    SPLIT_NAMES,
+    SPLITS,
+    Own,
+    OwnFiles,
+    OwnTables,
+    Settings,
+    Table,
+    drawn_split,
+)
+from data_prep.own.tables import SUFFIXES, Record, columns_of, records_of, stretches_of
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.text.vocabulary import Vocabulary
+
+SPLIT = "split"
+# What columns are called unless --columns says otherwise; a role's own name comes first.
+NAMES = {
+    "audio": ("audio", "path"),
+    "text": ("text", "sentence"),
+    "text2": ("text2", "sentence2"),
+    "language": ("language", "lang"),
+    "target_language": ("target_language", "tgt_lang"),
+}
+ROLES = tuple(dict.fromkeys([*(role for kind in KINDS.values() for role in kind.needed + kind.optional), SPLIT]))
+SHARE = 0.05
+MAX_SECONDS = 30.0
+_FROM_FILES = {"speech": SOUNDS, "asr": SOUNDS, "text": (".txt",)}
+
+
+def open_corpus(
+    root: Path,
+    kind: str,
+    columns: Mapping[str, str] | None = None,
+    valid_share: float = SHARE,
+    test_share: float | None = None,
+    as_written: bool = False,
+    max_seconds: float = MAX_SECONDS,
+    vocabulary: str | Path | None = None,
+) -> Own:
+    """The rows of a table, of the tables in a folder, or of the sound or text files below it.
+
+    Args:
+        columns: names of columns by role, where they are not those of :data:`NAMES`.
+        test_share: None is 0 of speech and text, and else 0.05.
+
+    Raises :class:`DataError` where nothing is there that the kind can be made of, or a column is missing.
+    """
+    test_share = (0.0 if kind in ("speech", "text") else SHARE) if test_share is None else test_share
+    if min(valid_share, test_share) < 0 or valid_share + test_share >= 1:
+        raise DataError(f"--valid-share {valid_share}, --test-share {test_share}: expected some rows to train on")
+    _check_roles(kind, columns or {})
+    if vocabulary and kind == "speech":
+        raise DataError("--vocab: found with --kind speech, whose rows have no text")
+    shares = (valid_share, test_share)
+    symbols = Vocabulary.load(vocabulary).hash if vocabulary else None
+    place = Path(vocabulary).absolute() if vocabulary else None
+
+    def settings(roles: tuple[str, ...], splits: tuple[str, ...]) -> Settings:
+        return Settings(kind, roles, splits, shares, as_written, max_seconds, place, symbols)
+
+    found = _tables(root)
+    if not found:
+        return _open_files(root, kind, settings, shares)
+    folder = root if root.is_dir() else root.parent
+    tables = tuple(
+        Table(path.name, _split_of(path, found), tuple(_find_columns(path, kind, columns or {}).items()))
+        for path in found
+    )
+    known = KINDS[kind].needed + KINDS[kind].optional
+    roles = tuple(role for role in known if all(role in dict(table.columns) for table in tables))
+    return OwnTables(folder, settings(roles, _splits_of(folder, tables, roles[0], shares)), tables)
+
+
+def _check_roles(kind: str, columns: Mapping[str, str]) -> None:
+    known = (*KINDS[kind].needed, *KINDS[kind].optional, SPLIT)
+    for role in columns:
+        if role not in known:
+            raise DataError(f"--columns: found {role!r}, expected one of {', '.join(known)} of --kind {kind}")
+
+
+def _tables(root: Path) -> list[Path]:
+    if root.is_file():
+        if root.suffix not in SUFFIXES:
+            raise DataError(f"{root}: is no table: found the ending {root.suffix!r}, expected {', '.join(SUFFIXES)}")
+        return [root]
+    found = sorted(path for path in root.iterdir() if path.suffix in SUFFIXES)
+    named = [path for path in found if path.stem in SPLIT_NAMES]
+    if named and len(named) < len(found):
+        others = ", ".join(path.name for path in found if path not in named)
+        raise DataError(
+            f"{root}: found {others} beside {named[0].name}, expected all tables to be named for splits "
+            f"({', '.join(SPLIT_NAMES)}) or none; move the others away, or give one table as --root"
+        )
+    return found
+
+
+def _split_of(path: Path, tables: Sequence[Path]) -> str | None:
+    """What a table of a folder is named for; a table that was given by itself is not asked for its name."""
+    return SPLIT_NAMES.get(path.stem) if len(tables) > 1 else None
+
+
+def _find_columns(path: Path, kind: str, columns: Mapping[str, str]) -> dict[str, str]:
+    """The names of a table's columns by role."""
+    there, found = columns_of(path), {}
+    for role in (*KINDS[kind].needed, *KINDS[kind].optional, SPLIT):
+        asked = (columns[role],) if role in columns else NAMES.get(role, (role,))
+        names = [name for name in asked if name in there]
+        if len(names) > 1:
+            raise DataError(f"{path}:1: found {' and '.join(names)}; say which one is meant: --columns {role}=NAME")
+        if not names and (role in KINDS[kind].needed or role in columns):
+            shown = ", ".join(map(repr, there)) + _about_separator(path, there)
+            raise DataError(
+                f"{path}:1: found the columns {shown}; expected {' or '.join(map(repr, asked))} "
+                f"for the {role} of --kind {kind}, or --columns {role}=NAME"
+            )
+        if names:
+            found[role] = names[0]
+    return found
+
+
+def _about_separator(path: Path, names: Sequence[str]) -> str:
+    expected = {".csv": "a comma", ".tsv": "a tab"}.get(path.suffix)
+    has_other = len(names) == 1 and any(sign in names[0] for sign in ";,\t|")
+    return f" (one column: {path.suffix} needs {expected} between columns)" if expected and has_other else ""
+
+
+def _splits_of(folder: Path, tables: Sequence[Table], first: str, shares: tuple[float, float]) -> tuple[str, ...]:
+    """The splits that rows are of; no further rows are read once each split has one."""
+    drawn = {split for split, share in zip(SPLITS, (1.0, *shares), strict=True) if share}
+    found: set[str | None] = set()
+    are_drawn = False
+    for table in tables:
+        if table.split:
+            found.add(table.split)
+            continue
+        names = dict(table.columns)
+        are_drawn |= SPLIT not in names
+        for record in _records(folder / table.path):
+            if SPLIT in names:
+                found.add(SPLIT_NAMES.get(record.fields.get(names[SPLIT], "").strip().lower()))
+            else:
+                found.add(drawn_split(record.fields.get(names[first], ""), shares))
+            if found >= (set(SPLITS) if SPLIT in names else drawn):
+                break
+    _check_splits(folder, found, drawn if are_drawn else {"train"})
+    return tuple(split for split in SPLITS if split in found)
+
+
+def _records(path: Path) -> Iterator[Record]:
+    for stretch in stretches_of(path, path.stat().st_size):
+        yield from (each for each in records_of(path, path.name, stretch) if isinstance(each, Record))
+
+
+def _check_splits(root: Path, found: Set[str | None], expected: Set[str]) -> None:
+    """Refuse splits without a row before any sound is read."""
+    absent = [split for split in SPLITS if split in expected - found]
+    if absent:
+        raise DataError(
+            f"{root}: found no row for {', '.join(absent)}: expected more rows, larger shares (--valid-share, "
+            "--test-share; 0 is none), or rows that say their split"
+        )
+
+
+def _open_files(
+    root: Path, kind: str, settings: Callable[[tuple[str, ...], tuple[str, ...]], Settings], shares: tuple[float, float]
+) -> OwnFiles:
+    suffixes = _FROM_FILES.get(kind)
+    if suffixes is None:
+        raise DataError(f"{root}: found no table, expected one ({', '.join(SUFFIXES)}) for --kind {kind}")
+    found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in suffixes]
+    if not found:
+        raise DataError(
+            f"{root}: found no table ({', '.join(SUFFIXES)}) and no files to read ({', '.join(suffixes)}) "
+            f"for --kind {kind}"
+        )
+    folders = {SPLIT_NAMES[path.name] for path in root.iterdir() if path.is_dir() and path.name in SPLIT_NAMES}
+    are_split = "train" in folders
+    drawn = {split for split, share in zip(SPLITS, (1.0, *shares), strict=True) if share}
+    if kind != "text" and not are_split:  # documents are drawn by what they say
+        _check_splits(root, {drawn_split(path, shares) for path in found}, drawn)
+    splits = folders if are_split else drawn
+    return OwnFiles(root, settings(KINDS[kind].needed, tuple(split for split in SPLITS if split in splits)), are_split)
+
+
+def _column(text: str) -> tuple[str, str]:
+    role, sign, name = text.partition("=")
+    if not sign or not name or role not in ROLES:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected ROLE=NAME with a role of {', '.join(ROLES)}")
+    return role, name
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kind", required=True, choices=KINDS, help="what the rows are for")
+    parser.add_argument(
+        "--columns", type=_column, nargs="+", default=[], metavar="ROLE=NAME", help="how the table calls its columns"
+    )
+    parser.add_argument("--valid-share", type=float, default=SHARE, metavar="X", help="to validate (%(default)s)")
+    parser.add_argument(
+        "--test-share", type=float, metavar="X", help=f"to test (default: {SHARE}; of speech and text 0)"
+    )
+    parser.add_argument("--as-written", action="store_true", help="leave case and punctuation of texts")
+    parser.add_argument(
+        "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help="the longest utterance (%(default)s)"
+    )
+    parser.add_argument("--vocab", type=Path, metavar="FOLDER", help="holds dict.txt and spm.model; cut texts by it")
+
+
+def _corpus_of(arguments: argparse.Namespace) -> Own:
+    return open_corpus(
+        arguments.root,
+        arguments.kind,
+        dict(arguments.columns),
+        arguments.valid_share,
+        arguments.test_share,
+        arguments.as_written,
+        arguments.max_seconds,
+        arguments.vocab,
+    )
+
+
+main = preparation(
+    "own",
+    __doc__,
+    _corpus_of,
+    _add_arguments,
+    root_help="a table, a folder of tables, or a folder of sound or text files",
+)

@@ -1,0 +1,70 @@
+"""Parts of a data folder that several commands make alike: some of the dialogue, text as numbers, the last check."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.packages import fillets
+from data_prep.packages.fortunes import write_documents
+from data_prep.text.binarize import binarize
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.validate import ensure_valid
+
+# More than any alphabet here has: every character that occurs becomes a symbol.
+MOST_CHARACTERS = 200
+FRAMES_A_MINUTE = 6000
+SHORTEST_FRAMES, LONGEST_FRAMES = 40, 1500
+
+_TEXT_COLUMNS = ("tgt_text", "src_text")
+
+
+def some(utterances: Sequence[fillets.Utterance], limit: int | None) -> list[fillets.Utterance]:
+    """At most ``limit`` utterances of each split, those with all texts first, spread over levels; the order stays."""
+
+    def rank(each: fillets.Utterance) -> tuple[bool, bytes]:
+        return each.translation is None, hashlib.md5(each.id.encode()).digest()
+
+    chosen = set()
+    for split in {each.split for each in utterances}:
+        ranked = sorted((each for each in utterances if each.split == split), key=rank)
+        chosen |= {each.id for each in ranked[:limit]}
+    return [each for each in utterances if each.id in chosen]
+
+
+def texts(manifest: Path, column: str = "tgt_text") -> list[str]:
+    """One column of a manifest."""
+    rows = Manifest.open(manifest)
+    return [rows.value(index, column) for index in range(len(rows))]
+
+
+def write_text(prefix: Path, documents: list[list[str]], vocabulary: Path) -> dict[str, int]:
+    """Write documents as ``prefix.txt`` and as numbers, and return how much that is."""
+    text = Path(f"{prefix}.txt")
+    write_documents(text, documents)
+    done = binarize(text, vocabulary, prefix)
+    counts = {"documents": len(documents), "sentences": sum(map(len, documents))}
+    return counts | {"tokens": done.tokens, "unknown": done.unknown}
+
+
+def check(manifests: Sequence[Path], jobs: int) -> None:
+    """Read every utterance; :class:`DataError` that lists all faults."""
+    for path in manifests:
+        manifest = Manifest.open(path)
+        columns = [column for column in _TEXT_COLUMNS if column in manifest.columns]
+        ensure_valid(manifest, path.parent, SHORTEST_FRAMES, LONGEST_FRAMES, columns, jobs=jobs)
+
+
+def describe(manifests: Sequence[Path], out: Path) -> dict[str, dict[str, int | float]]:
+    """How much each manifest holds, by its name below ``out``."""
+    return {path.relative_to(out).as_posix(): _describe(Manifest.open(path)) for path in manifests}
+
+
+def _describe(manifest: Manifest) -> dict[str, int | float]:
+    speakers = {manifest.value(row, "speaker") for row in range(len(manifest))}
+    minutes = int(manifest.column("n_frames").sum()) / FRAMES_A_MINUTE
+    return {"utterances": len(manifest), "minutes": round(minutes, 2), "speakers": len(speakers)}
+
+
+def alphabet(sentences: Sequence[str]) -> str:
+    """The characters that occur, in order."""
+    return "".join(sorted(set().union(*sentences)))

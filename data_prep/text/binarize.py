@@ -1,0 +1,166 @@
+"""Turn normalised text into the memory-mapped numbers that fairseq reads.
+
+    slam binarize --text FILE --vocab FOLDER --out PREFIX [--jobs N]
+
+writes ``PREFIX.bin`` and ``PREFIX.idx``, as ``fairseq-preprocess --only-source`` does of text cut into pieces. A
+sentence a line; an empty line ends a document and becomes an item of ``</s>`` alone, as fairseq's block modes expect.
+The bytes are the same whatever N. No process holds more than a few MB of the text, however long it is.
+"""
+
+import argparse
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from fairseq.data.indexed_dataset import best_fitting_int_dtype
+
+from data_prep.engine.parts import processes, progress
+from data_prep.engine.units import Dropped
+from data_prep.formats.lines import Stretch, lines_of, stretches
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.text.indexed import write_index
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.program import positive, program
+
+# Of text, cut in the same way however many processes there are.
+PART_BYTES = 16 << 20
+QUIET_SECONDS = 5.0  # before progress is shown: most texts are done by then
+
+_COPY_BYTES = 1 << 20
+
+
+class Binarized(NamedTuple):
+    """What was written: sentences and document breaks, tokens with each line's ``</s>``, and how many are ``<unk>``."""
+
+    lines: int
+    tokens: int
+    unknown: int
+
+
+class _Part(NamedTuple):
+    """Some lines of a text, the file ``target.bin`` of their ids and ``target.sizes`` of how many each line has."""
+
+    text: Path
+    stretch: Stretch
+    target: Path
+
+
+def binarize(text: str | Path, vocabulary: str | Path, prefix: str | Path, jobs: int = 1) -> Binarized:
+    """Write ``prefix.bin`` and ``prefix.idx`` of the file ``text``; ``vocabulary`` is a folder (dict.txt, spm.model).
+
+    Both appear whole, the index last; one of an earlier text is removed before. A killed run leaves at most a hidden
+    folder ``.PREFIX.*``. Raises :class:`DataError` where a file is absent, the vocabulary's files do not match,
+    ``text`` holds no line or one that is not UTF-8.
+    """
+    text, prefix = Path(text), Path(prefix)
+    if not text.is_file():
+        raise DataError(f"{text}: there is no such file")
+    known = Vocabulary.load(vocabulary)
+    if not text.stat().st_size:
+        raise DataError(f"{text}: is empty, expected a sentence a line")
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=f".{prefix.name}.") as folder:
+        cut = enumerate(stretches(text, PART_BYTES))
+        parts = [_Part(text, stretch, Path(folder, str(number))) for number, stretch in cut]
+        joined = Path(folder, "joined")
+        with closing(_write_parts(parts, known, jobs)) as written:
+            done = _join(parts, written, joined, _dtype_of(known))
+        # Readers look for the index first: an old one must not stand beside new ids, nor a new one beside old ids.
+        Path(f"{prefix}.idx").unlink(missing_ok=True)
+        for suffix in (".bin", ".idx"):
+            Path(f"{joined}{suffix}").replace(f"{prefix}{suffix}")
+    return done
+
+
+def _dtype_of(vocabulary: Vocabulary) -> np.dtype:
+    return np.dtype(best_fitting_int_dtype(len(vocabulary.dictionary)))
+
+
+def _write_parts(parts: Sequence[_Part], vocabulary: Vocabulary, jobs: int) -> Iterator[Binarized]:
+    """Write all parts; what each came to, in order, as soon as it is there."""
+    if jobs == 1 or len(parts) == 1:
+        yield from (_write_part(part, vocabulary) for part in parts)
+        return
+    with processes(min(jobs, len(parts)), __name__, parts[0].text) as pool:
+        waiting = [pool.submit(_write_part, part, vocabulary) for part in parts]
+        try:
+            for future in waiting:
+                yield future.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _write_part(part: _Part, vocabulary: Vocabulary) -> Binarized:
+    dictionary, dtype = vocabulary.dictionary, _dtype_of(vocabulary)
+    eos, unk = dictionary.eos(), dictionary.unk()
+    lines = tokens = unknown = 0
+    with Path(f"{part.target}.bin").open("wb") as ids, Path(f"{part.target}.sizes").open("wb") as sizes:
+        for line in lines_of(part.text, str(part.text), part.stretch):
+            if isinstance(line, Dropped):
+                raise DataError(f"{line.place}: {line.reason}")
+            pieces = vocabulary.encode(line.text.strip()).numpy()
+            ids.write(pieces.astype(dtype).tobytes())
+            ids.write(dtype.type(eos).tobytes())
+            sizes.write(struct.pack("<i", len(pieces) + 1))
+            lines += 1
+            tokens += len(pieces) + 1
+            unknown += int(np.count_nonzero(pieces == unk))
+    return Binarized(lines, tokens, unknown)
+
+
+def _join(parts: Sequence[_Part], done: Iterator[Binarized], prefix: Path, dtype: np.dtype) -> Binarized:
+    """Put the parts together as ``prefix.bin`` and ``prefix.idx``, removing each; the sum of what they came to."""
+    total = Binarized(0, 0, 0)
+    sizes = Path(f"{prefix}.sizes")
+    with (
+        progress(sum(part.stretch.end - part.stretch.begin for part in parts), QUIET_SECONDS) as bar,
+        Path(f"{prefix}.bin").open("wb") as ids,
+        sizes.open("wb") as all_sizes,
+    ):
+        for part, each in zip(parts, done, strict=True):
+            _move_into(Path(f"{part.target}.bin"), ids)
+            _move_into(Path(f"{part.target}.sizes"), all_sizes)
+            total = Binarized(*map(sum, zip(total, each, strict=True)))
+            bar.update(part.stretch.end - part.stretch.begin)
+        _sync(ids)
+    with Path(f"{prefix}.idx").open("wb") as index:
+        write_index(index, np.memmap(sizes, np.int32, "r"), dtype)
+        _sync(index)
+    return total
+
+
+def _move_into(source: Path, target: IO[bytes]) -> None:
+    with source.open("rb") as file:
+        shutil.copyfileobj(file, target, _COPY_BYTES)
+    source.unlink()
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument(
+        "--text", type=Path, required=True, metavar="FILE", help="a sentence a line, documents between empty lines"
+    )
+    parser.add_argument("--vocab", type=Path, required=True, metavar="FOLDER", help="holds dict.txt and spm.model")
+    parser.add_argument("--out", type=Path, required=True, metavar="PREFIX")
+    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that cut text (default: 1)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Binarize the specified file and print what it came to."""
+    done = binarize(options.text, options.vocab, options.out, options.jobs)
+    print(f"{options.out}: {done.lines} lines, {done.tokens} tokens, {done.unknown} of them unknown")
+
+
+main = program("slam binarize", __doc__, add_arguments, run)

@@ -1,0 +1,150 @@
+"""Files of written and spoken text: tokens in two publishers' forms, and pairs of sentences.
+
+See :mod:`data_prep.corpora.text_normalization` for how they are laid out. Stretches of a file are cut where a sentence
+begins, so that they are read independently.
+"""
+
+import csv
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from data_prep.engine.units import Dropped
+from data_prep.formats.lines import Line, Stretch, header_of, lines_of, stretches
+
+CHALLENGE, RELEASE, PAIRS = "challenge", "release", "pairs"
+UNIT_BYTES = 8 << 20
+COLUMNS = ("sentence_id", "class", "before", "after")
+END = "<eos>"
+
+
+class Token(NamedTuple):
+    """A token: its class in capitals, how it is written and how it is said (``sil``, ``<self>``)."""
+
+    kind: str
+    written: str
+    spoken: str
+
+
+class Tokens(NamedTuple):
+    """A sentence; ``line`` is that of its first token."""
+
+    line: int
+    tokens: list[Token]
+
+
+class Pair(NamedTuple):
+    """A sentence as it is written and as it is said."""
+
+    line: int
+    written: str
+    spoken: str
+
+
+def stretches_of(path: Path, kind: str) -> Iterator[Stretch]:
+    """The file in stretches of about :data:`UNIT_BYTES` that begin with a sentence."""
+    cut = stretches(path, UNIT_BYTES)
+    if kind == PAIRS:
+        yield from cut
+        return
+    # A sentence longer than a stretch swallows the beginnings within it.
+    begins = dict.fromkeys(_next_sentence(path, stretch, kind) for stretch in cut[1:])
+    ends = [(begin, line) for begin, line in begins if begin < path.stat().st_size]
+    for (begin, line), (end, _) in zip([(0, 1), *ends], [*ends, (path.stat().st_size, 0)], strict=True):
+        if begin < end:
+            yield Stretch(begin, end, line)
+
+
+def _next_sentence(path: Path, stretch: Stretch, kind: str) -> tuple[int, int]:
+    """The byte and the line where the first sentence begins that does not lie across the stretch's begin."""
+    line, first = stretch.line, None
+    with path.open("rb") as file:
+        file.seek(stretch.begin)
+        while True:
+            place, data = file.tell(), file.readline()
+            if kind == RELEASE and data.startswith(END.encode()):
+                return file.tell(), line + 1
+            sentence = data.split(b",", 1)[0]
+            if not data or (kind == CHALLENGE and sentence.isdigit() and first not in (None, sentence)):
+                return place, line
+            first, line = sentence if sentence.isdigit() else first, line + 1
+
+
+def pairs_of(path: Path, place: str, stretch: Stretch) -> Iterator[Pair | Dropped]:
+    """The pairs of a stretch; a line without exactly one tab is dropped."""
+    for line in lines_of(path, place, stretch):
+        if isinstance(line, Dropped):
+            yield line
+            continue
+        sides = line.text.split("\t")
+        if len(sides) == 2:
+            yield Pair(line.number, *sides)
+        else:
+            yield Dropped(f"{place}:{line.number}", f"found {len(sides)} columns, expected two: written and spoken")
+
+
+def sentences_of(path: Path, place: str, kind: str, stretch: Stretch) -> Iterator[Tokens | Dropped]:
+    """The sentences of a stretch; one with a line that is no token is dropped whole, in that line's name."""
+    found = _release(path, place, stretch) if kind == RELEASE else _challenge(path, place, stretch)
+    begin, tokens, faults = None, [], []
+    for each in chain(found, [None]):
+        match each:
+            case Dropped():
+                faults.append(each)
+            case None:
+                if faults:
+                    yield from faults
+                elif tokens:
+                    yield Tokens(begin, tokens)
+                begin, tokens, faults = None, [], []
+            case line, token:
+                begin = begin or line
+                tokens.append(token)
+
+
+def _release(path: Path, place: str, stretch: Stretch) -> Iterator[tuple[int, Token] | None | Dropped]:
+    """Each token with its line, and None behind each sentence."""
+    for line in lines_of(path, place, stretch):
+        if isinstance(line, Dropped):
+            yield line
+            continue
+        fields = line.text.split("\t")
+        if fields[0] == END:
+            yield None
+        elif len(fields) == 3 and all(fields):
+            yield line.number, Token(*fields)
+        else:
+            yield Dropped(f"{place}:{line.number}", "is no token: expected a class, a written and a spoken form")
+
+
+def _challenge(path: Path, place: str, stretch: Stretch) -> Iterator[tuple[int, Token] | None | Dropped]:
+    """As :func:`_release`."""
+    header = header_of(path, COLUMNS, ",")
+    columns = [header.index(name) for name in COLUMNS]
+    sentence, is_broken = None, False
+    for line in lines_of(path, place, stretch):
+        if isinstance(line, Line) and line.number == 1:
+            continue
+        fields = line if isinstance(line, Dropped) else _fields(line, place, len(header))
+        if isinstance(fields, Dropped):
+            yield fields
+            is_broken = True
+            continue
+        key, *token = (fields[column] for column in columns)
+        if key != sentence and sentence is not None:
+            yield None
+            if is_broken:  # nobody knows which of the two sentences it was of
+                yield Dropped(f"{place}:{line.number}", "begins a sentence behind a line that is no token")
+        sentence, is_broken = key, False
+        yield line.number, Token(*token)
+
+
+def _fields(line: Line, place: str, expected: int) -> list[str] | Dropped:
+    try:
+        fields = next(csv.reader([line.text], strict=True), [])
+    except csv.Error as error:
+        return Dropped(f"{place}:{line.number}", f"is no token: cannot be read as a row ({error})")
+    if len(fields) != expected:
+        return Dropped(f"{place}:{line.number}", f"is no token: found {len(fields)} columns, expected {expected}")
+    return fields

@@ -1,0 +1,35 @@
+"""Parallel text of text normalization: sentences as they are written and as they are spoken."""
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.text.binarize import binarize
+from data_prep.text.normalization_files import Pair
+from data_prep.text.normalize import normalize_english, tidy
+from data_prep.text.sentences import place_vocabulary
+
+SIDES = ("written", "spoken")
+FILES = (*SIDES, "classes")
+PLAIN, CHANGED = "plain", "changed"
+_AROUND_WORDS = ".,;:!?\"'()[]"
+
+
+def of_pair(pair: Pair) -> tuple[str, str, str]:
+    """Return a pair's written side, spoken side and class: ``plain`` if both are equal, otherwise ``changed``."""
+    written = " ".join(filter(None, map(_written_word, tidy(pair.written).split())))
+    spoken = normalize_english(pair.spoken)
+    return written, spoken, PLAIN if written == spoken else CHANGED
+
+
+def _written_word(word: str) -> str:
+    is_form = any(sign.isdigit() or unicodedata.category(sign).startswith("S") for sign in word)
+    return word.strip(_AROUND_WORDS).lower() if is_form else normalize_english(word)
+
+
+def binarize_parallel(folder: Path, splits: Sequence[str], vocabulary: Path) -> None:
+    """Binarize ``SPLIT.written`` and ``SPLIT.spoken`` in ``folder``, so that ``slam_translation`` reads them."""
+    for split in splits:
+        for side in SIDES:
+            binarize(folder / f"{split}.{side}", vocabulary, folder / f"{split}.{'-'.join(SIDES)}.{side}")
+    place_vocabulary(vocabulary, folder)

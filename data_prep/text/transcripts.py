@@ -1,0 +1,121 @@
+"""Transcripts of SpeechStew, each publisher's in its own notation, as words in one, to train on and to score by.
+
+What :func:`alike` says holds for all of them; the other functions first take away what one publisher writes besides
+words. References and training texts are made by the same rules, and these are all rules of scoring there are: error
+rates are then counted on the words as they are (``slam score``).
+
+- Lower case, no punctuation but apostrophes within words; hyphens part words (``twenty-one``: ``twenty one``).
+- Hesitations are left out (:data:`FILLERS`), as NIST's scoring lets them be absent.
+- Ways to write one answer become one word: ``mhm`` (mm-hmm, um-hum), ``uhhuh`` (uh-huh), ``uhuh`` (uh-uh).
+- ``ok`` and ``o. k.`` are ``okay``; ``mr``, ``mrs``, ``dr`` are ``mister``, ``missus``, ``doctor``.
+- Letters that are spelled are words of their own (``t._v.'s``, ``T_V_'s``, ``T. V.'s``: ``t v's``); where a publisher
+  wrote ``TV`` it stays one word.
+- Words that were broken off, noises, laughter and remarks on them are left out.
+"""
+
+import re
+
+from data_prep.text.normalize import normalize_english
+
+FILLERS = frozenset(("uh", "um", "uhm", "er", "erm", "eh", "hm", "hmm", "mm", "mmm"))
+
+_SAME = (
+    (re.compile(r"\b(?:mm+|um|m)[- ]?h+u?m+\b"), "mhm"),
+    (re.compile(r"\buh[- ]?huh\b"), "uhhuh"),
+    (re.compile(r"\buh-uh\b"), "uhuh"),
+    (re.compile(r"\bo[. ]{0,2}k\b"), "okay"),
+    (re.compile(r"\.'s\b"), "'s"),
+)
+_TITLES = {"mr": "mister", "mrs": "missus", "dr": "doctor"}
+
+_TAG = re.compile(r"<[^<>]*>")
+_NOISE = re.compile(r"\[[^\[\]]*\]")
+_BRACES = re.compile(r"\{[^{}]*\}")
+_BRACKETS = re.compile(r"\(+[^()]*\)+")
+_BROKEN_OFF = re.compile(r"(?<!\S)(?:-\S*|\S+-)(?!\S)")
+_CHOICE = re.compile(r"\{([^{}/]*)/[^{}]*\}")
+_PARTED_SUFFIX = re.compile(r" +'(s|t|re|ve|ll|d|m)(?!\S)")
+_LAUGHED = re.compile(r"\[laughter-(.*)\]")
+_INTENDED = re.compile(r"\[.*/(.*)\]")
+_VARIANT = re.compile(r"_\d")
+_LENGTHENED = re.compile(r"(?<=[a-z]):(?=[a-z])")
+_VERBALISED = re.compile(r"^[^a-z'<]+(?=[a-z])")
+
+
+def alike(text: str) -> str:
+    """What is common to all corpora, of a text that holds nothing but words and punctuation; twice is as once."""
+    text = text.lower().replace("’", "'")
+    for pattern, word in _SAME:
+        text = pattern.sub(word, text)
+    words = normalize_english(text).split()
+    return " ".join(_TITLES.get(word, word) for word in words if word not in FILLERS)
+
+
+def ami(words: list[str]) -> str:
+    """The words of a segment of AMI, whole ones without punctuation: ``L_C_D_'s`` is spelled."""
+    return alike(" ".join(words).replace("_'", "'").replace("_", " "))
+
+
+def switchboard(text: str) -> str:
+    """Switchboard-1 in the notation of ISIP's transcripts (ms98).
+
+    ``[laughter-yes]`` is ``yes``, ``[wolr/world]`` was meant to be ``world``, ``{yuppiedom}`` is a new word, ``them_1``
+    a pronunciation of ``them``; ``th[is]-``, ``-[an]y``, ``[noise]``, ``<b_aside>`` are left out.
+    """
+    return alike(" ".join(map(_switchboard_word, _TAG.sub(" ", text.lower()).split())))
+
+
+def _switchboard_word(word: str) -> str:
+    # What was laughed may be broken off or mispronounced in its turn.
+    for pattern in (_LAUGHED, _INTENDED):
+        found = pattern.fullmatch(word)
+        word = found[1] if found else word
+    if word.startswith("-") or word.endswith("-") or "[" in word or "]" in word:
+        return ""
+    return _VARIANT.sub("", word.strip("{}"))
+
+
+def fisher(text: str) -> str:
+    """Fisher: ``[laughter]``, ``<tags>`` and ``an-`` are left out; ``(( ))`` must not be in ``text``."""
+    return alike(_without(text, _TAG, _NOISE, _BROKEN_OFF))
+
+
+def hub5(text: str) -> str:
+    """Hub5'00 (STM): what stands in brackets may be absent by its rules and is left out, as ``%HESITATION`` is.
+
+    Of ``{ one / another }`` the first is kept.
+    """
+    text = _CHOICE.sub(r"\1", text)
+    text = _without(text, _BRACKETS, _TAG, _NOISE, _BRACES, _BROKEN_OFF)
+    return alike(" ".join(word for word in text.split() if not word.startswith("%")))
+
+
+def tedlium(text: str) -> str:
+    """TED-LIUM (STM): ``it 's`` is one word; ``{NOISE}``, ``<sil>``, ``<unk>``, ``(2)`` are left out.
+
+    A word that is ``<unk>`` was spoken, but nobody knows which it was.
+    """
+    text = _without(text.lower(), _TAG, _NOISE, _BRACES, _BRACKETS, _BROKEN_OFF)
+    return alike(_PARTED_SUFFIX.sub(r"'\1", text))
+
+
+def wsj(text: str) -> str:
+    r"""WSJ (.dot): punctuation that was read is a word (``,COMMA``), and so are ``*misread*`` and ``<omitted>``.
+
+    ``fi(ve)-``, ``[door_slam]``, the pause ``.``, the ``~`` of a cut, ``:`` within long sounds, stress ``!`` and the
+    escape ``\`` are left out.
+    """
+    text = _without(text.lower().replace("\\", ""), _NOISE)
+    words = (_wsj_word(word) for word in text.split() if not word.endswith("-"))
+    return alike(" ".join(words))
+
+
+def _wsj_word(word: str) -> str:
+    word = _BRACKETS.sub("", word) if not word.startswith("(") else word
+    return _LENGTHENED.sub("", _VERBALISED.sub("", word).strip("<>*~!"))
+
+
+def _without(text: str, *patterns: re.Pattern[str]) -> str:
+    for pattern in patterns:
+        text = pattern.sub(" ", text)
+    return text

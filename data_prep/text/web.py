@@ -1,0 +1,166 @@
+"""Which sentences of a web page are prose in its language, and whether enough of them are left.
+
+A page's lines are looked at one by one. A line that does not end as a sentence does (a title, a menu, a row of a table)
+is left out; the others are cut into sentences, which are normalised as transcripts are
+(:func:`data_prep.text.normalize.normalize`, for English :func:`data_prep.text.normalize.normalize_english`). A sentence
+is left out that
+
+- holds markup, an address or a name of a user,
+- holds a digit, as how it would be read is unknown (unless digits are wanted), or no letter,
+- holds a letter that the language does not use,
+- has fewer than :data:`FEWEST_WORDS` words or more than :data:`MOST_WORDS`,
+- stands in the same page before.
+
+A page is left out of which fewer than :data:`LEAST_FREQUENT` of the words are frequent words of the language, fewer
+than :data:`FEWEST_SENTENCES` sentences or less than :data:`LEAST_USED` of the words are left, or more than
+:data:`MOST_PAGE_WORDS` words. Abbreviations stay as they are written.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from data_prep.text.normalize import (
+    CZECH_LETTERS,
+    ENGLISH_LETTERS,
+    foreign_letters,
+    is_spelled_out,
+    normalize,
+    normalize_english,
+)
+
+FEWEST_WORDS, MOST_WORDS = 3, 100
+FEWEST_SENTENCES, MOST_PAGE_WORDS = 3, 100_000
+LEAST_FREQUENT, LEAST_USED = 0.05, 0.5
+
+_QUOTES_BEHIND = r"""["'”’»)\]]*"""
+_LINE_END = re.compile(rf"[.!?…]{_QUOTES_BEHIND}$")
+_SENTENCE_END = re.compile(rf"""(?<=[.!?…]){_QUOTES_BEHIND}\s+(?=["'“‘„«(\[¿¡–—-]*\s*([^\W_]))""")
+_ABBREVIATION = re.compile(
+    r"\b(?:[^\W\d_]|mr|mrs|ms|dr|prof|st|vs|jr|sr|gen|col|capt|rev|hr|nr|bzw|ing|mgr|doc|např|tzv|sra?|mme)\.$",
+    re.IGNORECASE,
+)
+_MARKUP = re.compile(r"[{}<>|\\@#_=]|https?:|www\.|\b[\w-]+\.(?:com|org|net|html?)\b", re.IGNORECASE)
+
+
+class Language(NamedTuple):
+    """The letters that its words are written in, and frequent words of it that no other language here has."""
+
+    letters: frozenset[str]
+    words: frozenset[str]
+
+
+def _language(letters: str | frozenset[str], words: str) -> Language:
+    return Language(ENGLISH_LETTERS | frozenset(letters), frozenset(words.split()))
+
+
+LANGUAGES = {
+    "en": _language(
+        "",
+        "the of and that is was for it with he his be at by this had not are but from or have an they which you were "
+        "her all she there would their we him been has when who will more if out so said what up its about into than",
+    ),
+    "de": _language(
+        "äöüß",
+        "der die und den von zu das mit sich auf für ist im dem nicht ein eine als auch es werden aus er hat "
+        "dass sie nach wird bei einer um am sind noch wie einem über einen war haben nur oder aber vor zur bis mehr",
+    ),
+    "fr": _language(
+        "àâæçéèêëîïôœùûüÿ",
+        "et le les des du une dans qui pour pas sur au plus par avec ce il sont mais nous vous ou ses aux cette elle "
+        "été être était leur même ces sans ont fait deux ainsi peut tout comme c'est d'une d'un qu'il n'est",
+    ),
+    "es": _language(
+        "áéíóúüñ",
+        "y los las del por con una para su lo al como más pero sus este ya muy hasta también desde todo nos durante "
+        "uno ni contra ese eso había mí antes porque sin sobre entre cuando donde son tiene era años está hay fue",
+    ),
+    "ca": _language(
+        "àçèéíïòóúü",
+        "i els amb per és dels més però aquesta aquest seva seu va són ha ser també fins perquè molt quan sense "
+        "tots cap doncs així havia estat dos anys altres mateix qual això on hi li uns",
+    ),
+    "cs": _language(
+        CZECH_LETTERS,
+        "se na je že v s z do o k pro jsem ale jako za jeho byl tak po které jen podle jsou který "
+        "která od před při až nebo už byla bylo jsme může také než své mezi pod kde když tím jak co však této",
+    ),
+}
+
+
+class Page(NamedTuple):
+    """The sentences of a page that are used, why others were left out, and why the whole page is, or None."""
+
+    sentences: list[str]
+    left_out: Counter[str]
+    fault: str | None
+
+
+def clean(text: str, language: str, keep_digits: bool = False, trust_language: bool = False) -> Page:
+    """Look at a page of ``language``, which is one of :data:`LANGUAGES` unless it is trusted: then it is not tested."""
+    known = None if trust_language else LANGUAGES[language]
+    normalized = normalize_english if language == "en" else normalize
+    left_out: Counter[str] = Counter()
+    used: dict[str, None] = {}
+    words: Counter[str] = Counter()
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if not _LINE_END.search(line):
+            left_out["line that does not end as a sentence does"] += 1
+            continue
+        for written in sentences_of(line):
+            sentence = normalized(written)
+            words.update(sentence.split())
+            fault = _fault(written, sentence, known, keep_digits)
+            if sentence in used:
+                fault = "sentence that stands in its page before"
+            if fault:
+                left_out[fault] += 1
+            else:
+                used[sentence] = None
+    found = sum(words[word] for word in known.words) if known else words.total()
+    if found < LEAST_FREQUENT * words.total():
+        fault = f"is another language than {language}: {found} of {words.total()} words are frequent in it"
+    else:
+        fault = _page_fault(list(used), len(text.split()))
+    return Page(list(used), left_out, fault)
+
+
+def sentences_of(line: str) -> Iterator[str]:
+    """The sentences of a line as they are written."""
+    begin = 0
+    for end in _SENTENCE_END.finditer(line):
+        if not end[1].islower() and not _ABBREVIATION.search(line, begin, end.start()):
+            yield line[begin : end.start()]
+            begin = end.end()
+    yield line[begin:]
+
+
+def _fault(written: str, sentence: str, language: Language | None, keep_digits: bool) -> str | None:
+    """Why a sentence is not used."""
+    words = sentence.count(" ") + 1
+    if _MARKUP.search(written):
+        return "sentence with markup or an address"
+    if not any(map(str.isalpha, sentence)):
+        return "sentence without letters"
+    if not keep_digits and not is_spelled_out(sentence):
+        return "sentence with digits"
+    if language and foreign_letters(sentence, language.letters):
+        return "sentence with letters of another language"
+    if words < FEWEST_WORDS:
+        return f"sentence of fewer than {FEWEST_WORDS} words"
+    if words > MOST_WORDS:
+        return f"sentence of more than {MOST_WORDS} words"
+    return None
+
+
+def _page_fault(sentences: list[str], words: int) -> str | None:
+    """Why a page of ``words`` words, titles and menus among them, is not used."""
+    used = sum(sentence.count(" ") + 1 for sentence in sentences)
+    if len(sentences) < FEWEST_SENTENCES:
+        return f"has fewer than {FEWEST_SENTENCES} sentences that can be used"
+    if used < LEAST_USED * words:
+        return f"is prose to a small part: {used} of {words} words can be used"
+    if used > MOST_PAGE_WORDS:
+        return f"has more than {MOST_PAGE_WORDS} words"
+    return None

@@ -1,0 +1,104 @@
+"""Average several checkpoints of one run, often a better model than each of them (Popel and Bojar 2018).
+
+    slam average --inputs runs/st/checkpoint.best_*.pt --output runs/st/checkpoint_average.pt
+
+fairseq has a script for it that its wheels do not contain. The result decodes and pre-trains like any checkpoint, and
+holds no state of the optimiser: no run can resume from it.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from slam_plugin import compat
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import atomic_write
+from slam_plugin.program import program
+
+# What checkpoints of one run have in common; the length of training, say, may change when a run resumes.
+_SAME = ("common.seed", "checkpoint.save_dir", "model", "task._name")
+_VOCABULARIES = ("vocabulary", "source_vocabulary", "transcript_vocabulary")
+
+
+def average(inputs: Sequence[str | Path], output: str | Path) -> None:
+    """Write ``output``: the first of ``inputs`` with the mean of all their models' weights.
+
+    Raises :class:`DataError` where there are less than two, one cannot be read, or they are not of one run.
+    """
+    if len({Path(path).absolute() for path in inputs}) < max(2, len(inputs)):
+        raise DataError(f"--inputs: found {len(inputs)} checkpoints, expected two or more, each once")
+    compat.apply()
+    first = _read(inputs[0])
+    described = _description(first)
+    total = {name: value.double() if value.is_floating_point() else value for name, value in first["model"].items()}
+    for path in inputs[1:]:
+        state = _read(path)
+        _refuse_others(_description(state), described, path, inputs[0])
+        _add(total, state["model"], path, inputs[0])
+    mean = {
+        name: (total[name] / len(inputs) if value.is_floating_point() else value).to(value.dtype)
+        for name, value in first["model"].items()
+    }
+    state = {name: value for name, value in first.items() if name != "last_optimizer_state"}
+    state["cfg"] = OmegaConf.to_container(first["cfg"], resolve=True, enum_to_str=True)
+    with atomic_write(output, "wb") as file:
+        torch.save({**state, "model": mean}, file)
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such checkpoint")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    if not isinstance(state.get("cfg"), DictConfig) or "model" not in state:
+        raise DataError(f"{path}: expected a checkpoint of fairseq-train with a configuration and a model")
+    return state
+
+
+def _description(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be the same, one value a name."""
+    fields: dict[str, Any] = {}
+    for name in _SAME:
+        value = OmegaConf.select(state["cfg"], name)
+        fields |= {f"{name}.{key}": value[key] for key in value} if isinstance(value, DictConfig) else {name: value}
+    vocabularies = state.get("task_state", {})
+    return fields | {name: vocabularies[name]["hash"] for name in _VOCABULARIES if name in vocabularies}
+
+
+def _refuse_others(found: Mapping[str, Any], expected: Mapping[str, Any], path: Any, first: Any) -> None:
+    differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+    if differing:
+        said = "; ".join(f"{name} is {found.get(name)} here and {expected.get(name)} there" for name in differing)
+        raise DataError(f"{path}: is not of the run of {first}: {said}")
+
+
+def _add(total: dict[str, Tensor], weights: Mapping[str, Tensor], path: Any, first: Any) -> None:
+    odd = sorted(total.keys() ^ weights.keys())
+    odd += [name for name in total.keys() & weights.keys() if total[name].shape != weights[name].shape]
+    if odd:
+        raise DataError(f"{path}: its weights are not those of {first}: {', '.join(odd[:3])}")
+    for name, value in weights.items():
+        if value.is_floating_point():
+            total[name] += value
+        elif not torch.equal(total[name], value):
+            raise DataError(f"{path}: {name} holds whole numbers other than those of {first}: they have no mean")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("--inputs", nargs="+", required=True, metavar="FILE", help="checkpoints of one run")
+    parser.add_argument("--output", required=True, metavar="FILE", help="checkpoint to write")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the mean."""
+    average(options.inputs, options.output)
+    print(options.output)
+
+
+main = program("slam average", __doc__, add_arguments, run)

@@ -1,0 +1,28 @@
+"""Print the class of each text or pair of texts; for a regression its number.
+
+    slam classify --checkpoint checkpoint_best.pt "a fine film" "a waste of time"
+    slam classify --checkpoint checkpoint_best.pt - < reviews.txt
+
+Two texts with a tab between them are a pair. ``-`` reads texts from standard input, one a line. ``slam predict`` scores
+a whole data folder.
+"""
+
+import argparse
+from typing import Any
+
+from slam_plugin.commands.inputs import Command, Input, Printed, model_program
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add nothing: the command has no arguments of its own."""
+
+
+def _show(options: argparse.Namespace, each: Input, label: Any) -> Printed:
+    if isinstance(label, float):
+        return Printed(str(label), {"number": label})
+    return Printed(label.label, label._asdict())
+
+
+main = model_program(
+    Command("classify", "text", lambda slam, _, texts: slam.labels(texts), _show, pairs=True), __doc__, add_arguments
+)

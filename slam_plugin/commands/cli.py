@@ -1,0 +1,58 @@
+"""``slam COMMAND``: every program of the project by its name.
+
+A command's module is imported when it is called, so that ``slam`` alone answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from slam_plugin.program import Menu, dispatch, guarded, overview
+
+USAGE = "usage: slam COMMAND ...      slam COMMAND --help explains one"
+COMMANDS: Menu = {
+    "Prepare data": {
+        "prepare": "data_prep.__main__",
+        "fetch": "data_prep.packages.fetch",
+        "vocab": "data_prep.text.vocab",
+        "binarize": "data_prep.text.binarize",
+        "sentences": "data_prep.text.sentences",
+        "pack": "data_prep.manifests.pack",
+        "check": "data_prep.manifests.check",
+        "show": "data_prep.manifests.show",
+        "cluster": "slam_plugin.commands.cluster",
+    },
+    "Use a model": {
+        "transcribe": "slam_plugin.commands.transcribe",
+        "translate": "slam_plugin.commands.translate",
+        "normalize": "slam_plugin.commands.normalize",
+        "classify": "slam_plugin.commands.classify",
+        "encode": "slam_plugin.commands.encode",
+    },
+    "Examine runs and models": {
+        "report": "slam_plugin.commands.report",
+        "evaluate": "slam_plugin.commands.evaluate",
+        "predict": "slam_plugin.commands.predict",
+        "score": "slam_plugin.commands.score",
+        "average": "slam_plugin.commands.average",
+    },
+    "Set up": {
+        "doctor": "slam_plugin.commands.doctor",
+        "recipes": "slam_plugin.commands.recipes",
+        "build-kernel": "slam_plugin.commands.build_kernel",
+    },
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; without one, list them."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        return guarded("slam", lambda: print(overview("slam", USAGE, COMMANDS)))
+    if words[0] == "--version":
+        return guarded("slam", lambda: print(f"slam {version('slam-fairseq')}"))
+    return dispatch("slam", COMMANDS, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

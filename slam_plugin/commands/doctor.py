@@ -1,0 +1,194 @@
+"""Say what of this machine fits the plugin, what does not, and the one-line cure.
+
+    slam doctor
+
+Needs nothing but Python: it says what is wrong where torch or fairseq is missing or broken. Exit status 1 where
+something must be cured before training.
+"""
+
+import argparse
+import importlib
+import io
+import math
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from slam_plugin.machine import NVIDIA_DRIVER, bf16_supported, cores, import_error, installed_version, memory_gib
+from slam_plugin.program import program
+
+PYTHONS = ((3, 11), (3, 12))
+# distribution: module, the versions in requirements.lock, with which the tests ran
+TESTED = {
+    "torch": ("torch", ("2.11.0",)),
+    "torchaudio": ("torchaudio", ("2.11.0",)),
+    "ve-fairseq": ("fairseq", ("0.12.3",)),
+    "numpy": ("numpy", ("2.4.6", "2.5.5")),  # on Python 3.11, on 3.12
+    "sentencepiece": ("sentencepiece", ("0.2.3",)),
+    "soundfile": ("soundfile", ("0.14.0",)),
+    "sacrebleu": ("sacrebleu", ("2.6.0",)),
+    "editdistance": ("editdistance", ("0.8.1",)),
+    "pyarrow": ("pyarrow", ("26.0.1",)),
+}
+# Other distributions of the same module that serve as well.
+ALTERNATIVES = {"ve-fairseq": ("fairseq-fixed",)}
+REINSTALL = "`make venv` installs the tested set"
+DEMO_GIB = 6
+
+
+class Finding(NamedTuple):
+    """One line of the report. ``cure`` is empty where nothing is to be done; ``fatal`` where training cannot work."""
+
+    subject: str
+    found: str
+    cure: str = ""
+    fatal: bool = False
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the report; return 0 if nothing fatal was found, else 1."""
+    findings = [finding for check in CHECKS for finding in check()]
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        mark = "WRONG" if finding.fatal else "note" if finding.cure else "ok"
+        print(f"{mark:5}  {finding.subject:{width}}  {finding.found}")
+        if finding.cure:
+            print(f"{'':5}  {'':{width}}  -> {finding.cure}")
+    fatal = sum(finding.fatal for finding in findings)
+    print(f"\n{fatal} of {len(findings)} things are wrong" if fatal else "\nnothing is wrong")
+    return 1 if fatal else 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# software
+
+
+def check_python() -> list[Finding]:
+    found = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info[:2] in PYTHONS:
+        return [Finding("python", found)]
+    wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
+    return [Finding("python", found, f"fairseq needs CPython {wanted}: `make venv PYTHON=python3.12`", fatal=True)]
+
+
+def check_packages() -> list[Finding]:
+    """Every package of ``TESTED``: installed, importable, and which version against the tested one."""
+    return [_package(name, module, tested) for name, (module, tested) in TESTED.items()]
+
+
+def _package(name: str, module: str, tested: Sequence[str]) -> Finding:
+    version = installed_version(name, *ALTERNATIVES.get(name, ()))
+    error = import_error(module)
+    if error is not None:
+        found = error if version is None else f"{version}, but importing it fails: {error}"
+        return Finding(name, found, REINSTALL, fatal=True)
+    if version is None:
+        return Finding(name, f"module {module} without an installed distribution", REINSTALL)
+    if _release(version) not in tested:
+        return Finding(name, f"{version}, tested with {' and '.join(tested)}", f"if it gives trouble: {REINSTALL}")
+    return Finding(name, version)
+
+
+def check_torch_pair() -> list[Finding]:
+    """torchaudio is compiled against one torch, and fails in odd ways with another."""
+    torch, torchaudio = installed_version("torch"), installed_version("torchaudio")
+    if torch is None or torchaudio is None or _release(torch) == _release(torchaudio):
+        return []
+    cure = f"`pip install torchaudio=={_release(torch)}`, or {REINSTALL}"
+    return [Finding("torch and torchaudio", f"{torch} with {torchaudio}: not of one release", cure, fatal=True)]
+
+
+def check_sound_formats() -> list[Finding]:
+    """A second of noise, written and read back in each format that corpora come in."""
+    if import_error("soundfile") is not None or import_error("numpy") is not None:
+        return []
+    import numpy as np
+    import soundfile
+
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 16000)
+    broken = []
+    for name in ("WAV", "FLAC", "OGG", "MP3"):
+        file = io.BytesIO()
+        try:
+            soundfile.write(file, noise, 16000, format=name)
+            file.seek(0)
+            soundfile.read(file)
+        except (RuntimeError, ValueError) as error:  # LibsndfileError is a RuntimeError
+            broken.append(f"{name} ({error})")
+    if broken:
+        return [Finding("sound formats", f"cannot read {', '.join(broken)}", REINSTALL, fatal=True)]
+    return [Finding("sound formats", "WAV FLAC OGG MP3")]
+
+
+def check_plugin() -> list[Finding]:
+    """Whether the plugin's tasks and models register, and which mends of fairseq they brought."""
+    if import_error("fairseq") is not None:
+        return []
+    try:
+        compat = importlib.import_module("slam_plugin.compat")
+        compat.register()
+    except Exception as error:  # whatever a broken installation raises is the finding
+        return [Finding("plugin", f"does not load: {type(error).__name__}: {error}", REINSTALL, fatal=True)]
+    return [
+        Finding("plugin", f"loads from {Path(__file__).resolve().parents[1]}"),
+        Finding("mends of fairseq", ", ".join(mend.name for mend in compat.MENDS)),
+    ]
+
+
+def check_fused_paths() -> list[Finding]:
+    if import_error("torch") is not None or import_error("fairseq") is not None:
+        return []
+    from slam_plugin.kernels.status import fused_paths
+
+    return [Finding(piece, path.found, path.cure) for piece, path in fused_paths().items()]
+
+
+def _release(version: str) -> str:
+    """2.11.0 of 2.11.0+cu130: the builds of one release are alike here."""
+    return version.split("+")[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# hardware
+
+
+def check_hardware() -> list[Finding]:
+    memory = memory_gib()
+    if memory < DEMO_GIB:
+        room = Finding("memory", f"{memory:.1f} GiB", f"`make demo` wants {DEMO_GIB} GiB")
+    else:
+        room = Finding("memory", "unknown" if math.isinf(memory) else f"{memory:.1f} GiB")
+    bf16 = "yes: autocast to bf16 pays" if bf16_supported() else "no: train in fp32 (--autocast none)"
+    return [Finding("processor cores", str(cores())), room, _cuda(), Finding("bf16", bf16)]
+
+
+def _cuda() -> Finding:
+    if import_error("torch") is not None:
+        return Finding("CUDA", "unknown without torch")
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return Finding("CUDA", f"{torch.version.cuda}, {', '.join(names)}")
+    if not NVIDIA_DRIVER.exists():
+        return Finding("CUDA", "no device, training runs on the CPU")
+    if torch.version.cuda is None:
+        return Finding("CUDA", "a driver is there, but this torch is built without CUDA", REINSTALL)
+    return Finding(
+        "CUDA", f"a driver is there, but torch cannot use it with CUDA {torch.version.cuda}", "update the driver"
+    )
+
+
+CHECKS: tuple[Callable[[], list[Finding]], ...] = (
+    check_python,
+    check_packages,
+    check_torch_pair,
+    check_sound_formats,
+    check_plugin,
+    check_hardware,
+    check_fused_paths,
+)
+
+main = program("slam doctor", __doc__, lambda parser: None, run)

@@ -1,0 +1,21 @@
+"""Print each text as it is read aloud.
+
+    slam normalize --checkpoint checkpoint_best.pt "it costs $3.50"
+
+``-`` reads texts from standard input, one a line.
+"""
+
+import argparse
+
+from slam_plugin.commands.inputs import Command, add_search, check_search, model_program, show_written, write
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.set_defaults(target=None)
+    add_search(parser, beam=5)
+
+
+main = model_program(
+    Command("normalize", "text", write("normalize"), show_written, check=check_search), __doc__, add_arguments
+)

@@ -1,0 +1,218 @@
+"""Utterances and their target texts: the data set of speech recognition and speech translation."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from fairseq.data import FairseqDataset, data_utils
+from torch import Tensor
+
+from slam_plugin.data.audio import load_features, normalize
+from slam_plugin.data.augmentation import Augmentation
+from slam_plugin.data.manifests.manifest import Manifest, line_of
+from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length
+from slam_plugin.data.randomness import generator
+from slam_plugin.data.state_masks import collate_masks
+from slam_plugin.data.text.languages import start_symbols
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.modules.subsampler import fewest_frames, subsampled_length
+
+TARGET_COLUMN, TRANSCRIPT_COLUMN = "tgt_text", "src_text"
+
+
+class CtcTexts(NamedTuple):
+    """What CTC spells: a column of the manifest, and the vocabulary that cuts it."""
+
+    column: str
+    vocabulary: Vocabulary
+
+
+class SpeechToTextDataset(FairseqDataset):
+    """Rows of a manifest as normalised log-mel features and target ids, in batches of similar length.
+
+    Args:
+        root: folder that relative audio paths are under.
+        augment: what training does to the features; None leaves them whole.
+        limits: fewest and most frames of an utterance, which a change of its speed keeps to.
+        ctc: what CTC spells; a change of speed leaves it enough states.
+        seed: of the augmentation, whose draws depend on (seed, epoch, row) alone.
+        tgt_lang: the language to write, whatever the manifest says (see :mod:`slam_plugin.data.text.languages`).
+        shuffle: mix rows of equal length, so that batches differ from seed to seed (training).
+        budget: most frames of a batch, padding included; None bounds the number of utterances alone.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        root: Path,
+        vocabulary: Vocabulary,
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        shuffle: bool = False,
+        tgt_lang: str | None = None,
+        limits: tuple[int, int] = (1, sys.maxsize),
+        ctc: CtcTexts | None = None,
+        budget: int | None = None,
+    ) -> None:
+        self.manifest, self.root, self.augment, self.seed, self.shuffle = manifest, root, augment, seed, shuffle
+        self.budget = budget
+        self.pad, self.eos = vocabulary.dictionary.pad(), vocabulary.dictionary.eos()
+        self.starts = start_symbols(manifest, vocabulary, tgt_lang)
+        self.frames, self.limits = manifest.column("n_frames"), limits
+        self.targets = Texts(manifest, TARGET_COLUMN, vocabulary) if TARGET_COLUMN in manifest.columns else None
+        self.spelled = None if ctc is None else self._spelled(ctc)
+        self.transcript_pad = None if ctc is None or self.spelled is self.targets else ctc.vocabulary.dictionary.pad()
+        # What batches are made by: the most frames that training may make of each utterance.
+        self.longest = self.frames if augment is None else augment.longest(self.frames, limits[1])
+        # Shared memory: workers that live on from one epoch to the next see it change.
+        self._epoch = torch.ones(1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """:meth:`item` as this epoch augments it."""
+        return self.item(int(index), int(self._epoch))
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """One utterance, augmented by draws of (seed, cycle, index).
+
+        Returns:
+            ``id``, ``features`` (frames, 80), ``masks`` of the states if training masks any, ``start``, the decoder's
+            first symbol, ``target`` (tokens,) without ``</s>``, None without targets, and ``transcript`` (tokens,) if
+            CTC spells another text than the target.
+        """
+        features, masks = load_features(self.manifest.value(index, "audio"), self.root), {}
+        if self.augment is None:
+            features = normalize(features)
+        else:
+            bounds = self._fewest_frames(index), self.limits[1]
+            features, masks = self.augment(features, bounds, self.seed, cycle, index)
+        target = None if self.targets is None else self.targets[index]
+        item = {"id": index, "features": features, "masks": masks, "start": int(self.starts[index]), "target": target}
+        return item if self.transcript_pad is None else {**item, "transcript": self.spelled[index]}
+
+    def _spelled(self, ctc: CtcTexts) -> "Texts":
+        return self.targets if ctc.column == TARGET_COLUMN else Texts(self.manifest, *ctc)
+
+    def _fewest_frames(self, index: int) -> int:
+        """Return the fewest frames that a change of speed may leave of row ``index``."""
+        needed = 1 if self.spelled is None else int(self.spelled.states[index])
+        return max(self.limits[0], fewest_frames(needed))
+
+    def too_short_for_ctc(self) -> np.ndarray:
+        """Return the rows that CTC can give no path to: they have no gradient."""
+        return np.flatnonzero(self.spelled.states > subsampled_length(self.frames))
+
+    def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Pad at the end, speech to the length that :func:`padded_length` says.
+
+        Returns:
+            ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``,
+            ``transcript`` (batch, symbols) if items have one, and under ``net_input``: ``features`` (batch, frames,
+            80), ``padding_mask`` (batch, frames),
+            ``prev_output_tokens`` (batch, L) beginning with the start symbols, which are all of it without targets, and
+            the masks of :func:`collate_masks`.
+        """
+        if not samples:
+            return {}
+        features = [sample["features"] for sample in samples]
+        lengths = [len(f) for f in features]
+        frames = padded_length(lengths, FRAMES_MULTIPLE, self.budget)
+        starts = [sample["start"] for sample in samples]
+        previous, target, ntokens = collate_targets(starts, [s["target"] for s in samples], self.pad, self.eos)
+        batch = {
+            "id": torch.tensor([sample["id"] for sample in samples]),
+            "nsentences": len(samples),
+            "ntokens": ntokens,
+            "target": target,
+            "net_input": {
+                "features": pad_stack(features, 0.0, frames),
+                "padding_mask": torch.arange(frames) >= torch.tensor(lengths)[:, None],
+                "prev_output_tokens": previous,
+                **collate_masks([sample["masks"] for sample in samples], subsampled_length(frames)),
+            },
+        }
+        if self.transcript_pad is not None:
+            rows = [sample["transcript"] for sample in samples]
+            batch["transcript"] = torch.nn.utils.rnn.pad_sequence(rows, True, self.transcript_pad)
+        return batch
+
+    # ---- what fairseq's batching asks
+
+    def num_tokens(self, index: int) -> int:
+        return int(self.longest[index])
+
+    def num_tokens_vec(self, indices: np.ndarray) -> np.ndarray:
+        return self.longest[indices]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Frames, and target tokens with ``</s>``."""
+        return int(self.frames[index]), 0 if self.targets is None else int(self.targets.lengths[index]) + 1
+
+    def ordered_indices(self) -> np.ndarray:
+        """Rows by length, longest first, so that the first batch shows whether memory suffices.
+
+        fairseq cuts batches once a start and seeds numpy by the epoch of that start: a resumed run would have others.
+        """
+        rows = generator(self.seed, "order").permutation(len(self)) if self.shuffle else np.arange(len(self))
+        return rows[np.argsort(-self.frames[rows], kind="stable")]
+
+    def filter_indices_by_size(self, indices: np.ndarray, max_sizes: Any) -> tuple[np.ndarray, list[int]]:
+        tokens = None if self.targets is None else self.targets.lengths + 1
+        return data_utils.filter_paired_dataset_indices_by_size(self.frames, tokens, indices, max_sizes)
+
+    def describe(self, index: int) -> str:
+        """Where row ``index`` stands, as an editor finds it."""
+        return f"{self.manifest.path}:{line_of(index)}: {self.manifest.value(index, 'id')}"
+
+
+def collate_targets(
+    starts: Sequence[int], targets: Sequence[Tensor | None], pad: int, eos: int
+) -> tuple[Tensor, Tensor | None, int]:
+    """What a decoder reads (batch, L), what it is to write (batch, L), ending in ``</s>``, and the tokens of that.
+
+    Without targets the decoder reads ``starts`` (batch, 1), and there is nothing to write.
+    """
+    if targets[0] is None:
+        return torch.tensor(starts)[:, None], None, 0
+    previous = [torch.cat((t.new_tensor([start]), t)) for start, t in zip(starts, targets, strict=True)]
+    written = [torch.cat((t, t.new_tensor([eos]))) for t in targets]
+    padded = [
+        torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad) for rows in (previous, written)
+    ]
+    return padded[0], padded[1], sum(map(len, written))
+
+
+class Texts:
+    """The ids of all texts of a column, in sequence in one array: a list of tensors takes hundreds of bytes a row.
+
+    Attributes:
+        lengths: (rows,) tokens of each.
+    """
+
+    def __init__(self, manifest: Manifest, column: str, vocabulary: Vocabulary) -> None:
+        rows = [vocabulary.encode(manifest.value(i, column)).numpy().astype(np.int32) for i in range(len(manifest))]
+        self.lengths = np.array([len(row) for row in rows], dtype=np.int32)
+        self._ends = np.cumsum(self.lengths, dtype=np.int64)
+        self._ids = np.concatenate(rows) if rows else np.empty(0, np.int32)
+
+    @cached_property
+    def states(self) -> np.ndarray:
+        """(rows,) fewest states that CTC needs: one for each token, and a blank between two that are equal."""
+        equal = np.zeros(len(self._ids) + 1, dtype=np.int64)  # sums over the tokens before each place
+        equal[2:] = np.cumsum(self._ids[1:] == self._ids[:-1])
+        begins = self._ends - self.lengths
+        # A row's first token is no repetition of the last one of the row before.
+        return self.lengths + equal[self._ends] - equal[np.minimum(begins + 1, self._ends)]
+
+    def __getitem__(self, index: int) -> Tensor:
+        end = self._ends[index]
+        return torch.from_numpy(self._ids[end - self.lengths[index] : end].astype(np.int64))

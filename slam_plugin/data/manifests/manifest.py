@@ -1,0 +1,203 @@
+"""Manifests as the program reads them: a memory-mapped Arrow copy beside the TSV that people read.
+
+Imports neither torch nor fairseq. The copy is rebuilt when the size or the modification time of the TSV differs from
+what the copy was made of.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from slam_plugin.data.errors import DataError, raise_faults
+from slam_plugin.data.files import atomic_write
+from slam_plugin.data.manifests.tsv import NUMERIC, TsvReader, write_manifest
+
+__all__ = ["Manifest", "companion", "line_of", "write_manifest"]
+
+logger = logging.getLogger(__name__)
+
+# Raised when the layout of the copy or the fingerprint changes, so that old copies are rebuilt.
+_LAYOUT = "1"
+
+
+class Manifest:
+    """Rows of one TSV manifest. Holds no row in memory; pickles to its path, so that workers map the same pages.
+
+    ``columns`` are the names in the header's order; ``fingerprint`` is a hash of all names and values that does not
+    depend on the file's name, time, line ends or the order of its columns.
+    """
+
+    def __init__(self, path: Path, batches: list[pa.RecordBatch], fingerprint: str):
+        self.path = path
+        self.fingerprint = fingerprint
+        self.columns: tuple[str, ...] = tuple(batches[0].schema.names)
+        self._batches = batches
+        self._starts = np.cumsum([0, *map(len, batches)])
+        self._numbers: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Map the Arrow copy of ``path``, building it first where it is absent or stale.
+
+        Raises :class:`DataError` that names the lines at fault, or the file where there is none.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such manifest")
+        with path.open("rb") as source:
+            mark = _source_mark(source)
+            beside = path.with_name(path.name + ".arrow")
+            mapped = _map(beside, mark)
+            if mapped is None:
+                target = companion(path, ".arrow")
+                mapped = _map(target, mark) if target != beside else None
+                if mapped is None:
+                    _build(path, source, mark, target)
+                    mapped = _map(target, mark)
+        if mapped is None:
+            raise DataError(f"{path}: changed while it was read; open it again once its writer has ended")
+        return cls(path, *mapped)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __reduce__(self) -> tuple:
+        return Manifest.open, (self.path,)
+
+    def column(self, name: str) -> np.ndarray:
+        """A numeric column (rows,), int32 and read-only: the map itself where there is one batch, else joined once."""
+        self._require(name)
+        if name not in NUMERIC:
+            raise ValueError(f"{self.path}: column {name} holds text, which is read row by row")
+        if name not in self._numbers:
+            parts = [batch.column(name).to_numpy() for batch in self._batches]
+            self._numbers[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            self._numbers[name].flags.writeable = False
+        return self._numbers[name]
+
+    def row(self, index: int) -> dict[str, str | int]:
+        """Row ``index``, from 0, as a dictionary from column to value."""
+        batch, offset = self._find(index)
+        return {name: batch.column(name)[offset].as_py() for name in self.columns}
+
+    def value(self, index: int, name: str) -> str | int:
+        """One field of row ``index``."""
+        batch, offset = self._find(index)
+        self._require(name)
+        return batch.column(name)[offset].as_py()
+
+    def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """A text column of few different values: the number of each row's value (rows,), int32, and the values."""
+        self._require(name)
+        column = pa.chunked_array([batch.column(name) for batch in self._batches])
+        encoded = column.combine_chunks().dictionary_encode()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+
+    def batches_of(self, name: str) -> Iterator[pa.Array]:
+        """A column in pieces that are mapped, not read, one after the other."""
+        self._require(name)
+        return (batch.column(name) for batch in self._batches)
+
+    def blank(self, name: str) -> np.ndarray:
+        """Indices of the rows whose text in column ``name`` is empty or only white space."""
+        trimmed = (pc.utf8_trim_whitespace(texts) for texts in self.batches_of(name))
+        return np.flatnonzero(np.concatenate([pc.equal(texts, "").to_numpy(False) for texts in trimmed]))
+
+    def _find(self, index: int) -> tuple[pa.RecordBatch, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.path}: row {index} of {len(self)}")
+        part = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._batches[part], int(index - self._starts[part])
+
+    def _require(self, name: str) -> None:
+        if name not in self.columns:
+            raise DataError(f"{self.path}: has no column {name}, only {', '.join(self.columns)}")
+
+
+def line_of(row: int) -> int:
+    """The line of the TSV, from 1, that holds row ``row``, from 0; line 1 is the header."""
+    return row + 2
+
+
+def companion(path: Path, suffix: str) -> Path:
+    """Where a file that accompanies ``path`` is written: beside it or, if its folder is read-only, in the user's cache.
+
+    The cache is ``$XDG_CACHE_HOME/slam_plugin``, or ``~/.cache/slam_plugin``; a log line says when it is used.
+    """
+    if os.access(path.parent, os.W_OK):
+        return path.with_name(path.name + suffix)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slam_plugin")
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
+    target = cache / f"{name}-{path.name}{suffix}"
+    logger.info("%s is read-only: %s of %s is kept as %s", path.parent, suffix, path.name, target)
+    return target
+
+
+def _source_mark(source: BinaryIO) -> dict[bytes, bytes]:
+    """What tells this state of the TSV from another, without reading it."""
+    state = os.fstat(source.fileno())
+    return {b"layout": _LAYOUT.encode(), b"size": b"%d" % state.st_size, b"mtime_ns": b"%d" % state.st_mtime_ns}
+
+
+def _map(copy: Path, mark: dict[bytes, bytes]) -> tuple[list[pa.RecordBatch], str] | None:
+    """Record batches and fingerprint of an Arrow copy; None where there is none of the TSV with this mark."""
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(copy)))
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    if reader.schema.metadata != mark:
+        return None
+    # The last batch has no rows and carries the fingerprint, which is known only when all rows have been written.
+    _, metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
+    batches = [reader.get_batch(index) for index in range(reader.num_record_batches - 1)]
+    return batches, metadata[b"fingerprint"].decode()
+
+
+def _build(path: Path, source: BinaryIO, mark: dict[bytes, bytes], target: Path) -> None:
+    """Write the Arrow copy of ``source`` batch by batch; several processes may do so at once, the last rename stays."""
+    logger.info("building the Arrow copy of %s", path)
+    reader = TsvReader(source, str(path))
+    raise_faults(reader.faults)
+    fingerprint = _Fingerprint(reader.columns)
+    schema = reader.schema.with_metadata(mark)
+    with atomic_write(target, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in reader:
+            fingerprint.update(batch)
+            writer.write_batch(batch)
+        raise_faults(reader.faults)
+        if _source_mark(source) != mark:
+            raise DataError(f"{path}: changed while it was read; open it again once its writer has ended")
+        end = pa.RecordBatch.from_pylist([], schema=schema)
+        writer.write_batch(end, custom_metadata={"fingerprint": fingerprint.hexdigest()})
+
+
+class _Fingerprint:
+    """Hash of a table's names and values that does not depend on how the rows are cut into batches."""
+
+    def __init__(self, columns: Iterable[str]):
+        self._hashes = {column: (hashlib.sha256(), hashlib.sha256()) for column in columns}
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        for name, (values, lengths) in self._hashes.items():
+            column = batch.column(name)
+            if name in NUMERIC:
+                values.update(column.to_numpy().tobytes())
+                continue
+            offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+            values.update(memoryview(column.buffers()[2])[offsets[0] : offsets[-1]])
+            lengths.update(np.diff(offsets).tobytes())
+
+    def hexdigest(self) -> str:
+        total = hashlib.sha256()
+        for name, (values, lengths) in sorted(self._hashes.items()):
+            total.update(name.encode() + b"\0" + values.digest() + lengths.digest())
+        return total.hexdigest()

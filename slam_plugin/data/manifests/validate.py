@@ -1,0 +1,158 @@
+"""The one validator of manifests and their audio, for data preparation, the tasks and the command line.
+
+What the manifest itself tells (lengths, texts) is checked at every call. Decoding every utterance takes long for a
+large corpus, so :func:`ensure_valid` leaves a stamp and decodes an unchanged manifest once.
+"""
+
+import heapq
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE, count_frames
+from slam_plugin.data.errors import DataError, Fault, raise_faults
+from slam_plugin.data.files import atomic_write
+from slam_plugin.data.locations import missing, parse_location
+from slam_plugin.data.manifests.manifest import Manifest, companion, line_of
+from slam_plugin.data.parallel import ordered_map
+
+logger = logging.getLogger(__name__)
+
+_STAMP = ".checked"
+_FRAMES_A_SECOND = SAMPLE_RATE / FRAME_SHIFT
+
+
+def check_manifest(
+    manifest: Manifest,
+    root: str | Path,
+    min_frames: int,
+    max_frames: int,
+    text_columns: Sequence[str] = (),
+    decode: bool = True,
+    progress: bool = False,
+    jobs: int = 1,
+) -> list[Fault]:
+    """The faults of :func:`find_faults` as a list, empty where there is none."""
+    return list(find_faults(manifest, root, min_frames, max_frames, text_columns, decode, progress, jobs))
+
+
+def find_faults(
+    manifest: Manifest,
+    root: str | Path,
+    min_frames: int,
+    max_frames: int,
+    text_columns: Sequence[str] = (),
+    decode: bool = True,
+    progress: bool = False,
+    jobs: int = 1,
+    rows: Sequence[int] | None = None,
+) -> Iterator[Fault]:
+    """Every fault of a manifest and its audio, in the order of lines and one at a time, so that memory stays flat.
+
+    ``n_frames`` has to lie within ``min_frames`` and ``max_frames`` (frames of 10 ms, both allowed), each of
+    ``text_columns`` has to exist and be filled, and all audio has to be there. With ``decode`` every utterance is
+    decoded by ``jobs`` threads and has to have ``n_frames`` frames and finite samples or features; silence is no fault.
+    ``progress`` shows a bar on standard error. ``rows``, ascending, are those whose audio is looked at: None for all.
+    """
+    found = _row_faults(manifest, min_frames, max_frames, text_columns)
+    heard = _audio_faults(manifest, Path(root), decode, progress, jobs, rows)
+    yield from heapq.merge(*found, heard, key=lambda fault: fault.line)
+
+
+def ensure_valid(
+    manifest: Manifest,
+    root: str | Path,
+    min_frames: int,
+    max_frames: int,
+    text_columns: Sequence[str] = (),
+    progress: bool = False,
+    jobs: int = 1,
+) -> None:
+    """Raise :class:`DataError` listing the faults of :func:`check_manifest`, or leave a stamp where there are none.
+
+    While manifest and root stay as they are, later calls check the rows again, whatever the limits, and not the audio.
+    Audio files that change later are not noticed here; remove the stamp (``MANIFEST.checked``) to decode them again.
+    """
+    raise_faults([fault for found in _row_faults(manifest, min_frames, max_frames, text_columns) for fault in found])
+    if _read_stamp(companion(manifest.path, _STAMP)) == _state(manifest, root):
+        logger.info("%s: %d utterances, decoded at an earlier start", manifest.path, len(manifest))
+        return
+    logger.info("%s: decoding %d utterances once, to check them", manifest.path, len(manifest))
+    raise_faults(list(_audio_faults(manifest, Path(root), True, progress, jobs)))
+    leave_stamp(manifest, root)
+
+
+def leave_stamp(manifest: Manifest, root: str | Path) -> None:
+    """Record that the audio of this manifest under this root has been decoded without a fault."""
+    with atomic_write(companion(manifest.path, _STAMP)) as file:
+        json.dump(_state(manifest, root), file)
+
+
+def _row_faults(
+    manifest: Manifest, min_frames: int, max_frames: int, text_columns: Sequence[str]
+) -> list[Iterator[Fault]]:
+    """What can be seen without the audio: the faults of each column, in the order of lines."""
+    return [
+        _length_faults(manifest, min_frames, max_frames),
+        *(_text_faults(manifest, column) for column in text_columns),
+    ]
+
+
+def _length_faults(manifest: Manifest, min_frames: int, max_frames: int) -> Iterator[Fault]:
+    frames = manifest.column("n_frames")
+    for row in np.flatnonzero((frames < min_frames) | (frames > max_frames)):
+        found = int(frames[row])
+        bound = f"at least {min_frames}" if found < min_frames else f"at most {max_frames}"
+        message = f"{manifest.value(row, 'id')}: {found} frames ({found / _FRAMES_A_SECOND:.2f} s), expected {bound}"
+        yield Fault(str(manifest.path), line_of(int(row)), message)
+
+
+def _text_faults(manifest: Manifest, column: str) -> Iterator[Fault]:
+    file = str(manifest.path)
+    if column not in manifest.columns:
+        yield Fault(file, 1, f"there is no column {column}, which is needed; found {', '.join(manifest.columns)}")
+        return
+    for row in manifest.blank(column):
+        yield Fault(file, line_of(int(row)), f"{manifest.value(row, 'id')}: {column} is empty")
+
+
+def _audio_faults(
+    manifest: Manifest, root: Path, decode: bool, progress: bool, jobs: int, rows: Sequence[int] | None = None
+) -> Iterator[Fault]:
+    """What can be seen only where the audio is: that it is there and, with ``decode``, what it holds."""
+
+    def examine(row: int) -> str | None:
+        location = manifest.value(row, "audio")
+        try:
+            if not decode:
+                return missing(parse_location(location, root))
+            found = count_frames(location, root)
+        except DataError as error:
+            return str(error)
+        except OSError as error:  # such as a folder that may not be entered
+            return f"{location}: cannot be read ({error.strerror})"
+        expected = manifest.value(row, "n_frames")
+        return None if found == expected else f"{location}: has {found} frames, but n_frames is {expected}"
+
+    rows = range(len(manifest)) if rows is None else rows
+    shown = tqdm(rows, desc=manifest.path.name, unit="utt", disable=not progress)
+    for row, problem in zip(rows, ordered_map(examine, shown, jobs), strict=True):
+        if problem:
+            yield Fault(str(manifest.path), line_of(int(row)), problem)
+
+
+def _state(manifest: Manifest, root: str | Path) -> dict[str, str]:
+    """What a stamp vouches for; the root is relative, so that a corpus may be moved as a whole."""
+    return {"fingerprint": manifest.fingerprint, "root": os.path.relpath(root, manifest.path.parent)}
+
+
+def _read_stamp(stamp: Path) -> dict[str, str] | None:
+    try:
+        return json.loads(stamp.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

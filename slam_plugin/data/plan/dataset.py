@@ -1,0 +1,37 @@
+"""The dataset under the corpus plan: items by key, and one loader batch for a whole plan step."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from fairseq.data import FairseqDataset
+
+from slam_plugin.data.plan.batching import Batches
+from slam_plugin.data.plan.iterator import Key
+from slam_plugin.data.shards import Shard
+
+
+class MultiCorpusDataset(FairseqDataset):
+    """The loaded shards of all corpora of a subset, and their batches, by the corpora's names."""
+
+    def __init__(self, corpora: Mapping[str, Shard], batches: Mapping[str, Batches]) -> None:
+        self.corpora, self.batches = dict(corpora), dict(batches)
+
+    def close(self) -> None:
+        """Let go of the shards: fairseq still holds last epoch's data set while it loads the next one's."""
+        self.corpora.clear()
+        self.batches.clear()
+
+    def __len__(self) -> int:
+        return sum(len(batches.indices) for batches in self.batches.values())
+
+    def __getitem__(self, key: Key) -> tuple[Key, dict[str, Any]]:
+        return key, self.corpora[key.corpus].item(key.index, key.cycle)
+
+    def collater(self, samples: Sequence[tuple[Key, dict[str, Any]]]) -> dict[str, Any]:
+        """``{"plan_step": int, "batches": [micro-batch, ...]}``, each micro-batch as its kind collates it."""
+        batches = []
+        for _, members in groupby(samples, key=lambda sample: sample[0].slot):
+            keys, items = zip(*members, strict=True)
+            batches.append(self.corpora[keys[0].corpus].collate(items))
+        return {"plan_step": samples[0][0].plan_step, "batches": batches}

@@ -1,0 +1,16 @@
+"""The registered kinds of corpus."""
+
+from slam_plugin.data.shards.base import Setting, Shard
+from slam_plugin.data.shards.pairs import PairsShard
+from slam_plugin.data.shards.speech import SpeechShard
+from slam_plugin.data.shards.text import TextShard
+from slam_plugin.data.shards.translation import SpeechTranslationShard, TextTranslationShard
+
+# of pre-training
+KINDS: dict[str, type[Shard]] = {corpus.kind: corpus for corpus in (SpeechShard, TextShard, PairsShard)}
+# of fine-tuning on speech and text together
+TRANSLATION_KINDS: dict[str, type[Shard]] = {
+    corpus.kind: corpus for corpus in (SpeechTranslationShard, TextTranslationShard)
+}
+
+__all__ = ["KINDS", "TRANSLATION_KINDS", "Shard", "Setting"]

@@ -1,0 +1,100 @@
+"""Speech with its transcript, and now and then with a false one (for speech-text matching)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.randomness import generator
+from slam_plugin.data.shards.base import Setting
+from slam_plugin.data.shards.speech import SpeechShard
+from slam_plugin.data.shards.text import collate_text, mask_text
+
+FALSE_SHARE = 0.5
+BOTH = "both"  # partners of a transcript
+DRAWS = 100
+
+
+class PairsShard(SpeechShard):
+    """Rows of a manifest with ``tgt_text``, the transcript; lengths are log-mel frames."""
+
+    kind = "pairs"
+    text_columns = ("tgt_text",)
+
+    def __init__(self, manifest: Manifest, root: Path, setting: Setting, budget: int) -> None:
+        super().__init__(manifest, root, setting, budget)
+        dictionary = setting.vocabulary.dictionary
+        self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
+        if setting.false_pairs == "text" and setting.text is None:
+            raise DataError("objectives.stm.negatives: found 'text', expected a corpus of kind text to draw from")
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """The speech item, its transcript, and whether its transcript is to be a false one."""
+        item = super().item(index, cycle)
+        rng = generator(*item["key"], "false_pair")
+        item["transcript"] = self.manifest.value(index, "tgt_text")
+        single = self.setting.false_pairs is not None and self.setting.partners != BOTH
+        item["false"] = single and rng.random() < FALSE_SHARE
+        return item
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The speech batch, the text batch and matches (batch,): True where the transcript is the utterance's own.
+
+        If each transcript has both partners, false_partners (batch,) are the rows of the false ones, -1 for none.
+        """
+        sides = []
+        for i, item in enumerate(items):
+            tokens = self._false_tokens(i, items) if item["false"] else self._encode(item["transcript"])
+            sides.append(mask_text(tokens, item["key"], self.setting))
+        matches = torch.tensor([not item["false"] for item in items])
+        batch = {**super().collate(items), **collate_text(sides, self.pad), "matches": matches}
+        if self.setting.partners == BOTH:
+            draws = [generator(*item["key"], "false_partner") for item in items]
+            partners = [self._false_partner(i, items, rng) for i, rng in enumerate(draws)]
+            batch["false_partners"] = torch.tensor([-1 if row is None else row for row in partners])
+        return batch
+
+    def _encode(self, transcript: str) -> np.ndarray:
+        ids = self.setting.vocabulary.encode(transcript).numpy().astype(np.int64)
+        return np.concatenate(([self.bos], ids, [self.eos]))
+
+    def _false_tokens(self, i: int, items: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """A transcript of other words: of the batch, of the corpus where the batch has none, or of unpaired text."""
+        own = items[i]["transcript"].split()
+        rng = generator(*items[i]["key"], "false_transcript")
+        if self.setting.false_pairs == "text":
+            return self._false_sentence(own, rng)
+        partner = self._false_partner(i, items, rng)
+        if partner is not None:
+            return self._encode(items[partner]["transcript"])
+        for _ in range(DRAWS):
+            other = self.manifest.value(int(rng.integers(len(self.manifest))), "tgt_text")
+            if other.split() != own:
+                return self._encode(other)
+        raise DataError(f"{self.manifest.path}: no transcript found that differs from {items[i]['transcript']!r}")
+
+    def _false_partner(self, i: int, items: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> int | None:
+        """Return the row of a pair of other words, None if the batch has none.
+
+        A hard one is among those whose utterances are nearest in length to that of row ``i``.
+        """
+        own = items[i]["transcript"].split()
+        rows = [row for row, other in enumerate(items) if other["transcript"].split() != own]
+        if self.setting.false_pairs == "hard" and rows:
+            gaps = [abs(len(items[row]["features"]) - len(items[i]["features"])) for row in rows]
+            rows = [row for row, gap in zip(rows, gaps, strict=True) if gap == min(gaps)]
+        return rows[int(rng.integers(len(rows)))] if rows else None
+
+    def _false_sentence(self, own: list[str], rng: np.random.Generator) -> np.ndarray:
+        own_ids = self._encode(" ".join(own))[1:-1]
+        for _ in range(DRAWS):
+            tokens = self.setting.text.tokens(int(rng.integers(len(self.setting.text))))
+            # Of the transcript's length and without a </s> inside: the form of a text must not give the answer away.
+            words = tokens[(tokens != self.bos) & (tokens != self.eos)][: len(own_ids)]
+            if len(words) and not np.array_equal(words, own_ids):
+                return np.concatenate(([self.bos], words, [self.eos]))
+        raise DataError(f"the unpaired text holds nothing but {' '.join(own)!r}")

@@ -1,0 +1,79 @@
+"""Unpaired speech: log-mel features and the frames to mask."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slam_plugin.data.audio import load_features, normalize
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.validate import ensure_valid
+from slam_plugin.data.masks import span_mask
+from slam_plugin.data.options import Option
+from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length, padding_mask_of
+from slam_plugin.data.randomness import generator, seed_of
+from slam_plugin.data.shards.base import Setting
+from slam_plugin.data.specaugment import SpecAugment
+from slam_plugin.modules.subsampler import subsampled_length
+
+
+class SpeechShard:
+    """Rows of a manifest; lengths are log-mel frames of 10 ms."""
+
+    kind = "speech"
+    options = {"audio_root": Option(Path, None)}
+    suffixes = ("",)
+    text_columns: tuple[str, ...] = ()
+
+    def __init__(self, manifest: Manifest, root: Path, setting: Setting, budget: int) -> None:
+        """``budget`` is the most frames of a batch, padding included."""
+        self.manifest, self.root, self.setting, self.budget = manifest, root, setting, budget
+        self.lengths = manifest.column("n_frames")
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: Setting) -> "SpeechShard":
+        manifest = Manifest.open(path)
+        root = config.options["audio_root"] or path.parent
+        ensure_valid(manifest, root, config.min_length, config.max_length, cls.text_columns, progress=True)
+        return cls(manifest, root, setting, config.budget)
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        return Manifest.open(path).fingerprint
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """Return features (frames, 80) and, if asked for, speech_mask (states,) and augmented_features (frames, 80)."""
+        features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
+        item = {"key": (self.setting.seed, self.kind, self.setting.stream, index, cycle), "features": features}
+        if self.setting.speech_mask is not None:
+            rng = generator(*item["key"], "speech_mask")
+            mask = span_mask(rng, subsampled_length(len(features)), *self.setting.speech_mask)
+            item["speech_mask"] = torch.from_numpy(mask)
+        if self.setting.augmentation is not None:
+            augment = SpecAugment(**self.setting.augmentation._asdict())
+            item["augmented_features"] = augment(features, generator(*item["key"], "augmentation"))
+        return item
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """features (batch, frames, 80), feature_padding_mask (batch, frames) or None, and seed.
+
+        The frames are those of :func:`padded_length`.
+        mask_indices (batch, T) and augmented_features (batch, frames, 80) are there if they were asked for.
+        """
+        lengths = [len(item["features"]) for item in items]
+        frames = padded_length(lengths, FRAMES_MULTIPLE, self.budget)
+        batch = {
+            "kind": self.kind,
+            "seed": seed_of(*(part for item in items for part in item["key"])),
+            "features": pad_stack([item["features"] for item in items], 0.0, frames),
+            "feature_padding_mask": padding_mask_of(lengths, frames),
+            "n_frames": sum(lengths),
+            "n_tokens": 0,
+        }
+        if self.setting.speech_mask is not None:
+            masks = [item["speech_mask"] for item in items]
+            batch["mask_indices"] = pad_stack(masks, False, subsampled_length(frames))
+        if self.setting.augmentation is not None:
+            batch["augmented_features"] = pad_stack([item["augmented_features"] for item in items], 0.0, frames)
+        return batch

@@ -1,0 +1,119 @@
+"""Unpaired text: sentences, or blocks of consecutive sentences, with spans masked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.masks import corrupt_spans, span_mask
+from slam_plugin.data.options import Option
+from slam_plugin.data.padding import TOKENS_MULTIPLE, pad_stack, padded_length, padding_mask_of
+from slam_plugin.data.randomness import generator, seed_of
+from slam_plugin.data.shards.base import Setting
+from slam_plugin.data.text.blocks import find_blocks
+from slam_plugin.data.text.indexed import Sentences, index_hash, open_indexed
+from slam_plugin.data.text.vocabulary import MASK
+
+LEAST_BLOCK = 8  # below, hardly a sentence fits
+
+
+class TextShard:
+    """fairseq's memory-mapped text; lengths are tokens, ``<s>`` and ``</s>`` included.
+
+    ``block`` joins consecutive sentences of a document (documents end at an empty line) up to that many tokens, as the
+    paper's text side is long text.
+    """
+
+    kind = "text"
+    options = {"block": Option(int, None)}
+    suffixes = (".bin", ".idx")
+
+    def __init__(self, sentences: Sentences, block: int | None, setting: Setting, budget: int) -> None:
+        """``budget`` is the most tokens of a batch, padding included."""
+        self.sentences, self.setting, self.budget = sentences, setting, budget
+        dictionary = setting.vocabulary.dictionary
+        self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
+        self.first, self.sizes = None, sentences.sizes  # of an item without <s>: its first sentence, its tokens
+        if block is not None:
+            self.first, self.sizes = find_blocks(sentences.sizes, block - 1, f"{sentences.path}.bin")
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: Setting) -> "TextShard":
+        block = config.options["block"]
+        if block is not None and block < LEAST_BLOCK:
+            raise DataError(f"block of {path}: found {block}, expected at least {LEAST_BLOCK} tokens")
+        return cls(open_indexed(path, setting.vocabulary.dictionary), block, setting, config.budget)
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        return index_hash(path)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(items,), worked out at each call: nobody needs them once the shard has been cut."""
+        longest = int(self.sizes.max(initial=0)) + 1
+        dtype = np.min_scalar_type(longest) if longest < 1 << 16 else np.int32
+        return np.add(self.sizes, 1, dtype=dtype, casting="unsafe")
+
+    def tokens(self, index: int) -> np.ndarray:
+        """The whole item, (length,): ``<s>``, the tokens, ``</s>``."""
+        sentence = index if self.first is None else int(self.first[index])
+        return np.concatenate(([self.bos], self.sentences.span(sentence, int(self.sizes[index]))))
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        """tokens (length,) corrupted, targets (length,) and token_mask (length,)."""
+        key = (self.setting.seed, self.kind, self.setting.stream, index, cycle)
+        return {"key": key, **mask_text(self.tokens(index), key, self.setting)}
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed.
+
+        There are no token_mask_indices where nothing is masked, and no token_padding_mask where nothing is padded.
+        """
+        return {
+            "kind": self.kind,
+            "seed": seed_of(*(part for item in items for part in item["key"])),
+            "n_frames": 0,
+            **collate_text(items, self.pad, self.budget),
+        }
+
+
+def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, torch.Tensor]:
+    """Mask spans of one item's ordinary tokens; ``<s>`` and every ``</s>`` stay, as does all without a text mask."""
+    if setting.text_mask is None:
+        return {"tokens": torch.from_numpy(tokens), "token_targets": torch.from_numpy(tokens)}
+    dictionary = setting.vocabulary.dictionary
+    first, mask_token = dictionary.nspecial, dictionary.index(MASK)
+    mask = np.zeros(len(tokens), dtype=bool)
+    corrupted = tokens
+    places = np.flatnonzero(tokens >= first)
+    if len(places):
+        rng = generator(*key, "text_mask")
+        mask[places] = span_mask(rng, len(places), *setting.text_mask)
+        corrupted = corrupt_spans(rng, tokens, mask, mask_token, (first, mask_token))
+    return {
+        "tokens": torch.from_numpy(corrupted),
+        "token_targets": torch.from_numpy(tokens),
+        "token_mask": torch.from_numpy(mask),
+    }
+
+
+def collate_text(items: Sequence[Mapping[str, Any]], pad: int, budget: int | None = None) -> dict[str, Any]:
+    """Pad the items of :func:`mask_text` to one batch, as :func:`padded_length` says for ``budget``."""
+    lengths = [len(item["tokens"]) for item in items]
+    length = padded_length(lengths, TOKENS_MULTIPLE, budget)
+    batch = {
+        "tokens": pad_stack([item["tokens"] for item in items], pad, length),
+        "token_targets": pad_stack([item["token_targets"] for item in items], pad, length),
+        "token_padding_mask": padding_mask_of(lengths, length),
+        "n_tokens": sum(lengths),
+    }
+    if "token_mask" in items[0]:
+        batch["token_mask_indices"] = pad_stack([item["token_mask"] for item in items], False, length)
+    return batch

@@ -1,0 +1,138 @@
+"""What a translator learns from: translated speech and translated text (Bapna et al. 2022, joint fine-tuning)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slam_plugin.data.augmentation import Augmentation
+from slam_plugin.data.datasets.speech_to_text import TARGET_COLUMN, CtcTexts, SpeechToTextDataset
+from slam_plugin.data.datasets.text_pairs import Side, TextPairDataset
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.validate import ensure_valid
+from slam_plugin.data.options import Option
+from slam_plugin.data.randomness import seed_of
+from slam_plugin.data.text.indexed import index_hash
+from slam_plugin.data.text.languages import start_symbol
+from slam_plugin.data.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class TranslationSetting:
+    """What these corpora are opened with beside their sections of ``corpora.yaml``.
+
+    Attributes:
+        seed: of all random draws.
+        stream: the corpus and its shard, in words; two of them never share their draws.
+        vocabulary: of the translations; ``source_vocabulary``: of the text that is translated.
+        augment: what training does to the speech; None leaves it whole.
+        max_target: tokens of the longest translation, ``</s>`` included.
+        ctc: what CTC spells beside the decoder; None without CTC.
+    """
+
+    seed: int
+    stream: str
+    vocabulary: Vocabulary
+    source_vocabulary: Vocabulary
+    augment: Augmentation | None
+    max_target: int
+    ctc: CtcTexts | None = None
+
+
+class SpeechTranslationShard:
+    """Rows of a manifest with ``tgt_text``, and ``tgt_lang`` where the vocabulary has tags; lengths are frames."""
+
+    kind = "speech_translation"
+    options = {"audio_root": Option(Path, None), "tgt_lang": Option(str, None)}
+    suffixes = ("",)
+
+    def __init__(self, dataset: SpeechToTextDataset) -> None:
+        self.dataset = dataset
+        self.lengths = dataset.longest
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: TranslationSetting) -> "SpeechTranslationShard":
+        manifest = Manifest.open(path)
+        root = config.options["audio_root"] or path.parent
+        columns = (TARGET_COLUMN,) if setting.ctc is None else (TARGET_COLUMN, setting.ctc.column)
+        ensure_valid(manifest, root, config.min_length, config.max_length, columns, progress=True)
+        seed = seed_of(setting.seed, cls.kind, setting.stream)
+        dataset = SpeechToTextDataset(
+            manifest,
+            root,
+            setting.vocabulary,
+            setting.augment,
+            seed,
+            tgt_lang=config.options["tgt_lang"],
+            limits=(config.min_length, config.max_length),
+            ctc=setting.ctc,
+            budget=config.budget,
+        )
+        longest = int(np.argmax(dataset.targets.lengths))
+        if dataset.targets.lengths[longest] + 1 > setting.max_target:
+            raise DataError(
+                f"{dataset.describe(longest)}: {TARGET_COLUMN} has {dataset.targets.lengths[longest] + 1} tokens, "
+                f"expected at most {setting.max_target} (--max-target-positions)"
+            )
+        return cls(dataset)
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        return Manifest.open(path).fingerprint
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        return self.dataset.item(index, cycle)
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As :meth:`SpeechToTextDataset.collater`, and the kind and its size."""
+        frames = sum(len(item["features"]) for item in items)
+        return {"kind": self.kind, "n_frames": frames, "n_tokens": 0, **self.dataset.collater(items)}
+
+
+class TextTranslationShard:
+    """Two memory-mapped texts, line by line each other's translation; lengths are tokens of the longer side.
+
+    ``PATH.source`` and ``PATH.target``, as fairseq-preprocess names them for ``--source-lang source --target-lang
+    target``. ``tgt_lang`` is the language of the target where its vocabulary has tags.
+    """
+
+    kind = "text_translation"
+    options = {"tgt_lang": Option(str, None)}
+    suffixes = (".source.bin", ".source.idx", ".target.bin", ".target.idx")
+
+    def __init__(self, dataset: TextPairDataset) -> None:
+        self.dataset = dataset
+        self.lengths = dataset.num_tokens_vec(np.arange(len(dataset)))
+
+    @classmethod
+    def open(cls, config: Any, path: Path, setting: TranslationSetting) -> "TextTranslationShard":
+        source = Side.open(Path(f"{path}.source"), setting.source_vocabulary.dictionary)
+        target = Side.open(Path(f"{path}.target"), setting.vocabulary.dictionary)
+        found = len(source.lengths), len(target.lengths)
+        if found[0] != found[1]:
+            raise DataError(
+                f"{path}: found {found[0]} sentences of the source and {found[1]} of the target, "
+                "expected as many of both"
+            )
+        if config.max_length > setting.max_target:
+            raise DataError(
+                f"corpora.{config.name}.max_length: found {config.max_length}, expected at most {setting.max_target} "
+                "(--max-target-positions)"
+            )
+        start = start_symbol(setting.vocabulary, config.options["tgt_lang"])
+        return cls(TextPairDataset(source, target, setting.vocabulary.dictionary, start))
+
+    @classmethod
+    def fingerprint_of(cls, path: Path) -> str:
+        return f"{index_hash(f'{path}.source')}-{index_hash(f'{path}.target')}"
+
+    def item(self, index: int, cycle: int) -> dict[str, Any]:
+        return self.dataset[index]
+
+    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """As :meth:`TextPairDataset.collater`, and the kind and its size."""
+        tokens = sum(len(item["source"]) for item in items)
+        return {"kind": self.kind, "n_frames": 0, "n_tokens": tokens, **self.dataset.collater(items)}

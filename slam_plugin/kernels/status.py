@@ -1,0 +1,102 @@
+"""Which fused paths are in use on this machine: fairseq's where they were built, torch's otherwise."""
+
+import functools
+import importlib.util
+import logging
+import warnings
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+
+from slam_plugin.kernels.ngrams import MODULE
+
+logger = logging.getLogger(__name__)
+BUILD = "slam build-kernel --fairseq-source DIR"
+
+
+class FusedPath(NamedTuple):
+    """What runs a piece here, and where it is the plain path, why; ``cure`` is what would bring the fused one."""
+
+    found: str
+    cure: str = ""
+
+
+def fused_paths() -> dict[str, FusedPath]:
+    """The path of each piece that has a fused one."""
+    return {
+        "layer norm": FusedPath(_layer_norm()),
+        "attention": FusedPath(_attention()),
+        "optimizer": FusedPath(_optimizer()),
+        "n-gram blocking": _ngram_blocking(),
+    }
+
+
+@functools.cache
+def log_fused_paths() -> None:
+    """One line in the log, once a process."""
+    logger.info("fused paths: %s", "; ".join(f"{piece}: {path.found}" for piece, path in fused_paths().items()))
+
+
+def _layer_norm() -> str:
+    from fairseq.modules.layer_norm import has_fused_layernorm
+
+    if has_fused_layernorm and torch.cuda.is_available():
+        return "apex FusedLayerNorm, through fairseq"
+    return "torch native" + ("" if torch.cuda.is_available() else " (no CUDA device)")
+
+
+def _attention() -> str:
+    if not torch.cuda.is_available():
+        return "torch SDPA in fp32, plain products for short bf16 (no CUDA device)"
+    backends = torch.backends.cuda
+    switches = {
+        "flash": backends.flash_sdp_enabled() and backends.is_flash_attention_available(),
+        "memory-efficient": backends.mem_efficient_sdp_enabled(),
+        "cuDNN": backends.cudnn_sdp_enabled(),
+        "math": backends.math_sdp_enabled(),
+    }
+    return f"torch SDPA ({', '.join(name for name, enabled in switches.items() if enabled)})"
+
+
+def _optimizer() -> str:
+    return "torch AdamW(fused=True)" + (" on CUDA" if torch.cuda.is_available() else " on the CPU")
+
+
+def _ngram_blocking() -> FusedPath:
+    """fairseq's generator takes its kernel or the plain path without a word."""
+    kernel = f"fairseq.{MODULE}"
+    if importlib.util.find_spec(kernel) is None:
+        if torch.cuda.is_available():
+            return _without_kernel("is not built", f"`{BUILD}` builds it")
+        return _without_kernel("is not built, and there is no CUDA device")
+    try:
+        extension = importlib.import_module(kernel)
+    except ImportError as error:
+        return _without_kernel(f"is built, but does not import: {error}", f"`{BUILD}` builds it anew")
+    if not torch.cuda.is_available():
+        return _without_kernel("is built, but there is no CUDA device")
+    from fairseq.ngram_repeat_block import is_cuda_extension_usable
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its advice is for fairseq's own build
+        usable = is_cuda_extension_usable()
+    if usable:
+        return FusedPath("fairseq's CUDA kernel")
+    return _without_kernel(f"is built, but fails here: {_failure(extension)}", f"`{BUILD}` builds it anew")
+
+
+def _without_kernel(why: str, cure: str = "") -> FusedPath:
+    return FusedPath(f"torch (fairseq's CUDA kernel {why})", cure)
+
+
+def _failure(extension: ModuleType) -> str:
+    """What CUDA says of the kernel, which fairseq keeps to itself."""
+    try:
+        extension.forward(
+            torch.zeros(1, 4, dtype=torch.long, device="cuda"), torch.zeros(1, 8, device="cuda"), 1, 3, 1, 3
+        )
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return "fairseq's trial of it does not pass"

@@ -1,0 +1,97 @@
+"""The machine: cores, memory, bf16, installed packages, and a description that names no host and no folder.
+
+Needs nothing but Python, so that a broken installation can be examined.
+"""
+
+import importlib
+import math
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("torch", "torchaudio", "ve-fairseq", "fairseq-fixed", "sentencepiece", "sacrebleu", "editdistance", "numpy")
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def bf16_supported() -> bool:
+    """Whether the device that trains here multiplies in bf16 by itself: the GPU if there is one, else the processor."""
+    # Importing torch to hear that there is no GPU would cost a second.
+    if NVIDIA_DRIVER.exists() and import_error("torch") is None:
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(processor_flags(Path("/proc/cpuinfo")))
+
+
+def processor_flags(cpuinfo: Path) -> set[str]:
+    """The first processor's flags ("flags" on x86, "Features" on ARM); empty where there is no such file."""
+    if not cpuinfo.exists():
+        return set()
+    for line in cpuinfo.read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return set(value.split())
+    return set()
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_gib() -> float:
+    """Memory of the machine, or of the container where it has less; infinite where neither is known."""
+    limits = [math.inf]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for path in map(Path, ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        if path.exists() and path.read_text().strip().isdigit():
+            limits.append(int(path.read_text()))
+    return min(limits) / 2**30
+
+
+def installed_version(*distributions: str) -> str | None:
+    """The version of the first of these distributions that is installed."""
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def import_error(module: str) -> str | None:
+    """Why ``module`` cannot be imported, in one line; None where it can."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        return "not installed" if error.name == module else f"{error}"
+    except Exception as error:  # a broken package raises anything: OSError of a library, ValueError of a dataclass
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def machine() -> dict[str, str | int]:
+    """Return the processor's name, the cores this process may use, the memory and the system."""
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": cores(),
+        "memory": f"{memory_gib():.0f} GiB",
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that shape a result, those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,100 @@
+"""The CTC head of a source checkpoint: the linear layer over the trunk's states that a new model takes along."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from fairseq.dataclass import FairseqDataclass
+from torch import Tensor, nn
+
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.models.base.warm_start import Earlier
+
+logger = logging.getLogger(__name__)
+
+_OUTPUT = "output"  # of slam_ctc
+_BESIDE = "ctc_layer"  # of slam_speech_to_text
+_PRETRAINING = "objectives.ctc.to_symbols"
+_EMBEDDING = "trunk.text_embedding.tokens.weight"
+_TOP = "top"  # of the trunk: the states that a recognizer reads
+
+
+@dataclass
+class CtcHeadConfig(FairseqDataclass):
+    """Where the CTC head of a new model comes from."""
+
+    fresh_ctc_head: bool = field(
+        default=False,
+        metadata={"help": "initialize the CTC head at random even if the checkpoint of --pretrained has one"},
+    )
+
+
+class CtcHead(NamedTuple):
+    """A CTC head. Row i scores symbol i of its vocabulary; the row of ``<s>`` scores the blank."""
+
+    weight: Tensor  # (symbols, dim)
+    bias: Tensor  # (symbols,)
+    vocabulary_hash: str
+    place: str  # of the states it reads: the end of the "speech" encoder, "middle" or "top" of the shared layers
+    names: tuple[str, ...]  # of the checkpoint's weights that are the head's alone
+
+
+def ctc_head(earlier: Earlier) -> CtcHead | None:
+    """Return the CTC head that a checkpoint holds, None if it holds none."""
+    if f"{_OUTPUT}.bias" in earlier.weights:
+        return _linear(earlier, _OUTPUT, "vocabulary", _TOP)
+    if f"{_BESIDE}.bias" in earlier.weights:
+        transcripts = "transcript_vocabulary" if "transcript_vocabulary" in earlier.task else "source_vocabulary"
+        return _linear(earlier, _BESIDE, transcripts, _TOP)
+    if f"{_PRETRAINING}.bias" in earlier.weights:
+        # A checkpoint that does not hold its objectives is older than the choice of a layer.
+        place = earlier.task.get("objectives", {}).get("ctc", {}).get("layer", "speech")
+        if f"{_PRETRAINING}.blank_vector" in earlier.weights:
+            return _tied(earlier, place)
+        return _linear(earlier, _PRETRAINING, "vocabulary", place)
+    return None
+
+
+def _linear(earlier: Earlier, layer: str, vocabulary: str, place: str) -> CtcHead:
+    names = f"{layer}.weight", f"{layer}.bias"
+    weight, bias = (earlier.weights[name] for name in names)
+    return CtcHead(weight, bias, earlier.task[vocabulary]["hash"], place, names)
+
+
+def _tied(earlier: Earlier, place: str) -> CtcHead:
+    """Return a head that scores symbols by the text embedding, and the blank by a vector of its own."""
+    names = f"{_PRETRAINING}.blank_vector", f"{_PRETRAINING}.bias"
+    weight, vocabulary = earlier.weights[_EMBEDDING].clone(), Vocabulary.from_state(earlier.task["vocabulary"])
+    weight[vocabulary.dictionary.bos()] = earlier.weights[names[0]]
+    return CtcHead(weight, earlier.weights[names[1]], vocabulary.hash, place, names)
+
+
+def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, earlier: Earlier, fresh: bool) -> tuple[str, ...]:
+    """Copy the CTC head of a checkpoint into ``layer`` if both score the same symbols; the log says what was done.
+
+    Args:
+        layer: from the trunk's states to the symbols of ``vocabulary``.
+        fresh: leave the layer as it is.
+    Returns:
+        the names of the checkpoint's weights that were taken
+    """
+    head = ctc_head(earlier)
+    if head is None:
+        logger.info("%s: has no CTC head, this one starts at random", earlier.path)
+        return ()
+    if fresh:
+        logger.info("%s: left the CTC head: --fresh-ctc-head", earlier.path)
+        return ()
+    if head.place != _TOP:
+        logger.info("%s: left the CTC head: another layer, found %s, expected %s", earlier.path, head.place, _TOP)
+        return ()
+    if head.vocabulary_hash != vocabulary.hash:
+        found = head.vocabulary_hash, vocabulary.hash, vocabulary.source
+        logger.info("%s: left the CTC head: another vocabulary, found %s, expected %s (%s)", earlier.path, *found)
+        return ()
+    with torch.no_grad():
+        layer.weight.copy_(head.weight)
+        layer.bias.copy_(head.bias)
+    logger.info("%s: took the CTC head (%d symbols)", earlier.path, len(head.bias))
+    return head.names

@@ -1,0 +1,156 @@
+"""The trunk as the encoder of a fine-tuned model: its configuration, freezing, learning rate and autocast."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import FairseqEncoder
+from torch import Tensor, nn
+
+from slam_plugin.models.base.trunk import Front, Trunk, autocast, build_trunk
+from slam_plugin.models.base.warm_start import Earlier, InheritingTrunkConfig
+from slam_plugin.optim.adamw import GroupOptions, set_group
+
+logger = logging.getLogger(__name__)
+
+MASK_VECTORS = ("speech_mask", "encoder.speech_mask")  # of pre-training, and of fine-tuning with masks
+
+
+@dataclass
+class TrunkEncoderConfig(InheritingTrunkConfig):
+    """The trunk as an encoder that is fine-tuned."""
+
+    freeze_encoder_updates: int = field(
+        default=0, metadata={"help": "keep the trunk as it is for this many updates at the beginning"}
+    )
+    encoder_lr_scale: float = field(
+        default=1.0, metadata={"help": "learning rate of the trunk over that of the rest; needs --optimizer slam_adamw"}
+    )
+    encoder_warmup_updates: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "warm-up of the trunk (default: that of the rest); needs --optimizer slam_adamw and "
+            "--lr-scheduler slam_inverse_sqrt"
+        },
+    )
+
+
+@dataclass
+class SpeechEncoderConfig(TrunkEncoderConfig):
+    """An encoder of speech: what is masked of the front end's states in training, after wav2vec 2.0."""
+
+    state_mask_rate: float = field(
+        default=0.0, metadata={"help": "expected share of the front end's states that training masks; 0 masks none"}
+    )
+    state_mask_span: int = field(default=10, metadata={"help": "states of a masked span of time"})
+    channel_mask_rate: float = field(
+        default=0.0,
+        metadata={"help": "expected share of their channels that training zeroes in an utterance; 0 zeroes none"},
+    )
+    channel_mask_span: int = field(default=64, metadata={"help": "channels of a masked span"})
+
+
+class TrunkEncoder(FairseqEncoder):
+    """Speech or text to states, with the output that fairseq's decoders expect.
+
+    Args:
+        trunk: has the sides that are asked of it.
+        padding_idx: of the text side.
+        config: read for ``autocast``, ``freeze_encoder_updates`` and the two fields of the trunk's learning rate.
+        masks_states: learn the vector that masked states of speech become.
+    """
+
+    def __init__(self, trunk: Trunk, padding_idx: int, config: TrunkEncoderConfig, masks_states: bool = False) -> None:
+        super().__init__(dictionary=None)
+        self.trunk, self.padding_idx, self.config = trunk, padding_idx, config
+        self.speech_mask = nn.Parameter(torch.empty(trunk.dim).uniform_()) if masks_states else None
+        self.frozen = config.freeze_encoder_updates > 0
+        options = GroupOptions("encoder", config.encoder_lr_scale, config.encoder_warmup_updates)
+        if options != GroupOptions("encoder"):
+            set_group(self.parameters(), options)
+
+    @classmethod
+    def build(cls, config: TrunkEncoderConfig, text: Dictionary | None, speech: bool = True) -> "TrunkEncoder":
+        """A new trunk; every size field of ``config`` is filled in already.
+
+        Args:
+            text: symbols of the text side; None builds none.
+            speech: whether there is a speech side.
+        """
+        vocab_size, padding_idx = (None, 0) if text is None else (len(text), text.pad())
+        masks_states = speech and config.state_mask_rate > 0
+        return cls(build_trunk(config, vocab_size, padding_idx, speech), padding_idx, config, masks_states)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        super().set_num_updates(num_updates)
+        self.frozen = num_updates < self.config.freeze_encoder_updates
+
+    def forward(
+        self,
+        features: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        src_tokens: Tensor | None = None,
+        src_lengths: Tensor | None = None,
+        state_mask: Tensor | None = None,
+        channel_mask: Tensor | None = None,
+    ) -> dict[str, list[Tensor]]:
+        """Encode speech, ``features`` (batch, frames, 80) with ``padding_mask`` (batch, frames), or text.
+
+        Args:
+            src_tokens: (batch, L), from ``<s>`` to ``</s>``, padded at the end.
+            src_lengths: not read; fairseq's batches of text hold it.
+            state_mask: (batch, T) front-end states that become the mask vector.
+            channel_mask: (batch, dim) channels of the front-end states that become zero.
+
+        Returns:
+            ``encoder_out`` [(T, batch, dim)] and ``encoder_padding_mask`` [(batch, T)]; T is L for text.
+        """
+        if (features is None) == (src_tokens is None):
+            raise ValueError("the encoder takes features or src_tokens, one of the two")
+        gradients = torch.is_grad_enabled() and not self.frozen
+        device = (src_tokens if features is None else features).device
+        with autocast(self.config, device), torch.set_grad_enabled(gradients):
+            if features is None:
+                states, padding_mask = self.trunk.encode_text(src_tokens, src_tokens.eq(self.padding_idx))
+            else:
+                front = self.trunk.encode_front(features, padding_mask)
+                encoded = self.trunk(front=self._masked(front, state_mask, channel_mask))
+                states, padding_mask = encoded.speech, encoded.speech_padding_mask
+        return {"encoder_out": [states.transpose(0, 1)], "encoder_padding_mask": [padding_mask]}
+
+    def _masked(self, front: Front, state_mask: Tensor | None, channel_mask: Tensor | None) -> Front:
+        states = front.states
+        if state_mask is not None:
+            states = torch.where(state_mask[..., None], self.speech_mask.to(states.dtype), states)
+        if channel_mask is not None:
+            states = states.masked_fill(channel_mask[:, None], 0.0)
+        return front._replace(states=states)
+
+    def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor) -> dict[str, list[Tensor]]:
+        """The rows ``new_order`` of the batch; beam search asks for them."""
+        return {
+            "encoder_out": [states.index_select(1, new_order) for states in encoder_out["encoder_out"]],
+            "encoder_padding_mask": [mask.index_select(0, new_order) for mask in encoder_out["encoder_padding_mask"]],
+        }
+
+    def max_positions(self) -> None:
+        """No limit of the trunk's: the task limits lengths."""
+        return None
+
+
+def take_mask_vector(encoder: TrunkEncoder, earlier: Earlier) -> tuple[str, ...]:
+    """Copy the vector that masked states become out of a checkpoint, if both have one; return its name there."""
+    found = [name for name in MASK_VECTORS if name in earlier.weights]
+    if encoder.speech_mask is None or not found:
+        return ()
+    with torch.no_grad():
+        encoder.speech_mask.copy_(earlier.weights[found[0]])
+    logger.info("%s: took the mask vector", earlier.path)
+    return (found[0],)
+
+
+def frozen_parameters(model: Any) -> list[nn.Parameter]:
+    """The parameters that the present update has to leave as they are."""
+    return list(model.encoder.parameters()) if model.encoder.frozen else []

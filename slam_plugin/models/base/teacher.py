@@ -1,0 +1,61 @@
+"""A frozen trunk up to one of its layers, whose states are clustered in HuBERT's later rounds (Hsu et al. 2021)."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.models.base.trunk import build_trunk
+from slam_plugin.models.base.warm_start import Earlier, architecture, trunk_weights
+
+
+class Teacher(nn.Module):
+    """States of speech at one Conformer layer, without gradient and without dropout, in training as well.
+
+    Args:
+        trunk: sizes and choices of the whole trunk, from :func:`slam_plugin.models.base.warm_start.architecture`.
+        layer: counted from 0 over the layers of the speech encoder and, after these, the shared ones.
+    """
+
+    def __init__(self, trunk: Mapping[str, Any], layer: int) -> None:
+        super().__init__()
+        speech = min(trunk["speech_layers"], layer + 1)
+        layers = {"speech_layers": speech, "multimodal_layers": layer + 1 - speech}
+        fixed = {"dropout": 0.0, "checkpoint_activations": False, "compile": False, "size": None}
+        self.place = "top" if layers["multimodal_layers"] else "speech"
+        self.trunk = build_trunk(SimpleNamespace(**{**trunk, **layers, **fixed}), vocab_size=None, padding_idx=0)
+        self.requires_grad_(False)
+        self.eval()
+
+    @classmethod
+    def of_checkpoint(cls, earlier: Earlier, layer: int) -> tuple[Self, dict[str, Any]]:
+        """Return the teacher that a checkpoint's trunk makes, and its arguments in plain types.
+
+        A negative ``layer`` counts from the last one. Raises :class:`DataError` if there is no such layer or no speech
+        side.
+        """
+        described, weights = architecture(earlier.config), trunk_weights(earlier)
+        trunk = {key: value if isinstance(value, int) else str(value) for key, value in described.items()}
+        count = trunk["speech_layers"] + trunk["multimodal_layers"]
+        if "subsampler.project.weight" not in weights:
+            raise DataError(f"{earlier.path}: was fine-tuned on text and has no speech side, which clusters are of")
+        if not -count <= layer < count:
+            raise DataError(
+                f"{earlier.path}: has {count} Conformer layers; found layer {layer}, expected {-count} to {count - 1}"
+            )
+        arguments = {"trunk": trunk, "layer": layer % count}
+        teacher = cls(**arguments)
+        teacher.trunk.load_state_dict({name: weights[name] for name in teacher.trunk.state_dict()})
+        return teacher, arguments
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation: the targets have no noise."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, features: Tensor, padding_mask: Tensor | None) -> Tensor:
+        """Encode (batch, frames, 80) and (batch, frames), True at padding -> (batch, T, D)."""
+        return self.trunk(features, padding_mask, until=self.place).states(self.place)

@@ -1,0 +1,342 @@
+"""The trunk that every model shares: speech encoder, text embedding and the multimodal encoder above both."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Optional
+
+import torch
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.modules import LayerNorm
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from slam_plugin.models.base.presets import DEFAULT, SIZES, filled, positions_of
+from slam_plugin.modules.conformer import ConformerLayer, NormFactory
+from slam_plugin.modules.rotary import Rotation, rotary_angles
+from slam_plugin.modules.subsampler import ConvSubsampler
+from slam_plugin.modules.text import TextEmbedding
+from slam_plugin.optim.muon import mark_matrices
+
+MEL_BINS = 80
+
+
+@dataclass
+class TrunkConfig(FairseqDataclass):
+    """Sizes and choices of the trunk. A size field left out is filled from the preset that ``size`` names."""
+
+    size: ChoiceEnum(list(SIZES)) = field(default=DEFAULT, metadata={"help": "preset that fills the fields left out"})
+    encoder_dim: Optional[int] = field(default=None, metadata={"help": "size of a state"})
+    encoder_heads: Optional[int] = field(default=None, metadata={"help": "attention heads of a Conformer layer"})
+    encoder_ffn_dim: Optional[int] = field(default=None, metadata={"help": "inner size of the feed-forward modules"})
+    speech_layers: Optional[int] = field(default=None, metadata={"help": "Conformer layers of the speech encoder"})
+    multimodal_layers: Optional[int] = field(
+        default=None, metadata={"help": "Conformer layers shared by speech and text"}
+    )
+    subsample_channels: Optional[int] = field(
+        default=None, metadata={"help": "filters of the two front-end convolutions"}
+    )
+    conv_kernel: int = field(default=5, metadata={"help": "depthwise kernel of the conv module, odd"})
+    conv_norm: ChoiceEnum(["group", "layer"]) = field(
+        default="group", metadata={"help": "norm of the conv module; group is the paper's"}
+    )
+    conv_groups: int = field(
+        default=8, metadata={"help": "groups of the conv module's group norm; the paper gives no number"}
+    )
+    positions: Optional[ChoiceEnum(["none", "rotary"])] = field(
+        default=None,
+        metadata={"help": "positions in self-attention (default: rotary at tiny and small, none, the paper's, above)"},
+    )
+    dropout: float = field(default=0.1, metadata={"help": "dropout in the encoder, attention weights included"})
+    autocast: ChoiceEnum(["none", "bf16"]) = field(
+        default="none", metadata={"help": "type of the matrix products; losses, softmax and norms stay in fp32"}
+    )
+    checkpoint_activations: bool = field(
+        default=False,
+        metadata={"help": "keep only the Conformer layers' inputs for the backward pass, and run each layer twice"},
+    )
+    compile: bool = field(
+        default=False,
+        metadata={"help": "torch.compile the Conformer layers: for GPUs, on a CPU it costs a minute and gains little"},
+    )
+
+
+PLACES = ("speech", "middle", "top")  # of speech states: end of the speech encoder, amid and end of the shared layers
+
+
+class Front(NamedTuple):
+    """Front-end states of speech before masking (batch, T, D), and their padding mask (batch, T)."""
+
+    states: Tensor
+    padding_mask: Tensor | None
+
+
+class Encoded(NamedTuple):
+    """The states of one pass of the trunk: T states of 40 ms, L tokens, D dimensions. None if not computed."""
+
+    subsampled: Tensor | None = None  # (batch, T, D) front-end states before masking
+    context: Tensor | None = None  # (batch, T, D) output of the speech encoder
+    middle: Tensor | None = None  # (batch, T, D) speech after the lower half of the multimodal encoder
+    speech: Tensor | None = None  # (batch, T, D) output of the multimodal encoder over the speech
+    speech_padding_mask: Tensor | None = None  # (batch, T)
+    text: Tensor | None = None  # (batch, L, D) output of the multimodal encoder over the text
+    text_padding_mask: Tensor | None = None  # (batch, L)
+    speech_layers: tuple[Tensor, ...] = ()  # each Conformer layer's output over the speech, if all layers were kept
+    text_layers: tuple[Tensor, ...] = ()  # the same over the text
+
+    def states(self, place: str) -> Tensor:
+        """Return the speech states (batch, T, D) at one of ``PLACES``."""
+        return {"speech": self.context, "middle": self.middle, "top": self.speech}[place]
+
+
+class Trunk(nn.Module):
+    """SLAM's encoder (Bapna et al. 2021, section 3.1).
+
+    Speech goes through the convolutional front end and ``speech_layers`` Conformer layers, text through an embedding;
+    the ``multimodal_layers`` above take speech, or text, or text and speech one behind the other.
+
+    Args:
+        speech_layers: None builds a trunk for text alone.
+        vocab_size: symbols of the text side; None builds a trunk for speech alone.
+        conv_groups: groups of the conv modules' group norm; None takes layer norm.
+        rotary: rotary positions in self-attention; without them it sees no order.
+        checkpoint_activations: keep a Conformer layer's input alone for the backward pass, and run the layer twice.
+        norm: class of the Conformer layers' norms, called with ``dim``.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        ffn_dim: int,
+        speech_layers: int | None,
+        multimodal_layers: int,
+        subsample_channels: int,
+        kernel: int,
+        conv_groups: int | None,
+        rotary: bool,
+        dropout: float,
+        vocab_size: int | None,
+        padding_idx: int,
+        checkpoint_activations: bool = False,
+        norm: NormFactory = nn.LayerNorm,
+    ) -> None:
+        super().__init__()
+        self.dim, self.gap = dim, (kernel - 1) // 2
+        self.rotary, self.head_dim = rotary, dim // heads
+        self.checkpoint_activations = checkpoint_activations
+
+        depth = (speech_layers or 0) + multimodal_layers
+        residual_scale = (4 * depth) ** -0.5  # four branches a layer, as in GPT-2
+
+        def layers(count: int) -> nn.ModuleList:
+            sizes = (dim, heads, ffn_dim, kernel, conv_groups, dropout)
+            return nn.ModuleList(ConformerLayer(*sizes, residual_scale, norm) for _ in range(count))
+
+        self.has_speech = speech_layers is not None
+        if self.has_speech:
+            self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
+            self.dropout = nn.Dropout(dropout)
+            self.speech_layers = layers(speech_layers)
+            self.speech_projection = nn.Linear(dim, dim)
+            nn.init.eye_(self.speech_projection.weight)
+            nn.init.zeros_(self.speech_projection.bias)
+        self.multimodal_layers = layers(multimodal_layers)
+        self.text_embedding = None if vocab_size is None else TextEmbedding(vocab_size, dim, padding_idx, dropout)
+
+    def forward(
+        self,
+        features: Tensor | None = None,
+        feature_padding_mask: Tensor | None = None,
+        tokens: Tensor | None = None,
+        token_padding_mask: Tensor | None = None,
+        mask_indices: Tensor | None = None,
+        mask_vectors: Tensor | None = None,
+        front: Front | None = None,
+        until: str = "top",
+        keep_layers: bool = False,
+    ) -> Encoded:
+        """Encode speech, text, or the two as one sequence: text, a gap, speech.
+
+        The gap is half a depthwise kernel of padding in every layer, so the convolutions never mix the two sides while
+        attention sees both.
+
+        Args:
+            features: (batch, frames, 80) log-mel; feature_padding_mask: (batch, frames), True at padding.
+            tokens: (batch, L) ids; token_padding_mask: (batch, L), True at padding.
+            mask_indices: (batch, T) speech states that are replaced by mask_vectors, (D,) or (batch, T, D).
+            front: what :meth:`encode_front` made of the features, in place of these.
+            until: the highest of ``PLACES`` that is computed; below "top" for speech alone.
+            keep_layers: return the output of every layer as well.
+        """
+        if until != "top" and tokens is not None:
+            raise ValueError(f"until: found {until!r} with text in the input, expected 'top'")
+        if features is not None:
+            front = self.encode_front(features, feature_padding_mask)
+        kept: list[Tensor] | None = [] if keep_layers else None
+        if front is None:
+            text = self._through(self.multimodal_layers, self._embed(tokens), token_padding_mask, kept=kept)
+            return Encoded(text=text, text_padding_mask=token_padding_mask, text_layers=tuple(kept or ()))
+        padding_mask = front.padding_mask
+        context = self._encode_context(front, mask_indices, mask_vectors, kept)
+        encoded = Encoded(subsampled=front.states, context=context, speech_padding_mask=padding_mask)
+        if tokens is not None:
+            return self._encode_pair(encoded, self._embed(tokens), token_padding_mask, kept)
+        if until != "speech":
+            half = len(self.multimodal_layers) // 2
+            states = self.speech_projection(context)
+            middle = self._through(self.multimodal_layers[:half], states, padding_mask, kept=kept)
+            encoded = encoded._replace(middle=middle)
+            if until == "top":
+                top = self._through(self.multimodal_layers[half:], middle, padding_mask, kept=kept)
+                encoded = encoded._replace(speech=top)
+        return encoded._replace(speech_layers=tuple(kept or ()))
+
+    def encode_front(self, features: Tensor, padding_mask: Tensor | None) -> Front:
+        """(batch, frames, 80) and (batch, frames) -> states (batch, T, D) and (batch, T): the convolutions alone."""
+        if not self.has_speech:
+            raise ValueError("this trunk has no speech side: it was built for text alone")
+        return Front(*self.subsampler(features, padding_mask))
+
+    def encode_speech(self, features: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(batch, frames, 80) and (batch, frames) -> (batch, T, D) and (batch, T): the whole way of unmasked speech."""
+        encoded = self(features=features, feature_padding_mask=padding_mask)
+        return encoded.speech, encoded.speech_padding_mask
+
+    def encode_states(self, states: Tensor, padding_mask: Tensor | None, until: str) -> Tensor:
+        """Run the shared layers alone, up to "middle" or "top", over states that stand for speech.
+
+        (batch, T, D) and (batch, T), True at padding -> (batch, T, D)
+        """
+        half = len(self.multimodal_layers) // 2
+        layers = {"middle": self.multimodal_layers[:half], "top": self.multimodal_layers}[until]
+        return self._through(layers, states, padding_mask)
+
+    def encode_pairs(
+        self, context: Tensor, padding_mask: Tensor | None, tokens: Tensor, token_padding_mask: Tensor | None
+    ) -> Encoded:
+        """Run the shared layers over texts and over utterances that the speech encoder has read.
+
+        Args:
+            context: (batch, T, D) output of the speech encoder; padding_mask: (batch, T), True at padding.
+            tokens: (batch, L) ids; token_padding_mask: (batch, L), True at padding.
+        """
+        encoded = Encoded(context=context, speech_padding_mask=padding_mask)
+        return self._encode_pair(encoded, self._embed(tokens), token_padding_mask, None)
+
+    def encode_text(self, tokens: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(batch, L) and (batch, L) -> (batch, L, D) and (batch, L)"""
+        encoded = self(tokens=tokens, token_padding_mask=padding_mask)
+        return encoded.text, encoded.text_padding_mask
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        if self.text_embedding is None:
+            raise ValueError("this trunk has no text side: it was built without a vocabulary")
+        return self.text_embedding(tokens)
+
+    def _encode_context(
+        self, front: Front, mask_indices: Tensor | None, mask_vectors: Tensor | None, kept: list[Tensor] | None
+    ) -> Tensor:
+        """Return the speech encoder's output (batch, T, D)."""
+        states = front.states
+        if mask_indices is not None:
+            states = torch.where(mask_indices.unsqueeze(-1), mask_vectors.to(states.dtype), states)
+        return self._through(self.speech_layers, self.dropout(states), front.padding_mask, kept=kept)
+
+    def _encode_pair(
+        self, encoded: Encoded, text: Tensor, text_padding: Tensor | None, kept: list[Tensor] | None
+    ) -> Encoded:
+        """Add to ``encoded``, the speech encoder's part, what the shared layers make of text and speech in sequence."""
+        speech = self.speech_projection(encoded.context)
+        batch, tokens = text.shape[:2]
+        gap = text.new_zeros(batch, self.gap, self.dim, dtype=speech.dtype)
+        states = torch.cat((text.to(speech.dtype), gap, speech), dim=1)
+        padding = torch.cat(
+            (
+                _or_valid(text_padding, text),
+                gap.new_ones(gap.shape[:2], dtype=torch.bool),
+                _or_valid(encoded.speech_padding_mask, speech),
+            ),
+            dim=1,
+        )
+        shared: list[Tensor] | None = None if kept is None else []
+        half, sides = len(self.multimodal_layers) // 2, (text, gap, speech)
+        middle = self._through(self.multimodal_layers[:half], states, padding, sides, shared)
+        top = self._through(self.multimodal_layers[half:], middle, padding, sides, shared)
+        begin = tokens + self.gap
+        encoded = encoded._replace(
+            middle=middle[:, begin:], speech=top[:, begin:], text=top[:, :tokens], text_padding_mask=text_padding
+        )
+        if kept is None:
+            return encoded
+        speech_layers = (*kept, *(layer[:, begin:] for layer in shared))
+        return encoded._replace(speech_layers=speech_layers, text_layers=tuple(layer[:, :tokens] for layer in shared))
+
+    def _through(
+        self,
+        layers: nn.ModuleList,
+        states: Tensor,
+        padding_mask: Tensor | None,
+        sides: Sequence[Tensor] | None = None,
+        kept: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return the last layer's output.
+
+        Args:
+            sides: what ``states`` (batch, time, D) is made of, if it has several sides.
+            kept: gets the output of every layer.
+        """
+        rotation = self._rotation(*(sides or (states,)))
+        for layer in layers:
+            if self.checkpoint_activations:
+                states = checkpoint(layer, states, padding_mask, rotation, use_reentrant=False)
+            else:
+                states = layer(states, padding_mask, rotation)
+            if kept is not None:
+                kept.append(states)
+        return states
+
+    def _rotation(self, *sides: Tensor) -> Rotation | None:
+        """For the layers over ``sides``, each (batch, length, D), one behind the other."""
+        if not self.rotary:
+            return None
+        # Each side counts its own positions: padding between the sides moves nothing.
+        positions = torch.cat([torch.arange(side.size(1), device=side.device) for side in sides])
+        return rotary_angles(positions, self.head_dim)
+
+
+def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:
+    return states.new_zeros(states.shape[:2], dtype=torch.bool) if padding_mask is None else padding_mask
+
+
+def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, speech: bool = True) -> Trunk:
+    """Build the trunk that a :class:`TrunkConfig`, or anything with its fields, describes; see :class:`Trunk`."""
+    sizes = filled(config)
+    trunk = Trunk(
+        dim=sizes["encoder_dim"],
+        heads=sizes["encoder_heads"],
+        ffn_dim=sizes["encoder_ffn_dim"],
+        speech_layers=sizes["speech_layers"] if speech else None,
+        multimodal_layers=sizes["multimodal_layers"],
+        subsample_channels=sizes["subsample_channels"],
+        kernel=config.conv_kernel,
+        conv_groups=config.conv_groups if str(config.conv_norm) == "group" else None,
+        rotary=positions_of(config) == "rotary",
+        dropout=config.dropout,
+        vocab_size=vocab_size,
+        padding_idx=padding_idx,
+        checkpoint_activations=config.checkpoint_activations,
+        norm=LayerNorm,  # fairseq's: apex's fused one where that is installed and a GPU is there, else torch's
+    )
+    for layers in (*((trunk.speech_layers,) if speech else ()), trunk.multimodal_layers):
+        mark_matrices(layers)
+    if config.compile:
+        for layer in (*(trunk.speech_layers if speech else ()), *trunk.multimodal_layers):
+            layer.compile(dynamic=True)  # in place: parameters keep their names
+    return trunk
+
+
+def autocast(config: TrunkConfig, device: torch.device) -> contextlib.AbstractContextManager:
+    """The autocast that ``config.autocast`` asks for: model code enters it in ``forward``, fairseq's own stays off."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=str(config.autocast) == "bf16")

@@ -1,0 +1,139 @@
+"""Command-line programs: help, errors and exit codes, and menus of them.
+
+Exit codes: 0 if all went well, 1 after an error, which standard error names, 2 for a wrong command line, 130 after
+Ctrl-C, 141 if the reader of the output has gone (``slam check data | head``).
+"""
+
+import argparse
+import difflib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from slam_plugin.data.errors import DataError
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+class ProgramError(Exception):
+    """A failure that is no fault of the input; the message says what failed and what was expected."""
+
+
+class UsageError(Exception):
+    """Arguments that do not go together."""
+
+
+ERRORS = (DataError, ProgramError, OSError, UnicodeDecodeError)
+FAILED, WRONG_COMMAND_LINE, INTERRUPTED, READER_GONE = 1, 2, 130, 141
+ROOT = Path(__file__).resolve().parents[1]
+# purpose -> name -> module, with a function main(arguments) that returns the exit code
+Menu = Mapping[str, Mapping[str, str]]
+
+
+def program(
+    name: str,
+    doc: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], int | None],
+    passes_flags: bool = False,
+) -> Main:
+    """Return the ``main`` of a program, a function of the arguments that returns the exit code.
+
+    Args:
+        name: as it is typed, such as ``slam vocab``.
+        doc: the module's docstring. Its first line is the program's description, the rest its help below the flags.
+        run: returns the exit code, None for 0. It raises one of :data:`ERRORS` for a fault of its input, and
+            :class:`UsageError` for arguments that do not go together.
+        passes_flags: leave flags that the program does not know in ``passed``, instead of refusing them.
+
+    Example::
+
+        main = program("slam vocab", __doc__, add_arguments, run)
+    """
+
+    def main(arguments: Sequence[str] | None = None) -> int:
+        parser = parser_of(name, doc)
+        add_arguments(parser)
+        if not passes_flags:
+            return guarded(name, lambda: run(parser.parse_args(arguments)))
+        parser.allow_abbrev = False
+        options, passed = parser.parse_known_args(arguments)
+        return guarded(name, lambda: run(argparse.Namespace(**vars(options), passed=passed)))
+
+    return main
+
+
+def parser_of(name: str, doc: str) -> argparse.ArgumentParser:
+    """Return a parser whose help is the module's docstring, without its markup."""
+    title, _, text = plain(doc).partition("\n")
+    return argparse.ArgumentParser(
+        name, description=title, epilog=text.strip("\n"), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def guarded(name: str, run: Callable[[], int | None]) -> int:
+    """Call ``run`` and return its exit code; print its error, if it raises one, with the program's name."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 gets escapes
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = run() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except UsageError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return WRONG_COMMAND_LINE
+    except ERRORS as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def plain(doc: str) -> str:
+    """Return a docstring as a terminal shows it: ``code`` and :mod:`roles` without their marks."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"\1", doc).replace("``", "")
+
+
+def positive(text: str) -> int:
+    """Parse a whole number of at least 1, as the ``type`` of an argument."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
+    return number
+
+
+def dispatch(program: str, menu: Menu, words: Sequence[str]) -> int:
+    """Call the ``main`` of the module that the first word names with the other words, and return its exit code."""
+    modules = {name: module for group in menu.values() for name, module in group.items()}
+    name, *rest = words
+    if name not in modules:
+        near = difflib.get_close_matches(name, modules, n=1)
+        meant = f"; did you mean {near[0]}?" if near else f"; {program} alone lists them"
+        print(f"{program}: there is no command {name!r}{meant}", file=sys.stderr)
+        return WRONG_COMMAND_LINE
+    return importlib.import_module(modules[name]).main(rest)
+
+
+def overview(program: str, usage: str, menu: Menu) -> str:
+    """Return the usage and one line a command, by purpose: the first line of its module's docstring."""
+    width = max(len(name) for group in menu.values() for name in group)
+    lines = [usage]
+    for purpose, group in menu.items():
+        lines += ["", purpose]
+        lines += [f"  {name:{width}}  {_title(module)}" for name, module in group.items()]
+    return "\n".join(lines)
+
+
+def _title(module: str) -> str:
+    """Return the first line of a module's docstring without importing the module."""
+    with open(ROOT / f"{module.replace('.', '/')}.py", encoding="utf-8") as file:
+        return plain(file.readline().strip().strip('"')).removesuffix(".")

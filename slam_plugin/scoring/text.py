@@ -1,0 +1,172 @@
+"""Scores of what ``fairseq-generate`` wrote: CER and WER by editdistance, BLEU and chrF by sacrebleu, accuracy.
+
+The references are the file's own T- lines, the hypotheses its D- lines (detokenised; the first of an n-best list).
+Error rates are of the corpus: all edits over all reference units, so a long sentence counts for more than a short one.
+Accuracy is of sentences: the share of those that are right as a whole, with ``--classes FILE`` of each class as well;
+the file has a class a line for each row of the data set. For error rates and accuracy both sides are normalised alike:
+Unicode NFC, runs of white space made one space, ends stripped; case and punctuation stay, and the space between words
+is a character. BLEU and chrF see the text as it is: their signatures say what they do to it.
+"""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import editdistance
+from sacrebleu.metrics import BLEU, CHRF
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.text.classes import read_classes
+
+METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
+DEFAULT_METRICS = METRICS[:4]  # few sentences of a translation are right as a whole
+Scores = dict[str, float | str]
+NORMALISATION = "NFC, white space collapsed; case and punctuation kept"
+
+# fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each becomes one character,
+# so that it is one error, never a match and never five.
+_UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", "\ufffd"), ("<unk>", "\u2047")
+
+
+class Generated(NamedTuple):
+    """One sentence of a generation file; ``id`` is the row of the data set."""
+
+    id: int
+    hypothesis: str
+    reference: str
+
+
+def read_generated(path: str | Path) -> list[Generated]:
+    """Return the best hypothesis and the reference of every sentence, in the order of their ids.
+
+    Raises :class:`DataError` where the file holds no hypothesis, a malformed line, an id twice (two runs in one
+    file), or hypotheses and references that do not belong to the same sentences.
+    """
+    references: dict[int, str] = {}
+    hypotheses: dict[int, str] = {}
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, start=1):
+            kind, fields = line[:2], line.rstrip("\r\n").split("\t")
+            if kind not in ("T-", "D-"):
+                continue
+            width = 2 if kind == "T-" else 3
+            if len(fields) != width or not fields[0][2:].isdecimal():
+                raise DataError(
+                    f"{path}:{number}: expected {width} tab-separated fields, the first like {kind}12: {line!r}"
+                )
+            sentence = int(fields[0][2:])
+            if kind == "D-":
+                hypotheses.setdefault(sentence, fields[2])
+            elif sentence in references:
+                raise DataError(f"{path}:{number}: T-{sentence} appears twice; expected the output of one run")
+            else:
+                references[sentence] = fields[1]
+    if not hypotheses:
+        raise DataError(f"{path}: no hypothesis (a line that starts with D-); expected the output of fairseq-generate")
+    if references.keys() != hypotheses.keys():
+        odd = sorted(references.keys() ^ hypotheses.keys())
+        raise DataError(
+            f"{path}: {len(hypotheses)} hypotheses (D-) and {len(references)} references (T-); expected one of each a "
+            f"sentence, but not so for {len(odd)} ids, such as {odd[0]}"
+        )
+    return [
+        Generated(i, hypotheses[i].replace(*_UNKNOWN_HYPOTHESIS), references[i].replace(*_UNKNOWN_REFERENCE))
+        for i in sorted(references)
+    ]
+
+
+def normalise(text: str) -> str:
+    """Return the text as CER, WER and accuracy compare it (:data:`NORMALISATION`)."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def cer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Return the character error rate of the corpus in percent, spaces counted as characters."""
+    return _error_rate("cer", hypotheses, references)
+
+
+def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Return the word error rate of the corpus in percent; words are what white space separates."""
+    return _error_rate("wer", hypotheses, references)
+
+
+def accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Return the share of sentences that are right as a whole, in percent."""
+    right = [normalise(h) == normalise(r) for h, r in zip(hypotheses, references, strict=True)]
+    return 100.0 * sum(right) / len(right)
+
+
+_OURS = {"cer": cer, "wer": wer, "accuracy": accuracy}
+# The parts of a normalized text that an error rate counts.
+UNITS: dict[str, Callable[[str], list[str]]] = {"cer": list, "wer": str.split}
+
+
+def score(
+    hypotheses: Sequence[str], references: Sequence[str], metrics: Sequence[str] = DEFAULT_METRICS
+) -> dict[str, float | str]:
+    """Return each metric in percent, for BLEU and chrF with ``bleu_signature`` and ``chrf_signature``.
+
+    Raises ValueError for an unknown metric, and where the lists differ in length or hold no reference.
+    """
+    check_lengths(hypotheses, references)
+    scores: Scores = {}
+    for metric in metrics:
+        if metric in _OURS:
+            scores[metric] = _OURS[metric](hypotheses, references)
+        elif metric in ("bleu", "chrf"):
+            scorer = scorer_of(metric)
+            scores[metric] = scorer.corpus_score(list(hypotheses), [list(references)]).score
+            scores[f"{metric}_signature"] = str(scorer.get_signature())
+        else:
+            raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+    return scores
+
+
+def check_lengths(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    """Raise ValueError if the lists differ in length or are empty."""
+    if len(hypotheses) != len(references) or not references:
+        raise ValueError(
+            f"{len(hypotheses)} hypotheses and {len(references)} references; expected as many of both, and some"
+        )
+
+
+def scorer_of(metric: str) -> BLEU | CHRF:
+    """Return sacrebleu's scorer of ``bleu`` or ``chrf``."""
+    return BLEU() if metric == "bleu" else CHRF()
+
+
+def edits_of(metric: str, hypothesis: str, reference: str) -> tuple[int, int]:
+    """Return the edits from a hypothesis to its reference, and the units of the reference, of ``cer`` or ``wer``."""
+    wanted = UNITS[metric](normalise(reference))
+    return editdistance.eval(UNITS[metric](normalise(hypothesis)), wanted), len(wanted)
+
+
+def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS, classes: str | Path | None = None) -> Scores:
+    """Return :func:`score` of a generation file.
+
+    With ``classes`` (see :func:`read_classes`), ``accuracy_`` and its name of each class that was decoded as well.
+    """
+    generated = read_generated(path)
+    scores = score([g.hypothesis for g in generated], [g.reference for g in generated], metrics)
+    return scores if classes is None else {**scores, **_accuracy_by_class(generated, classes)}
+
+
+def _accuracy_by_class(generated: Sequence[Generated], path: str | Path) -> Scores:
+    names, codes = read_classes(path, generated[-1].id + 1)
+    of_class: dict[str, list[Generated]] = {name: [] for name in names}
+    for sentence in generated:
+        of_class[names[codes[sentence.id]]].append(sentence)
+    return {
+        f"accuracy_{name}": accuracy([g.hypothesis for g in found], [g.reference for g in found])
+        for name, found in of_class.items()
+        if found
+    }
+
+
+def _error_rate(metric: str, hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    counts = [edits_of(metric, *pair) for pair in zip(hypotheses, references, strict=True)]
+    edits, total = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
+    if total == 0:
+        raise ValueError("every reference is empty: an error rate has no denominator")
+    return 100.0 * edits / total

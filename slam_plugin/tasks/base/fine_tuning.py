@@ -1,0 +1,177 @@
+"""What fine-tuning tasks have in common: vocabularies in their checkpoints, and a trunk that comes from one."""
+
+import logging
+from argparse import Namespace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq.data import Dictionary
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import BaseFairseqModel
+from fairseq.tasks import FairseqTask
+from omegaconf import II, DictConfig
+from torch import Tensor
+
+import slam_plugin.optim.adamw
+import slam_plugin.optim.muon
+import slam_plugin.optim.schedule  # noqa: F401  (all three register themselves)
+from slam_plugin import allocator
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary, join_pieces
+from slam_plugin.models.base.encoder import frozen_parameters
+from slam_plugin.models.base.warm_start import Earlier, load_trunk, read_earlier, settle, text_vocabulary
+from slam_plugin.tasks.base.flag_checks import refuse_ignored_rates, refuse_waiting_exchange
+from slam_plugin.tasks.base.resuming import resumed_from
+
+logger = logging.getLogger(__name__)
+
+SOURCE_FOLDER = "source"
+
+
+@dataclass
+class FineTuningTaskConfig(FairseqDataclass):
+    """Fields of other sections that every fine-tuning task reads."""
+
+    seed: int = II("common.seed")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
+    train_subset: str = II("dataset.train_subset")
+    save_dir: str = II("checkpoint.save_dir")
+    restore_file: str = II("checkpoint.restore_file")
+    finetune_from_model: Optional[str] = II("checkpoint.finetune_from_model")
+    path: Optional[str] = II("common_eval.path")
+
+
+class FineTuningTask(FairseqTask):
+    """A task whose checkpoint carries its vocabularies, and whose model begins with a pre-trained trunk.
+
+    To decode, the data folder may do without vocabularies; where it has them they have to be the checkpoint's.
+
+    Args:
+        vocabulary: of what the model writes or, where it writes nothing, of the text that it reads; None where the data
+            folder has none, and a checkpoint is to bring it.
+        source_vocabulary: of the text that the trunk reads; None where it reads none.
+    """
+
+    def __init__(self, cfg: Any, vocabulary: Vocabulary | None, source_vocabulary: Vocabulary | None = None) -> None:
+        super().__init__(cfg)
+        self.vocabulary, self.source_vocabulary = vocabulary, source_vocabulary
+        # fairseq-generate asks for the dictionaries before it reads the checkpoint: these are filled then.
+        self._dictionary, self._source_dictionary = _dictionary_of(vocabulary), _dictionary_of(source_vocabulary)
+        self._trains = False
+
+    @property
+    def source_dictionary(self) -> Dictionary | None:
+        return self._source_dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        return self._dictionary
+
+    def state_dict(self) -> dict[str, Any]:
+        """The vocabularies that there are."""
+        held = {"vocabulary": self.vocabulary, "source_vocabulary": self.source_vocabulary}
+        return {name: vocabulary.state() for name, vocabulary in held.items() if vocabulary is not None}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take a checkpoint's vocabularies, or refuse them where the data folder has others."""
+        holder = self.cfg.path or "the checkpoint"
+        dictionaries = {"vocabulary": self._dictionary, "source_vocabulary": self._source_dictionary}
+        for name, state in state_dict.items():
+            stored = Vocabulary.from_state(state, holder)
+            own = getattr(self, name)
+            if own is not None:
+                own.check_same(stored.hash, stored.source)
+                continue
+            setattr(self, name, stored)
+            vars(dictionaries[name]).update(vars(stored.dictionary))
+
+    def build_tokenizer(self, args: Any) -> None:
+        """None: SentencePiece cuts text by itself."""
+        return None
+
+    def build_bpe(self, args: Any) -> Namespace:
+        """What joins pieces to text, whatever ``--bpe`` says: fairseq-generate prints D- lines with it."""
+        return Namespace(decode=join_pieces)
+
+    # ---- model
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
+        """Build the model that ``cfg`` names; a new one takes its trunk from ``pretrained``.
+
+        A run that resumes takes the sizes of its trunk from the checkpoint it goes on from; fairseq loads the weights.
+        The fields of ``cfg`` are filled in, so that a checkpoint needs no other file.
+        """
+        self._trains = not from_checkpoint
+        if from_checkpoint:
+            cfg.compile = False  # pays in training alone
+            return super().build_model(cfg, True)
+        return self._build_new(cfg)
+
+    def _build_new(self, cfg: DictConfig) -> BaseFairseqModel:
+        if self.vocabulary is None:
+            raise DataError(f"{self.cfg.data}: has neither {DICTIONARY_FILE} nor {MODEL_FILE}, and training needs both")
+        refuse_ignored_rates(cfg)
+        refuse_waiting_exchange(cfg)
+        resumed = resumed_from(self.cfg)
+        source = resumed or cfg.pretrained
+        earlier = read_earlier(source) if source else None
+        settle(cfg, earlier)
+        model = super().build_model(cfg)
+        if resumed:
+            self._check_resumed(earlier)
+            if cfg.pretrained:
+                logger.info("%s: not read, the run goes on from %s", cfg.pretrained, resumed)
+        elif earlier:
+            if self.source_vocabulary is not None:
+                self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
+            load_trunk(model.encoder.trunk, earlier, self.take_others(model, earlier))
+        return model
+
+    def take_others(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
+        """Copy what ``model`` shares with a checkpoint beside the trunk; return the names of the weights taken."""
+        return ()
+
+    def _check_resumed(self, earlier: Earlier) -> None:
+        """Refuse other vocabularies by their names, before fairseq finds that weights have other shapes."""
+        self.vocabulary.check_same(Vocabulary.from_state(earlier.task["vocabulary"], earlier.path).hash, earlier.path)
+        if self.source_vocabulary is not None:
+            self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
+
+    # ---- steps
+
+    def train_step(self, *args: Any, **kwargs: Any) -> tuple[Tensor, int, dict[str, Any]]:
+        """Run fairseq's step, and return freed memory to the system at intervals."""
+        result = super().train_step(*args, **kwargs)
+        allocator.count_step()
+        return result
+
+    def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
+        """Run fairseq's step, and return freed memory to the system at intervals."""
+        result = super().valid_step(sample, model, criterion)
+        allocator.count_step()
+        return result
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """One step that leaves a frozen trunk as it is: on several ranks its gradients are zeros, not absent."""
+        for parameter in frozen_parameters(model):
+            parameter.grad = None
+        optimizer.step()
+
+
+def _dictionary_of(vocabulary: Vocabulary | None) -> Dictionary:
+    return PieceDictionary(add_special_symbols=True) if vocabulary is None else vocabulary.dictionary
+
+
+def vocabulary_in(folder: str | Path) -> Vocabulary | None:
+    """The vocabulary of a data folder; None where it has none."""
+    return Vocabulary.load(folder) if Vocabulary.is_in(folder) else None
+
+
+def source_vocabulary_in(folder: str | Path) -> Vocabulary | None:
+    """The vocabulary of the text that is read: that of the folder's ``source/`` where it is there, else its own."""
+    beside = Path(folder, SOURCE_FOLDER)
+    return vocabulary_in(beside) if Vocabulary.is_in(beside) else vocabulary_in(folder)

@@ -1,0 +1,123 @@
+"""What tasks that write text have in common: search, decoded text, and its scores in validation."""
+
+import json
+import logging
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairseq import utils
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from slam_plugin.data.text.vocabulary import MASK, join_pieces
+from slam_plugin.decoding.generator import SteppingGenerator
+from slam_plugin.scoring import counts
+from slam_plugin.tasks.base.fine_tuning import FineTuningTask, FineTuningTaskConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class WritingTaskConfig(FineTuningTaskConfig):
+    """How validation decodes and scores."""
+
+    eval_wer: bool = field(default=False, metadata={"help": "decode in validation and log wer and cer"})
+    eval_bleu: bool = field(default=False, metadata={"help": "decode in validation and log bleu"})
+    eval_args: str = field(
+        default="{}",
+        metadata={"help": "how to decode in validation, as JSON such as '{\"beam\": 5}' (default: greedy)"},
+    )
+    eval_print_samples: bool = field(default=False, metadata={"help": "log an example of each validation batch"})
+
+
+class StartingGenerator(SteppingGenerator):
+    """fairseq's search, in which each sentence starts with the first of its ``prev_output_tokens``.
+
+    That is ``</s>``, as fairseq has it, or the tag of the language to write.
+    """
+
+    def _generate(
+        self,
+        sample: dict[str, Any],
+        prefix_tokens: Tensor | None = None,
+        constraints: Tensor | None = None,
+        bos_token: int | None = None,
+    ) -> list[list[dict[str, Tensor]]]:
+        starts = sample["net_input"]["prev_output_tokens"][:, 0]
+        return super()._generate(sample, prefix_tokens, constraints, starts.repeat_interleave(self.beam_size))
+
+
+class WritingTask(FineTuningTask):
+    """A task whose models write text, by fairseq's search or by one of their own (``model.build_search``)."""
+
+    cfg: WritingTaskConfig
+    _generator: Any = None  # of validation
+
+    def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> Any:
+        model = super().build_model(cfg, from_checkpoint)
+        if self.scores_text:
+            self._generator = self.build_generator([model], Namespace(**parse_eval_args(self.cfg.eval_args)))
+        return model
+
+    @property
+    def scores_text(self) -> bool:
+        """Whether validation decodes."""
+        return self.cfg.eval_wer or self.cfg.eval_bleu
+
+    def build_generator(
+        self,
+        models: Sequence[nn.Module],
+        args: Any,
+        seq_gen_cls: Any = None,
+        extra_gen_cls_kwargs: Mapping[str, Any] | None = None,
+        prefix_allowed_tokens_fn: Any = None,
+    ) -> Any:
+        """The model's own search, or fairseq's, which never emits ``<mask>`` or the tag of a language."""
+        if hasattr(models[0], "build_search"):
+            return models[0].build_search(self.target_dictionary, args.beam)
+        extra = {**(extra_gen_cls_kwargs or {}), "tokens_to_suppress": (MASK, *self.vocabulary.language_tags)}
+        return super().build_generator(models, args, StartingGenerator, extra, prefix_allowed_tokens_fn)
+
+    def valid_step(
+        self, sample: Mapping[str, Any], model: nn.Module, criterion: Any
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """The criterion's loss and, where asked for, counts of the decoded text."""
+        loss, sample_size, log = super().valid_step(sample, model, criterion)
+        if self.scores_text:
+            hypotheses, references = self._decode(sample, model)
+            log.update(self.count(sample, hypotheses, references))
+            if self.cfg.eval_print_samples:
+                logger.info("example hypothesis: %s", hypotheses[0])
+                logger.info("example reference: %s", references[0])
+        return loss, sample_size, log
+
+    def count(self, sample: Mapping[str, Any], hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
+        """Sums over the sentences of a validation batch that the scores asked for are made of."""
+        errors = counts.error_counts(hypotheses, references) if self.cfg.eval_wer else {}
+        return {**errors, **(counts.bleu_counts(hypotheses, references) if self.cfg.eval_bleu else {})}
+
+    def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
+        super().reduce_metrics(logging_outputs, criterion)
+        if self.cfg.eval_wer:
+            counts.log_errors(logging_outputs)
+        if self.cfg.eval_bleu:
+            counts.log_bleu(logging_outputs)
+
+    def _decode(self, sample: Mapping[str, Any], model: nn.Module) -> tuple[list[str], list[str]]:
+        """Best hypothesis and reference of each sentence; an unknown symbol is written so that it matches nothing."""
+        found = self.inference_step(self._generator, [model], sample)
+        hypotheses = [self.vocabulary.decode(nbest[0]["tokens"]) for nbest in found]
+        targets = [utils.strip_pad(target, self.target_dictionary.pad()) for target in sample["target"]]
+        references = [join_pieces(self.target_dictionary.string(target, escape_unk=True)) for target in targets]
+        return hypotheses, references
+
+
+def parse_eval_args(text: str) -> dict[str, Any]:
+    """The options of search in validation; ValueError unless ``text`` is JSON."""
+    try:
+        options = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--eval-args: found {text!r}, expected JSON such as '{{\"beam\": 5}}' ({error})") from error
+    return {"beam": 1, **options}

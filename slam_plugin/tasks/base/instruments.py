@@ -1,0 +1,77 @@
+"""Instruments at validation: which items they read, when they run, how far the run is."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from fairseq import utils
+from torch import nn
+
+from slam_plugin.data.plan.config import Corpora
+from slam_plugin.data.plan.dataset import MultiCorpusDataset
+from slam_plugin.data.plan.plan import Plan
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.instruments.fixed_set import fixed_batches
+from slam_plugin.instruments.measure import fresh_values, measure
+
+
+class Instruments:
+    """Measures once at each validation. Every rank measures the same items, so nothing has to be exchanged.
+
+    A fresh trunk's values are measured at the first validation of a process: they follow from the configuration.
+    """
+
+    def __init__(self, corpora: Corpora, vocabulary: Vocabulary) -> None:
+        self.corpora, self.vocabulary = corpora, vocabulary
+        self._due = True
+        self._batches: dict[str, list[dict[str, Any]]] | None = None
+        self._fresh: dict[str, float] = {}
+
+    def begin_validation(self) -> None:
+        """The next call of :meth:`values` measures; those after it, for the other subsets, do not."""
+        self._due = True
+
+    def values(
+        self, model: nn.Module, datasets: Iterable[MultiCorpusDataset], active: Collection[str]
+    ) -> dict[str, float]:
+        """Return what the instruments show, and nothing after the first call of a validation.
+
+        Args:
+            datasets: validation data that the run has opened.
+            active: kinds that are trained now.
+        """
+        if not self._due:
+            return {}
+        self._due = False
+        first = self._batches is None
+        if first:
+            self._batches = self._read(datasets)
+        batches = utils.move_to_cuda(self._batches, next(model.parameters()).device)  # a CPU as well
+        if first:
+            self._fresh = fresh_values(model, batches)
+        values = {**measure(model, batches, self._text, active), **self._fresh}
+        return {name: round(value, 4) for name, value in values.items()}
+
+    def _read(self, datasets: Iterable[MultiCorpusDataset]) -> dict[str, list[dict[str, Any]]]:
+        opened, cuts = {}, {}
+        for dataset in datasets:
+            opened |= dataset.corpora
+            cuts |= dataset.batches
+        return fixed_batches(opened, cuts, {name: self.corpora.corpora[name].budget for name in opened})
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self.vocabulary.decode(ids)
+
+
+def progress_of(plan: Plan, kind: str, steps: int, updates: int, max_update: int, max_epoch: int) -> float | None:
+    """Return the share of a kind's micro-batches of the whole run that the first ``steps`` plan steps hold.
+
+    None if nothing says when the run ends, or if the run holds none of that kind.
+
+    Args:
+        updates: updates that these steps were.
+        max_update, max_epoch: where the run ends; 0 for no such end.
+    """
+    ends = [steps * max_update // updates] if max_update else []
+    ends += [max_epoch * plan.steps_per_epoch] if max_epoch else []
+    total = plan.kind_draws(kind, min(ends)) if ends else 0
+    return plan.kind_draws(kind, steps) / total if total else None

@@ -1,0 +1,276 @@
+"""What tasks have in common that train by a corpus plan: its configuration, shards, iterator and steps."""
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Optional
+
+import torch
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.dataclass import FairseqDataclass
+from fairseq.distributed import utils as distributed_utils
+from fairseq.logging import metrics
+from fairseq.tasks import FairseqTask
+from omegaconf import II, MISSING
+from torch import Tensor
+
+from slam_plugin import allocator
+from slam_plugin.data.options import Kind, Option
+from slam_plugin.data.plan import config as corpora_file
+from slam_plugin.data.plan.batching import Batches, cut
+from slam_plugin.data.plan.config import Corpora
+from slam_plugin.data.plan.dataset import MultiCorpusDataset
+from slam_plugin.data.plan.iterator import PlanIterator, refuse_unsupported
+from slam_plugin.data.plan.plan import Plan, Sweep
+from slam_plugin.data.shards import Shard
+from slam_plugin.tasks.base.flag_checks import refuse_casting, refuse_partial_exchange
+from slam_plugin.tasks.base.ranks import first_rank_first
+
+logger = logging.getLogger(__name__)
+
+CORPORA = "corpora.yaml"
+
+
+@dataclass
+class PlannedTaskConfig(FairseqDataclass):
+    """Where the data lies and how long a virtual epoch is; all else about the data stands in ``corpora.yaml``."""
+
+    data: str = field(default=MISSING, metadata={"help": "folder of all data, with dict.txt and spm.model"})
+    corpora: Optional[str] = field(
+        default=None, metadata={"help": "the file that says what to train on (default: corpora.yaml in that folder)"}
+    )
+    steps_per_epoch: int = field(default=1000, metadata={"help": "plan steps in a virtual epoch"})
+    seed: int = II("common.seed")
+    fp16: bool = II("common.fp16")
+    bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
+    update_freq: Any = II("optimization.update_freq")
+    skip_remainder_batch: bool = II("optimization.skip_remainder_batch")
+    grouped_shuffling: bool = II("dataset.grouped_shuffling")
+    curriculum: int = II("dataset.curriculum")
+    fix_batches_to_gpus: bool = II("distributed_training.fix_batches_to_gpus")
+    update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")
+    train_subset: str = II("dataset.train_subset")
+    ddp_backend: str = II("distributed_training.ddp_backend")
+    distributed_world_size: int = II("distributed_training.distributed_world_size")
+
+
+def refuse_unplanned(cfg: PlannedTaskConfig, **further: Any) -> None:
+    """Raise ValueError for flags of fairseq that have no meaning under a plan; ``further`` as refuse_unsupported."""
+    refuse_casting(cfg)
+    refuse_partial_exchange(cfg)
+    refuse_unsupported(
+        skip_remainder_batch=cfg.skip_remainder_batch,
+        grouped_shuffling=cfg.grouped_shuffling,
+        curriculum=cfg.curriculum,
+        fix_batches_to_gpus=cfg.fix_batches_to_gpus,
+        update_ordered_indices_seed=cfg.update_ordered_indices_seed,
+        **further,
+    )
+
+
+class PlannedTask(FairseqTask):
+    """A task whose train subset visits one shard of each corpus in an epoch, after a plan.
+
+    A subclass names its ``kinds`` of corpus, sets ``corpora`` and says with what a corpus is opened
+    (:meth:`setting`). Other subsets are left to the class behind this one.
+    """
+
+    kinds: ClassVar[Mapping[str, type[Shard]]]
+    cfg: PlannedTaskConfig
+    corpora: Corpora
+    _steps: PlanIterator | None = None
+    _idle: Sequence[Tensor] = ()
+    _hashes: Mapping[str, list[str]] | None = None
+
+    @classmethod
+    def read_corpora(cls, cfg: PlannedTaskConfig, objectives: Mapping[str, Mapping[str, Option]]) -> Corpora:
+        """``corpora.yaml`` by the registered kinds, and the options that ``objectives`` declare."""
+        kinds = {name: Kind(kind.options, kind.suffixes) for name, kind in cls.kinds.items()}
+        data = Path(cfg.data)
+        return corpora_file.read_corpora(cfg.corpora or data / CORPORA, data, kinds, objectives)
+
+    def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> Any:
+        """What a corpus of ``kind`` is opened with; ``stream`` names it, ``opened`` holds those before it."""
+        raise NotImplementedError
+
+    def has_sharded_data(self, split: str) -> bool:
+        """Whether another epoch visits another shard, so that fairseq loads the data of each epoch anew."""
+        return any(len(corpus.train) > 1 for corpus in self.corpora.corpora.values())
+
+    # ---- data
+
+    def load_dataset(
+        self, split: str, epoch: int = 1, combine: bool = False, task_cfg: Any = None, **kwargs: Any
+    ) -> None:
+        """Open the shards that ``epoch`` visits, if ``split`` is the train subset."""
+        if split != self.cfg.train_subset:
+            super().load_dataset(split, epoch=epoch, combine=combine, task_cfg=task_cfg, **kwargs)
+            return
+        first = split not in self.datasets
+        if not first:
+            self.datasets.pop(split).close()  # the old shards go before the new ones come
+        corpora = self.corpora.corpora
+        paths = {name: corpus.train[(epoch - 1) % len(corpus.train)] for name, corpus in corpora.items()}
+        opened, batches = self.open_shards(paths)
+        if first:
+            self._check_other_shards(paths, opened)
+        self.datasets[split] = MultiCorpusDataset(opened, batches)
+
+    def open_shards(
+        self, paths: Mapping[str, Path], subset: str | None = None
+    ) -> tuple[dict[str, Shard], dict[str, Batches]]:
+        """Each corpus's shard at its path, and the batches of it.
+
+        Args:
+            subset: the name of what is not trained on; None where ``paths`` are shards to train on.
+        """
+        opened: dict[str, Shard] = {}
+        batches: dict[str, Batches] = {}
+        # Text first: false transcripts may be drawn from it.
+        for name, path in sorted(paths.items(), key=lambda entry: self.corpora.corpora[entry[0]].kind != "text"):
+            opened[name], batches[name] = self._open(name, path, subset, opened)
+            logger.info("%s, %s: %s", name, path, _summary(batches[name]))
+        return opened, batches
+
+    def _open(self, name: str, path: Path, subset: str | None, opened: Mapping[str, Shard]) -> tuple[Shard, Batches]:
+        config = self.corpora.corpora[name]
+        shard = subset or config.train.index(path)
+        with first_rank_first():  # it decodes what was never checked, and builds what is memory-mapped
+            corpus = self.kinds[config.kind].open(config, path, self.setting(config.kind, f"{name}, {shard}", opened))
+        ranks = distributed_utils.get_data_parallel_world_size()
+        limits = config.budget, config.min_length, config.max_length
+        return corpus, cut(corpus.lengths, *limits, ranks, self.cfg.seed, name, shard)
+
+    def _check_other_shards(self, paths: Mapping[str, Path], opened: Mapping[str, Shard]) -> None:
+        """Open, one by one, what later epochs will visit: a fault there is to be known now, not days into the run."""
+        for name, corpus in self.corpora.corpora.items():
+            for path in corpus.train:
+                if path != paths[name]:
+                    self._open(name, path, None, opened)
+
+    def get_batch_iterator(
+        self, dataset: Any, num_shards: int = 1, shard_id: int = 0, epoch: int = 1, **options: Any
+    ) -> EpochBatchIterator:
+        """fairseq's iterator over the plan; how batches are made is the plan's affair, whatever fairseq's flags say."""
+        if dataset is not self.datasets.get(self.cfg.train_subset):
+            return super().get_batch_iterator(dataset, num_shards=num_shards, shard_id=shard_id, epoch=epoch, **options)
+        plan = Plan(self.corpora, self.cfg.seed, num_shards, self.cfg.steps_per_epoch)
+        sizes = {name: len(batches) for name, batches in dataset.batches.items()}
+        fingerprint = {**self.fingerprint(), **plan.fingerprint(self._shard_hashes(), sizes, epoch)}
+        update_freq = tuple(self.cfg.update_freq)
+        self._steps = self.iterate(dataset, plan, fingerprint, update_freq, shard_id, epoch, **options)
+        return self._steps
+
+    def fingerprint(self) -> dict[str, str]:
+        """What a plan depends on that is not the plan's own."""
+        raise NotImplementedError
+
+    def iterate(
+        self,
+        dataset: MultiCorpusDataset,
+        plan: Plan | Sweep,
+        fingerprint: Mapping[str, Any],
+        update_freq: Sequence[int],
+        rank: int,
+        epoch: int,
+        num_workers: int = 0,
+        data_buffer_size: int = 0,
+        **others: Any,
+    ) -> PlanIterator:
+        """The steps of ``plan``; what fairseq says of its own batches (``others``) has no meaning here."""
+        return PlanIterator(
+            dataset,
+            dataset.collater,
+            plan,
+            dataset.batches,
+            fingerprint,
+            rank=rank,
+            epoch=epoch,
+            update_freq=update_freq,
+            num_workers=num_workers,
+            buffer_size=data_buffer_size,
+        )
+
+    def _shard_hashes(self) -> Mapping[str, list[str]]:
+        """A hash of the contents of every shard of every corpus, read once."""
+        if self._hashes is None:
+            corpora = self.corpora.corpora.items()
+            self._hashes = {n: [self.kinds[c.kind].fingerprint_of(path) for path in c.train] for n, c in corpora}
+        return self._hashes
+
+    # ---- steps
+
+    def train_step(
+        self,
+        sample: Mapping[str, Any],
+        model: Any,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        ignore_grad: bool = False,
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Forward and backward of every micro-batch of a plan step; gradients are synchronised with the last one.
+
+        Micro-batches of one kind count as one: the loss is the sum over kinds of their mean. The sample size is 1.
+        """
+        model.train()
+        model.set_num_updates(update_num)
+        batches = sample["batches"]
+        of_kind = Counter(batch["kind"] for batch in batches)
+        total, logs = 0.0, []
+        for i, batch in enumerate(batches):
+            waiting = i < len(batches) - 1 and hasattr(model, "no_sync")
+            with model.no_sync() if waiting else contextlib.nullcontext():
+                try:
+                    loss, sample_size, log = criterion(model, batch)
+                    loss = loss / sample_size / of_kind[batch["kind"]] * (0.0 if ignore_grad else 1.0)
+                    optimizer.backward(loss)
+                except torch.OutOfMemoryError as error:
+                    # fairseq would catch it and leave out the update, on this rank alone
+                    raise MemoryError(_too_large(sample["plan_step"], batch)) from error
+            total = total + loss.detach()
+            logs.append(self.log_of(batch["kind"], log))
+        self._idle = [parameter for parameter in model.parameters() if parameter.grad is None]
+        allocator.count_step()
+        return total, 1, {**_add_up(logs), "data_wait": self._steps.take_waited(), "data_wait_steps": 1.0}
+
+    def log_of(self, kind: str, log: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is logged of a micro-batch: the same keys whatever its kind."""
+        return log
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """Step without the parameters that no objective of this update reached, on any rank.
+
+        The plan gives every rank the same kinds, so what had no gradient here had none anywhere. With two ranks
+        fairseq's gradient exchange has made zeros of it by now, and weight decay and momentum would move it; with one
+        it is None.
+        """
+        for parameter in self._idle:
+            parameter.grad = None
+        super().optimizer_step(optimizer, model, update_num)
+
+    def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
+        """The criterion's, and ``data_wait``, the seconds that a plan step was waited for."""
+        super().reduce_metrics(logging_outputs, criterion)
+        if "data_wait" in logging_outputs[0]:  # validation does not measure it
+            waited, steps = (sum(log[key] for log in logging_outputs) for key in ("data_wait", "data_wait_steps"))
+            metrics.log_scalar("data_wait", waited / steps, steps, priority=520, round=4)
+
+
+def _too_large(plan_step: int, batch: Mapping[str, Any]) -> str:
+    size = f"{batch['n_frames']} frames and {batch['n_tokens']} tokens"
+    return f"plan step {plan_step}: a batch of {batch['kind']} with {size} does not fit; lower its corpus's budget"
+
+
+def _add_up(logs: list[Mapping[str, Any]]) -> dict[str, Any]:
+    return {key: sum(log[key] for log in logs) for key in logs[0]}
+
+
+def _summary(batches: Batches) -> str:
+    dropped = [(batches.too_short, "too short"), (batches.too_long, "too long")]
+    out = "".join(f", {len(items):,} {why} and left out" for items, why in dropped if len(items))
+    return f"{len(batches.indices):,} items in {len(batches):,} batches{out}"

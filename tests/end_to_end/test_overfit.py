@@ -1,0 +1,140 @@
+"""Twenty utterances of a human voice, learned by heart by every speech model: what cannot do that cannot train."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep.text.vocab import train_vocabulary
+from slam_plugin.data.audio import load_features
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.manifests.manifest import write_manifest
+from tests.support import training
+from tests.support.commands import fairseq
+from tests.support.real import prompts
+from tests.tasks.test_speech_to_text import generated
+
+SIZES = {
+    "encoder-dim": 64,
+    "encoder-heads": 4,
+    "encoder-ffn-dim": 128,
+    "speech-layers": 1,
+    "multimodal-layers": 1,
+    "subsample-channels": 16,
+}
+FLAGS = {
+    **SIZES,
+    "task": "slam_speech_to_text",
+    "positions": "rotary",
+    "dropout": 0,
+    "autocast": "none",
+    "optimizer": "slam_adamw",
+    "adam-betas": None,
+    "weight-decay": 0.01,
+    "warmup-init-lr": None,
+    "warmup-updates": 30,
+    "batch-size": None,
+    "max-tokens": 5000,
+    "steps-per-epoch": None,
+    "update-freq": 1,
+    "no-epoch-checkpoints": True,
+    "save-interval": 1000,  # at the end alone
+    "audio-root": "/",
+    "log-interval": 50,
+}
+
+
+@pytest.fixture(scope="module")
+def twenty(tmp_path_factory):
+    """The utterances, their features in files: hundreds of epochs need not decode and analyze the same sounds."""
+    try:
+        found = prompts(20, words=4)
+    except DataError as error:
+        pytest.skip(f"no human speech to be had: {error}")
+    folder = tmp_path_factory.mktemp("features")
+    return [prompt._replace(audio=written(prompt, folder)) for prompt in found]
+
+
+def written(prompt, folder) -> Path:
+    path = folder / f"{prompt.id}.npy"
+    np.save(path, load_features(str(prompt.audio), "").numpy())
+    return path
+
+
+def write(folder, rows, model_type, languages=()):
+    columns = ["id", "audio", "n_frames", "tgt_text", *(["tgt_lang"] if languages else [])]
+    for split in ("train", "valid"):
+        write_manifest(folder / f"{split}.tsv", rows, columns)
+    train_vocabulary([row["tgt_text"] for row in rows], folder, 200, model_type, languages=languages)
+    return folder
+
+
+def row(prompt, language, tagged=False):
+    tag = {"tgt_lang": language, "id": f"{prompt.id}-{language}"} if tagged else {"id": prompt.id}
+    return {**tag, "audio": str(prompt.audio), "n_frames": prompt.n_frames, "tgt_text": prompt.text[language]}
+
+
+def learn(data, folder, **flags):
+    run = training.train(data, folder, **{**FLAGS, **flags})
+    assert run.code == 0, run.output[-3000:]
+    return run
+
+
+def decode(data, run, *arguments):
+    """What fairseq-generate writes for the training set, and what it should."""
+    path = [
+        "--path",
+        run.folder / "checkpoint_last.pt",
+        "--gen-subset",
+        "valid",
+        "--max-tokens",
+        "4000",
+        "--audio-root",
+        "/",
+    ]
+    output = fairseq("generate", run.folder / "log", data, "--task", "slam_speech_to_text", *path, *arguments)
+    return generated(output)
+
+
+@pytest.fixture(scope="module")
+def ctc(twenty, tmp_path_factory):
+    """Data and a run of the model without a memory for texts, which learns what the others begin with: to listen."""
+    folder = tmp_path_factory.mktemp("ctc")
+    data = write(folder, [row(prompt, "en") for prompt in twenty], "char")
+    flags = {"arch": "slam_ctc", "criterion": "slam_ctc", "final-dropout": 0, "lr": 0.004, "max-update": 180}
+    flags |= {"max-tokens": 2500}
+    return data, learn(data, folder / "save", eval_wer=True, validate_interval=30, **flags)
+
+
+def begun(ctc):
+    """The trunk of the recogniser; its sizes come with it."""
+    return {**dict.fromkeys((*SIZES, "positions")), "pretrained": ctc[1].folder / "checkpoint_last.pt"}
+
+
+def test_ctc_makes_no_error(ctc):
+    data, run = ctc
+    assert run.logged("valid")[-1]["wer"] == 0.0
+    hypotheses, references = decode(data, run, "--beam", "4")
+    assert hypotheses == references and len(references) == 20
+
+
+def test_a_transducer_makes_no_error(ctc, tmp_path):
+    """From scratch its prediction network knows the texts by heart long before it hears which of them is spoken."""
+    flags = {"arch": "slam_transducer", "criterion": "slam_transducer", "lr": 0.004, "max-update": 190}
+    run = learn(ctc[0], tmp_path / "save", eval_wer=True, validate_interval=190, **flags, **begun(ctc))
+    assert run.logged("valid")[-1]["wer"] == 0.0
+    hypotheses, references = decode(ctc[0], run, "--beam", "4")
+    assert hypotheses == references and len(references) == 20
+
+
+def test_a_translator_writes_both_languages(ctc, twenty, tmp_path):
+    rows = [row(prompt, "es", tagged=True) for prompt in twenty]
+    rows += [row(prompt, "fr", tagged=True) for prompt in twenty[:5]]
+    data = write(tmp_path, rows, "unigram", languages=["es", "fr"])
+    flags = {"arch": "slam_speech_to_text", "criterion": "label_smoothed_cross_entropy", "lr": 0.004}
+    flags |= {"decoder-layers": 1, "decoder-dim": 64, "decoder-ffn-dim": 128, "decoder-dropout": 0}
+    flags |= {"max-update": 350, "eval-bleu": True, "eval-args": '{"max_len_b": 60}', "validate-interval": 175}
+    run = learn(data, tmp_path / "save", **flags, **begun(ctc))
+    assert run.logged("valid")[-1]["bleu"] == 100.0
+    hypotheses, references = decode(data, run, "--beam", "4", "--max-len-b", "60")
+    assert hypotheses == references and len(references) == 25

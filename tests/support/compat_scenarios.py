@@ -1,0 +1,354 @@
+"""What fails in fairseq without a mend of slam_plugin.compat: each scenario runs with every mend, and without its own.
+
+    python tests/support/compat_scenarios.py FOLDER
+
+prints one JSON line for each run: {"scenario", "mend", "mended", "error"}, error null where all went well. fairseq is
+imported once and every run is a fork of that process: real training and generation cost a second instead of ten.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import fairseq_cli.generate
+import fairseq_cli.preprocess
+import fairseq_cli.train
+import numpy as np
+import torch
+import torch._dynamo  # the optimizers would import it in every fork
+from fairseq import checkpoint_utils, utils
+from fairseq.dataclass.configs import CheckpointConfig
+
+import tests.support.warm  # noqa: F401  (the parsers of every fork's configuration)
+from slam_plugin import compat
+
+SENTENCES = ["aa bb cc dd", "bb cc", "dd dd aa ee", "cc ee ff", "ff aa", "ee bb ff cc aa"] * 2
+TINY = [f"--{side}-{what}={size}" for side in ("encoder", "decoder") for what, size in
+        (("layers", 1), ("embed-dim", 8), ("ffn-embed-dim", 8), ("attention-heads", 2))]  # fmt: skip
+TRAIN = ["data", "--task=translation", "-sx", "-ty", "--arch=transformer", *TINY, "--optimizer=adam", "--max-tokens=64",
+         "--cpu", "--num-workers=0", "--eval-bleu", "--no-epoch-checkpoints", "--log-format=simple"]  # fmt: skip
+
+
+def prepare_data(folder: Path) -> None:
+    """A toy parallel corpus in ``folder/data``, and one checkpoint of one epoch on it in ``folder/once``."""
+    os.chdir(folder)
+    for split in ("train", "valid"):
+        for side in "xy":
+            Path(f"{split}.{side}").write_text("".join(line + "\n" for line in SENTENCES))
+    arguments = ["-sx", "-ty", "--trainpref=train", "--validpref=valid", "--testpref=valid", "--destdir=data"]
+    run_main(fairseq_cli.preprocess, *arguments)
+
+
+def train_once(folder: Path) -> None:
+    os.chdir(folder)
+    train("--save-dir=once", "--max-epoch=1")
+
+
+def run_main(module, *arguments: str) -> None:
+    sys.argv = [module.__name__, *arguments]
+    module.cli_main()
+
+
+def train(*arguments: str) -> None:
+    run_main(fairseq_cli.train, *TRAIN, *arguments)
+
+
+def expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# checkpoint types
+
+
+def resume(folder: Path) -> None:
+    """--arch transformer stores an argparse.Namespace and --eval-bleu numpy arrays."""
+    train("--restore-file=once/checkpoint_last.pt", f"--save-dir={folder / 'resumed'}", "--max-epoch=2")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "resumed/checkpoint_last.pt"))
+    expect(state["extra_state"]["train_iterator"]["epoch"] == 3, "the second epoch was not trained")
+
+
+def resume_on_two_ranks(folder: Path) -> None:
+    """Rank 0 sends the configuration, an omegaconf object, to rank 1."""
+
+    def rank(number: int) -> None:
+        train("--restore-file=once/checkpoint_last.pt", f"--save-dir={folder / 'resumed'}", "--max-epoch=2",
+              f"--distributed-init-method=file://{folder / 'store'}", "--distributed-world-size=2", "--device-id=0",
+              f"--distributed-rank={number}", "--distributed-no-spawn", "--distributed-backend=gloo",
+              "--ddp-backend=legacy_ddp")  # fmt: skip
+
+    children = [start(rank, number, log=folder / f"rank{number}.log") for number in (0, 1)]
+    # Rank 1 tells what is wrong; rank 0 only that rank 1 has gone.
+    errors = [finish(child) for child in children][::-1]
+    expect(not any(errors), "\n".join(error or "" for error in errors))
+
+
+def generate(folder: Path) -> None:
+    """Every sentence of the test set gets a hypothesis; their number is no multiple of 8."""
+    run_main(fairseq_cli.generate, "data", "--path=once/checkpoint_last.pt", "--beam=2", "--cpu", "--max-tokens=64",
+             f"--results-path={folder}")  # fmt: skip
+    hypotheses = [line for line in (folder / "generate-test.txt").read_text().splitlines() if line.startswith("H-")]
+    expect(len(hypotheses) == len(SENTENCES), f"{len(hypotheses)} hypotheses")
+
+
+def load_numpy_values(folder: Path) -> None:
+    """Numbers and arrays, under the names of numpy 2 and under those of numpy 1."""
+    values = {"scalar": np.float64(1.5), "array": np.arange(3), "args": Namespace(arch="x"), "extra_state": {}}
+    state = values | {"optimizer_history": [{"optimizer_name": "a", "lr_scheduler_state": {}, "num_updates": 1}]}
+    new, old = folder / "new.pt", folder / "old.pt"
+    torch.save(state, new, _use_new_zipfile_serialization=False)
+    old.write_bytes(new.read_bytes().replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    expect(old.stat().st_size < new.stat().st_size, "nothing was renamed")
+    for path in (new, old):
+        with open(path, "rb") as file:
+            loaded = torch.load(file)
+        expect(loaded["scalar"] == 1.5 and loaded["array"].tolist() == [0, 1, 2], "the values changed")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# refusal by name
+
+
+class Payload:
+    """Unpickled by anything that trusts it, runs a command."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def refuse_code(folder: Path) -> None:
+    """It is refused and not run, in words that name the file and the code."""
+    path, marker = folder / "code.pt", folder / "ran"
+    torch.save({"model": {}, "args": Payload(marker)}, path)
+    message = error_of(lambda: checkpoint_utils.load_checkpoint_to_cpu(str(path)))
+    expect(not marker.exists(), "the code in the checkpoint was run")
+    expect(str(path) in message and "posix.system" in message, f"unclear: {message}")
+    expect("weights_only" not in message, f"advises to switch the protection off: {message}")
+
+
+def name_torn_file(folder: Path) -> None:
+    whole = Path("once/checkpoint_last.pt").read_bytes()
+    for size in (0, 3, len(whole) // 2, len(whole) - 1):
+        path = folder / f"torn{size}.pt"
+        path.write_bytes(whole[:size])
+        message = error_of(lambda path=path: checkpoint_utils.load_checkpoint_to_cpu(str(path)))
+        expect(str(path) in message and "weights_only" not in message, f"unclear at {size} bytes: {message}")
+
+
+def error_of(function: Callable[[], object]) -> str:
+    try:
+        function()
+    except Exception as error:
+        return str(error)
+    return "no error"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# atomic copies
+
+
+def survive_kill(folder: Path) -> None:
+    """Killed at any point of the second save, the files in place are whole, old or new, and a third save is as ever."""
+    for point in ("half of the copy", "before fsync", "before rename", "after rename"):
+        save_dir = folder / point.replace(" ", "_")
+        finish(start(save_version, save_dir, 1, None, log=folder / "save.log"))
+        error = finish(start(save_version, save_dir, 2, point, log=folder / "save.log"))
+        expect(error in (None, "killed"), f"{point}: {error}")
+        check_versions(save_dir, {1, 2}, point)
+        expect(finish(start(save_version, save_dir, 3, None, log=folder / "save.log")) is None, f"{point}: third save")
+        check_versions(save_dir, {3}, point)
+        left = sorted(path.name for path in save_dir.iterdir())
+        expect(left == ["checkpoint_best.pt", "checkpoint_last.pt"], f"{point}: left behind {left}")
+
+
+def check_versions(save_dir: Path, allowed: set[int], point: str) -> None:
+    for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
+        try:
+            values = torch.load(save_dir / name)["model"].unique().tolist()
+        except Exception as error:
+            raise AssertionError(f"killed at {point}: {name} is not whole: {error}") from None
+        expect(len(values) == 1 and values[0] in allowed, f"killed at {point}: {name} holds {values}")
+
+
+def save_version(save_dir: Path, version: int, kill_at: str | None) -> None:
+    """fairseq's save_checkpoint of a state full of ``version``; the process kills itself at that point of the copy."""
+
+    class Trainer(SimpleNamespace):
+        def consolidate_optimizer(self) -> None:
+            pass
+
+        def get_num_updates(self) -> int:
+            return version
+
+        def save_checkpoint(self, filename: str, extra_state: dict) -> str:
+            state = {"model": torch.full((50_000,), version), "extra_state": extra_state}
+            checkpoint_utils.torch_persistent_save(state, filename)
+            if kill_at is not None:  # the first file is written; what follows are the copies
+                kill_self(kill_at)
+            return filename
+
+    trainer = Trainer(
+        data_parallel_rank=0, should_save_checkpoint_on_current_rank=True, checkpoint_suffix="", task=None
+    )
+    epochs = SimpleNamespace(epoch=1, end_of_epoch=lambda: True, state_dict=dict)
+    cfg = CheckpointConfig(save_dir=str(save_dir), no_epoch_checkpoints=True)
+    checkpoint_utils.save_checkpoint(cfg, trainer, epochs, 1.0 / version)
+
+
+def kill_self(point: str) -> None:
+    sendfile, replace = os.sendfile, os.replace
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if point == "half of the copy":
+
+        def half(target, source, offset, count):
+            sendfile(target, source, offset, os.fstat(source).st_size // 2)
+            die()
+
+        os.sendfile = half
+    elif point == "before fsync":
+        os.fsync = lambda handle: die()
+    elif point == "before rename":
+        os.replace = lambda source, target: die()
+    else:
+
+        def renamed(source, target):
+            replace(source, target)
+            die()
+
+        os.replace = renamed
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# early stopping, n-gram blocking, own folder
+
+
+def stop_after_interruptions(folder: Path) -> None:
+    """Nothing is learned at rate 0, so patience 2 ends training in the third epoch, interrupted or not."""
+
+    def epochs(last: int) -> None:
+        train(f"--save-dir={folder / 'saved'}", "--lr=0", "--dropout=0", "--patience=2", f"--max-epoch={last}")
+
+    for last in (1, 2, 9):
+        error = finish(start(epochs, last, log=folder / "log"))
+        expect(error is None, f"training failed: {error}")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
+    epoch = state["extra_state"]["train_iterator"]["epoch"]
+    expect(epoch == 4, f"it stopped after epoch {epoch - 1} instead of 3")
+
+
+def repeat_nothing(folder: Path) -> None:
+    """Hypotheses of five words, none of which is there twice."""
+    run_main(fairseq_cli.generate, "data", "--path=once/checkpoint_last.pt", "--beam=2", "--cpu", "--max-tokens=64",
+             "--min-len=5", "--max-len-b=5", "--no-repeat-ngram-size=1", f"--results-path={folder}")  # fmt: skip
+    lines = [line for line in (folder / "generate-test.txt").read_text().splitlines() if line.startswith("H-")]
+    for words in (line.split("\t")[2].split() for line in lines):
+        expect(len(words) == len(set(words)) == 5, f"it says {' '.join(words)}")
+
+
+def load_by_other_path(folder: Path) -> None:
+    (folder / "slam_plugin").symlink_to(compat.PLUGIN)
+    os.chdir(folder)
+    utils.import_user_module(Namespace(user_dir="slam_plugin"))
+    expect_registered()
+
+
+def load_by_same_path(folder: Path) -> None:
+    del folder
+    utils.import_user_module(Namespace(user_dir=str(compat.PLUGIN)))
+    utils.import_user_module(Namespace(user_dir=str(compat.PLUGIN)))
+    expect_registered()
+
+
+def expect_registered() -> None:
+    files = [path for room in ("tasks", "models") for path in (compat.PLUGIN / room).glob("[!_]*.py")]
+    missing = [path.stem for path in files if f"slam_plugin.{path.parent.name}.{path.stem}" not in sys.modules]
+    expect(bool(files) and not missing, f"not imported: {missing}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# running
+
+
+SCENARIOS = [
+    (resume, "checkpoint types"),
+    (resume_on_two_ranks, "checkpoint types"),
+    (generate, "checkpoint types"),
+    (load_numpy_values, "checkpoint types"),
+    (refuse_code, "refusal by name"),
+    (name_torn_file, "refusal by name"),
+    (survive_kill, "atomic copies"),
+    (stop_after_interruptions, "early stopping"),
+    (generate, "last batch"),
+    (repeat_nothing, "n-gram blocking"),
+    (load_by_other_path, "own folder"),
+    (load_by_same_path, "own folder"),
+]
+
+
+def start(function: Callable, *arguments, log: Path) -> tuple[int, Path]:
+    """Fork; the child runs ``function`` with its output in ``log`` and its error, if any, in ``log.error``."""
+    error = Path(f"{log}.error")
+    error.unlink(missing_ok=True)
+    child = os.fork()
+    if child:
+        return child, error
+    status = 1
+    try:
+        with open(log, "ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        function(*arguments)
+        status = 0
+    except BaseException:
+        error.write_text(traceback.format_exc())
+    finally:
+        os._exit(status)
+
+
+def finish(child: tuple[int, Path]) -> str | None:
+    """Wait for a child of :func:`start`; its error, "killed", or None."""
+    process, error = child
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if status == -signal.SIGKILL:
+        return "killed"
+    return error.read_text() if status else None
+
+
+def run_scenario(scenario: Callable[[Path], None], folder: Path, without: str | None) -> None:
+    os.chdir(folder.parent)
+    compat.MENDS = tuple(mend for mend in compat.MENDS if mend.name != without)
+    compat.apply()
+    compat.apply()
+    scenario(folder)
+
+
+def main() -> None:
+    root = Path(sys.argv[1]).resolve()
+    for step in (prepare_data, train_once):
+        error = finish(start(step, root, log=root / "prepare.log"))
+        if error is not None:
+            sys.exit(error)
+    for scenario, mend in SCENARIOS:
+        for without in (None, mend):
+            folder = root / f"{scenario.__name__}_{mend.replace(' ', '_')}_{without is None}"
+            folder.mkdir()
+            error = finish(start(run_scenario, scenario, folder, without, log=folder / "log"))
+            outcome = {"scenario": scenario.__name__, "mend": mend, "mended": without is None, "error": error}
+            print(json.dumps(outcome), flush=True)
+
+
+if __name__ == "__main__":
+    main()

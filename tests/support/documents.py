@@ -1,0 +1,269 @@
+"""The commands in the project's documents: taken out of the text, made small, and run."""
+
+import multiprocessing
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import torch
+
+from tests.support import training
+from tests.support.commands import PRELOADED
+
+ROOT = Path(__file__).resolve().parents[2]
+README, BY_HAND = "README.md", "examples/slam/README.md"
+PRETRAINING, FINETUNING = "examples/slam/pretraining.md", "examples/slam/finetuning.md"
+DATA = "examples/slam/data.md"
+
+SHELL = ("", "sh", "bash")  # what a block of commands may be marked with
+PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", ".")
+NOT_RUN = {
+    "git": "the network",
+    "cd": "this is the checkout already",
+    "pip": "tests/test_plugin.py installs",
+    ".": "this is the environment already",
+    ".ci/run": "this is part of it",
+    "python -m examples.slam.downstream": "tests/end_to_end/test_downstream.py runs it",
+    "slam prepare synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
+}
+VOCABULARY = 60
+MICRO = [f"--{name}={value}" for name, value in training.MODEL.items()]
+SHORT = ["--max-update", "2", "--num-workers", "0", "--cpu"]
+BRIEF = ["--eval-args", '{"max_len_b": 10}']  # of what an untrained model writes
+# What is appended to a command to make it small. A command that is not here has no test, which is an error.
+SMALLER = {
+    "fairseq-train slam_pretraining": [*MICRO, *SHORT],
+    "fairseq-train slam_speech_to_text": [*MICRO, *SHORT, *BRIEF],
+    "fairseq-train slam_joint_translation": [*MICRO, *SHORT, *BRIEF],
+    "fairseq-train slam_translation": [*MICRO, *SHORT, *BRIEF],
+    "fairseq-train slam_sentence_prediction": [*MICRO, *SHORT],
+    "fairseq-generate slam_speech_to_text": ["--max-len-b", "10", "--cpu"],
+    "fairseq-generate slam_translation": ["--max-len-b", "10", "--cpu"],
+    "fairseq-hydra-train": [
+        *(f"+model.{name.replace('-', '_')}={value}" for name, value in training.MODEL.items()),
+        "optimization.max_update=2",
+        "++common.cpu=true",
+    ],
+    "slam fetch": ["--debs", "debs"],
+    "slam prepare english": ["--limit", "40"],
+    "slam vocab": ["--size", str(VOCABULARY)],
+    "slam binarize": [],
+    "python -m examples.slam.study": ["--print", "--run", "run", "--data", "data"],
+    "python -m examples.slam.study.report": ["--results", "results.json", "--out", "report"],
+    "slam average": [],
+    "slam predict": [],
+    "slam doctor": [],
+    "slam evaluate": ["--max-len-b", "10", "--num-workers", "0", "--cpu"],
+    "slam report": [],
+    "slam score": [],
+    "mkdir": [],
+    **{f"slam {name}": [] for name in ("transcribe", "translate", "normalize", "classify", "encode", "cluster")},
+    **{f"slam {name}": [] for name in ("prepare", "recipes")},
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what a README holds
+
+
+class Piece(NamedTuple):
+    """A fenced block with its language, or ``code`` within a line, whose language is None."""
+
+    line: int
+    language: str | None
+    text: str
+
+
+class Command(NamedTuple):
+    line: int
+    words: list[str]
+    log: str | None  # the file that `tee` writes
+
+
+def read(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def pieces(text: str) -> Iterator[Piece]:
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$|`([^`]+)`", text, re.MULTILINE | re.DOTALL):
+        line = text.count("\n", 0, found.start()) + 1
+        yield Piece(line, found[1], found[2] if found[3] is None else " ".join(found[3].split()))
+
+
+def is_manifest(piece: Piece) -> bool:
+    return piece.language == "" and piece.text.startswith("id\t")
+
+
+def commands(text: str) -> Iterator[Command]:
+    """Every command, those within sentences included: a known program with an argument."""
+    for piece in pieces(text):
+        if piece.language is None:
+            program, _, rest = piece.text.partition(" ")
+            name = program.rpartition("/")[2]
+            if program == ".ci/run" or (rest and (name in PROGRAMS or name.startswith("fairseq-"))):
+                yield Command(piece.line, shlex.split(piece.text), None)
+        elif piece.language in SHELL and not is_manifest(piece):
+            for line in piece.text.replace("\\\n", " ").splitlines():
+                for part in line.split(" && "):
+                    command, _, log = part.partition(" 2>&1 | tee ")
+                    if words := shlex.split(command, comments=True):
+                        yield Command(piece.line, words, log or None)
+
+
+def yaml_blocks(text: str) -> list[str]:
+    return [piece.text for piece in pieces(text) if piece.language == "yaml"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# running it
+
+
+def kind(words: Sequence[str]) -> str:
+    """What a command is called in ``SMALLER``."""
+    program = words[0].rpartition("/")[2] if words[0] not in NOT_RUN else words[0]
+    if program == "python":
+        return " ".join((program, *words[1:3]))
+    if program == "slam":
+        return " ".join((program, *words[1 : 3 if words[1:2] == ["prepare"] else 2]))
+    return f"{program} {after(words, '--task')}" if "--task" in words else program
+
+
+def after(words: Sequence[str], flag: str) -> str:
+    return words[words.index(flag) + 1]
+
+
+def run(command: Command, folder: Path) -> None:
+    """Run a command in ``folder``, made small; AssertionError where it fails or nobody has said how to run it."""
+    name = kind(command.words)
+    if name in NOT_RUN:
+        return
+    if name == "make":
+        shown = ["make", "-n", *command.words[1:]]
+        assert subprocess.run(shown, cwd=ROOT, capture_output=True).returncode == 0, command
+        return
+    assert name in SMALLER, f"line {command.line}: {name}: not in SMALLER, so no test runs it"
+    words = list(_expanded([*command.words, *SMALLER[name]], folder))
+    if name == "mkdir":
+        subprocess.run(words, cwd=folder, check=True)
+        return
+    output = execute(words, folder, folder / (command.log or "output.log"), f"line {command.line}")
+    check(words, folder, output)
+
+
+def _expanded(words: Sequence[str], folder: Path) -> Iterator[str]:
+    """What a shell in ``folder`` makes of ``words``."""
+    for word in words:
+        if "*" in word:
+            yield from sorted(str(path.relative_to(folder)) for path in folder.glob(word))
+        else:
+            yield word.replace("$PWD", str(folder))
+
+
+def execute(words: list[str], folder: Path, log: Path, where: str, timeout: float = 300) -> str:
+    """The output of a command in ``folder``; AssertionError that begins with ``where`` if it fails."""
+    (process,) = start([words], folder, [log])
+    process.join(timeout)
+    process.kill()
+    output = log.read_text(errors="replace")
+    assert process.exitcode == 0, f"{where}: {shlex.join(words)}\n{output[-4000:]}"
+    return output
+
+
+def check(words: list[str], folder: Path, output: str) -> None:
+    """What a command that ended well has to leave behind."""
+    if words[0] == "fairseq-train":
+        saved = folder / after(words, "--save-dir")
+        assert updates(saved / "checkpoint_last.pt") == 2 and (saved / "checkpoint_best.pt").exists()
+    elif words[0] == "fairseq-hydra-train":
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        saved = given.get("checkpoint.save_dir", "outputs/*/*/checkpoints")
+        (checkpoint,) = folder.glob(f"{saved.removeprefix(f'{folder}/')}/checkpoint_last.pt")
+        assert updates(checkpoint) == 2
+    elif words[0] == "fairseq-generate":
+        if "--results-path" in words:
+            output = (folder / after(words, "--results-path") / "generate-test.txt").read_text(encoding="utf-8")
+        assert "\nD-0\t" in output and "Generate test with beam=5" in output
+        assert "--scoring" not in words or "BLEU" in output
+        nbest = int(after(words, "--nbest")) if "--nbest" in words else 1
+        assert output.count("\nD-0\t") == nbest
+    elif words[1] in ("transcribe", "translate", "normalize", "classify"):
+        assert output.splitlines()
+    elif words[1] == "evaluate":
+        first = after(words, "--subsets")
+        table = (folder / after(words, "--out") / "scores.md").read_text(encoding="utf-8")
+        assert table in output and f"| {first}" in table and "| average " in table
+    elif words[1] == "predict":
+        assert "accuracy" in output
+        assert "--glue" not in words or (folder / after(words, "--out") / f"{after(words, '--glue')}.tsv").is_file()
+    elif words[1] == "average":
+        assert (folder / after(words, "--output")).is_file()
+    elif words[1] == "report":
+        assert "<svg" in (folder / words[2] / "report.html").read_text(encoding="utf-8")
+
+
+def run_python(block: str, folder: Path) -> None:
+    """Execute a block of Python in ``folder``."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        exec(compile(block, "block", "exec"), {})
+    finally:
+        os.chdir(before)
+
+
+def updates(checkpoint: Path) -> int:
+    from slam_plugin import compat
+
+    compat.apply()  # names the types that may be in a checkpoint
+    return torch.load(checkpoint, weights_only=True)["optimizer_history"][-1]["num_updates"]
+
+
+def start(commands: list[list[str]], folder: Path, logs: list[Path]) -> list[multiprocessing.Process]:
+    """Processes at work, each a fork of one that has imported fairseq."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED, "tests.support.documents"])
+    processes = [context.Process(target=_execute, args=(w, folder, log)) for w, log in zip(commands, logs, strict=True)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _execute(words: list[str], folder: Path, log: Path) -> None:
+    with open(log, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of a loader's workers, as under the shell
+    os.execvp = _become
+    _run_here(words)
+
+
+def _run_here(words: list[str]) -> None:
+    if kind(words).startswith("python"):
+        sys.argv = words[2:]
+        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+    elif words[0] == "slam":
+        from slam_plugin.commands.cli import main
+
+        sys.exit(main(words[1:]))
+    else:
+        sys.argv = words
+        (script,) = metadata.entry_points(group="console_scripts", name=words[0])
+        sys.exit(script.load()())
+
+
+def _become(program: str, words: list[str]) -> NoReturn:
+    """Do in this process what ``os.execvp`` would have a fresh one do: a step of a plan need not import fairseq."""
+    if shutil.which(program) is None:
+        raise FileNotFoundError(2, "No such file or directory", program)
+    _run_here(["python" if program == sys.executable else Path(program).name, *words[1:]])
+    sys.exit()
