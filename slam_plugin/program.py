@@ -91,11 +91,18 @@ def guarded(name: str, run: Callable[[], int | None]) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return WRONG_COMMAND_LINE
     except ERRORS as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {_message(error)}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _message(error: Exception) -> str:
+    """Return the error in the form of this project: the file first, without a number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def plain(doc: str) -> str:

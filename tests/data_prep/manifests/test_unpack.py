@@ -62,7 +62,7 @@ def test_bytes_that_are_no_member_are_named_with_their_line(tmp_path, capsys):
     rows = [{"id": str(i), "audio": each, "n_frames": 9} for i, each in enumerate(audio)]
     write_manifest(tmp_path / "m.tsv", rows, ["id", "audio", "n_frames"])
     assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "files")]) == 1
-    lines = capsys.readouterr().err.removeprefix("slam pack: ").splitlines()
+    lines = capsys.readouterr().err.replace("slam pack: ", "").splitlines()
     faults = [line for line in lines if line.startswith(str(tmp_path))]
     assert len(faults) == 2
     assert faults[0].startswith(f"{tmp_path}/m.tsv:3: ") and "there is no member of these bytes" in faults[0]
