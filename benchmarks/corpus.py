@@ -11,7 +11,8 @@ from data_prep.engine.folder import STATS
 from data_prep.manifests.pack import pack_manifests
 from data_prep.text.binarize import binarize
 from data_prep.text.vocab import train_vocabulary
-from slam_plugin.data.audio import SAMPLE_RATE, frames_in
+from slam_plugin.data.audio import frames_in
+from slam_plugin.data.constants import FRAMES_PER_SECOND, SAMPLE_RATE
 from slam_plugin.data.manifests.manifest import Manifest, write_manifest
 from slam_plugin.data.manifests.validate import ensure_valid
 
@@ -71,7 +72,7 @@ def _manifests(folder: Path) -> list[Path]:
 def _stamp(folder: Path) -> None:
     """A run would check the audio, and show that it does."""
     for path in _manifests(folder):
-        ensure_valid(Manifest.open(path), path.parent, 1, int(100 * LONGEST))
+        ensure_valid(Manifest.open(path), path.parent, 1, int(FRAMES_PER_SECOND * LONGEST))
 
 
 def _utterance(folder: Path, name: str, words: list[str], rng: np.random.Generator) -> dict[str, Any]:

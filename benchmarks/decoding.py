@@ -17,6 +17,7 @@ from benchmarks.figures import Figure, Goal, Scale, ratio
 from benchmarks.peers.translators import OUR_KERNEL, THEIR_KERNEL, dictionary, fairseqs, ours
 from benchmarks.timing import minima
 from slam_plugin.data.audio import load_features, normalize
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.decoding.beam import BeamSearch
 from slam_plugin.inference.batches import pad
@@ -76,7 +77,9 @@ def figures(scale: Scale) -> list[Figure]:
     with tempfile.TemporaryDirectory() as scratch:
         corpus = cached_corpus(scale.data, Path(scratch), max(16, budget // 60))
         given = batches(corpus.folder, budget)
-    words = ", ".join(f"{len(batch.features)} of up to {batch.features.size(1) / 100:.1f} s" for batch in given)
+    words = ", ".join(
+        f"{len(batch.features)} of up to {batch.features.size(1) / FRAMES_PER_SECOND:.1f} s" for batch in given
+    )
     print(f"        batches of {words}, from {corpus.words}", flush=True)
     with torch.inference_mode():
         seconds = minima(candidates(scale.size, given), scale.rounds)

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from benchmarks.markdown import table
-from slam_plugin.data.audio import MEL_BINS
+from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS
 from slam_plugin.models.base.presets import SIZES
-from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.modules.subsampler import FRAMES_PER_STATE, subsampled_length
 from slam_plugin.objectives import contrastive, span_mlm, tlm
 
-STATES_A_SECOND = 25
+STATES_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_STATE
 FILTER = 9  # 3 x 3
 # Forward, gradient of the input, gradient of the weights.
 TRAINING = 3
@@ -181,7 +181,7 @@ def overview(seconds: int = 12, tokens: int = 512) -> str:
     rows = []
     for name in SIZES:
         sizes = sizes_of(name)
-        audio = sum(speech(sizes, seconds * STATES_A_SECOND).values()) / seconds
+        audio = sum(speech(sizes, seconds * STATES_PER_SECOND).values()) / seconds
         token = sum(text(sizes, tokens).values()) / tokens
         rows.append(
             (name, f"{sum(parameters(sizes).values()) / 1e6:.1f} M", f"{audio / 1e9:.2f}", f"{token / 1e9:.3f}")

@@ -23,6 +23,7 @@ from benchmarks.joint import Batch
 from benchmarks.markdown import table
 from benchmarks.share import logging_to
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.models.base.presets import SIZES
 from slam_plugin.models.base.trunk import TrunkConfig
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
@@ -231,7 +232,7 @@ def section(size: str, items: Sequence[int], compiled: bool, device: torch.devic
 
 def _words(batches: Sequence[Batch]) -> str:
     def sizes(batch: Batch) -> list[str]:
-        speech = [f"{batch.frames / 100:g} s"] if batch.frames else []
+        speech = [f"{batch.frames / FRAMES_PER_SECOND:g} s"] if batch.frames else []
         return speech + ([f"{batch.tokens} tokens"] if batch.tokens else [])
 
     return ", ".join(f"{batch.items} of {batch.kind} (each {' and '.join(sizes(batch))})" for batch in batches)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from fairseq.data import Dictionary
 
-from slam_plugin.data.audio import MEL_BINS
+from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS
 from slam_plugin.models.base.trunk import TrunkConfig
 from slam_plugin.models.pretraining import SlamPretraining
 from slam_plugin.modules.subsampler import subsampled_length
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     @property
     def seconds(self) -> float:
         """Of audio, in the batch."""
-        return self.items * self.frames / 100
+        return self.items * self.frames / FRAMES_PER_SECOND
 
 
 def joint_model(objectives: Sequence[str], vocabulary: int, config: TrunkConfig) -> SlamPretraining:

@@ -9,6 +9,7 @@ from fairseq import tasks
 
 from benchmarks.corpus import BenchmarkData, training_file
 from benchmarks.share import configured, logging_to
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 
 BUDGET = 9600  # frames in a batch
 WARM = 8  # batches left out: workers start, and begin ahead of the one who asks
@@ -35,4 +36,4 @@ def audio_seconds_per_second(
         start, frames = clock(), 0
         for step in iterator:
             frames += sum(batch["n_frames"] for batch in step["batches"])
-        return frames / 100 / (clock() - start)
+        return frames / FRAMES_PER_SECOND / (clock() - start)

@@ -8,6 +8,7 @@ from torch import Tensor
 from benchmarks.figures import Figure, Goal, Scale
 from benchmarks.floor import Shape
 from benchmarks.peers.layers import LAYERS, OURS
+from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.models.base.trunk import Trunk, TrunkConfig, build_trunk
 
 GOAL = Goal("<=", 1e-6)
@@ -49,7 +50,7 @@ def of_layer(name: str, shape: Shape) -> float:
 
 def of_speech(trunk: Trunk, batch: int) -> float:
     """Of the speech encoder and the multimodal encoder above it, on 8 s."""
-    features, lengths = torch.randn(batch, 800, 80), spread(800, batch)
+    features, lengths = torch.randn(batch, 800, MEL_BINS), spread(800, batch)
     together, _ = trunk.encode_speech(features, _mask(lengths))
 
     def alone(b: int, length: int) -> Tensor:
@@ -67,7 +68,7 @@ def of_text(trunk: Trunk, batch: int) -> float:
 
 def of_pairs(trunk: Trunk, batch: int) -> float:
     """Of the speech side of pairs, where the longest transcript has the shortest speech."""
-    features, frames = torch.randn(batch, 800, 80), spread(800, batch)
+    features, frames = torch.randn(batch, 800, MEL_BINS), spread(800, batch)
     tokens, lengths = _tokens(batch)
     tokens, lengths = tokens.flip(0), lengths[::-1]
     together = trunk(features, _mask(frames), tokens, _mask(lengths)).speech

@@ -9,6 +9,7 @@ import yaml
 
 from benchmarks.corpus import CORPORA, PIECES, SYLLABLES
 from data_prep.text.vocab import train_vocabulary
+from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.validate import leave_stamp
 from slam_plugin.data.text.indexed import write_index
@@ -55,7 +56,7 @@ def _write_features(path: Path, rng: np.random.Generator) -> list[tuple[str, int
     with zipfile.ZipFile(path, "w") as packed:
         for number, count in enumerate(frames):
             content = io.BytesIO()
-            np.save(content, rng.standard_normal((count, 80)).astype(np.float16))
+            np.save(content, rng.standard_normal((count, MEL_BINS)).astype(np.float16))
             packed.writestr(f"{number}.npy", content.getvalue())
             end, size = packed.fp.tell(), len(content.getvalue())  # a stored file's bytes are the last ones written
             found.append((f"{path.name}:{end - size}:{size}", count))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from benchmarks import flops
 from benchmarks.gpu import PEAKS
 from benchmarks.markdown import table
+from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS, SAMPLE_RATE
 from slam_plugin.data.files import atomic_write
 
 PAGE = Path(__file__).resolve().parent.parent / "examples/slam/scaling.md"
@@ -33,7 +34,7 @@ FP32, BF16 = 4, 2  # bytes
 EXCHANGE_BUFFER = 2**28  # numbers, of fairseq's legacy_ddp
 NVLINK, INFINIBAND = 450e9, 50e9  # bytes a second and direction for each GPU of an H100 node; 400 Gbit/s
 NODE = 8  # GPUs
-PCM, FLAC_SHARE, FRAMES_A_SECOND, MEL_BINS = 32_000, 0.5, 100, 80  # bytes a second of 16-bit sound at 16 kHz, ...
+PCM, FLAC_SHARE = 2 * SAMPLE_RATE, 0.5  # bytes a second of 16-bit sound, what FLAC leaves of them
 
 
 class Part(NamedTuple):
@@ -47,7 +48,7 @@ class Part(NamedTuple):
     @property
     def seconds(self) -> float:
         """Of audio, in an update."""
-        return self.count * self.states / flops.STATES_A_SECOND
+        return self.count * self.states / flops.STATES_PER_SECOND
 
     def cost(self, passes: int = flops.TRAINING) -> float:
         """Operations of one of them."""
@@ -82,7 +83,7 @@ def arithmetic() -> str:
         (
             part.name,
             f"{part.cost() / 1e12:.3f}",
-            f"{part.cost() / 1e9 / (part.states / flops.STATES_A_SECOND):.1f}" if part.states else "",
+            f"{part.cost() / 1e9 / (part.states / flops.STATES_PER_SECOND):.1f}" if part.states else "",
             f"{part.cost() / 1e9 / part.tokens:.2f}" if not part.states else "",
             f"{part.count:,}",
             f"{part.count * part.cost() / 1e15:.2f}",
@@ -184,7 +185,7 @@ def storage() -> str:
     rows = []
     for name, size in (
         ("FLAC, half of 16-bit sound", FLAC_SHARE * PCM),
-        ("cached fp16 features", BF16 * MEL_BINS * FRAMES_A_SECOND),
+        ("cached fp16 features", BF16 * MEL_BINS * FRAMES_PER_SECOND),
     ):
         at_rest = f"{LIBRI_LIGHT_HOURS * HOUR * size / 1e12:.2f} TB"
         rates = (f"{each * size / 1e6:.0f} MB/s" for each in (rate, alone))

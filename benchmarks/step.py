@@ -15,6 +15,7 @@ from benchmarks.peers.step_fairseq import FairseqStep
 from benchmarks.peers.step_ours import OurStep
 from benchmarks.peers.step_transformers import TransformersStep, with_distractors
 from benchmarks.timing import minima
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.models.base.presets import SIZES
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -45,7 +46,7 @@ def figures(scale: Scale) -> list[Figure]:
         corpus = cached_corpus(scale.data, Path(scratch), max(16, budget // 60))
         batch = speech_batch(corpus.folder, budget)
     utterances, frames, _ = batch["features"].shape
-    words = f"{utterances} utterances of up to {frames / 100:.1f} s from {corpus.words}"
+    words = f"{utterances} utterances of up to {frames / FRAMES_PER_SECOND:.1f} s from {corpus.words}"
     print(f"        a step at {scale.size} on {words}", flush=True)
     seconds = minima(candidates(scale.size, batch), scale.rounds)
     return _ratios(seconds, scale.size, words) + _shares(seconds, scale.size, words)

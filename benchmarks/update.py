@@ -15,6 +15,7 @@ from benchmarks.figures import Figure, Goal, Scale, ratio
 from benchmarks.products import Products
 from benchmarks.share import build_trainer, configured, logging_to
 from benchmarks.timing import minima
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.plan.yaml_layers import read_layered
 from slam_plugin.modules.cepstra import COEFFICIENTS
 from slam_plugin.objectives.clusters import CEPSTRA, Clusters, write_clusters
@@ -80,7 +81,7 @@ def candidates(trainer: Trainer, sample: Mapping[str, Any], precision: str) -> d
 def _size(sample: Mapping[str, Any]) -> str:
     frames, tokens = (sum(batch[name] for batch in sample["batches"]) for name in ("n_frames", "n_tokens"))
     kinds = ", ".join(batch["kind"] for batch in sample["batches"])
-    return f"a step of {kinds} with {frames / 100:.0f} s of audio and {tokens} tokens"
+    return f"a step of {kinds} with {frames / FRAMES_PER_SECOND:.0f} s of audio and {tokens} tokens"
 
 
 def _folder(scratch: str) -> Path:

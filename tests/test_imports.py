@@ -39,14 +39,16 @@ ROOMS = {
         },
     },
     "slam_plugin.data": {
-        **dict.fromkeys(("errors", "files", "masks", "options", "parallel", "randomness", "specaugment"), set()),
+        **dict.fromkeys(
+            ("constants", "errors", "files", "masks", "options", "parallel", "randomness", "specaugment"), set()
+        ),
         "locations": {"errors"},
         "padding": set(),
-        "audio": {"errors", "locations"},
-        "perturbation": {"audio", "randomness"},
+        "audio": {"constants", "errors", "locations"},
+        "perturbation": {"audio", "constants", "randomness"},
         "state_masks": {"masks", "padding"},
         "augmentation": {"audio", "perturbation", "randomness", "specaugment", "state_masks"},
-        "manifests": {"audio", "errors", "files", "locations", "parallel"},
+        "manifests": {"audio", "constants", "errors", "files", "locations", "parallel"},
         "text": {"errors", "manifests"},
         "datasets": {"audio", "augmentation", "errors", "manifests", "padding", "randomness", "state_masks", "text"},
         "shards": {

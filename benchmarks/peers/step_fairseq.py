@@ -13,7 +13,7 @@ from fairseq.optim.adam import Adam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slam_plugin.data.audio import MEL_BINS
+from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.models.base.presets import SIZES
 from slam_plugin.objectives.contrastive import Options
 

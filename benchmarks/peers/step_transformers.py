@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2ConformerConfig, Wav2Vec2ConformerForPreTraining
 from transformers.models.wav2vec2.modeling_wav2vec2 import _sample_negative_indices
 
-from slam_plugin.data.audio import MEL_BINS
+from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.models.base.presets import SIZES
 from slam_plugin.modules.subsampler import ConvSubsampler
 from slam_plugin.objectives.contrastive import Options

@@ -16,8 +16,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, table
-from data_prep.formats.recordings import COLUMNS, MAX_SECONDS, Utterance, rows_of_recording
+from data_prep.formats.recordings import COLUMNS, Utterance, rows_of_recording
 from data_prep.text import transcripts
+from slam_plugin.data.constants import DEV, MAX_SECONDS, TEST, TRAIN
 from slam_plugin.data.errors import DataError
 
 _DEV = ("ES2011", "IS1008", "TS3004", "IB4001", "IB4002", "IB4003", "IB4004", "IB4010", "IB4011")
@@ -29,7 +30,7 @@ _TRAIN = (
     *("EN2001", "EN2003", "EN2004", "EN2005", "EN2006", "EN2009"),
     *("IN1001", "IN1002", "IN1005", "IN1007", "IN1008", "IN1009", "IN1012", "IN1013", "IN1014", "IN1016"),
 )
-SPLITS = dict.fromkeys(_TRAIN, "train") | dict.fromkeys(_DEV, "dev") | dict.fromkeys(_TEST, "test")
+SPLITS = dict.fromkeys(_TRAIN, TRAIN) | dict.fromkeys(_DEV, DEV) | dict.fromkeys(_TEST, TEST)
 MICROPHONES = {"ihm": "Headset-*", "sdm1": "Array1-01"}
 _NITE_ID = "{http://nite.sourceforge.net/}id"
 _NITE_CHILD = "{http://nite.sourceforge.net/}child"
@@ -105,12 +106,12 @@ def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> Ami:
     if not microphones:
         raise DataError(f"{sounds}: holds no MEETING/audio/MEETING.Headset-N.wav and no MEETING.Array1-01.wav")
     there = {SPLITS.get(path.name[:6]) for paths in found.values() for path in paths}
-    splits = tuple(split for split in ("train", "dev", "test") if split in there)
+    splits = tuple(split for split in (TRAIN, DEV, TEST) if split in there)
     return Ami(sounds, annotations, splits, microphones, max_seconds)
 
 
 def _output(split: str, microphone: str) -> str:
-    return split if split == "train" else f"{split}-{microphone}"
+    return split if split == TRAIN else f"{split}-{microphone}"
 
 
 def _meetings_xml(annotations: Path) -> Path:

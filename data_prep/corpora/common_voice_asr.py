@@ -13,8 +13,8 @@ from data_prep.corpora.divided import Divided
 from data_prep.engine.splits import SPLITS
 from data_prep.engine.units import Dropped, Item, Noted, Unit
 from data_prep.formats.lines import Stretch, stretches
-from data_prep.formats.recordings import MAX_SECONDS
 from data_prep.text.transcripts import alike
+from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
 
 _STRETCH = 1 << 18

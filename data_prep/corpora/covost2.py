@@ -35,12 +35,12 @@ from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, r
 from data_prep.formats.lines import Stretch, header_of, stretches
 from data_prep.formats.sound import UnusableSound, listen
 from data_prep.text.normalize import normalize, tidy
+from slam_plugin.data.constants import DEV, MAX_SECONDS, MIN_SECONDS, TEST, TRAIN, VALID
 from slam_plugin.data.errors import DataError
 
 COLUMNS = ("id", "audio", "n_frames", "src_text", "tgt_text", "speaker", "lang", "tgt_lang")
 TRANSLATION_COLUMNS = ("path", "translation", "split")
-SPLITS = {"train": "train", "train_covost": "train", "dev": "valid", "test": "test"}
-SHORTEST, LONGEST = 0.1, 30.0  # seconds
+SPLITS = {TRAIN: TRAIN, "train_covost": TRAIN, DEV: VALID, TEST: TEST}
 # Of a table: about 2000 clips, of which a third is translated, a minute's work.
 STRETCH_BYTES = 512 << 10
 
@@ -145,8 +145,8 @@ class CoVoST2(Corpus):
         except UnusableSound as error:
             yield Dropped(place, error.reason)
             return
-        if not SHORTEST <= sound.samples / sound.rate <= LONGEST:
-            yield Dropped(place, f"is not {SHORTEST:g} to {LONGEST:g} s long")
+        if not MIN_SECONDS <= sound.samples / sound.rate <= MAX_SECONDS:
+            yield Dropped(place, f"is not {MIN_SECONDS:g} to {MAX_SECONDS:g} s long")
             return
         yield from sound.notes()
         if not clip.speaker:

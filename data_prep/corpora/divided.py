@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, row, table
-from data_prep.formats.recordings import COLUMNS, MAX_SECONDS, length_fault
+from data_prep.formats.recordings import COLUMNS, length_fault
 from data_prep.formats.sound import UnusableSound, listen
+from slam_plugin.data.constants import MAX_SECONDS
 
 
 @dataclass(frozen=True)

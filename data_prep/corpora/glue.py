@@ -31,6 +31,7 @@ from data_prep.formats.lines import Line, Stretch, header_of, lines_of, stretche
 from data_prep.text.labelled import Row, read_rows
 from data_prep.text.normalize import join_clitics, normalize_english
 from data_prep.text.sentences import binarize_lines, write_sentences
+from slam_plugin.data.constants import DEV, TEST, TRAIN, VALID
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 
@@ -59,7 +60,7 @@ class Task(NamedTuple):
     splits: Mapping[str, str]
 
 
-_SPLITS = {"train": "train", "valid": "dev", "test": "test"}
+_SPLITS = {TRAIN: TRAIN, VALID: DEV, TEST: TEST}
 _MNLI_SPLITS = {
     "train": "train",
     "valid": "dev_matched",

@@ -32,11 +32,11 @@ from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, r
 from data_prep.formats.recordings import frames_of, hear
 from data_prep.formats.silences import LEAST_LIMIT, MARGIN, MAX_SILENCE, MIN_SECONDS, Energies, Span, stretches
 from data_prep.formats.sound import Sound, UnusableSound
+from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
 
 SUBSETS = ("small", "medium", "large", "duplicate")
 COLUMNS = ("id", "audio", "n_frames", "speaker")
-MAX_SECONDS = 30.0
 SLACK = 1.0  # s
 TRAIN_SHARDS = 10
 VALID_PARTS = 2000

@@ -24,11 +24,9 @@ from data_prep.corpora import ami, common_voice_asr, librispeech, switchboard, t
 from data_prep.engine.command import preparation
 from data_prep.engine.mixture import Member, Mixture
 from data_prep.engine.units import Corpus
-from data_prep.formats.recordings import MAX_SECONDS
 from data_prep.text.transcripts import alike
+from slam_plugin.data.constants import MAX_SECONDS, TRAIN, VALID
 from slam_plugin.data.errors import DataError
-
-VALID = "valid"
 
 
 def _librispeech(root: Path, _: float) -> librispeech.LibriSpeech:
@@ -40,7 +38,7 @@ def _librispeech(root: Path, _: float) -> librispeech.LibriSpeech:
 
 def _splits(name: str, *more: str) -> dict[str, tuple[str, ...]]:
     """Of a corpus with a training set: its development and test sets, of which there are some of each kind."""
-    found = {"train": ("train",)}
+    found = {TRAIN: (TRAIN,)}
     for each in more:
         found |= {f"dev{each}": (VALID, f"dev-{name}{each}"), f"test{each}": (f"test-{name}{each}",)}
     return found

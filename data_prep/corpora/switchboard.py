@@ -20,8 +20,9 @@ from typing import Any, ClassVar
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, table
 from data_prep.formats.lines import lines_of
 from data_prep.formats.nist_stm import NOT_SCORED, StmLine, stm_lines
-from data_prep.formats.recordings import COLUMNS, MAX_SECONDS, Utterance, below, rows_of_recording, sounds_below
+from data_prep.formats.recordings import COLUMNS, Utterance, below, rows_of_recording, sounds_below
 from data_prep.text import transcripts
+from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
 
 CHANNELS = {"A": 0, "B": 1}

@@ -12,8 +12,9 @@ from data_prep.corpora.divided import Divided
 from data_prep.engine.splits import SPLITS
 from data_prep.engine.units import Dropped, Item, Noted, Unit
 from data_prep.formats.nist_stm import NOT_SCORED, stm_lines
-from data_prep.formats.recordings import MAX_SECONDS, Utterance, below, rows_of_recording, sounds_below
+from data_prep.formats.recordings import Utterance, below, rows_of_recording, sounds_below
 from data_prep.text import transcripts
+from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
 
 

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
-from data_prep.engine.splits import split_of
+from data_prep.engine.splits import FAIRSEQ_SPLITS, SPLIT_NAMES, split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, lines
 from data_prep.formats.lines import Stretch
 from data_prep.text.normalization_files import (
@@ -54,7 +54,6 @@ from slam_plugin.data.text.vocabulary import Vocabulary
 
 MIXED = "mixed"
 MOST_WORDS = 100
-_SPLITS = {"train": "train", "dev": "valid", "test": "test"}
 _RELEASED = re.compile(r"output-\d+-of-\d+")
 _CHALLENGE_FILE = "en_train.csv"
 _LETTER = re.compile(r"_letter\b")
@@ -88,7 +87,7 @@ class TextNormalization(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {split: Output(tuple(f"{split}.{side}" for side in FILES), unique=True) for split in _SPLITS.values()}
+        return {split: Output(tuple(f"{split}.{side}" for side in FILES), unique=True) for split in FAIRSEQ_SPLITS}
 
     def units(self) -> Iterator[Unit]:
         for name, kind in self.files:
@@ -110,11 +109,11 @@ class TextNormalization(Corpus):
             if fault:
                 yield Dropped(f"{name}:{each.line}", fault)
             else:
-                yield lines(_SPLITS[split_of(written, self.parts)], written, spoken, kind_of_sentence)
+                yield lines(SPLIT_NAMES[split_of(written, self.parts)], written, spoken, kind_of_sentence)
 
     def finish(self, folder: Path) -> None:
         if self.vocabulary is not None:
-            binarize_parallel(folder, tuple(_SPLITS.values()), self.vocabulary)
+            binarize_parallel(folder, FAIRSEQ_SPLITS, self.vocabulary)
 
 
 def of_tokens(sentence: Tokens) -> tuple[str, str, str]:

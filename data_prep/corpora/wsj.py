@@ -17,8 +17,9 @@ from pathlib import Path
 from data_prep.corpora.divided import Divided
 from data_prep.engine.units import Dropped, Item, Noted, Unit
 from data_prep.formats.lines import Line, lines_of
-from data_prep.formats.recordings import ENDINGS, MAX_SECONDS, below
+from data_prep.formats.recordings import ENDINGS, below
 from data_prep.text import transcripts
+from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
 
 INDICES = {

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from slam_plugin.data.constants import FRAMES_PER_HOUR, FRAMES_PER_SECOND
 from slam_plugin.data.manifests.manifest import Manifest
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-FRAMES_A_SECOND = 100
 TEXT_COLUMNS = ("tgt_text", "src_text")
 # Columns of few different values, whose values are counted.
 GROUPS = ("speaker", "lang", "tgt_lang")
@@ -24,10 +24,10 @@ def describe(path: Path, is_manifest: bool) -> dict[str, Any]:
 def describe_manifest(manifest: Manifest) -> dict[str, Any]:
     """Utterances, hours, quantiles of seconds, words of each text, how many speakers and languages there are."""
     frames = manifest.column("n_frames")
-    seconds = np.quantile(frames, QUANTILES, method="nearest") / FRAMES_A_SECOND
+    seconds = np.quantile(frames, QUANTILES, method="nearest") / FRAMES_PER_SECOND
     found = {
         "utterances": len(manifest),
-        "hours": round(float(frames.sum(dtype=np.int64)) / FRAMES_A_SECOND / 3600, 4),
+        "hours": round(float(frames.sum(dtype=np.int64)) / FRAMES_PER_HOUR, 4),
         "seconds": _by_quantile(seconds.tolist()),
     }
     for column in TEXT_COLUMNS:

@@ -9,12 +9,11 @@ import soundfile
 
 from data_prep.engine.units import Dropped, Item, Noted, row
 from data_prep.formats.sound import Sound, UnusableSound
-from slam_plugin.data.audio import SAMPLE_RATE, frames_in, read_audio
+from slam_plugin.data.audio import frames_in, read_audio
+from slam_plugin.data.constants import MIN_SECONDS, SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
-MIN_SECONDS = 0.1
-MAX_SECONDS = 30.0
 # The first that is there is taken: where a publisher's compressed SPHERE was decompressed, the copy is.
 ENDINGS = (".wav", ".flac", ".sph", ".wv1")
 _BLOCK = 1 << 20

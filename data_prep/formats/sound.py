@@ -7,7 +7,8 @@ from typing import NamedTuple
 import soundfile
 
 from data_prep.engine.units import Noted
-from slam_plugin.data.audio import SAMPLE_RATE, count_frames
+from slam_plugin.data.audio import count_frames
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 
 

@@ -24,6 +24,7 @@ import torch
 
 from data_prep.manifests.check_files import corpora_fault, is_labelled, labelled_fault, text_fault, vocabulary_fault
 from data_prep.manifests.check_overlaps import leaks, repeated_ids
+from slam_plugin.data.constants import TEST, VALID
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.tsv import row_faults
@@ -142,8 +143,8 @@ def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
         with contextlib.suppress(DataError, OSError):  # whose faults have been named
             readable.append(Manifest.open(path))
     roots = {manifest.path: _root(manifest.path, arguments) for manifest in readable}
-    yield from leaks(readable, roots, "test")
-    for warning in (*leaks(readable, roots, "dev"), *repeated_ids(readable)):
+    yield from leaks(readable, roots, TEST)
+    for warning in (*leaks(readable, roots, VALID), *repeated_ids(readable)):
         print(f"warning: {warning}", file=sys.stderr)
     checks = (
         *((labelled_fault, (each,)) for each in found.labelled),

@@ -8,25 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.engine.splits import SPLIT_NAMES
 from data_prep.manifests.places import place_hashes
+from slam_plugin.data.constants import TRAIN
 from slam_plugin.data.errors import Fault, raise_faults
 from slam_plugin.data.manifests.manifest import Manifest, line_of
 
-# A manifest's part in training, by its name up to the first mark: train-00.tsv, dev_clean.tsv, test.tsv.
-_PARTS = {"train": "train", "test": "test", "dev": "dev", "valid": "dev", "validation": "dev"}
-
 
 def part_of(path: Path) -> str | None:
-    """``train``, ``dev`` or ``test`` by the name of a manifest; None where it tells none."""
-    return _PARTS.get(re.split(r"[^a-z]", path.name.lower(), maxsplit=1)[0])
+    """Return the split that a manifest's name starts with (train-00.tsv, dev_clean.tsv), ``valid`` for dev; or None."""
+    return SPLIT_NAMES.get(re.split(r"[^a-z]", path.name.lower(), maxsplit=1)[0])
 
 
 def leaks(manifests: Sequence[Manifest], roots: Mapping[Path, Path], part: str) -> Iterator[Fault]:
-    """Rows of the manifests of ``part``, ``dev`` or ``test``, whose audio a training manifest names as well.
+    """Rows of the manifests of ``part``, ``valid`` or ``test``, whose audio a training manifest names as well.
 
     Audio is the same where it is the same file, or the same part of one. Takes 30 bytes for each row of training.
     """
-    training = [manifest for manifest in manifests if part_of(manifest.path) == "train"]
+    training = [manifest for manifest in manifests if part_of(manifest.path) == TRAIN]
     held_out = [manifest for manifest in manifests if part_of(manifest.path) == part]
     if not training or not held_out:
         return
@@ -53,7 +52,7 @@ def repeated_ids(manifests: Sequence[Manifest]) -> Iterator[str]:
     """
     folders: dict[Path, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
-        if part_of(manifest.path) == "train":
+        if part_of(manifest.path) == TRAIN:
             folders[manifest.path.parent].append(manifest)
     for shards in folders.values():
         hashes = [np.sort(_id_hashes(manifest)) for manifest in shards] if len(shards) > 1 else []

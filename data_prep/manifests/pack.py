@@ -33,7 +33,8 @@ from data_prep.engine.parts import PLAIN_LINE_SECONDS
 from data_prep.manifests.places import LEFT_OUT, place_hashes, place_of
 from data_prep.manifests.unpack import unpack_manifests
 from data_prep.manifests.volumes import Volumes, volumes_of
-from slam_plugin.data.audio import SAMPLE_RATE, frames_in, load_features, read_audio
+from slam_plugin.data.audio import frames_in, load_features, read_audio
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError, Fault, raise_faults
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.locations import Location

@@ -42,6 +42,7 @@ from data_prep.manifests.show_page import (
     text_html,
 )
 from slam_plugin.data.audio import load_features
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.locations import Location, read_bytes
@@ -167,7 +168,7 @@ def _texts(manifest: Manifest, row: int) -> str:
 
 
 def _sample(manifest: Manifest, row: int, root: Path, problems: list[str]) -> str:
-    audio, seconds = manifest.value(row, "audio"), manifest.column("n_frames")[row] / 100
+    audio, seconds = manifest.value(row, "audio"), manifest.column("n_frames")[row] / FRAMES_PER_SECOND
     about = [f"line {line_of(row):,}", manifest.value(row, "id"), f"{seconds:.2f} s"]
     about += [value for name in GROUPS if name in manifest.columns and (value := manifest.value(row, name))]
     try:

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.manifests.manifest import Manifest
 
-FRAMES_A_SECOND = SAMPLE_RATE / FRAME_SHIFT
 TEXT_COLUMNS = ("tgt_text", "src_text")
 GROUPS = {"speaker": "speakers", "lang": "languages", "tgt_lang": "target languages"}
 BINS = 40
@@ -34,7 +33,7 @@ class Group(NamedTuple):
 
 def seconds_of(manifest: Manifest) -> np.ndarray:
     """(rows,) float64."""
-    return manifest.column("n_frames") / FRAMES_A_SECOND
+    return manifest.column("n_frames") / FRAMES_PER_SECOND
 
 
 def text_column(manifest: Manifest) -> str | None:

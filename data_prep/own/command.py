@@ -46,11 +46,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from data_prep.engine.command import preparation
+from data_prep.engine.splits import FAIRSEQ_SPLITS, SPLIT_NAMES
 from data_prep.own.corpus import (
     KINDS,
     SOUNDS,
-    SPLIT_NAMES,
-    SPLITS,
     Own,
     OwnFiles,
     OwnTables,
@@ -59,6 +58,7 @@ from data_prep.own.corpus import (
     drawn_split,
 )
 from data_prep.own.tables import SUFFIXES, Record, columns_of, records_of, stretches_of
+from slam_plugin.data.constants import MAX_SECONDS, TRAIN
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 
@@ -73,7 +73,6 @@ NAMES = {
 }
 ROLES = tuple(dict.fromkeys([*(role for kind in KINDS.values() for role in kind.needed + kind.optional), SPLIT]))
 SHARE = 0.05
-MAX_SECONDS = 30.0
 _FROM_FILES = {"speech": SOUNDS, "asr": SOUNDS, "text": (".txt",)}
 
 
@@ -176,7 +175,7 @@ def _about_separator(path: Path, names: Sequence[str]) -> str:
 
 def _splits_of(folder: Path, tables: Sequence[Table], first: str, shares: tuple[float, float]) -> tuple[str, ...]:
     """The splits that rows are of; no further rows are read once each split has one."""
-    drawn = {split for split, share in zip(SPLITS, (1.0, *shares), strict=True) if share}
+    drawn = {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
     found: set[str | None] = set()
     are_drawn = False
     for table in tables:
@@ -190,10 +189,10 @@ def _splits_of(folder: Path, tables: Sequence[Table], first: str, shares: tuple[
                 found.add(SPLIT_NAMES.get(record.fields.get(names[SPLIT], "").strip().lower()))
             else:
                 found.add(drawn_split(record.fields.get(names[first], ""), shares))
-            if found >= (set(SPLITS) if SPLIT in names else drawn):
+            if found >= (set(FAIRSEQ_SPLITS) if SPLIT in names else drawn):
                 break
-    _check_splits(folder, found, drawn if are_drawn else {"train"})
-    return tuple(split for split in SPLITS if split in found)
+    _check_splits(folder, found, drawn if are_drawn else {TRAIN})
+    return tuple(split for split in FAIRSEQ_SPLITS if split in found)
 
 
 def _records(path: Path) -> Iterator[Record]:
@@ -203,7 +202,7 @@ def _records(path: Path) -> Iterator[Record]:
 
 def _check_splits(root: Path, found: Set[str | None], expected: Set[str]) -> None:
     """Refuse splits without a row before any sound is read."""
-    absent = [split for split in SPLITS if split in expected - found]
+    absent = [split for split in FAIRSEQ_SPLITS if split in expected - found]
     if absent:
         raise DataError(
             f"{root}: found no row for {', '.join(absent)}: expected more rows, larger shares (--valid-share, "
@@ -224,12 +223,14 @@ def _open_files(
             f"for --kind {kind}"
         )
     folders = {SPLIT_NAMES[path.name] for path in root.iterdir() if path.is_dir() and path.name in SPLIT_NAMES}
-    are_split = "train" in folders
-    drawn = {split for split, share in zip(SPLITS, (1.0, *shares), strict=True) if share}
+    are_split = TRAIN in folders
+    drawn = {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
     if kind != "text" and not are_split:  # documents are drawn by what they say
         _check_splits(root, {drawn_split(path, shares) for path in found}, drawn)
     splits = folders if are_split else drawn
-    return OwnFiles(root, settings(KINDS[kind].needed, tuple(split for split in SPLITS if split in splits)), are_split)
+    return OwnFiles(
+        root, settings(KINDS[kind].needed, tuple(split for split in FAIRSEQ_SPLITS if split in splits)), are_split
+    )
 
 
 def _column(text: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_prep.engine.splits import bucket
+from data_prep.engine.splits import SPLIT_NAMES, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines, row, table
 from data_prep.formats.lines import Stretch, lines_of
 from data_prep.formats.sound import UnusableSound, listen
@@ -17,12 +17,10 @@ from data_prep.text.normalization_files import Pair
 from data_prep.text.normalize import normalize
 from data_prep.text.parallel import FILES, binarize_parallel, of_pair
 from data_prep.text.sentences import place_vocabulary, write_sentences
+from slam_plugin.data.constants import MIN_SECONDS, TEST, TRAIN, VALID
 from slam_plugin.data.locations import parse_location
 
-SPLITS = ("train", "valid", "test")
-SPLIT_NAMES = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
 SOUNDS = (".flac", ".wav", ".ogg", ".mp3", ".sph")
-MIN_SECONDS = 0.1
 _SHARES = 1_000_000
 
 
@@ -89,7 +87,7 @@ class Table(NamedTuple):
 def drawn_split(key: str, shares: tuple[float, float]) -> str:
     """The split of a row whose first column is ``key``, where nothing else says it; white space counts for nothing."""
     place = bucket(" ".join(key.split()), _SHARES) / _SHARES
-    return "valid" if place < shares[0] else "test" if place < sum(shares) else "train"
+    return VALID if place < shares[0] else TEST if place < sum(shares) else TRAIN
 
 
 class Own(Corpus):

@@ -54,7 +54,7 @@ class Clauses(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {split: table(f"{split}.tsv", COLUMNS) for split in ("train", "dev", "test")}
+        return {split: table(f"{split}.tsv", COLUMNS) for split in SPLITS}
 
     def units(self) -> Iterator[Unit]:
         for split in SPLITS:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from data_prep.engine.splits import SPLIT_OF_FAIRSEQ
 from data_prep.manifests.pack import pack_manifests
 from data_prep.packages import bibles, fillets, fortunes, movie_reviews, normalization, wordnet
 from data_prep.packages.folder_parts import MOST_CHARACTERS, alphabet, check, describe, some, texts, write_text
@@ -16,6 +17,7 @@ from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelle
 from data_prep.text.parallel import SIDES
 from data_prep.text.sentences import place_vocabulary, write_sentences
 from data_prep.text.vocab import train_vocabulary
+from slam_plugin.data.constants import TRAIN, VALID
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest
 
@@ -27,7 +29,6 @@ TARGET_PIECES = 1000
 WRITTEN_SHARE = 0.25
 
 # The names of the splits where fairseq's tasks have their own.
-_SPLITS = {"train": "train", "valid": "dev", "test": "test"}
 
 Documents = list[list[str]]
 
@@ -50,9 +51,9 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     glosses = wordnet.read_glosses(tree)
     definitions = wordnet.clean_glosses(glosses)
     reviews = movie_reviews.read_reviews(tree)
-    documents = {f"cs_{split}": getattr(prose, split)[:limit] for split in ("train", "valid")}
-    for split in ("train", "valid"):
-        documents[f"en_{split}"] = _english(_SPLITS[split], translations, definitions, reviews, limit)
+    documents = {f"cs_{split}": getattr(prose, split)[:limit] for split in (TRAIN, VALID)}
+    for split in (TRAIN, VALID):
+        documents[f"en_{split}"] = _english(SPLIT_OF_FAIRSEQ[split], translations, definitions, reviews, limit)
 
     say("sentences: pairs of verses, written and spoken forms")
     pairs = bibles.verse_pairs(translations)
@@ -164,7 +165,7 @@ def _write_labelled(
     limit: int | None,
 ) -> dict[str, dict]:
     """Sentences with labels as fairseq's task reads them, and as text."""
-    rows = {name: list(splits[split])[:limit] for name, split in _SPLITS.items()}
+    rows = {name: list(splits[split])[:limit] for name, split in SPLIT_OF_FAIRSEQ.items()}
     done = write_sentences(rows, vocabulary, folder, labels)
     for name, chosen in rows.items():
         write_rows(folder / f"{name}.tsv", chosen)
@@ -177,8 +178,8 @@ def _write_labelled(
 def _write_translated(out: Path, language: str) -> dict[str, dict]:
     """Transcripts and translations of one language as text, below ``st/mt``."""
     counts = {}
-    for name in ("train", "valid"):
-        manifest = Manifest.open(out / "st" / f"{_SPLITS[name]}.tsv")
+    for name in (TRAIN, VALID):
+        manifest = Manifest.open(out / "st" / f"{SPLIT_OF_FAIRSEQ[name]}.tsv")
         rows = [row for row in map(manifest.row, range(len(manifest))) if row["tgt_lang"] == language]
         folder = out / "st/mt" / language
         sides = {"source": ("src_text", out), "target": ("tgt_text", out / "st")}

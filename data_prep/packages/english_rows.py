@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.packages.folder_parts import FRAMES_A_MINUTE
+from data_prep.engine.splits import SPLITS
+from slam_plugin.data.constants import FRAMES_PER_MINUTE
 from slam_plugin.data.manifests.manifest import Manifest
 
 # Of recognition with transcripts; the smaller sets are parts of the larger.
@@ -51,7 +52,7 @@ def read_games(folder: Path, names: Iterable[str], limit: int | None) -> Games:
 
 
 def _is_split(path: Path) -> bool:
-    return path.stem in ("train", "dev", "test")
+    return path.stem in SPLITS
 
 
 def _rows(path: Path, name: str, limit: int | None) -> list[Row]:
@@ -75,8 +76,7 @@ def choose(games: Games, clauses: Set[str]) -> Roles:
     """
     dropped: Counter[str] = Counter()
     of_split = {
-        split: [row for name, rows in games.items() if name != PAIRS for row in rows[split]]
-        for split in ("train", "dev", "test")
+        split: [row for name, rows in games.items() if name != PAIRS for row in rows[split]] for split in SPLITS
     }
     tested = _sentences(of_split["dev"], of_split["test"])
     # A line of the dev set may not be tested as well.
@@ -121,7 +121,7 @@ def labeled(rows: Sequence[Row], minutes: float) -> list[Row]:
     chosen: set[str | int] = set()
     for game in sorted({row["game"] for row in rows}):
         own = [row for row in rows if row["game"] == game]
-        left = minutes * FRAMES_A_MINUTE * sum(row["n_frames"] for row in own) / total
+        left = minutes * FRAMES_PER_MINUTE * sum(row["n_frames"] for row in own) / total
         for row in first_by_hash(own):
             if left <= 0:
                 break

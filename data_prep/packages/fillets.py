@@ -24,7 +24,8 @@ import soundfile
 from data_prep.engine.splits import split_of
 from data_prep.packages.command import left_out, writing
 from data_prep.text.normalize import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize, tidy
-from slam_plugin.data.audio import SAMPLE_RATE, frames_in
+from slam_plugin.data.audio import frames_in
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import write_manifest
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from data_prep.packages import fillets
 from data_prep.packages.fortunes import write_documents
+from data_prep.packages.game import MAX_SECONDS, MIN_SECONDS
 from data_prep.text.binarize import binarize
+from slam_plugin.data.constants import FRAMES_PER_MINUTE, FRAMES_PER_SECOND
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.validate import ensure_valid
 
 # More than any alphabet here has: every character that occurs becomes a symbol.
 MOST_CHARACTERS = 200
-FRAMES_A_MINUTE = 6000
-SHORTEST_FRAMES, LONGEST_FRAMES = 40, 1500
+MIN_FRAMES, MAX_FRAMES = int(MIN_SECONDS * FRAMES_PER_SECOND), int(MAX_SECONDS * FRAMES_PER_SECOND)
 
 _TEXT_COLUMNS = ("tgt_text", "src_text")
 
@@ -51,7 +52,7 @@ def check(manifests: Sequence[Path], jobs: int) -> None:
     for path in manifests:
         manifest = Manifest.open(path)
         columns = [column for column in _TEXT_COLUMNS if column in manifest.columns]
-        ensure_valid(manifest, path.parent, SHORTEST_FRAMES, LONGEST_FRAMES, columns, jobs=jobs)
+        ensure_valid(manifest, path.parent, MIN_FRAMES, MAX_FRAMES, columns, jobs=jobs)
 
 
 def describe(manifests: Sequence[Path], out: Path) -> dict[str, dict[str, int | float]]:
@@ -61,7 +62,7 @@ def describe(manifests: Sequence[Path], out: Path) -> dict[str, dict[str, int | 
 
 def _describe(manifest: Manifest) -> dict[str, int | float]:
     speakers = {manifest.value(row, "speaker") for row in range(len(manifest))}
-    minutes = int(manifest.column("n_frames").sum()) / FRAMES_A_MINUTE
+    minutes = int(manifest.column("n_frames").sum()) / FRAMES_PER_MINUTE
     return {"utterances": len(manifest), "minutes": round(minutes, 2), "speakers": len(speakers)}
 
 

@@ -23,11 +23,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import soundfile
 
-from data_prep.engine.splits import bucket
+from data_prep.engine.splits import SPLITS, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.engine.units import lines as lines_of
 from data_prep.formats.recordings import frames_of
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
+from slam_plugin.data.constants import DEV, FRAMES_PER_SECOND, TEST, TRAIN
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
@@ -36,7 +37,6 @@ UNSPOKEN = "unspoken"
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang", "scene")
 MIN_SECONDS, MAX_SECONDS = 0.4, 15.0
 MIN_RATE, MAX_RATE = 3.0, 30.0  # characters a second
-FRAMES_PER_SECOND = 100
 
 SCENE_PARTS = 20
 
@@ -50,7 +50,7 @@ class Shares(NamedTuple):
     def split_of(self, scene: str) -> str:
         """Return ``test``, ``dev`` or ``train`` by the name of a scene alone."""
         part = bucket(scene, SCENE_PARTS)
-        return "test" if part < self.test else "dev" if part < self.test + self.dev else "train"
+        return TEST if part < self.test else DEV if part < self.test + self.dev else TRAIN
 
 
 class Line(NamedTuple):
@@ -101,7 +101,7 @@ class Game(Corpus):
     @property
     def outputs(self) -> Mapping[str, Output]:
         columns = COLUMNS + tuple(f"{language}_text" for language in self.languages)
-        splits = [split for split in ("train", "dev", "test") if split != "test" or self.shares.test]
+        splits = [split for split in SPLITS if split != TEST or self.shares.test]
         manifests = {split: table(f"{split}.tsv", columns) for split in splits}
         if not self.has_unspoken:
             return manifests

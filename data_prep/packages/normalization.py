@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.engine.splits import bucket
+from data_prep.engine.splits import SPLIT_OF_FAIRSEQ, bucket
 from data_prep.packages import wordnet
 from data_prep.packages.command import left_out, writing
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, normalize_english
@@ -32,7 +32,6 @@ from data_prep.text.parallel import PLAIN, SIDES
 from slam_plugin.data.files import atomic_write
 
 # The splits' names here, as fairseq's translation task has them.
-SPLITS = {"train": "train", "valid": "dev", "test": "test"}
 FEWEST_WORDS, MOST_WORDS = 3, 14
 # One definition in so many gets a generated form.
 CARRIER_PARTS = 4
@@ -83,8 +82,8 @@ class Parallel(NamedTuple):
 
 def read_parallel(glosses: Sequence[wordnet.Gloss]) -> Parallel:
     """The sentences of WordNet's glosses; no written and no spoken sentence occurs twice."""
-    parallel = Parallel({split: [] for split in SPLITS}, Counter(), Counter())
-    names = {there: here for here, there in SPLITS.items()}
+    parallel = Parallel({split: [] for split in SPLIT_OF_FAIRSEQ}, Counter(), Counter())
+    names = {there: here for here, there in SPLIT_OF_FAIRSEQ.items()}
     seen: set[str] = set()
     for gloss in glosses:
         for number, text in enumerate(gloss.sentences):

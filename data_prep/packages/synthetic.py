@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
-from data_prep.engine.splits import bucket
+from data_prep.engine.splits import FAIRSEQ_SPLITS, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.lines import lines_of
 from data_prep.formats.recordings import frames_of
 from data_prep.packages import espeak
 from data_prep.packages.espeak import Request
-from data_prep.packages.game import FRAMES_PER_SECOND, MAX_SECONDS, MIN_SECONDS, Sound, sound_zip
+from data_prep.packages.game import MAX_SECONDS, MIN_SECONDS, Sound, sound_zip
+from slam_plugin.data.constants import FRAMES_PER_SECOND, TRAIN, VALID
 from slam_plugin.data.errors import DataError
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
-SPLITS = ("train", "valid")
+SPLITS = FAIRSEQ_SPLITS[:2]
 VALID_PARTS = 50
 MIN_WORDS, MAX_CHARACTERS = 2, 150
 ACCENTS = ("en-us", "en-gb-scotland", "en-gb-x-rp")
@@ -91,7 +92,7 @@ class Synthetic(Corpus):
                 yield fields
                 continue
             text = requests[fields["id"]].text
-            split = "valid" if self.validates and bucket(text, VALID_PARTS) == 0 else "train"
+            split = VALID if self.validates and bucket(text, VALID_PARTS) == 0 else TRAIN
             yield row(split, COLUMNS, {**fields, "tgt_text": text})
 
 

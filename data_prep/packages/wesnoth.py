@@ -22,16 +22,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from data_prep.engine.splits import split_of
+from data_prep.engine.splits import FAIRSEQ_SPLITS, split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines
 from data_prep.packages.command import package_preparation
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
 from data_prep.text.web import LANGUAGES, sentences_of
+from slam_plugin.data.constants import DEV, TRAIN, VALID
 from slam_plugin.data.errors import DataError
 
 GAME = Path("usr/share/games/wesnoth")
 TARGETS = ("de", "fr", "es", "it")
-SPLITS = ("train", "valid")
+SPLITS = FAIRSEQ_SPLITS[:2]
 # One message in so many is held out.
 MESSAGE_PARTS = 20
 MIN_WORDS, MAX_CHARACTERS = 2, 250
@@ -135,7 +136,7 @@ class Wesnoth(Corpus):
             else:
                 sentences.append(sentence)
         if sentences:
-            yield document("valid" if split_of(message, MESSAGE_PARTS) == "dev" else "train", sentences)
+            yield document(VALID if split_of(message, MESSAGE_PARTS) == DEV else TRAIN, sentences)
 
     def _pair(self, place: str, language: str, source: str, target: str) -> Iterator[Item | Dropped]:
         texts = normalize_english(source), normalize(target)

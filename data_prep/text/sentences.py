@@ -21,8 +21,10 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import make_builder
 
+from data_prep.engine.splits import FAIRSEQ_SPLITS
 from data_prep.text.binarize import Binarized, binarize
 from data_prep.text.labelled import Row, read_rows
+from slam_plugin.data.constants import TRAIN
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.program import program
@@ -122,8 +124,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--vocab", type=Path, required=True, metavar="FOLDER", help="holds dict.txt and spm.model")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    for split in ("train", "valid", "test"):
-        parser.add_argument(f"--{split}", type=Path, metavar="TSV", required=split == "train")
+    for split in FAIRSEQ_SPLITS:
+        parser.add_argument(f"--{split}", type=Path, metavar="TSV", required=split == TRAIN)
     parser.add_argument(
         "--labels", nargs="+", metavar="NAME", help="the classes in their order (default: those of --train, sorted)"
     )
@@ -132,7 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the folder and print how many rows each split has."""
-    files = {split: getattr(options, split) for split in ("train", "valid", "test")}
+    files = {split: getattr(options, split) for split in FAIRSEQ_SPLITS}
     splits = {split: read_rows(path) for split, path in files.items() if path}
     write_sentences(splits, options.vocab, options.out, options.labels, options.regression)
     print(f"{options.out}: " + ", ".join(f"{split} {len(rows)}" for split, rows in splits.items()))

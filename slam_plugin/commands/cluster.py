@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from slam_plugin.data.constants import FRAMES_PER_HOUR
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.program import UsageError, program
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from slam_plugin.data.manifests.manifest import Manifest
 
-FRAMES_PER_HOUR = 360_000
 # of scikit-learn's MiniBatchKMeans
 STARTS = 3
 BATCH = 10_000

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.machine import NVIDIA_DRIVER, bf16_supported, cores, import_error, installed_version, memory_gib
 from slam_plugin.program import program
 
@@ -107,12 +108,12 @@ def check_sound_formats() -> list[Finding]:
     import numpy as np
     import soundfile
 
-    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 16000)
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, SAMPLE_RATE)
     broken = []
     for name in ("WAV", "FLAC", "OGG", "MP3"):
         file = io.BytesIO()
         try:
-            soundfile.write(file, noise, 16000, format=name)
+            soundfile.write(file, noise, SAMPLE_RATE, format=name)
             file.seek(0)
             soundfile.read(file)
         except (RuntimeError, ValueError) as error:  # LibsndfileError is a RuntimeError

@@ -26,6 +26,7 @@ import numpy as np
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from slam_plugin import compat
+from slam_plugin.data.constants import FRAMES_PER_HOUR
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest
@@ -34,7 +35,6 @@ from slam_plugin.program import program
 from slam_plugin.scoring.text import METRICS, Generated, normalise, read_generated, score
 
 PLUGIN = Path(__file__).resolve().parents[1]
-FRAMES_AN_HOUR = 360_000
 TAIL_LINES = 20
 SPLIT_SUFFIXES = (".tsv", ".bin", ".idx")  # of the files that a split is, unlike those made of them
 
@@ -232,7 +232,7 @@ def _row(name: str, generated: Sequence[Generated], frames: np.ndarray | None, m
     references = [each.reference for each in generated]
     words = sum(len(normalise(reference).split()) for reference in references)
     scores = score([each.hypothesis for each in generated], references, metrics)
-    return Row(name, len(generated), None if frames is None else int(frames.sum()) / FRAMES_AN_HOUR, words, scores)
+    return Row(name, len(generated), None if frames is None else int(frames.sum()) / FRAMES_PER_HOUR, words, scores)
 
 
 def _average(rows: Sequence[Row], metrics: Sequence[str]) -> Row:

@@ -9,7 +9,7 @@ from fairseq import metrics
 from fairseq.criterions import FairseqCriterion, register_criterion
 from torch import Tensor
 
-from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.objectives.base import REGISTRY, counts_key
 
 
@@ -47,7 +47,7 @@ class SlamPretrainingCriterion(FairseqCriterion):
         _log_ratios(sums)
         _log_loss(sums)
         _log_histograms(sums)
-        seconds = sums["frames"] * FRAME_SHIFT / SAMPLE_RATE
+        seconds = sums["frames"] / FRAMES_PER_SECOND
         metrics.log_scalar("tokens", sums["tokens"], priority=500, round=0)
         metrics.log_scalar("frames", sums["frames"], priority=500, round=0)
         metrics.log_speed("audio_seconds_per_second", seconds, priority=510, round=1)

@@ -19,13 +19,9 @@ from torch import FloatTensor, Tensor
 from torchaudio.compliance.kaldi import get_mel_banks
 from torchaudio.transforms import Resample
 
+from slam_plugin.data.constants import FRAME_LENGTH, FRAME_SHIFT, MEL_BINS, SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import Location, missing, parse_location, read_bytes
-
-SAMPLE_RATE = 16000
-MEL_BINS = 80
-FRAME_SHIFT = 160
-FRAME_LENGTH = 400
 
 _FFT_LENGTH = 512
 _PREEMPHASIS = 0.97

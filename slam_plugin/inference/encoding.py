@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.errors import DataError
 from slam_plugin.inference.batches import in_batches
 from slam_plugin.inference.checkpoints import Checkpoint
-from slam_plugin.inference.inputs import FRAMES_A_SECOND, Speech
-from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.inference.inputs import Speech
+from slam_plugin.modules.subsampler import FRAMES_PER_STATE, subsampled_length
 
-_SECONDS_A_STATE = 4 / FRAMES_A_SECOND
+_SECONDS_PER_STATE = FRAMES_PER_STATE / FRAMES_PER_SECOND
 # What the trunk calls each side and its padding, and the states that an item of a length has.
 _SIDES = {
     "speech": ("features", "feature_padding_mask", subsampled_length),
@@ -71,4 +72,4 @@ def attention(checkpoint: Checkpoint, speech: Speech, text: str) -> Attention:
         checkpoint.run_trunk(features=features, tokens=tokens)
     weights = torch.stack(caught)
     pieces = [checkpoint.source_vocabulary.dictionary[i] for i in tokens[0].tolist()]
-    return Attention(weights, pieces, weights.size(-1) * _SECONDS_A_STATE)
+    return Attention(weights, pieces, weights.size(-1) * _SECONDS_PER_STATE)

@@ -9,14 +9,13 @@ import numpy as np
 import soundfile
 from torch import Tensor
 
-from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE, load_features, log_mel, normalize, read_audio
+from slam_plugin.data.audio import load_features, log_mel, normalize, read_audio
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.datasets.sentence_prediction import LEAST_POSITIONS, join_sentences
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 
 Speech = str | Path | bytes | tuple[np.ndarray | Tensor, int]
-
-FRAMES_A_SECOND = SAMPLE_RATE / FRAME_SHIFT
 
 _WAV_TYPES = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64": "FLOAT"}
 
@@ -48,7 +47,7 @@ def read_speech(source: Speech, name: str, limits: Limits) -> Tensor:
     features = _log_mel_of(source, name)
     if len(features) not in limits:
         raise DataError(
-            f"{name}: {len(features)} frames ({len(features) / FRAMES_A_SECOND:.2f} s), "
+            f"{name}: {len(features)} frames ({len(features) / FRAMES_PER_SECOND:.2f} s), "
             f"expected {limits}, as the model was trained on"
         )
     return normalize(features)

@@ -10,11 +10,12 @@ from fairseq.models import BaseFairseqModel, register_model, register_model_arch
 from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
+from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.data.text.vocabulary import WORD_START, check_hashes
 from slam_plugin.models.base.passes import Passes, places_read
 from slam_plugin.models.base.presets import SIZES, set_size
 from slam_plugin.models.base.teacher import Teacher
-from slam_plugin.models.base.trunk import MEL_BINS, Trunk, autocast, build_trunk
+from slam_plugin.models.base.trunk import Trunk, autocast, build_trunk
 from slam_plugin.models.base.warm_start import InheritingTrunkConfig
 from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
 

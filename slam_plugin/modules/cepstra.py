@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slam_plugin.modules.quantizer import normalize_over_time
+from slam_plugin.modules.subsampler import FRAMES_PER_STATE
 
 COEFFICIENTS = 13
-STACK = 4  # frames of 10 ms in a state of 40 ms
 
 
 def cepstra(features: Tensor, padding_mask: Tensor | None) -> Tensor:
@@ -30,16 +30,16 @@ def cepstra(features: Tensor, padding_mask: Tensor | None) -> Tensor:
         features = features.masked_fill(padding_mask.unsqueeze(-1), 0.0)
     with torch.autocast(features.device.type, enabled=False):
         values = features.float() @ dct(bins, COEFFICIENTS, features.device)
-    missing = -frames % STACK
-    values = F.pad(values, (0, 0, 0, missing)).view(batch, -1, STACK, COEFFICIENTS)
-    valid = F.pad(valid, (0, 0, 0, missing)).view(batch, -1, STACK, 1)  # (batch, T, 4, 1)
+    missing = -frames % FRAMES_PER_STATE
+    values = F.pad(values, (0, 0, 0, missing)).view(batch, -1, FRAMES_PER_STATE, COEFFICIENTS)
+    valid = F.pad(valid, (0, 0, 0, missing)).view(batch, -1, FRAMES_PER_STATE, 1)  # (batch, T, 4, 1)
     count = valid.sum(2, keepdim=True).clamp(min=1)
-    time = torch.arange(STACK, device=features.device, dtype=torch.float32).view(STACK, 1)
+    time = torch.arange(FRAMES_PER_STATE, device=features.device, dtype=torch.float32).view(FRAMES_PER_STATE, 1)
     time = (time - (valid * time).sum(2, keepdim=True) / count) * valid  # of a frame against the mean of its state
     # One frame alone has no slope: both sums are zero.
     slope = (time * values).sum(2) / time.square().sum(2).clamp(min=0.5)
     both = torch.cat((values.sum(2) / count.squeeze(2), slope), dim=-1)  # (batch, T, 26)
-    padded = None if padding_mask is None else padding_mask[:, ::STACK]
+    padded = None if padding_mask is None else padding_mask[:, ::FRAMES_PER_STATE]
     return normalize_over_time(both, padded)
 
 

@@ -4,15 +4,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+FRAMES_PER_STATE = 4  # 10 ms each
+
 
 def subsampled_length(frames: int) -> int:
     """Model states that ``frames`` log-mel frames become: two halvings, each rounded up: a quarter, rounded up."""
-    return (frames + 3) // 4
+    return (frames + FRAMES_PER_STATE - 1) // FRAMES_PER_STATE
 
 
 def fewest_frames(states: int) -> int:
     """Return the fewest log-mel frames that become ``states`` model states, at least 1."""
-    return 4 * states - 3
+    return FRAMES_PER_STATE * (states - 1) + 1
 
 
 class ConvSubsampler(nn.Module):

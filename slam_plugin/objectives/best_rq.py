@@ -6,6 +6,7 @@ from torch import Tensor
 
 from slam_plugin.modules.random_projection import RandomProjectionQuantizer, stack_frames
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.subsampler import FRAMES_PER_STATE
 from slam_plugin.objectives.base import (
     SHARE,
     MaskedPass,
@@ -17,8 +18,6 @@ from slam_plugin.objectives.base import (
     register,
 )
 from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, code_schema
-
-STACK = 4  # frames of 10 ms in a state of 40 ms
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,9 @@ class BestRq(CodePrediction):
     def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
         shared = options.unmasked_weight, options.frequency_bias, options.layer
         super().__init__(surroundings, weight, options.codes, *shared)
-        self.quantizer = RandomProjectionQuantizer(STACK * surroundings.features, options.codes, options.code_dim)
+        self.quantizer = RandomProjectionQuantizer(
+            FRAMES_PER_STATE * surroundings.features, options.codes, options.code_dim
+        )
 
     @classmethod
     def preparation(cls, options: Options) -> Preparation:
@@ -69,6 +70,6 @@ class BestRq(CodePrediction):
     def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
         stacked = view.shared(
             "stacked_frames",
-            lambda: stack_frames(view.batch["features"], view.batch["feature_padding_mask"], STACK),
+            lambda: stack_frames(view.batch["features"], view.batch["feature_padding_mask"], FRAMES_PER_STATE),
         )
         return self.quantizer(stacked[frames])

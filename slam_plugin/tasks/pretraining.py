@@ -17,6 +17,7 @@ import slam_plugin.objectives
 import slam_plugin.optim.adamw
 import slam_plugin.optim.muon  # noqa: F401  (all four register themselves)
 from slam_plugin import allocator
+from slam_plugin.data.constants import VALID
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.options import Option
 from slam_plugin.data.plan.config import Corpora
@@ -35,8 +36,6 @@ from slam_plugin.tasks.base.ranks import is_first_rank
 from slam_plugin.tasks.base.resuming import resumed_from
 
 logger = logging.getLogger(__name__)
-
-VALID = "valid"
 
 
 @dataclass

@@ -18,6 +18,7 @@ import slam_plugin.criterions.ctc
 import slam_plugin.criterions.transducer
 import slam_plugin.criterions.with_ctc  # noqa: F401  (all register themselves)
 from slam_plugin.data.augmentation import Augmentation
+from slam_plugin.data.constants import FRAMES_PER_SECOND, MAX_SECONDS
 from slam_plugin.data.datasets.speech_to_text import TARGET_COLUMN, TRANSCRIPT_COLUMN, CtcTexts, SpeechToTextDataset
 from slam_plugin.data.errors import LISTED_FAULTS
 from slam_plugin.data.manifests.manifest import Manifest
@@ -51,7 +52,9 @@ class SlamSpeechToTextTaskConfig(WritingTaskConfig):
         default=None, metadata={"help": "folder that relative audio paths are under (default: the manifest's)"}
     )
     min_source_positions: int = field(default=8, metadata={"help": "shortest utterance, in frames of 10 ms"})
-    max_source_positions: int = field(default=3000, metadata={"help": "longest utterance, in frames of 10 ms"})
+    max_source_positions: int = field(
+        default=int(MAX_SECONDS * FRAMES_PER_SECOND), metadata={"help": "longest utterance, in frames of 10 ms"}
+    )
     max_target_positions: int = field(default=1024, metadata={"help": "longest target, in tokens"})
     specaugment: bool = field(default=False, metadata={"help": "mask training features by the five fields below"})
     freq_masks: int = field(default=SpecAugment.freq_masks, metadata={"help": "bands of mel bins to mask"})

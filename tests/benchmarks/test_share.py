@@ -10,7 +10,7 @@ from fairseq.optim import FairseqOptimizer
 from benchmarks import corpus, share
 from benchmarks.figures import SCALES
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
-from slam_plugin.data.audio import SAMPLE_RATE
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.models.base.trunk import Trunk

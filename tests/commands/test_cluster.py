@@ -8,8 +8,9 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from slam_plugin.commands import cli
-from slam_plugin.commands.cluster import FRAMES_PER_HOUR, fit, sample
+from slam_plugin.commands.cluster import fit, sample
 from slam_plugin.data.audio import load_features, normalize
+from slam_plugin.data.constants import FRAMES_PER_HOUR
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.hub import Slam
 from slam_plugin.models.base.teacher import Teacher

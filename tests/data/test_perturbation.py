@@ -5,7 +5,8 @@ import pytest
 import torch
 from torchaudio.functional import resample
 
-from slam_plugin.data.audio import SAMPLE_RATE, log_mel, normalize
+from slam_plugin.data.audio import log_mel, normalize
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.perturbation import Perturbation, add_noise, change_speed, frames_at
 
 SECONDS = 3

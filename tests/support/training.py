@@ -19,7 +19,8 @@ import soundfile
 import torch
 import yaml
 
-from slam_plugin.data.audio import SAMPLE_RATE, frames_in
+from slam_plugin.data.audio import frames_in
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.manifests.manifest import write_manifest
 from tests.support.commands import PRELOADED
 

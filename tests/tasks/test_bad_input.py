@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fairseq.distributed import utils as distributed_utils
 
-from slam_plugin.data.audio import SAMPLE_RATE
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 from tests.support import training
 

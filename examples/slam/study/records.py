@@ -64,13 +64,13 @@ def write_record(cell: Cell, places: Places) -> None:
 
 def pretraining_of(log: Path) -> dict[str, Any]:
     """Return what a pre-training saw and took, and its validations."""
-    from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE
+    from slam_plugin.data.constants import FRAMES_PER_SECOND
     from slam_plugin.reporting.logs import read_log
 
     frames, tokens, updates = seen(read_log(log))
     return {
         "updates": updates,
-        "audio_seconds": round(frames * FRAME_SHIFT / SAMPLE_RATE),
+        "audio_seconds": round(frames / FRAMES_PER_SECOND),
         "tokens": round(tokens),
         "cpu_seconds": cpu_seconds_of(log.parent)[log.stem],
         "curves": curves_of(log, PRETRAINING_CURVES),

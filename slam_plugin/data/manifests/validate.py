@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from slam_plugin.data.audio import FRAME_SHIFT, SAMPLE_RATE, count_frames
+from slam_plugin.data.audio import count_frames
+from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.errors import DataError, Fault, raise_faults
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.locations import missing, parse_location
@@ -24,7 +25,6 @@ from slam_plugin.data.parallel import ordered_map
 logger = logging.getLogger(__name__)
 
 _STAMP = ".checked"
-_FRAMES_A_SECOND = SAMPLE_RATE / FRAME_SHIFT
 
 
 def check_manifest(
@@ -108,7 +108,7 @@ def _length_faults(manifest: Manifest, min_frames: int, max_frames: int) -> Iter
     for row in np.flatnonzero((frames < min_frames) | (frames > max_frames)):
         found = int(frames[row])
         bound = f"at least {min_frames}" if found < min_frames else f"at most {max_frames}"
-        message = f"{manifest.value(row, 'id')}: {found} frames ({found / _FRAMES_A_SECOND:.2f} s), expected {bound}"
+        message = f"{manifest.value(row, 'id')}: {found} frames ({found / FRAMES_PER_SECOND:.2f} s), expected {bound}"
         yield Fault(str(manifest.path), line_of(int(row)), message)
 
 

@@ -11,14 +11,13 @@ from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.models.base.presets import DEFAULT, SIZES, filled, positions_of
 from slam_plugin.modules.conformer import ConformerLayer, NormFactory
 from slam_plugin.modules.rotary import Rotation, rotary_angles
 from slam_plugin.modules.subsampler import ConvSubsampler
 from slam_plugin.modules.text import TextEmbedding
 from slam_plugin.optim.muon import mark_matrices
-
-MEL_BINS = 80
 
 
 @dataclass

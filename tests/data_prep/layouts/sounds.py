@@ -9,7 +9,8 @@ import torch
 from torchaudio.functional import resample
 
 from benchmarks.corpus import voice
-from slam_plugin.data.audio import SAMPLE_RATE, read_audio
+from slam_plugin.data.audio import read_audio
+from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 from tests.support import real
 

@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 
+from data_prep.engine.splits import SPLIT_OF_FAIRSEQ
 from data_prep.packages import normalization
 from data_prep.packages.normalization import PLAIN, Sentence, draw_form, find, generate, read_parallel
 from data_prep.packages.wordnet import Gloss
@@ -94,7 +95,7 @@ def test_corpus():
         assert sentences
         for sentence in sentences:
             (split,) = {split for carrier, split in home.items() if carrier in sentence.written}
-            assert split == normalization.SPLITS[name]
+            assert split == SPLIT_OF_FAIRSEQ[name]
     assert parallel.sources["found, years"] == 400
     generated = sum(count for name, count in parallel.sources.items() if name.startswith("generated"))
     assert 60 < generated < 140 and sum(parallel.sources.values()) == 400 + generated
