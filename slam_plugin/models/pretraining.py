@@ -17,7 +17,7 @@ from slam_plugin.models.base.presets import SIZES, set_size
 from slam_plugin.models.base.teacher import Teacher
 from slam_plugin.models.base.trunk import Trunk, autocast, build_trunk
 from slam_plugin.models.base.warm_start import InheritingTrunkConfig
-from slam_plugin.objectives.base import MaskedPass, Output, Surroundings, build_objectives
+from slam_plugin.objectives.base import BuildContext, MaskedPass, Output, build_objectives
 
 
 @dataclass
@@ -55,7 +55,7 @@ class SlamPretraining(BaseFairseqModel):
         """Build from a configuration that the task has settled: every field of the trunk is filled in."""
         dictionary = task.source_dictionary
         trunk = build_trunk(cfg, len(dictionary), dictionary.pad())
-        surroundings = Surroundings(
+        context = BuildContext(
             dim=trunk.dim,
             features=MEL_BINS,
             text_embedding=trunk.text_embedding.tokens,
@@ -65,7 +65,7 @@ class SlamPretraining(BaseFairseqModel):
             eos=dictionary.eos(),
             teacher=Teacher,
         )
-        return cls(trunk, build_objectives(task.corpora.objectives, surroundings), cfg, task.vocabulary.hash)
+        return cls(trunk, build_objectives(task.corpora.objectives, context), cfg, task.vocabulary.hash)
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
         """As fairseq's, after a look at the vocabulary: one of another size would fail on the shape of the embedding.

@@ -1,6 +1,6 @@
 """Importing this package registers the objectives, in the order in which a run builds those that it has.
 
-An objective finds the ones before it among its surroundings: ``tlm`` comes after all that it asks for their losses.
+An objective finds those built before it in its context: ``tlm`` comes after all whose losses it asks for.
 """
 
 import importlib

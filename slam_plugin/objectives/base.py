@@ -28,8 +28,8 @@ class SpecMask(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """Preparation of the batches of a kind.
+class MaskingSpec:
+    """How the batches of a kind are masked, and what their pairs are.
 
     Attributes:
         speech_mask, text_mask: spans to mask on each side; None leaves a side unmasked.
@@ -95,7 +95,7 @@ class MaskedPass:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class BuildContext:
     """Parts that an objective is built from: the trunk's sizes, the vocabulary and the objectives built before it."""
 
     dim: int
@@ -171,9 +171,9 @@ class Objective(nn.Module):
         self.weight = self.weights(num_updates)
 
     @classmethod
-    def preparation(cls, options: Any) -> Preparation:
+    def masking_spec(cls, options: Any) -> MaskingSpec:
         """Return the preparation of batches that these ``Options`` require, None in the fields left to others."""
-        return Preparation()
+        return MaskingSpec()
 
     @classmethod
     def check_siblings(cls, names: Collection[str]) -> None:
@@ -265,29 +265,29 @@ def check_requirements(configs: Mapping[str, Config]) -> None:
         REGISTRY[name].check_siblings(configs)
 
 
-def build_objectives(configs: Mapping[str, Config], surroundings: Surroundings) -> nn.ModuleDict:
+def build_objectives(configs: Mapping[str, Config], context: BuildContext) -> nn.ModuleDict:
     """Build the objectives that ``configs`` names, each after those it builds on (the order of registration)."""
     check_requirements(configs)
     built: dict[str, Objective] = {}
     for name, cls in REGISTRY.items():
         if name in configs:
-            parts = replace(surroundings, built=dict(built))
+            parts = replace(context, built=dict(built))
             built[name] = cls(parts, configs[name].weight, cls.Options(**configs[name].options))
     return nn.ModuleDict(built)
 
 
-def merged_preparation(configs: Mapping[str, Config], kind: str) -> Preparation:
+def merged_masking_spec(configs: Mapping[str, Config], kind: str) -> MaskingSpec:
     """Merge the preparations that a kind's objectives require. Raises ValueError if two of them differ."""
     asked: dict[str, tuple[str, Any]] = {}
     for name, config in configs.items():
         cls = REGISTRY[name]
         if kind not in cls.kinds:
             continue
-        for part, wish in vars(cls.preparation(cls.Options(**config.options))).items():
+        for part, wish in vars(cls.masking_spec(cls.Options(**config.options))).items():
             other, found = asked.setdefault(part, (name, wish)) if wish is not None else (name, wish)
             if found != wish:
                 raise ValueError(f"objectives.{name} asks for {part} {wish} in {kind}, objectives.{other} for {found}")
-    return Preparation(**{part: wish for part, (_, wish) in asked.items()})
+    return MaskingSpec(**{part: wish for part, (_, wish) in asked.items()})
 
 
 def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:

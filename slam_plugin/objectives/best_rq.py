@@ -9,10 +9,10 @@ from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.subsampler import FRAMES_PER_STATE
 from slam_plugin.objectives.base import (
     SHARE,
+    BuildContext,
     MaskedPass,
-    Preparation,
+    MaskingSpec,
     SpanMask,
-    Surroundings,
     at_least,
     check_bounds,
     register,
@@ -56,16 +56,14 @@ class BestRq(CodePrediction):
     predicted = code_metrics(name)
     logged = code_schema(name, "best_rq_code", counted=True)
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         shared = options.unmasked_weight, options.frequency_bias, options.layer
-        super().__init__(surroundings, weight, options.codes, *shared)
-        self.quantizer = RandomProjectionQuantizer(
-            FRAMES_PER_STATE * surroundings.features, options.codes, options.code_dim
-        )
+        super().__init__(context, weight, options.codes, *shared)
+        self.quantizer = RandomProjectionQuantizer(FRAMES_PER_STATE * context.features, options.codes, options.code_dim)
 
     @classmethod
-    def preparation(cls, options: Options) -> Preparation:
-        return Preparation(speech_mask=SpanMask(options.mask_rate, options.mask_span))
+    def masking_spec(cls, options: Options) -> MaskingSpec:
+        return MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
         stacked = view.shared(

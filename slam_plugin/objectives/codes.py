@@ -10,11 +10,11 @@ from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     MASKED,
     Bound,
+    BuildContext,
     MaskedObjective,
     MaskedPass,
     Output,
     Schema,
-    Surroundings,
     classify,
     counts_key,
     mean_or_zero,
@@ -62,7 +62,7 @@ class CodePrediction(MaskedObjective):
 
     def __init__(
         self,
-        surroundings: Surroundings,
+        context: BuildContext,
         weight: Schedule | float,
         codes: int,
         unmasked_weight: Schedule | float,
@@ -74,7 +74,7 @@ class CodePrediction(MaskedObjective):
         self.reads = {MASKED: layer}
         self.unmasked_weights = Schedule.of(unmasked_weight)
         self.unmasked_weight = self.unmasked_weights(0)
-        self.to_codes = nn.Linear(surroundings.dim, codes)
+        self.to_codes = nn.Linear(context.dim, codes)
         self.frequencies = RunningFrequencies(codes) if running_bias else None
 
     def set_num_updates(self, num_updates: int) -> None:

@@ -13,14 +13,14 @@ from slam_plugin.objectives.base import (
     MASKED,
     POSITIVE,
     SHARE,
+    BuildContext,
     Classified,
     MaskedObjective,
     MaskedPass,
+    MaskingSpec,
     Output,
-    Preparation,
     Schema,
     SpanMask,
-    Surroundings,
     at_least,
     check_bounds,
     counts_key,
@@ -111,13 +111,13 @@ class Contrastive(MaskedObjective):
         histogram="code",
     )
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.options, self.codes = options, options.codes
         self.place = "speech" if options.context == "speech" else "top"
         self.reads = {MASKED: self.place}
-        self.quantizer = GumbelQuantizer(surroundings.dim, options.codes, options.code_dim, options.logit_std)
-        self.project_context = nn.Linear(surroundings.dim, options.code_dim)
+        self.quantizer = GumbelQuantizer(context.dim, options.codes, options.code_dim, options.logit_std)
+        self.project_context = nn.Linear(context.dim, options.code_dim)
         self.project_targets = nn.Linear(options.code_dim, options.code_dim)
         self.set_num_updates(0)
 
@@ -128,8 +128,8 @@ class Contrastive(MaskedObjective):
         self.temperature = max(options.gumbel_start * options.gumbel_decay**num_updates, options.gumbel_end)
 
     @classmethod
-    def preparation(cls, options: Options) -> Preparation:
-        return Preparation(speech_mask=SpanMask(options.mask_rate, options.mask_span))
+    def masking_spec(cls, options: Options) -> MaskingSpec:
+        return MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def targets(self, view: MaskedPass) -> SpeechTargets:
         """Return the pass's quantized targets, made once for all objectives that read them."""

@@ -11,13 +11,13 @@ from slam_plugin.objectives.base import (
     ALONE,
     AUGMENTED,
     MASKED,
+    BuildContext,
     MaskedPass,
+    MaskingSpec,
     Objective,
     Output,
-    Preparation,
     Schema,
     SpecMask,
-    Surroundings,
     at_least,
     check_bounds,
     mean_or_zero,
@@ -67,19 +67,19 @@ class Ctc(Objective):
     kinds = ("pairs",)
     logged = Schema({"ctc_loss": "ctc_tokens", "ctc_left_out": "ctc_pairs"})
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
-        self.inputs, self.place, self.blank = PASSES[options.inputs], options.layer, surroundings.bos
+        self.inputs, self.place, self.blank = PASSES[options.inputs], options.layer, context.bos
         self.reads = {self.inputs: self.place}
         if options.tied:
-            self.to_symbols: nn.Module = TiedOutput(surroundings.text_embedding, self.blank)
+            self.to_symbols: nn.Module = TiedOutput(context.text_embedding, self.blank)
         else:
-            self.to_symbols = nn.Linear(surroundings.dim, surroundings.text_embedding.num_embeddings)
+            self.to_symbols = nn.Linear(context.dim, context.text_embedding.num_embeddings)
 
     @classmethod
-    def preparation(cls, options: Options) -> Preparation:
+    def masking_spec(cls, options: Options) -> MaskingSpec:
         augmented = options.inputs == "augmented"
-        return Preparation(augmentation=SpecMask(options.freq_width, options.time_width) if augmented else None)
+        return MaskingSpec(augmentation=SpecMask(options.freq_width, options.time_width) if augmented else None)
 
     def log_probs(self, states: Tensor) -> Tensor:
         """Return the log probabilities (..., symbols), in fp32, of states (..., dim)."""

@@ -13,10 +13,10 @@ from slam_plugin.modules.cepstra import COEFFICIENTS, cepstra
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     SHARE,
+    BuildContext,
     MaskedPass,
-    Preparation,
+    MaskingSpec,
     SpanMask,
-    Surroundings,
     at_least,
     check_bounds,
     register,
@@ -61,10 +61,10 @@ class KMeans(CodePrediction):
     predicted = code_metrics(name)
     logged = code_schema(name, "kmeans_code", counted=True)
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         clusters = read_clusters(options.centroids)
         super().__init__(
-            surroundings,
+            context,
             weight,
             len(clusters.centroids),
             options.unmasked_weight,
@@ -72,7 +72,7 @@ class KMeans(CodePrediction):
             layer=options.layer,
         )
         self.source = options.centroids
-        self.teacher = _teacher(clusters, surroundings, options.centroids)
+        self.teacher = _teacher(clusters, context, options.centroids)
         self.nearest = NearestCentroid(torch.from_numpy(clusters.centroids))
         if options.frequency_bias:
             counts = torch.from_numpy(clusters.counts).float() + 0.5
@@ -80,8 +80,8 @@ class KMeans(CodePrediction):
         self.register_load_state_dict_pre_hook(_refuse_others)
 
     @classmethod
-    def preparation(cls, options: Options) -> Preparation:
-        return Preparation(speech_mask=SpanMask(options.mask_rate, options.mask_span))
+    def masking_spec(cls, options: Options) -> MaskingSpec:
+        return MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
         given = view.batch["features"], view.batch["feature_padding_mask"]
@@ -94,11 +94,11 @@ class KMeans(CodePrediction):
         return theirs is not None and torch.equal(theirs.to(ours.device), ours)
 
 
-def _teacher(clusters: Clusters, surroundings: Surroundings, path: Path) -> nn.Module | None:
+def _teacher(clusters: Clusters, context: BuildContext, path: Path) -> nn.Module | None:
     """Return the network whose states the clusters are of, with its weights; None of clusters of cepstra."""
     kind, size = clusters.recipe.get("features"), clusters.centroids.shape[1]
     if kind == LAYER:
-        teacher = surroundings.teacher(**clusters.recipe["teacher"])
+        teacher = context.teacher(**clusters.recipe["teacher"])
         teacher.load_state_dict({name: torch.from_numpy(value) for name, value in clusters.teacher.items()})
         return teacher
     if (kind, size) != (CEPSTRA, 2 * COEFFICIENTS):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from slam_plugin.modules.schedule import Schedule
-from slam_plugin.objectives.base import MaskedPass, Surroundings, check_bounds, register
+from slam_plugin.objectives.base import BuildContext, MaskedPass, check_bounds, register
 from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, code_schema
 
 
@@ -37,10 +37,10 @@ class MaskedPrediction(CodePrediction):
     predicted = code_metrics(name)
     logged = code_schema(name, "code", counted=False)
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
-        contrastive = surroundings.built["contrastive"]
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
+        contrastive = context.built["contrastive"]
         shared = options.unmasked_weight, options.frequency_bias, options.layer
-        super().__init__(surroundings, weight, contrastive.codes, *shared)
+        super().__init__(context, weight, contrastive.codes, *shared)
         # In a tuple: the sibling's parameters stay its own.
         self._siblings = (contrastive,)
 

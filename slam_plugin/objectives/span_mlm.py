@@ -9,13 +9,13 @@ from torch.nn import functional as F
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     SHARE,
+    BuildContext,
     MaskedObjective,
     MaskedPass,
+    MaskingSpec,
     Output,
-    Preparation,
     Schema,
     SpanMask,
-    Surroundings,
     at_least,
     check_bounds,
     classify,
@@ -57,21 +57,19 @@ class SpanMlm(MaskedObjective):
     }
     logged = Schema(predicted)
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
-        self.transform = nn.Sequential(
-            nn.Linear(surroundings.dim, surroundings.dim), nn.GELU(), nn.LayerNorm(surroundings.dim)
-        )
+        self.transform = nn.Sequential(nn.Linear(context.dim, context.dim), nn.GELU(), nn.LayerNorm(context.dim))
         # In a tuple: the embedding's weights stay the trunk's own.
-        self._embedding = (surroundings.text_embedding,)
-        counts = surroundings.token_counts.float().clamp(min=1.0)
+        self._embedding = (context.text_embedding,)
+        counts = context.token_counts.float().clamp(min=1.0)
         unigram = (counts / counts.sum()).log()
         self.register_buffer("unigram", unigram, persistent=False)
         self.bias = nn.Parameter(unigram.clone() if options.frequency_bias else torch.zeros_like(unigram))
 
     @classmethod
-    def preparation(cls, options: Options) -> Preparation:
-        return Preparation(text_mask=SpanMask(options.mask_rate, options.mask_span))
+    def masking_spec(cls, options: Options) -> MaskingSpec:
+        return MaskingSpec(text_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def logits(self, states: Tensor) -> Tensor:
         """Return the logits (N, vocabulary) of states (N, dim)."""

@@ -10,12 +10,12 @@ from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     CLEAN,
     MASKED,
+    BuildContext,
     MaskedPass,
+    MaskingSpec,
     Objective,
     Output,
-    Preparation,
     Schema,
-    Surroundings,
     check_bounds,
     classify,
     mean_or_zero,
@@ -67,15 +67,15 @@ class Stm(Objective):
         }
     )
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.inputs, self.reads = options.inputs, {options.inputs: "top"}
         self.both = options.partners == "both"
-        self.to_match = nn.Linear(surroundings.dim, 2)
+        self.to_match = nn.Linear(context.dim, 2)
 
     @classmethod
-    def preparation(cls, options: Options) -> Preparation:
-        return Preparation(false_pairs=options.negatives, partners=options.partners)
+    def masking_spec(cls, options: Options) -> MaskingSpec:
+        return MaskingSpec(false_pairs=options.negatives, partners=options.partners)
 
     def forward(self, view: MaskedPass) -> Output:
         # (pairs, dim), (pairs,)

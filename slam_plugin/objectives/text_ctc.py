@@ -11,11 +11,11 @@ from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     SHARE,
     Bound,
+    BuildContext,
     MaskedPass,
     Objective,
     Output,
     Schema,
-    Surroundings,
     at_least,
     check_bounds,
     mean_or_zero,
@@ -59,19 +59,19 @@ class TextCtc(Objective):
     logged = Schema({"text_ctc_loss": "text_ctc_tokens"})
     reads = {}
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
-        self.options, ctc = options, surroundings.built["ctc"]
+        self.options, ctc = options, context.built["ctc"]
         if ctc.place == "speech":
             raise ValueError(
                 "objectives.text_ctc: needs ctc.layer: middle or top, states that the shared layers make; found speech"
             )
-        self.bos, self.eos = surroundings.bos, surroundings.eos
+        self.bos, self.eos = context.bos, context.eos
         # In a tuple: the sibling's parameters and the embedding stay their own.
-        self._others = ctc, surroundings.text_embedding
-        self.gap_vector = nn.Parameter(torch.randn(surroundings.dim))
-        self.mask_vector = nn.Parameter(torch.randn(surroundings.dim))
-        self.register_buffer("word_starts", surroundings.word_starts, persistent=False)
+        self._others = ctc, context.text_embedding
+        self.gap_vector = nn.Parameter(torch.randn(context.dim))
+        self.mask_vector = nn.Parameter(torch.randn(context.dim))
+        self.register_buffer("word_starts", context.word_starts, persistent=False)
 
     def forward(self, view: MaskedPass) -> Output:
         ctc, _ = self._others

@@ -9,14 +9,14 @@ from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     REGISTRY,
     SHARE,
+    BuildContext,
     MaskedObjective,
     MaskedPass,
+    MaskingSpec,
     Objective,
     Output,
-    Preparation,
     Schema,
     SpanMask,
-    Surroundings,
     at_least,
     check_bounds,
     register,
@@ -50,10 +50,10 @@ class Tlm(Objective):
     Options = Options
     kinds = ("pairs",)
 
-    def __init__(self, surroundings: Surroundings, weight: Schedule | float, options: Options) -> None:
+    def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         # In a tuple: the siblings' parameters stay their own.
-        self._siblings = tuple(o for o in surroundings.built.values() if isinstance(o, MaskedObjective))
+        self._siblings = tuple(o for o in context.built.values() if isinstance(o, MaskedObjective))
 
     @classmethod
     def check_siblings(cls, names: Collection[str]) -> None:
@@ -62,8 +62,8 @@ class Tlm(Objective):
             raise ValueError(f"objectives.tlm: needs at least one of {', '.join(masked)}, found {', '.join(names)}")
 
     @classmethod
-    def preparation(cls, options: Options) -> Preparation:
-        return Preparation(
+    def masking_spec(cls, options: Options) -> MaskingSpec:
+        return MaskingSpec(
             speech_mask=SpanMask(options.speech_mask_rate, options.speech_mask_span),
             text_mask=SpanMask(options.text_mask_rate, options.text_mask_span),
         )

@@ -29,7 +29,7 @@ from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.instruments.verdicts import warnings
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.warm_start import load_pretraining, read_earlier, settle
-from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_preparation, options_of
+from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
 from slam_plugin.tasks.base.instruments import Instruments, progress_of
 from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
 from slam_plugin.tasks.base.ranks import is_first_rank
@@ -74,7 +74,7 @@ class SlamPretrainingTask(PlannedTask):
         self.corpora, self.vocabulary = corpora, vocabulary
         try:
             check_requirements(corpora.objectives)
-            self.preparations = {kind: merged_preparation(corpora.objectives, kind) for kind in KINDS}
+            self.masking_specs = {kind: merged_masking_spec(corpora.objectives, kind) for kind in KINDS}
             _check_kinds(corpora)
         except ValueError as error:
             raise DataError(f"{corpora.path}: {error}") from error
@@ -166,7 +166,7 @@ class SlamPretrainingTask(PlannedTask):
 
     def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> Setting:
         text = next((corpus for corpus in opened.values() if corpus.kind == "text"), None)
-        return Setting(self.cfg.seed, stream, self.vocabulary, **vars(self.preparations[kind]), text=text)
+        return Setting(self.cfg.seed, stream, self.vocabulary, **vars(self.masking_specs[kind]), text=text)
 
     def fingerprint(self) -> dict[str, str]:
         return {"vocabulary": self.vocabulary.hash}

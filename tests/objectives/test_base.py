@@ -12,17 +12,17 @@ from slam_plugin.objectives.base import (
     MASKED,
     REGISTRY,
     MaskedPass,
+    MaskingSpec,
     Objective,
-    Preparation,
     SpanMask,
     build_objectives,
     classify,
     mean_or_zero,
-    merged_preparation,
+    merged_masking_spec,
     options_of,
     register,
 )
-from tests.support.passes import surroundings
+from tests.support.passes import build_context
 
 NAMES = ["contrastive", "masked_prediction", "span_mlm", "stm", "tlm"]  # those of the paper
 
@@ -42,7 +42,7 @@ def registry():
 
 def test_the_registered_objectives_build_in_the_order_of_their_needs():
     for order in (NAMES, NAMES[::-1]):
-        built = build_objectives(configs(*order), surroundings(8))
+        built = build_objectives(configs(*order), build_context(8))
         assert list(built) == [name for name in REGISTRY if name in order]
         for name, objective in built.items():
             assert isinstance(objective, REGISTRY[name])
@@ -50,7 +50,7 @@ def test_the_registered_objectives_build_in_the_order_of_their_needs():
 
 
 def test_siblings_are_shared_and_their_parameters_counted_once():
-    built = build_objectives(configs(*NAMES), surroundings(8))
+    built = build_objectives(configs(*NAMES), build_context(8))
     assert built["tlm"]._siblings == (built["contrastive"], built["masked_prediction"], built["span_mlm"])
     assert not list(built["tlm"].parameters())
     names = [name for name, _ in built.named_parameters()]
@@ -73,14 +73,14 @@ def test_siblings_are_shared_and_their_parameters_counted_once():
 )
 def test_an_objective_without_those_it_needs_is_refused(names, message):
     with pytest.raises(ValueError, match=message):
-        build_objectives(configs(*names), surroundings(8))
+        build_objectives(configs(*names), build_context(8))
 
 
 def test_unknown_options_are_refused():
     with pytest.raises(TypeError, match="distracters"):
-        build_objectives(configs("contrastive", contrastive={"distracters": 5}), surroundings(8))
+        build_objectives(configs("contrastive", contrastive={"distracters": 5}), build_context(8))
     with pytest.raises(TypeError, match="rate"):
-        merged_preparation(configs("stm", stm={"rate": 0.5}), "pairs")
+        merged_masking_spec(configs("stm", stm={"rate": 0.5}), "pairs")
 
 
 @pytest.mark.parametrize(
@@ -112,15 +112,15 @@ def test_unknown_options_are_refused():
 def test_an_option_out_of_its_bounds_is_named(objective, option, bad, good, expected):
     kind = REGISTRY[objective].kinds[0]
     for value in good:
-        merged_preparation(configs(objective, **{objective: {option: value}}), kind)
+        merged_masking_spec(configs(objective, **{objective: {option: value}}), kind)
     for value in bad:
         with pytest.raises(ValueError, match=f"objectives.{objective}.{option}: found {value!r}, expected {expected}$"):
-            merged_preparation(configs(objective, **{objective: {option: value}}), kind)
+            merged_masking_spec(configs(objective, **{objective: {option: value}}), kind)
 
 
 def test_options_reach_the_objective():
     given = {"codes": 7, "distractors": 3, "diversity_weight": 0.5}
-    built = build_objectives(configs("contrastive", contrastive=given), surroundings(8))["contrastive"]
+    built = build_objectives(configs("contrastive", contrastive=given), build_context(8))["contrastive"]
     assert built.quantizer.codebook.shape[0] == 7
     assert (built.options.distractors, built.options.diversity_weight) == (3, 0.5)
     assert options_of(REGISTRY["contrastive"])["mask_span"] == (int, 10)
@@ -136,7 +136,7 @@ def test_options_reach_the_objective():
 def test_a_weight_follows_the_update(name):
     weights = Schedule.of({0: 0.5, 10: 1.0, 20: 0.0})
     scheduled = {**configs(*NAMES), name: SimpleNamespace(weight=weights, options={})}
-    built = build_objectives(scheduled, surroundings(8))
+    built = build_objectives(scheduled, build_context(8))
     assert built[name].weight == 0.5
     for update, weight in ((5, 0.75), (10, 1.0), (99, 0.0), (0, 0.5)):
         for objective in built.values():
@@ -147,24 +147,24 @@ def test_a_weight_follows_the_update(name):
 def test_the_papers_masks():
     """w2v-BERT: .065 starts of spans of 10 frames; SLAM, section 3.2: 15 % of text, 50 % and 75 % of pairs."""
     every = configs(*NAMES)
-    speech = merged_preparation(every, "speech")
+    speech = merged_masking_spec(every, "speech")
     assert abs(1.0 - (1.0 - speech.speech_mask.rate) ** (1.0 / speech.speech_mask.span) - 0.065) < 1e-3
     assert (speech.text_mask, speech.false_pairs) == (None, None)
-    assert merged_preparation(every, "text") == Preparation(None, SpanMask(0.15, 5), None)
-    assert merged_preparation(every, "pairs") == Preparation(
+    assert merged_masking_spec(every, "text") == MaskingSpec(None, SpanMask(0.15, 5), None)
+    assert merged_masking_spec(every, "pairs") == MaskingSpec(
         SpanMask(0.75, 10), SpanMask(0.5, 5), "batch", partners="one"
     )
-    assert merged_preparation(configs("span_mlm"), "speech") == Preparation()
-    sentences = merged_preparation(configs("stm", stm={"negatives": "text"}), "pairs")
-    assert sentences == Preparation(false_pairs="text", partners="one")
+    assert merged_masking_spec(configs("span_mlm"), "speech") == MaskingSpec()
+    sentences = merged_masking_spec(configs("stm", stm={"negatives": "text"}), "pairs")
+    assert sentences == MaskingSpec(false_pairs="text", partners="one")
 
 
 def test_unpaired_text_has_no_utterance_to_be_a_partner_of():
     with pytest.raises(ValueError, match="objectives.stm.negatives: found 'text', expected one of batch, hard$"):
-        merged_preparation(configs("stm", stm={"partners": "both", "negatives": "text"}), "pairs")
+        merged_masking_spec(configs("stm", stm={"partners": "both", "negatives": "text"}), "pairs")
 
 
-def test_objectives_of_a_kind_must_agree_on_its_preparation(registry):
+def test_objectives_of_a_kind_must_agree_on_its_masking_spec(registry):
     @dataclass(frozen=True)
     class Rate:
         rate: float = 0.3
@@ -176,17 +176,17 @@ def test_objectives_of_a_kind_must_agree_on_its_preparation(registry):
         Options = Rate
 
         @classmethod
-        def preparation(cls, options):
-            return Preparation(speech_mask=SpanMask(options.rate, 10))
+        def masking_spec(cls, options):
+            return MaskingSpec(speech_mask=SpanMask(options.rate, 10))
 
     assert "other" in registry
     with pytest.raises(
         ValueError, match=r"objectives.other asks for speech_mask .*0.3.* in speech, objectives.contrastive for .*0.49"
     ):
-        merged_preparation(configs("contrastive", "other"), "speech")
-    agreed = merged_preparation(configs("contrastive", "other", other={"rate": 0.49}), "speech")
+        merged_masking_spec(configs("contrastive", "other"), "speech")
+    agreed = merged_masking_spec(configs("contrastive", "other", other={"rate": 0.49}), "speech")
     assert agreed.speech_mask == SpanMask(0.49, 10)
-    assert merged_preparation(configs("contrastive", "other"), "text") == Preparation()
+    assert merged_masking_spec(configs("contrastive", "other"), "text") == MaskingSpec()
 
 
 def test_a_mean_of_nothing_is_a_zero_on_the_graph():

@@ -7,7 +7,7 @@ import torch
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import build_objectives, counts_key
 from slam_plugin.objectives.best_rq import BestRq, Options
-from tests.support.passes import FEATURES, masked_pass, surroundings
+from tests.support.passes import FEATURES, build_context, masked_pass
 
 DIM, CODES = 8, 12
 FRAMES = [40, 31, 9]
@@ -16,7 +16,7 @@ TIME = subsampled_length(max(FRAMES))
 
 def objective(training=True):
     torch.manual_seed(0)
-    return BestRq(surroundings(DIM), 1.0, Options(codes=CODES, code_dim=4)).train(training)
+    return BestRq(build_context(DIM), 1.0, Options(codes=CODES, code_dim=4)).train(training)
 
 
 def view_of(share=0.6, training=True):
@@ -77,7 +77,7 @@ def test_nothing_masked_is_a_zero_on_the_graph():
 def test_tlm_takes_it_up():
     options = {"best_rq": {"codes": CODES}, "tlm": {}}
     configs = {name: SimpleNamespace(weight=1.0, options=given) for name, given in options.items()}
-    built, view = build_objectives(configs, surroundings(DIM)), view_of()
+    built, view = build_objectives(configs, build_context(DIM)), view_of()
     view.batch["matches"] = torch.tensor([True, False, True])
     loss, logs = built["tlm"](view)
     assert loss == built["best_rq"].predict(view, view.batch["matches"]).loss and logs["tlm_best_rq_frames"] > 0

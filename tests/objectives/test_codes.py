@@ -13,7 +13,7 @@ from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import MASKED, REGISTRY, build_objectives
 from slam_plugin.objectives.codes import CodePrediction
-from tests.support.passes import FEATURES, masked_pass, surroundings, write_centroids
+from tests.support.passes import FEATURES, build_context, masked_pass, write_centroids
 
 DIM, CODES = 8, 12
 FRAMES = [40, 31, 9]
@@ -37,7 +37,7 @@ def objective(name, training=True, **options):
     torch.manual_seed(0)
     configs = {name: SimpleNamespace(weight=1.0, options={**OPTIONS[name], **options})}
     configs["contrastive"] = SimpleNamespace(weight=1.0, options={"codes": CODES, "code_dim": 6})
-    return build_objectives(configs, surroundings(DIM)).train(training)[name]
+    return build_objectives(configs, build_context(DIM)).train(training)[name]
 
 
 def view_of(share=0.5, training=True):
@@ -170,7 +170,7 @@ def test_tlm_counts_masked_frames_of_true_pairs_alone(name):
     torch.manual_seed(0)
     options = {name: {**OPTIONS[name], "unmasked_weight": 1.0}, "contrastive": {"codes": CODES, "code_dim": 6}}
     configs = {key: SimpleNamespace(weight=1.0, options=given) for key, given in {**options, "tlm": {}}.items()}
-    built, view = build_objectives(configs, surroundings(DIM)).eval(), view_of(training=False)
+    built, view = build_objectives(configs, build_context(DIM)).eval(), view_of(training=False)
     view.batch["matches"] = torch.tensor([True, False, True])
     _, logs = built["tlm"](view)
     _, sums = naive(built[name], view, view.encoded.speech, 0.0, rows=(0, 2))

@@ -9,7 +9,7 @@ from slam_plugin.modules.contrast import draw_distractors
 from slam_plugin.modules.quantizer import normalize_over_time
 from slam_plugin.objectives.base import REGISTRY, counts_key
 from slam_plugin.objectives.contrastive import Contrastive, Options, perplexity
-from tests.support.passes import masked_pass, surroundings
+from tests.support.passes import build_context, masked_pass
 
 DIM, TIME, SEED = 8, 20, 3
 LENGTHS = [20, 20, 12, 6]
@@ -19,7 +19,7 @@ STATES = {"speech": "context", "multimodal": "speech"}
 def objective(training=False, **options):
     torch.manual_seed(0)
     given = {"codes": 12, "code_dim": 6, "distractors": 5} | options
-    built = Contrastive(surroundings(DIM), 1.0, Options(**given))
+    built = Contrastive(build_context(DIM), 1.0, Options(**given))
     return built.train(training)
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from slam_plugin.models.base.trunk import Encoded
-from slam_plugin.objectives.base import ALONE, AUGMENTED, Preparation, SpecMask
+from slam_plugin.objectives.base import ALONE, AUGMENTED, MaskingSpec, SpecMask
 from slam_plugin.objectives.ctc import Ctc, Options
-from tests.support.passes import masked_pass, surroundings
+from tests.support.passes import build_context, masked_pass
 
 DIM, TIME, VOCABULARY, BOS, EOS, PAD = 4, 5, 7, 0, 2, 1
 STATES = [5, 4, 3, 3]
@@ -17,7 +17,7 @@ MATCHES = [True, True, True, False]
 
 def objective(**options):
     torch.manual_seed(0)
-    return Ctc(surroundings(DIM, VOCABULARY), 1.0, Options(**options))
+    return Ctc(build_context(DIM, VOCABULARY), 1.0, Options(**options))
 
 
 def view_of(matches=MATCHES, others=None):
@@ -86,13 +86,13 @@ def test_options_out_of_bounds_are_named():
 
 
 def test_speech_is_augmented_only_where_the_augmented_is_read():
-    assert Ctc.preparation(Options()) == Ctc.preparation(Options(inputs="clean")) == Preparation()
-    asked = Ctc.preparation(Options(inputs="augmented", freq_width=3, time_width=7))
-    assert asked == Preparation(augmentation=SpecMask(3, 7))
+    assert Ctc.masking_spec(Options()) == Ctc.masking_spec(Options(inputs="clean")) == MaskingSpec()
+    asked = Ctc.masking_spec(Options(inputs="augmented", freq_width=3, time_width=7))
+    assert asked == MaskingSpec(augmentation=SpecMask(3, 7))
 
 
 def test_a_tied_head_scores_by_the_text_embedding_and_a_blank_of_its_own():
-    parts = surroundings(DIM, VOCABULARY)
+    parts = build_context(DIM, VOCABULARY)
     built = Ctc(parts, 1.0, Options(tied=True))
     torch.nn.init.normal_(built.to_symbols.blank_vector)
     torch.nn.init.normal_(built.to_symbols.bias)

@@ -9,7 +9,7 @@ import torch
 from slam_plugin.objectives.base import counts_key
 from slam_plugin.objectives.clusters import read_clusters
 from slam_plugin.objectives.kmeans import KMeans, Options
-from tests.support.passes import FEATURES, masked_pass, surroundings, write_centroids
+from tests.support.passes import FEATURES, build_context, masked_pass, write_centroids
 
 DIM, CODES, FRAMES, TIME = 8, 6, 400, 100
 COUNTS = [500, 300, 100, 60, 0, 40]
@@ -26,7 +26,7 @@ def path(tmp_path):
 
 def objective(path, training=True, **options):
     torch.manual_seed(0)
-    return KMeans(surroundings(DIM), 1.0, Options(centroids=path, **options)).train(training)
+    return KMeans(build_context(DIM), 1.0, Options(centroids=path, **options)).train(training)
 
 
 def view_of(training=True):

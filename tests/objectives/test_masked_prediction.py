@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from slam_plugin.objectives.base import build_objectives
-from tests.support.passes import masked_pass, surroundings
+from tests.support.passes import build_context, masked_pass
 
 DIM, TIME, CODES = 8, 15, 12
 LENGTHS = [15, 9, 4]
@@ -18,7 +18,7 @@ def objectives():
         "contrastive": SimpleNamespace(weight=1.0, options=options),
         "masked_prediction": SimpleNamespace(weight=1.0, options={}),
     }
-    return build_objectives(configs, surroundings(DIM))
+    return build_objectives(configs, build_context(DIM))
 
 
 def view_of(mask, training=True):

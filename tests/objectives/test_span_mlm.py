@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from slam_plugin.objectives.span_mlm import Options, SpanMlm
-from tests.support.passes import masked_pass, surroundings
+from tests.support.passes import build_context, masked_pass
 
 DIM, TOKENS, VOCABULARY = 8, 10, 9
 COUNTS = [0, 0, 0, 3, 10, 40, 25, 20, 2]
@@ -14,7 +14,7 @@ COUNTS = [0, 0, 0, 3, 10, 40, 25, 20, 2]
 
 def objective():
     torch.manual_seed(0)
-    built = SpanMlm(surroundings(DIM, VOCABULARY, torch.tensor(COUNTS)), 1.0, Options())
+    built = SpanMlm(build_context(DIM, VOCABULARY, torch.tensor(COUNTS)), 1.0, Options())
     nn.init.normal_(built.bias)
     return built
 
@@ -68,9 +68,9 @@ def test_chance_is_a_guess_by_frequency():
 def test_the_loss_starts_at_the_entropy_of_the_words(frequency_bias):
     """Not at log V, as long as states say nothing: here they are cut off from the logits."""
     torch.manual_seed(0)
-    around = surroundings(DIM, VOCABULARY, torch.tensor(COUNTS))
-    nn.init.zeros_(around.text_embedding.weight)
-    built = SpanMlm(around, 1.0, Options(frequency_bias=frequency_bias))
+    context = build_context(DIM, VOCABULARY, torch.tensor(COUNTS))
+    nn.init.zeros_(context.text_embedding.weight)
+    built = SpanMlm(context, 1.0, Options(frequency_bias=frequency_bias))
     tokens = torch.tensor([symbol for symbol, count in enumerate(COUNTS) for _ in range(count)])
     masked = torch.ones(1, len(tokens), dtype=torch.bool)
     batch = {"token_mask_indices": masked, "token_targets": tokens[None]}

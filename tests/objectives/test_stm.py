@@ -7,14 +7,14 @@ from torch import nn
 from slam_plugin.models.base.trunk import Encoded
 from slam_plugin.objectives.base import CLEAN
 from slam_plugin.objectives.stm import Options, Stm
-from tests.support.passes import masked_pass, surroundings
+from tests.support.passes import build_context, masked_pass
 
 DIM, MATCHES = 8, [True, False, False, True, True]
 
 
 def objective(**options):
     torch.manual_seed(0)
-    return Stm(surroundings(DIM), 1.0, Options(**options))
+    return Stm(build_context(DIM), 1.0, Options(**options))
 
 
 def view_of(matches):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from slam_plugin.modules.pseudo_speech import GAP, speak, take_apart
 from slam_plugin.objectives.base import build_objectives
-from tests.support.passes import doubled, masked_pass, surroundings
+from tests.support.passes import build_context, doubled, masked_pass
 
 DIM, VOCABULARY, BOS, PAD, EOS = 8, 20, 0, 1, 2
 PLACES = {"middle": 2, "top": 4}  # what tests.support.passes.doubled does to the states
@@ -21,8 +21,8 @@ def objective(layer="top", tied=True, **options):
         "ctc": SimpleNamespace(weight=1.0, options=ctc),
         "text_ctc": SimpleNamespace(weight=1.0, options=options),
     }
-    around = surroundings(DIM, VOCABULARY)
-    return build_objectives(configs, around), around
+    context = build_context(DIM, VOCABULARY)
+    return build_objectives(configs, context), context
 
 
 def batch_of(*lengths):
@@ -56,12 +56,12 @@ def forward_algorithm(log_probs, targets, blank):
 @pytest.mark.parametrize("layer", PLACES)
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_loss_is_the_forward_algorithm_over_frames_made_one_by_one(layer, tied):
-    built, around = objective(layer, tied)
+    built, context = objective(layer, tied)
     batch = batch_of(14, 6)
     loss, logs = built["text_ctc"](masked_pass(batch))
     generator = torch.Generator().manual_seed(0)  # as in tests.support.passes
     rows = take_apart(*batch.values(), BOS, EOS, 96)
-    spoken = speak(rows, around.word_starts, generator)
+    spoken = speak(rows, context.word_starts, generator)
     probability = 1 - (1 - 0.49) ** (1 / 10)
     starts = torch.rand(2, spoken.frames.size(1) + 9, generator=generator) < probability
     total, masked = 0.0, 0
@@ -74,7 +74,7 @@ def test_the_loss_is_the_forward_algorithm_over_frames_made_one_by_one(layer, ti
             elif unit == GAP:
                 state = built["text_ctc"].gap_vector
             else:
-                vector = around.text_embedding.weight[unit]
+                vector = context.text_embedding.weight[unit]
                 state = (vector - vector.mean()) / (vector.var(correction=0) + 1e-5).sqrt()
             states.append(state * PLACES[layer])
         log_probs = built["ctc"].log_probs(torch.stack(states)).tolist()
@@ -87,7 +87,7 @@ def test_the_loss_is_the_forward_algorithm_over_frames_made_one_by_one(layer, ti
 
 
 def test_it_teaches_the_embedding_the_head_and_its_two_vectors():
-    built, around = objective()
+    built, context = objective()
     built["text_ctc"](masked_pass(batch_of(40, 30))).loss.backward()
     reached = {name for name, parameter in built.named_parameters() if parameter.grad is not None}
     assert reached == {
@@ -96,7 +96,7 @@ def test_it_teaches_the_embedding_the_head_and_its_two_vectors():
         "text_ctc.gap_vector",
         "text_ctc.mask_vector",
     }
-    assert around.text_embedding.weight.grad[3:].any(1).all()
+    assert context.text_embedding.weight.grad[3:].any(1).all()
     assert not [name for name, _ in built["text_ctc"].named_parameters() if "embedding" in name]
 
 
@@ -147,7 +147,7 @@ def test_it_needs_ctc_on_states_that_the_shared_layers_make():
     with pytest.raises(ValueError, match="objectives.text_ctc: needs ctc.layer: middle or top, .*; found speech"):
         objective("speech")
     with pytest.raises(ValueError, match="objectives.text_ctc: needs ctc as well, found text_ctc"):
-        build_objectives({"text_ctc": SimpleNamespace(weight=1.0, options={})}, surroundings(DIM))
+        build_objectives({"text_ctc": SimpleNamespace(weight=1.0, options={})}, build_context(DIM))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slam_plugin.objectives.base import REGISTRY, MaskedObjective, build_objectives
-from tests.support.passes import masked_pass, surroundings
+from tests.support.passes import build_context, masked_pass
 
 DIM, TIME, TOKENS, VOCABULARY, PAIRS = 8, 14, 9, 20, 5
 MATCHES = torch.tensor([True, False, True, True, False])
@@ -18,7 +18,7 @@ def objectives(siblings=ALL):
     options = {"contrastive": {"codes": 12, "code_dim": 6, "distractors": 100}}  # more than there are: all are taken
     names = (*siblings, "tlm")
     configs = {name: SimpleNamespace(weight=1.0, options=options.get(name, {})) for name in names}
-    return build_objectives(configs, surroundings(DIM, VOCABULARY)).eval()
+    return build_objectives(configs, build_context(DIM, VOCABULARY)).eval()
 
 
 def view_of(rows, matches=MATCHES):

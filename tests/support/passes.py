@@ -1,4 +1,4 @@
-"""What tests of objectives are made of: surroundings and passes of the trunk with random states."""
+"""Parts that tests of objectives share: build contexts, and passes of the trunk with random states."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from slam_plugin.models.base.teacher import Teacher
 from slam_plugin.models.base.trunk import Encoded
-from slam_plugin.objectives.base import MASKED, MaskedPass, Surroundings
+from slam_plugin.objectives.base import MASKED, BuildContext, MaskedPass
 from slam_plugin.objectives.clusters import Clusters, write_clusters
 
 FEATURES = 5
 
 
-def surroundings(dim: int, vocabulary: int = 20, counts: Tensor | None = None) -> Surroundings:
+def build_context(dim: int, vocabulary: int = 20, counts: Tensor | None = None) -> BuildContext:
     """A trunk of ``dim`` channels over ``FEATURES`` mel bins, and symbols 0 (``<s>``) to ``vocabulary`` - 1.
 
     2 is ``</s>``; every third symbol begins a word.
     """
     counts = torch.ones(vocabulary) if counts is None else counts
     words = torch.arange(vocabulary) % 3 == 0
-    return Surroundings(dim, FEATURES, nn.Embedding(vocabulary, dim), counts, words, bos=0, eos=2, teacher=Teacher)
+    return BuildContext(dim, FEATURES, nn.Embedding(vocabulary, dim), counts, words, bos=0, eos=2, teacher=Teacher)
 
 
 def masked_pass(
