@@ -1,8 +1,8 @@
-"""Every mend of fairseq that this plugin needs; nothing else in it patches anything.
+"""Workarounds for fairseq. Nothing else in the plugin patches anything.
 
-Shown to be needed with ve-fairseq 0.12.3 (the last main of fairseq) on torch 2.11 and numpy 2: ``MENDS`` gives each
-mend's reason, and tests/test_compat.py shows, one by one, what fails without it. :func:`apply` is called by
-``slam_plugin.tasks`` and ``slam_plugin.models``, hence by every ``--user-dir``.
+They are needed with ve-fairseq 0.12.3 (the last main of fairseq) on torch 2.11 and numpy 2. ``WORKAROUNDS`` gives the
+reason for each, and tests/test_compat.py shows what fails without it. ``slam_plugin.tasks`` and ``slam_plugin.models``
+call :func:`apply`, so every ``--user-dir`` does.
 """
 
 import argparse
@@ -36,8 +36,8 @@ from slam_plugin.kernels.ngrams import block_repeats
 PLUGIN = Path(__file__).resolve().parent
 
 
-class Mend(NamedTuple):
-    """One thing that fails in fairseq as it is; ``install`` runs once in a process."""
+class Workaround(NamedTuple):
+    """One workaround: its name, the reason for it, and ``install``, which runs once in a process."""
 
     name: str
     reason: str
@@ -45,15 +45,15 @@ class Mend(NamedTuple):
 
 
 def apply() -> None:
-    """Install every mend that this process does not have yet."""
-    for mend in MENDS:
-        if mend.name not in _installed:
-            mend.install()
-            _installed.add(mend.name)
+    """Install the workarounds that this process does not have yet."""
+    for workaround in WORKAROUNDS:
+        if workaround.name not in _installed:
+            workaround.install()
+            _installed.add(workaround.name)
 
 
 def register() -> None:
-    """Apply the mends and import every task and model of the plugin, as ``--user-dir`` does; again is harmless."""
+    """Apply the workarounds and import all tasks and models of the plugin, as ``--user-dir`` does. May be repeated."""
     apply()
     tasks.import_tasks(str(PLUGIN / "tasks"), "slam_plugin.tasks")
     models.import_models(str(PLUGIN / "models"), "slam_plugin.models")
@@ -69,7 +69,7 @@ def _allow_checkpoint_types() -> None:
     torch.serialization.add_safe_globals(
         [
             argparse.Namespace,  # the configuration of a task or model that has no dataclass
-            # numpy's numbers and arrays: sums of BLEU counts in the meters
+            # numpy scalars and arrays: sums of BLEU counts in the meters
             *(np.ndarray, np.dtype, *dtypes),
             *(rebuild._reconstruct, rebuild.scalar),
             # the same two as numpy 1 named them
@@ -102,13 +102,13 @@ def _refuse_by_name() -> None:
 
 
 def _is_torn(error: Exception) -> bool:
-    """Whether reading failed inside the file; an OSError that names a file is about opening it."""
+    """Return whether reading failed inside the file. An OSError that names a file is about opening it."""
     inside = isinstance(error, OSError) and error.filename is None
     return inside or isinstance(error, EOFError) or "PytorchStreamReader" in str(error)
 
 
 def _refusal(path: str, error: str) -> str:
-    """What to say of a file whose unpickling torch refused with ``error``."""
+    """Return the message for a file that torch refused to unpickle with ``error``."""
     found = re.search(r"GLOBAL ([\w.]+)", error)
     if found is None:
         return f"{path}: refused, expected a whole checkpoint of tensors and plain values, found something else"
@@ -128,8 +128,8 @@ def _copy_atomically() -> None:
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
         if PathManager.path_requires_pathmanager(src_path) or PathManager.path_requires_pathmanager(dst_path):
             return original(src_path, dst_path, overwrite=overwrite)
-        # fairseq's own name for a checkpoint in the making. One name, not a new one each time: what a killed run leaves
-        # behind is overwritten by the next save instead of piling up.
+        # fairseq's own name for an unfinished checkpoint. Always the same name, so that the next save overwrites what a
+        # killed run left behind.
         temporary = f"{dst_path}.tmp"
         try:
             shutil.copyfile(src_path, temporary)
@@ -169,7 +169,7 @@ def _keep_early_stopping() -> None:
 
 
 def _early_stopping_counters() -> dict[str, float]:
-    """``best`` and ``num_runs``, attributes of fairseq's function should_stop_early; empty where nothing trains."""
+    """Return ``best`` and ``num_runs``, attributes of fairseq's should_stop_early. Empty if nothing trains."""
     for name in ("__main__", "fairseq_cli.train"):  # the first under `python -m fairseq_cli.train`
         function = getattr(sys.modules.get(name), "should_stop_early", None)
         if function is not None:
@@ -246,7 +246,7 @@ def _know_own_folder() -> None:
 
 
 def _resolve_user_dir(user_dir: str) -> Path | None:
-    """The folder fairseq takes ``user_dir`` for: from here, in its own, beside that one; None where there is none."""
+    """Return the folder that fairseq finds for ``user_dir``: from here, in its own folder or beside it; else None."""
     here = Path(fairseq.utils.__file__).parent
     folders = (Path.cwd() / user_dir, here / user_dir, here / ".." / user_dir)
     return next((folder.resolve() for folder in folders if folder.exists()), None)
@@ -254,44 +254,44 @@ def _resolve_user_dir(user_dir: str) -> Path | None:
 
 _installed: set[str] = set()
 
-MENDS = (
-    Mend(
+WORKAROUNDS = (
+    Workaround(
         "checkpoint types",
         "torch >= 2.6 loads weights only, and refuses what fairseq's checkpoints hold: argparse.Namespace, numpy "
         "arrays of BLEU counts, and omegaconf objects when rank 0 sends the state to the others. Naming these types "
         "lets them in and keeps everything else out",
         _allow_checkpoint_types,
     ),
-    Mend(
+    Workaround(
         "refusal by name",
         "a checkpoint that carries code, or is cut short, fails without the file's name and with torch's advice to "
         "switch the protection off",
         _refuse_by_name,
     ),
-    Mend(
+    Workaround(
         "atomic copies",
         "checkpoint_last.pt and checkpoint_best.pt are copied onto the old file: a run killed in between leaves "
         "neither the old nor the new one",
         _copy_atomically,
     ),
-    Mend(
+    Workaround(
         "early stopping",
         "the counters of --patience are not saved: a run that is interrupted more often than its patience never stops",
         _keep_early_stopping,
     ),
-    Mend(
+    Workaround(
         "last batch",
         "batch_by_size throws the last batch away unless its size is a multiple of 8 (--required-batch-size-multiple): "
         "fairseq-generate, validation and training silently leave sentences out, and a small set is empty",
         _keep_last_batch,
     ),
-    Mend(
+    Workaround(
         "n-gram blocking",
         "without fairseq's CUDA kernel, --no-repeat-ngram-size does nothing: the loop looks for repetitions of the end "
         "of the generator's buffer, which is padding (facebookresearch/fairseq issue 5206)",
         _block_ngrams,
     ),
-    Mend(
+    Workaround(
         "own folder",
         "a --user-dir that names this plugin by another path than it was imported from (installed, symbolic link) is "
         "refused as a name clash, and one by the same path registers nothing if slam_plugin was imported before",

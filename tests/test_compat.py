@@ -1,4 +1,4 @@
-"""Each mend of fairseq: real fairseq code fails without it, and does what it should with it."""
+"""Workarounds for fairseq: real fairseq code fails without each of them, and works with it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from slam_plugin import compat
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# (scenario of compat_scenarios.py, mend, what fairseq says or does without the mend)
+# (scenario of compat_scenarios.py, workaround, what fairseq logs or does without it)
 FAILURES = [
     ("resume", "checkpoint types", "argparse.Namespace"),
     ("resume_on_two_ranks", "checkpoint types", "argparse.Namespace"),
@@ -31,25 +31,25 @@ FAILURES = [
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory) -> dict[tuple[str, str, bool], str | None]:
-    """(scenario, mend, mended) -> the error, None where there was none."""
+    """Return the error of each (scenario, workaround, applied), None if there was none."""
     folder = tmp_path_factory.mktemp("compat")
     command = [sys.executable, str(ROOT / "tests/support/compat_scenarios.py"), str(folder)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {(row["scenario"], row["mend"], row["mended"]): row["error"] for row in rows}
+    return {(row["scenario"], row["workaround"], row["applied"]): row["error"] for row in rows}
 
 
-@pytest.mark.parametrize(("scenario", "mend", "failure"), FAILURES)
-def test_fails_without_the_mend_and_works_with_it(outcomes, scenario, mend, failure):
-    assert failure in (outcomes[scenario, mend, False] or "no error")
-    assert outcomes[scenario, mend, True] is None
+@pytest.mark.parametrize(("scenario", "workaround", "failure"), FAILURES)
+def test_fails_without_the_workaround_and_works_with_it(outcomes, scenario, workaround, failure):
+    assert failure in (outcomes[scenario, workaround, False] or "no error")
+    assert outcomes[scenario, workaround, True] is None
 
 
-def test_every_mend_is_shown_to_be_needed():
-    assert {mend for _, mend, _ in FAILURES} == {mend.name for mend in compat.MENDS}
-    assert all(mend.reason for mend in compat.MENDS)
+def test_every_workaround_is_shown_to_be_needed():
+    assert {workaround for _, workaround, _ in FAILURES} == {workaround.name for workaround in compat.WORKAROUNDS}
+    assert all(workaround.reason for workaround in compat.WORKAROUNDS)
 
 
 @pytest.mark.parametrize("multiple", [1, 4, 8])

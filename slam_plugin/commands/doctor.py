@@ -124,7 +124,7 @@ def check_sound_formats() -> list[Finding]:
 
 
 def check_plugin() -> list[Finding]:
-    """Whether the plugin's tasks and models register, and which mends of fairseq they brought."""
+    """Whether the plugin's tasks and models register, and which workarounds for fairseq are installed."""
     if import_error("fairseq") is not None:
         return []
     try:
@@ -134,7 +134,7 @@ def check_plugin() -> list[Finding]:
         return [Finding("plugin", f"does not load: {type(error).__name__}: {error}", REINSTALL, fatal=True)]
     return [
         Finding("plugin", f"loads from {Path(__file__).resolve().parents[1]}"),
-        Finding("mends of fairseq", ", ".join(mend.name for mend in compat.MENDS)),
+        Finding("workarounds for fairseq", ", ".join(item.name for item in compat.WORKAROUNDS)),
     ]
 
 

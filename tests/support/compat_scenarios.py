@@ -1,9 +1,11 @@
-"""What fails in fairseq without a mend of slam_plugin.compat: each scenario runs with every mend, and without its own.
+"""What fails in fairseq without the workarounds of slam_plugin.compat.
+
+Each scenario runs with all workarounds, and without its own.
 
     python tests/support/compat_scenarios.py FOLDER
 
-prints one JSON line for each run: {"scenario", "mend", "mended", "error"}, error null where all went well. fairseq is
-imported once and every run is a fork of that process: real training and generation cost a second instead of ten.
+prints one JSON line per run: {"scenario", "workaround", "applied", "error"}; error is null if all went well. fairseq is
+imported once and each run is a fork of that process, so real training and generation take a second instead of ten.
 """
 
 import json
@@ -299,7 +301,7 @@ SCENARIOS = [
 
 
 def start(function: Callable, *arguments, log: Path) -> tuple[int, Path]:
-    """Fork; the child runs ``function`` with its output in ``log`` and its error, if any, in ``log.error``."""
+    """Fork. The child runs ``function``, with its output in ``log`` and its error, if any, in ``log.error``."""
     error = Path(f"{log}.error")
     error.unlink(missing_ok=True)
     child = os.fork()
@@ -319,7 +321,7 @@ def start(function: Callable, *arguments, log: Path) -> tuple[int, Path]:
 
 
 def finish(child: tuple[int, Path]) -> str | None:
-    """Wait for a child of :func:`start`; its error, "killed", or None."""
+    """Wait for a child of :func:`start`. Return its error, "killed", or None."""
     process, error = child
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if status == -signal.SIGKILL:
@@ -329,7 +331,7 @@ def finish(child: tuple[int, Path]) -> str | None:
 
 def run_scenario(scenario: Callable[[Path], None], folder: Path, without: str | None) -> None:
     os.chdir(folder.parent)
-    compat.MENDS = tuple(mend for mend in compat.MENDS if mend.name != without)
+    compat.WORKAROUNDS = tuple(workaround for workaround in compat.WORKAROUNDS if workaround.name != without)
     compat.apply()
     compat.apply()
     scenario(folder)
@@ -341,12 +343,17 @@ def main() -> None:
         error = finish(start(step, root, log=root / "prepare.log"))
         if error is not None:
             sys.exit(error)
-    for scenario, mend in SCENARIOS:
-        for without in (None, mend):
-            folder = root / f"{scenario.__name__}_{mend.replace(' ', '_')}_{without is None}"
+    for scenario, workaround in SCENARIOS:
+        for without in (None, workaround):
+            folder = root / f"{scenario.__name__}_{workaround.replace(' ', '_')}_{without is None}"
             folder.mkdir()
             error = finish(start(run_scenario, scenario, folder, without, log=folder / "log"))
-            outcome = {"scenario": scenario.__name__, "mend": mend, "mended": without is None, "error": error}
+            outcome = {
+                "scenario": scenario.__name__,
+                "workaround": workaround,
+                "applied": without is None,
+                "error": error,
+            }
             print(json.dumps(outcome), flush=True)
 
 
