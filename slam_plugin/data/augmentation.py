@@ -1,4 +1,4 @@
-"""Augmentation of an utterance in training, by draws of its own."""
+"""Augmentation of an utterance in training."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Augmentation:
     Args:
         perturbation: speed and noise of the features before they are normalized.
         specaugment: masks of the normalized features.
-        masks: of the states that the front end makes of them.
+        masks: masks of the front end's states.
     """
 
     perturbation: Perturbation | None = None
@@ -28,7 +28,7 @@ class Augmentation:
     masks: StateMasks | None = None
 
     def longest(self, frames: np.ndarray, most: int) -> np.ndarray:
-        """Return the most frames (rows,) that each of utterances of ``frames`` (rows,) may become."""
+        """Return the maximum number of frames (rows,) that each utterance of ``frames`` (rows,) may get."""
         return frames if self.perturbation is None else self.perturbation.longest(frames, most)
 
     def __call__(
@@ -37,7 +37,7 @@ class Augmentation:
         """Augment log-mel features (frames, 80) by draws that depend on (seed, cycle, index) alone.
 
         Args:
-            bounds: fewest and most frames that a change of speed may lead to.
+            bounds: minimum and maximum number of frames after a change of speed.
         Returns:
             normalized features (frames, 80), and the masks of :meth:`StateMasks.draw`
         """

@@ -1,4 +1,4 @@
-"""How bad input is named: file, line, what was found and what was expected."""
+"""Errors about bad input: file, line, what was found and what was expected."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ class DataError(ValueError):
 
 
 class Fault(NamedTuple):
-    """One thing wrong in one place; ``line`` counts from 1 as an editor does, None where lines have no meaning."""
+    """One fault in one place. ``line`` counts from 1, None for a file without lines."""
 
     file: str
     line: int | None
@@ -23,7 +23,7 @@ class Fault(NamedTuple):
 
 
 def raise_faults(faults: Sequence[Fault]) -> None:
-    """Raise one :class:`DataError` that lists the first faults and counts the rest; return where there are none."""
+    """Raise one :class:`DataError` that lists the first faults and counts the rest. Return if there are none."""
     if not faults:
         return
     lines = [str(fault) for fault in faults[:LISTED_FAULTS]]

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files: they appear whole or not at all."""
 
 import os
 import tempfile
@@ -10,10 +10,10 @@ from typing import IO
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
-    """Open a temporary file beside ``path`` that takes its name when the block ends without an error.
+    """Open a temporary file beside ``path``, which is renamed to ``path`` if the block ends without an error.
 
-    A reader never sees a partial file: a killed writer leaves at most a hidden ``.NAME.*.tmp`` behind, a failed one
-    nothing. Text is UTF-8 with ``\\n`` line ends.
+    A reader never sees a partial file. A killed writer leaves at most a hidden ``.NAME.*.tmp``, a failed one nothing.
+    Text is UTF-8 with ``\\n`` line ends.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask

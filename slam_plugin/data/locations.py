@@ -1,4 +1,4 @@
-"""Where the ``audio`` column of a manifest points to, and the bytes that lie there."""
+"""Locations that the ``audio`` column of a manifest holds, and the bytes that they point to."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from slam_plugin.data.errors import DataError
 
-# Only these endings may be followed by numbers: other names keep their colons.
+# Only these suffixes may be followed by numbers. Other names keep their colons.
 _PART = re.compile(
     r"(?P<path>.+\.(?:zip|(?P<sound>flac|wav|ogg|mp3|sph|wv[12]))):(?P<offset>\d+):(?P<length>\d+)(?::(?P<channel>\d+))?",
     re.IGNORECASE,
@@ -16,8 +16,8 @@ _PART = re.compile(
 class Location(NamedTuple):
     """A whole file (``offset`` and ``length`` are None), or a part of one.
 
-    Of an uncompressed zip the part is ``length`` bytes at ``offset``. Of a sound file it is ``length`` samples, at the
-    file's own rate, from sample ``offset`` on, of one ``channel`` (from 0) or, where that is None, of all.
+    A part of an uncompressed zip is ``length`` bytes at ``offset``. A part of a sound file is ``length`` samples from
+    sample ``offset`` on, at the file's own rate, of one ``channel`` (from 0), or of all if that is None.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class Location(NamedTuple):
 
     @property
     def is_packed(self) -> bool:
-        """Whether it is a part of a zip."""
+        """Return whether this is a part of a zip."""
         return self.offset is not None and self.path.suffix.lower() == ".zip"
 
 
@@ -45,9 +45,9 @@ def parse_location(location: str, root: str | Path) -> Location:
 
 
 def missing(place: Location) -> str | None:
-    """Say what is absent at ``place``, without reading it; None where all its bytes are there.
+    """Return an error message if ``place`` lacks bytes, without reading them; None if all are there.
 
-    How long a sound file is takes decoding: of a part of one, only the file is looked for.
+    The length of a sound file is only known after decoding, so for a part of one only the file is checked.
     """
     if not place.path.is_file():
         return f"{place}: there is no such file"
@@ -58,9 +58,9 @@ def missing(place: Location) -> str | None:
 
 
 def read_bytes(place: Location) -> bytes:
-    """The bytes at ``place``, by one seek and one read; :class:`DataError` where they are absent or cannot be read.
+    """Return the bytes at ``place``, a whole file or a part of a zip, by one seek and one read.
 
-    ``place`` is a whole file or a part of a zip.
+    Raises :class:`DataError` if they are absent or cannot be read.
     """
     absent = missing(place)
     if absent:

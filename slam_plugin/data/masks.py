@@ -6,13 +6,13 @@ import numpy as np
 def overlapping_spans(rng: np.random.Generator, length: int, rate: float, span: int) -> np.ndarray:
     """Mask spans that may overlap, so that every position is masked with probability ``rate``.
 
-    A span starts at each place with probability ``1 - (1 - rate) ** (1 / span)`` (rate .49 and span 10: the .065 of
-    wav2vec 2.0). Spans may begin before the first position, without which the first ones would be masked less often.
+    A span starts at each position with probability ``1 - (1 - rate) ** (1 / span)`` (rate .49 and span 10 give the .065
+    of wav2vec 2.0). Spans may begin before the first position, or the first ones would be masked less often.
 
     Args:
-        length: positions, at least 1.
+        length: number of positions, at least 1.
         rate: expected share of masked positions, between 0 and 1.
-        span: positions of one span.
+        span: number of positions in a span.
     Returns:
         (length,) bool
     """
@@ -22,10 +22,10 @@ def overlapping_spans(rng: np.random.Generator, length: int, rate: float, span: 
 
 
 def span_mask(rng: np.random.Generator, length: int, rate: float, span: int) -> np.ndarray:
-    """Mask some positions and leave some: :func:`overlapping_spans`, with the same arguments, and a rule for extremes.
+    """Mask spans as :func:`overlapping_spans` does, but never no position or all of them.
 
-    A draw that masks nothing, or leaves nothing to predict from, gets one span, or one gap, of at most ``span``
-    positions at random.
+    If a draw masks nothing, one random span of at most ``span`` positions is masked. If it masks everything, one such
+    gap is left.
     """
     covered = overlapping_spans(rng, length, rate, span)
     if not covered.any() or (covered.all() and length > 1):
@@ -37,7 +37,7 @@ def span_mask(rng: np.random.Generator, length: int, rate: float, span: int) -> 
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Begin and end of every stretch of True in mask (length,)."""
+    """Return begin and end of every run of True in mask (length,)."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
     return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
@@ -49,8 +49,8 @@ def corrupt_spans(
 
     Args:
         tokens: (length,) ids.
-        mask: (length,) True where a token is to be predicted.
-        ordinary: first and one past the last id that a random token may have.
+        mask: (length,) True at tokens to predict.
+        ordinary: bounds of the ids of random tokens, the upper one exclusive.
     Returns:
         (length,) a corrupted copy
     """

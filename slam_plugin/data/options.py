@@ -1,4 +1,4 @@
-"""Options that kinds of corpora and objectives declare, as ``corpora.yaml`` may set them."""
+"""Options that kinds of corpora and objectives declare for ``corpora.yaml``."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 class Option(NamedTuple):
     """A setting that a kind or an objective declares.
 
-    A ``Path`` is relative to the data folder, a default as well. A ``Schedule`` is written as a number, or as a mapping
-    from updates to numbers.
+    A ``Path``, also a default one, is relative to the data folder. A ``Schedule`` is written as a number, or as a
+    mapping from updates to numbers.
     """
 
     type: type
@@ -16,7 +16,7 @@ class Option(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A registered kind of corpus: its own options, and the endings of the files that an entry of ``train`` means."""
+    """A registered kind of corpus: its own options, and the file suffixes that an entry of ``train`` stands for."""
 
     options: Mapping[str, Option] = {}
     suffixes: tuple[str, ...] = ("",)

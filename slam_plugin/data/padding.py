@@ -1,7 +1,7 @@
-"""Padding of rows to one batch, to lengths that repeat from batch to batch.
+"""Padding of rows to a batch. Lengths are rounded up, so that shapes repeat from batch to batch.
 
-oneDNN compiles its convolutions, and bf16 products, for each shape and keeps what it compiled. If every batch were as
-long as its longest row, a third of the batches would have a shape of their own, and memory would grow with them.
+oneDNN compiles convolutions and bf16 products for each shape and keeps them. If every batch were as long as its longest
+row, a third of the batches would have a shape of their own, and memory would grow with them.
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# 365 shapes of the laptop recipe's speech batches become 67, for 3 % more frames. At 64 frames, 52 shapes for 4 %.
+# The laptop recipe's 365 shapes of speech batches become 67, for 3 % more frames. 64 would give 52 shapes for 4 %.
 FRAMES_MULTIPLE = 32  # of 10 ms
 TOKENS_MULTIPLE = 8
 
 
 def padded_length(lengths: Sequence[int], multiple: int, budget: int | None = None) -> int:
-    """Return the longest of ``lengths``, rounded up to a multiple, as far as the batch stays within its budget.
+    """Return the maximum of ``lengths``, rounded up to a multiple as far as the budget allows.
 
     Args:
-        lengths: of a batch's rows.
-        budget: most units of the whole batch, padding included; None sets no bound. A batch that is larger without
+        lengths: lengths of a batch's rows.
+        budget: maximum size of the whole batch, padding included; None sets no bound. A batch that exceeds it without
             rounding is not rounded.
     """
     longest = max(lengths)

@@ -1,4 +1,4 @@
-"""Work on many items by a few threads, in order."""
+"""An ordered map over many items by a few threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +12,11 @@ _AHEAD = 32
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
-    """Results of ``function`` in the order of ``items``, by ``jobs`` threads; one job works in the caller's thread.
+    """Yield the results of ``function`` in the order of ``items``, computed by ``jobs`` threads.
 
-    Threads suffice because decoders, numpy and torch let go of the interpreter's lock while they compute. Unlike
-    ``Executor.map`` it takes only a few items ahead, so that millions of them do not become futures at once.
+    One job runs in the caller's thread. Threads suffice because decoders, numpy and torch release the interpreter's
+    lock while they compute. Unlike ``Executor.map`` it takes only a few items ahead, so that millions of them do not
+    become futures at once.
     """
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}, expected at least 1")

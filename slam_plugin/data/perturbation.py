@@ -1,7 +1,7 @@
 """Speed perturbation and additive noise, both on log-mel features before they are normalized.
 
-Features and not the waveform, so that cached features and sound files are perturbed by one mechanism. What a waveform
-played faster looks like in log-mel is known: time shrinks, and every frequency is multiplied. The tests compare it with
+Features are perturbed, not the waveform, so that the same code serves cached features and sound files. The effect of a
+higher speed on log-mel is known: time shrinks, and every frequency is multiplied. The tests compare the result with
 features of the resampled waveform.
 """
 
@@ -22,11 +22,11 @@ _DARKEST = 2.0  # brown noise: power falls by the square of the frequency
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What is drawn for each utterance.
+    """Perturbation that is drawn for each utterance.
 
     Args:
-        speeds: one of them, each equally likely; 1.1 is a tenth faster and higher (Ko et al. 2015).
-        snr: bounds in dB of the signal-to-noise ratio of added noise, all between equally likely; None adds none.
+        speeds: speed factors, each equally likely; 1.1 is a tenth faster and higher (Ko et al. 2015).
+        snr: bounds in dB of the uniformly drawn signal-to-noise ratio; None adds no noise.
     """
 
     speeds: tuple[float, ...] = (1.0,)
@@ -40,14 +40,14 @@ class Perturbation:
 
     @property
     def any(self) -> bool:
-        """Whether anything is perturbed at all."""
+        """Return whether anything is perturbed at all."""
         return self.speeds != (1.0,) or self.snr is not None
 
     def __call__(self, features: Tensor, least: int, most: int, random: np.random.Generator) -> FloatTensor:
         """Perturb log-mel features (frames, 80) that are not normalized.
 
         Args:
-            least, most: bounds of the number of frames; speeds that lead beyond them are not drawn for the utterance.
+            least, most: bounds of the number of frames. Speeds that would exceed them are not drawn.
         """
         fitting = [s for s in self.speeds if s == 1.0 or least <= frames_at(s, len(features)) <= most]
         speed = fitting[int(random.integers(len(fitting)))] if fitting else 1.0
@@ -55,7 +55,7 @@ class Perturbation:
         return features if self.snr is None else add_noise(features, random.uniform(*self.snr), random)
 
     def longest(self, frames: np.ndarray, most: int) -> np.ndarray:
-        """Return the most frames (rows,) that utterances of ``frames`` (rows,) may get; batches are made by it."""
+        """Return the maximum number of frames (rows,) that utterances of ``frames`` (rows,) may get. Batches use it."""
         slowed = [frames_at(speed, frames) for speed in self.speeds]
         return np.maximum.reduce([frames, *(np.where(found <= most, found, frames) for found in slowed)])
 
@@ -70,7 +70,8 @@ def change_speed(features: Tensor, speed: float) -> FloatTensor:
     """Return the features (frames, 80) of an utterance as if it was played ``speed`` times as fast.
 
     Linear interpolation between frames and between mel bins. The mean of a bin is not kept exactly, as a filter's width
-    changes with its place; normalization removes that. What a slower utterance lacks at the top is repeated from below.
+    changes with its frequency; normalization removes that. The bins that a slower utterance lacks at the top
+    repeat its highest one.
     """
     if speed == 1.0:
         return features
@@ -81,8 +82,8 @@ def change_speed(features: Tensor, speed: float) -> FloatTensor:
 def add_noise(features: Tensor, snr: float, random: np.random.Generator) -> FloatTensor:
     """Add stationary noise to features (frames, 80), its color drawn between white and brown.
 
-    Energies of speech and noise are added, as those of independent signals add up on average. The noise is a part of a
-    minute of it that is made once: to make as much for each utterance would take as long as features of sound take.
+    Energies of speech and noise are added, as those of independent signals add up on average. The noise is a
+    random part of one minute that is made once. Fresh noise for each utterance would take as long as features of sound.
 
     Args:
         snr: ratio in dB of the mean mel energy of ``features`` to that of the noise.
@@ -95,7 +96,7 @@ def add_noise(features: Tensor, snr: float, random: np.random.Generator) -> Floa
 
 
 def _interpolate(features: Tensor, positions: Tensor, dim: int) -> Tensor:
-    """Return ``features`` at fractional ``positions`` (new size,) along ``dim``; beyond an end they are that end's."""
+    """Return ``features`` at fractional ``positions`` (new size,) along ``dim``. Positions are clamped to the ends."""
     positions = positions.clamp(0, features.size(dim) - 1)
     below = positions.long()
     above = (below + 1).clamp(max=features.size(dim) - 1)
@@ -110,20 +111,20 @@ def _mel(hertz: float | Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _white_noise() -> Tensor:
-    """(frames, 80) mel energies of a minute of white noise, always the same."""
+    """Return mel energies (frames, 80) of one minute of white noise, always the same."""
     samples = generator("white noise").standard_normal(60 * SAMPLE_RATE, dtype=np.float32)
     return log_mel(torch.from_numpy(samples)).exp()
 
 
 @lru_cache(maxsize=1)
 def _mel_centers() -> Tensor:
-    """(80,) frequencies in Hz at which the mel filters are highest."""
+    """Return the frequencies (80,) in Hz at which the mel filters are highest."""
     edges = torch.linspace(float(_mel(LOWEST_HZ)), float(_mel(SAMPLE_RATE / 2)), MEL_BINS + 2)
     return 700.0 * torch.expm1(edges[1:-1] / 1127.0)
 
 
 @lru_cache(maxsize=16)
 def _source_bins(speed: float) -> Tensor:
-    """(80,) where each mel bin's frequency was, in bins, before the utterance was played ``speed`` times as fast."""
+    """Return the bins (80,) that each mel bin's frequency had before playing ``speed`` times as fast."""
     lowest, highest = float(_mel(LOWEST_HZ)), float(_mel(SAMPLE_RATE / 2))
     return (_mel(_mel_centers() / speed) - lowest) / ((highest - lowest) / (MEL_BINS + 1)) - 1

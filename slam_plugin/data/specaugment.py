@@ -8,12 +8,12 @@ from torch import FloatTensor, Tensor
 
 @dataclass(frozen=True)
 class SpecAugment:
-    """How much is masked; the defaults are the paper's policy for LibriSpeech, but short utterances keep more.
+    """SpecAugment's masks. The defaults are the paper's policy for LibriSpeech, except that short utterances keep more.
 
     Args:
-        freq_masks, freq_width: number of bands, and the most mel bins of one.
-        time_masks, time_width: number of stretches, and the most frames of one.
-        time_share: no stretch is longer than this share of its utterance (the paper's p, 1.0 there for LibriSpeech).
+        freq_masks, freq_width: number of bands, and the maximum number of mel bins in one.
+        time_masks, time_width: number of stretches of time, and the maximum number of frames in one.
+        time_share: maximum share of the utterance that one stretch covers (the paper's p, 1.0 there for LibriSpeech).
     """
 
     freq_masks: int = 2
@@ -23,9 +23,9 @@ class SpecAugment:
     time_share: float = 0.2
 
     def __call__(self, features: Tensor, random: np.random.Generator) -> FloatTensor:
-        """A masked copy of the normalised features (frames, bins) of one utterance, before it is padded.
+        """Return a masked copy of the normalized features (frames, bins) of one utterance, before padding.
 
-        Zero is the mean of normalised features. What is masked depends on ``random`` and the shape alone.
+        Zero is the mean of normalized features. The masks depend on ``random`` and the shape alone.
         """
         masked = features.clone()
         frames, bins = features.shape
@@ -39,7 +39,7 @@ class SpecAugment:
 
 
 def _span(size: int, most: int, random: np.random.Generator) -> tuple[int, int]:
-    """A span of 0 to ``most`` positions, each width and each place within ``size`` equally likely."""
+    """Return begin and end of a span of 0 to ``most`` positions, drawn uniformly in width and place within ``size``."""
     width = int(random.integers(min(most, size) + 1))
     start = int(random.integers(size - width + 1))
     return start, start + width

@@ -1,7 +1,6 @@
 """Manifests as the program reads them: a memory-mapped Arrow copy beside the TSV that people read.
 
-Imports neither torch nor fairseq. The copy is rebuilt when the size or the modification time of the TSV differs from
-what the copy was made of.
+Imports neither torch nor fairseq. The copy is rebuilt if the size or the modification time of the TSV has changed.
 """
 
 import hashlib
@@ -23,12 +22,12 @@ __all__ = ["Manifest", "companion", "line_of", "write_manifest"]
 
 logger = logging.getLogger(__name__)
 
-# Raised when the layout of the copy or the fingerprint changes, so that old copies are rebuilt.
+# Increase this if the layout of the copy or the fingerprint changes, so that old copies are rebuilt.
 _LAYOUT = "1"
 
 
 class Manifest:
-    """Rows of one TSV manifest. Holds no row in memory; pickles to its path, so that workers map the same pages.
+    """Rows of one TSV manifest. Holds no row in memory and pickles to its path, so that workers map the same pages.
 
     ``columns`` are the names in the header's order; ``fingerprint`` is a hash of all names and values that does not
     depend on the file's name, time, line ends or the order of its columns.
@@ -44,9 +43,9 @@ class Manifest:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Map the Arrow copy of ``path``, building it first where it is absent or stale.
+        """Map the Arrow copy of ``path``. Build it first if it is absent or stale.
 
-        Raises :class:`DataError` that names the lines at fault, or the file where there is none.
+        Raises :class:`DataError` that names the faulty lines, or the file if it does not exist.
         """
         path = Path(path)
         if not path.is_file():
@@ -62,7 +61,7 @@ class Manifest:
                     _build(path, source, mark, target)
                     mapped = _map(target, mark)
         if mapped is None:
-            raise DataError(f"{path}: changed while it was read; open it again once its writer has ended")
+            raise DataError(f"{path}: changed while it was read; open it again when its writer has ended")
         return cls(path, *mapped)
 
     def __len__(self) -> int:
@@ -72,7 +71,7 @@ class Manifest:
         return Manifest.open, (self.path,)
 
     def column(self, name: str) -> np.ndarray:
-        """A numeric column (rows,), int32 and read-only: the map itself where there is one batch, else joined once."""
+        """Return a numeric column (rows,), int32 and read-only: the map itself for a single batch, else joined once."""
         self._require(name)
         if name not in NUMERIC:
             raise ValueError(f"{self.path}: column {name} holds text, which is read row by row")
@@ -83,18 +82,18 @@ class Manifest:
         return self._numbers[name]
 
     def row(self, index: int) -> dict[str, str | int]:
-        """Row ``index``, from 0, as a dictionary from column to value."""
+        """Return row ``index``, from 0, as a dictionary from column to value."""
         batch, offset = self._find(index)
         return {name: batch.column(name)[offset].as_py() for name in self.columns}
 
     def value(self, index: int, name: str) -> str | int:
-        """One field of row ``index``."""
+        """Return one field of row ``index``."""
         batch, offset = self._find(index)
         self._require(name)
         return batch.column(name)[offset].as_py()
 
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
-        """A text column of few different values: the number of each row's value (rows,), int32, and the values."""
+        """Return a text column of few different values as codes (rows,), int32, and the values that they index."""
         self._require(name)
         column = pa.chunked_array([batch.column(name) for batch in self._batches])
         encoded = column.combine_chunks().dictionary_encode()
@@ -103,12 +102,12 @@ class Manifest:
         return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
 
     def batches_of(self, name: str) -> Iterator[pa.Array]:
-        """A column in pieces that are mapped, not read, one after the other."""
+        """Return an iterator over the pieces of a column, which are mapped, not read."""
         self._require(name)
         return (batch.column(name) for batch in self._batches)
 
     def blank(self, name: str) -> np.ndarray:
-        """Indices of the rows whose text in column ``name`` is empty or only white space."""
+        """Return the indices of rows whose text in column ``name`` is empty or only white space."""
         trimmed = (pc.utf8_trim_whitespace(texts) for texts in self.batches_of(name))
         return np.flatnonzero(np.concatenate([pc.equal(texts, "").to_numpy(False) for texts in trimmed]))
 
@@ -124,14 +123,14 @@ class Manifest:
 
 
 def line_of(row: int) -> int:
-    """The line of the TSV, from 1, that holds row ``row``, from 0; line 1 is the header."""
+    """Return the line of the TSV, from 1, that holds row ``row``, from 0. Line 1 is the header."""
     return row + 2
 
 
 def companion(path: Path, suffix: str) -> Path:
-    """Where a file that accompanies ``path`` is written: beside it or, if its folder is read-only, in the user's cache.
+    """Return where a file that accompanies ``path`` goes: beside it, or in the user's cache if its folder is read-only.
 
-    The cache is ``$XDG_CACHE_HOME/slam_plugin``, or ``~/.cache/slam_plugin``; a log line says when it is used.
+    The cache is ``$XDG_CACHE_HOME/slam_plugin``, or ``~/.cache/slam_plugin``. Its use is logged.
     """
     if os.access(path.parent, os.W_OK):
         return path.with_name(path.name + suffix)
@@ -143,27 +142,27 @@ def companion(path: Path, suffix: str) -> Path:
 
 
 def _source_mark(source: BinaryIO) -> dict[bytes, bytes]:
-    """What tells this state of the TSV from another, without reading it."""
+    """Return metadata that identifies this state of the TSV, without reading it."""
     state = os.fstat(source.fileno())
     return {b"layout": _LAYOUT.encode(), b"size": b"%d" % state.st_size, b"mtime_ns": b"%d" % state.st_mtime_ns}
 
 
 def _map(copy: Path, mark: dict[bytes, bytes]) -> tuple[list[pa.RecordBatch], str] | None:
-    """Record batches and fingerprint of an Arrow copy; None where there is none of the TSV with this mark."""
+    """Return record batches and fingerprint of an Arrow copy, None if it is absent or of a TSV with another mark."""
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(copy)))
     except (FileNotFoundError, pa.ArrowInvalid):
         return None
     if reader.schema.metadata != mark:
         return None
-    # The last batch has no rows and carries the fingerprint, which is known only when all rows have been written.
+    # The last batch has no rows. It carries the fingerprint, which is known only after all rows were written.
     _, metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
     batches = [reader.get_batch(index) for index in range(reader.num_record_batches - 1)]
     return batches, metadata[b"fingerprint"].decode()
 
 
 def _build(path: Path, source: BinaryIO, mark: dict[bytes, bytes], target: Path) -> None:
-    """Write the Arrow copy of ``source`` batch by batch; several processes may do so at once, the last rename stays."""
+    """Write the Arrow copy of ``source`` batch by batch. Several processes may do so at once: the last rename wins."""
     logger.info("building the Arrow copy of %s", path)
     reader = TsvReader(source, str(path))
     raise_faults(reader.faults)
@@ -175,13 +174,13 @@ def _build(path: Path, source: BinaryIO, mark: dict[bytes, bytes], target: Path)
             writer.write_batch(batch)
         raise_faults(reader.faults)
         if _source_mark(source) != mark:
-            raise DataError(f"{path}: changed while it was read; open it again once its writer has ended")
+            raise DataError(f"{path}: changed while it was read; open it again when its writer has ended")
         end = pa.RecordBatch.from_pylist([], schema=schema)
         writer.write_batch(end, custom_metadata={"fingerprint": fingerprint.hexdigest()})
 
 
 class _Fingerprint:
-    """Hash of a table's names and values that does not depend on how the rows are cut into batches."""
+    """Hash of a table's names and values, whatever batches its rows are divided into."""
 
     def __init__(self, columns: Iterable[str]):
         self._hashes = {column: (hashlib.sha256(), hashlib.sha256()) for column in columns}

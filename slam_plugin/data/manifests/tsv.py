@@ -1,4 +1,4 @@
-"""Manifests as text: a reader that streams rows into Arrow and names every bad line, and a writer that makes none."""
+"""Manifests as text: a reader that streams rows into Arrow and names every bad line, and a writer."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,15 +17,15 @@ REQUIRED = ("id", "audio", "n_frames")
 NUMERIC = {"n_frames": pa.int32()}
 _HEADER_LINES = 1
 _CHUNK_BYTES = 8 << 20
-# A file this broken is another kind of file: its rest would only fill the memory with faults.
-_MOST_FAULTS = 10_000
+# With more faults the file is no manifest, and reading on would only fill the memory.
+_MAX_FAULTS = 10_000
 
 
 class TsvReader:
-    """Iterate over the record batches of a manifest; ``columns`` are known at once, ``faults`` once it has been read.
+    """Iterate over the record batches of a manifest. ``columns`` are known at once, ``faults`` after the last batch.
 
-    Row ``i`` is line ``i + 2``. Batches of a file with faults are not to be used. ``file`` is open for reading in
-    binary mode and at its start; ``name`` stands for it in the faults.
+    Row ``i`` is line ``i + 2``. Do not use batches of a file with faults. ``file`` is open for reading in binary mode
+    and at its start. ``name`` is its name in the faults.
     """
 
     def __init__(self, file: BinaryIO, name: str):
@@ -43,14 +43,14 @@ class TsvReader:
         for chunk in _whole_lines(self._file):
             before, rows = len(self.faults), chunk.count(b"\n")
             self._check_lines(chunk)
-            # Where every line has its tabs and is UTF-8, Arrow's parser cannot see other rows than this reader does.
+            # If every line has its tabs and is UTF-8, Arrow's parser sees the same rows as this reader.
             if len(self.faults) == before:
                 batch = self._check_values(self._parse(chunk))
                 if len(self.faults) == before:
                     yield batch
             self._line += rows
-            if len(self.faults) > _MOST_FAULTS:
-                self._fault(None, f"more than {_MOST_FAULTS} faults: not read any further")
+            if len(self.faults) > _MAX_FAULTS:
+                self._fault(None, f"more than {_MAX_FAULTS} faults: the rest is not read")
                 break
         if self._line == _HEADER_LINES and not self.faults:
             self._fault(None, "holds no rows")
@@ -71,15 +71,16 @@ class TsvReader:
         if absent:
             expected = ", ".join(REQUIRED)
             self._fault(
-                1, f"the header lacks {', '.join(absent)}: found {list(columns)}, expected tabs between {expected}, ..."
+                1,
+                f"the header lacks {', '.join(absent)}: found {list(columns)}, expected tabs between {expected}, ...",
             )
         repeated = sorted({column for column in columns if columns.count(column) > 1 or not column})
         if repeated and not absent:
-            self._fault(1, f"the header holds columns without a name or twice: {repeated}")
+            self._fault(1, f"the header holds columns without a name or repeated ones: {repeated}")
         return columns
 
     def _check_lines(self, chunk: bytes) -> None:
-        """Name lines that have too many or too few tabs, a lone carriage return, or are no UTF-8."""
+        """Add faults for lines with too many or too few tabs, with a lone carriage return, or that are not UTF-8."""
         codes = np.frombuffer(chunk, np.uint8)
         ends = np.flatnonzero(codes == ord("\n"))
         tabs = np.diff(np.searchsorted(np.flatnonzero(codes == ord("\t")), ends), prepend=0)
@@ -110,7 +111,7 @@ class TsvReader:
         return table.combine_chunks().to_batches()[0]
 
     def _check_values(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch with its numbers as numbers; names empty fields and numbers that are none."""
+        """Return the batch with its numbers converted. Add faults for empty fields and invalid numbers."""
         for column in ("id", "audio"):
             for row in np.flatnonzero(pc.equal(pc.utf8_trim_whitespace(batch.column(column)), "").to_numpy(False)):
                 self._fault(self._line + 1 + int(row), f"{column} is empty")
@@ -122,7 +123,7 @@ class TsvReader:
         return batch.cast(self.schema) if valid.all() else batch
 
     def _check_duplicates(self) -> None:
-        """Name ids that occur again. Hashes of 64 bits find the suspects, so that ids need not be kept."""
+        """Add faults for repeated ids. 64-bit hashes find the suspects, so that ids need not be kept."""
         if self.faults:
             return
         order = np.concatenate(self._id_hashes)
@@ -143,7 +144,7 @@ class TsvReader:
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Chunks of some megabytes that each end with a line feed; one is added where the last line lacks it."""
+    """Yield chunks of some megabytes that each end with a line feed. One is added if the last line lacks it."""
     rest = b""
     while block := file.read(_CHUNK_BYTES):
         lines, feed, tail = block.rpartition(b"\n")
@@ -157,7 +158,7 @@ def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def row_faults(path: str | Path) -> list[Fault]:
-    """Every fault of a manifest's rows, in the order of its lines; the audio is not looked at."""
+    """Return all faults of a manifest's rows, in the order of lines. The audio is not checked."""
     with open(path, "rb") as file:
         reader = TsvReader(file, str(path))
         for _ in reader:
@@ -166,10 +167,10 @@ def row_faults(path: str | Path) -> list[Fault]:
 
 
 def write_manifest(path: str | Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> int:
-    """Write ``rows`` in the order of ``columns`` and return their number; the file appears whole or not at all.
+    """Write ``rows`` atomically with the columns ``columns``, in that order, and return the number of rows.
 
-    What a row holds besides ``columns`` is left out. Raises :class:`DataError` where a required column is not among
-    ``columns``, a row lacks one of them, or a field holds a tab, a carriage return or a line feed.
+    Other fields of a row are left out. Raises :class:`DataError` if a required column is not among ``columns``, a row
+    lacks one of them, or a field holds a tab, a carriage return or a line feed.
     """
     absent = [column for column in REQUIRED if column not in columns]
     if absent:

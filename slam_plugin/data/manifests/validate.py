@@ -1,7 +1,7 @@
 """The one validator of manifests and their audio, for data preparation, the tasks and the command line.
 
-What the manifest itself tells (lengths, texts) is checked at every call. Decoding every utterance takes long for a
-large corpus, so :func:`ensure_valid` leaves a stamp and decodes an unchanged manifest once.
+Lengths and texts are checked at every call. Decoding every utterance of a large corpus takes long, so
+:func:`ensure_valid` leaves a stamp and decodes an unchanged manifest only once.
 """
 
 import heapq
@@ -37,7 +37,7 @@ def check_manifest(
     progress: bool = False,
     jobs: int = 1,
 ) -> list[Fault]:
-    """The faults of :func:`find_faults` as a list, empty where there is none."""
+    """Return the faults of :func:`find_faults` as a list."""
     return list(find_faults(manifest, root, min_frames, max_frames, text_columns, decode, progress, jobs))
 
 
@@ -52,16 +52,16 @@ def find_faults(
     jobs: int = 1,
     rows: Sequence[int] | None = None,
 ) -> Iterator[Fault]:
-    """Every fault of a manifest and its audio, in the order of lines and one at a time, so that memory stays flat.
+    """Yield all faults of a manifest and its audio in the order of lines, one at a time, so that memory stays flat.
 
-    ``n_frames`` has to lie within ``min_frames`` and ``max_frames`` (frames of 10 ms, both allowed), each of
-    ``text_columns`` has to exist and be filled, and all audio has to be there. With ``decode`` every utterance is
-    decoded by ``jobs`` threads and has to have ``n_frames`` frames and finite samples or features; silence is no fault.
-    ``progress`` shows a bar on standard error. ``rows``, ascending, are those whose audio is looked at: None for all.
+    ``n_frames`` must be from ``min_frames`` to ``max_frames`` (frames of 10 ms), each of ``text_columns`` must exist
+    and be filled, and all audio must exist. With ``decode``, ``jobs`` threads decode every utterance, which must have
+    ``n_frames`` frames and finite samples or features. Silence is no fault. ``progress`` shows a bar on standard error.
+    The audio of ``rows`` (ascending) is checked, of all rows if None.
     """
     found = _row_faults(manifest, min_frames, max_frames, text_columns)
-    heard = _audio_faults(manifest, Path(root), decode, progress, jobs, rows)
-    yield from heapq.merge(*found, heard, key=lambda fault: fault.line)
+    of_audio = _audio_faults(manifest, Path(root), decode, progress, jobs, rows)
+    yield from heapq.merge(*found, of_audio, key=lambda fault: fault.line)
 
 
 def ensure_valid(
@@ -73,16 +73,16 @@ def ensure_valid(
     progress: bool = False,
     jobs: int = 1,
 ) -> None:
-    """Raise :class:`DataError` listing the faults of :func:`check_manifest`, or leave a stamp where there are none.
+    """Raise :class:`DataError` that lists the faults of :func:`check_manifest`, or leave a stamp if there are none.
 
-    While manifest and root stay as they are, later calls check the rows again, whatever the limits, and not the audio.
-    Audio files that change later are not noticed here; remove the stamp (``MANIFEST.checked``) to decode them again.
+    While manifest and root do not change, later calls check the rows again, but not the audio. Audio files that change
+    later are not noticed. Remove the stamp (``MANIFEST.checked``) to decode them again.
     """
     raise_faults([fault for found in _row_faults(manifest, min_frames, max_frames, text_columns) for fault in found])
     if _read_stamp(companion(manifest.path, _STAMP)) == _state(manifest, root):
-        logger.info("%s: %d utterances, decoded at an earlier start", manifest.path, len(manifest))
+        logger.info("%s: %d utterances, already checked", manifest.path, len(manifest))
         return
-    logger.info("%s: decoding %d utterances once, to check them", manifest.path, len(manifest))
+    logger.info("%s: decoding all %d utterances once to check them", manifest.path, len(manifest))
     raise_faults(list(_audio_faults(manifest, Path(root), True, progress, jobs)))
     leave_stamp(manifest, root)
 
@@ -96,7 +96,7 @@ def leave_stamp(manifest: Manifest, root: str | Path) -> None:
 def _row_faults(
     manifest: Manifest, min_frames: int, max_frames: int, text_columns: Sequence[str]
 ) -> list[Iterator[Fault]]:
-    """What can be seen without the audio: the faults of each column, in the order of lines."""
+    """Return the faults that show without the audio, one iterator per column, in the order of lines."""
     return [
         _length_faults(manifest, min_frames, max_frames),
         *(_text_faults(manifest, column) for column in text_columns),
@@ -124,7 +124,7 @@ def _text_faults(manifest: Manifest, column: str) -> Iterator[Fault]:
 def _audio_faults(
     manifest: Manifest, root: Path, decode: bool, progress: bool, jobs: int, rows: Sequence[int] | None = None
 ) -> Iterator[Fault]:
-    """What can be seen only where the audio is: that it is there and, with ``decode``, what it holds."""
+    """Yield the faults of the audio: missing files and, with ``decode``, unusable content."""
 
     def examine(row: int) -> str | None:
         location = manifest.value(row, "audio")
@@ -134,7 +134,7 @@ def _audio_faults(
             found = count_frames(location, root)
         except DataError as error:
             return str(error)
-        except OSError as error:  # such as a folder that may not be entered
+        except OSError as error:  # for example a folder without permission
             return f"{location}: cannot be read ({error.strerror})"
         expected = manifest.value(row, "n_frames")
         return None if found == expected else f"{location}: has {found} frames, but n_frames is {expected}"
@@ -147,7 +147,7 @@ def _audio_faults(
 
 
 def _state(manifest: Manifest, root: str | Path) -> dict[str, str]:
-    """What a stamp vouches for; the root is relative, so that a corpus may be moved as a whole."""
+    """Return what a stamp records. The root is relative, so that a corpus may be moved as a whole."""
     return {"fingerprint": manifest.fingerprint, "root": os.path.relpath(root, manifest.path.parent)}
 
 

@@ -1,6 +1,6 @@
-"""Cutting a shard into batches of items of similar length.
+"""Division of a shard into batches of items of similar length.
 
-Batches live in two flat arrays: five million items cost 20 MB, not five million Python objects.
+Batches are two flat arrays: five million items take 20 MB instead of five million Python objects.
 """
 
 import heapq
@@ -11,15 +11,15 @@ import numpy as np
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.randomness import generator
 
-CHUNK = 1 << 18  # items looked at at a time: whole columns in 64 bits would outweigh the batches
+CHUNK = 1 << 18  # items per step: whole columns in 64 bits would take more memory than the batches
 
 
 @dataclass(frozen=True)
 class Batches:
     """The batches of one shard, from short items to long ones.
 
-    Batch ``b`` holds the items ``indices[offsets[b]:offsets[b + 1]]``. ``too_short`` and ``too_long`` are the numbers
-    of the items that the length limits left out, in ascending order.
+    Batch ``b`` holds the items ``indices[offsets[b]:offsets[b + 1]]``. ``too_short`` and ``too_long`` are the
+    indices of the items that the length limits exclude, ascending.
     """
 
     indices: np.ndarray
@@ -31,7 +31,7 @@ class Batches:
         return len(self.offsets) - 1
 
     def __getitem__(self, batch: int) -> np.ndarray:
-        """The item numbers of one batch, a view (items,) int32."""
+        """Return the item indices of one batch, a view (items,) int32."""
         return self.indices[self.offsets[batch] : self.offsets[batch + 1]]
 
 
@@ -45,19 +45,16 @@ def cut(
     corpus: str,
     shard: int | str,
 ) -> Batches:
-    """Cut items of ``lengths`` (items,) into batches of padded size (longest item times items) at most ``budget``.
+    """Cut items of ``lengths`` (items,) into batches of padded size (longest item times items) up to ``budget``.
 
-    Items are sorted by length and taken greedily. Items of one length follow each other in an order drawn from
-    ``seed``, ``corpus`` and ``shard`` (a number, or the name of a subset), because neighbours in a manifest tend to be
-    one speaker or one document.
+    Items are sorted by length and taken greedily. Those of one length are shuffled by ``seed``, ``corpus`` and ``shard``
+    (a number, or the name of a subset), because neighbors in a manifest are often of one speaker or document.
 
-    The number of batches is made a multiple of ``multiple_of`` (the world size) by halving those with the most items,
-    so that every group of neighbours is whole: no rank is ever without a batch, and none is left out or repeated to
-    fill a group.
+    The batches with the most items are halved until the number of batches is a multiple of ``multiple_of`` (the world
+    size). So every group of neighbors is whole: no rank lacks a batch, and no batch is dropped or repeated.
 
-    ``min_length`` is at least 1. Raises :class:`DataError` that names corpus and shard when an item within the limits
-    exceeds the budget alone, when no item is within the limits, and when there are too few items for such a number of
-    batches.
+    ``min_length`` is at least 1. Raises :class:`DataError` that names corpus and shard if an item within the limits
+    alone exceeds the budget, if no item is within the limits, or if there are too few items for the ranks.
     """
     where = f"corpus {corpus!r}, shard {shard}"
     lengths = np.asarray(lengths)
@@ -74,7 +71,7 @@ def cut(
 
 
 def _within(lengths: np.ndarray, least: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The items within the limits, the shorter ones and the longer ones, all int32 and ascending."""
+    """Return the items within the limits, the shorter and the longer ones, all int32 and ascending."""
     kept, count, short, long = np.empty(len(lengths), np.int32), 0, [], []
     for begin in range(0, max(1, len(lengths)), CHUNK):
         part = lengths[begin : begin + CHUNK]
@@ -88,7 +85,7 @@ def _within(lengths: np.ndarray, least: int, most: int) -> tuple[np.ndarray, np.
 
 
 def _counts(kept: np.ndarray, lengths: np.ndarray, budget: int, where: str) -> np.ndarray:
-    """How many items have each length, from 0 to the longest."""
+    """Return the number of items of each length, from 0 to the longest."""
     counts = np.zeros(1, dtype=np.int64)
     for begin in range(0, len(kept), CHUNK):
         part = lengths[kept[begin : begin + CHUNK]]
@@ -96,7 +93,7 @@ def _counts(kept: np.ndarray, lengths: np.ndarray, budget: int, where: str) -> n
         if longest > budget:
             item = int(kept[begin + int(part.argmax())])
             raise DataError(
-                f"{where}: item {item} has length {longest}, more than the budget of {budget} for a whole batch;"
+                f"{where}: item {item} has length {longest}, expected at most the budget of a batch, {budget};"
                 " lower max_length or raise the budget"
             )
         here = np.bincount(part, minlength=len(counts))
@@ -106,30 +103,34 @@ def _counts(kept: np.ndarray, lengths: np.ndarray, budget: int, where: str) -> n
 
 
 def _by_length(kept: np.ndarray, lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """``kept`` sorted by length, in its own order where lengths are equal.
+    """Return ``kept`` sorted by length, stable for equal lengths, and leave ``kept`` empty.
 
-    Goes from the end to the start and lets go of what has been sorted: ``kept`` is empty afterwards. Memory that was
-    only asked for is not there before it is written to, so both together take the place of one.
+    A counting sort from the last chunk to the first. ``kept`` shrinks as the result grows, and ``np.empty`` takes
+    memory only when it is written, so both arrays together take the memory of one.
     """
     indices = np.empty_like(kept)
-    places = np.cumsum(counts)  # behind the last item of each length that is to come
+    # The end of each length's region in the result. It moves down as the region fills from the back.
+    places = np.cumsum(counts)
     for begin in range((len(kept) - 1) // CHUNK * CHUNK, -1, -CHUNK):
+        # Sort this chunk by length.
         part = kept[begin:]
         order = np.argsort(lengths[part], kind="stable")
         ordered = lengths[part[order]]
+        # Shift each length's items from their position in the chunk to the free end of its region in the result.
         here = np.bincount(ordered, minlength=len(counts))
         shift = places - np.cumsum(here)
         indices[np.arange(len(part)) + shift[ordered]] = part[order]
         places -= here
+        # Drop the view, then free its memory.
         del part
         kept.resize(begin, refcheck=False)
     return indices
 
 
 def _greedy(counts: np.ndarray, budget: int) -> np.ndarray:
-    """Offsets (batches + 1,) of the batches of ascending lengths: each takes the next items while they fit.
+    """Return the offsets (batches + 1,) of greedy batches: each takes the next items, by length, while they fit.
 
-    Goes over the distinct lengths, of which there are few, and writes the full batches of one length at once.
+    The loop is over distinct lengths, which are few. The full batches of one length are written at once.
     """
     distinct = np.flatnonzero(counts)
     ends = np.cumsum(counts[distinct])
@@ -151,12 +152,12 @@ def _greedy(counts: np.ndarray, budget: int) -> np.ndarray:
 
 
 def _split(offsets: np.ndarray, multiple_of: int, budget: int, where: str) -> np.ndarray:
-    """``offsets`` with batches halved, those with the most items first, until their number is a multiple."""
+    """Return ``offsets`` with the largest batches halved until their number is a multiple of ``multiple_of``."""
     count, items = len(offsets) - 1, int(offsets[-1])
     extra = -count % multiple_of
     if count + extra > items:
         raise DataError(
-            f"{where}: {items} items make {count} batches under the budget of {budget}, and these cannot be split"
+            f"{where}: {items} items in {count} batches within the budget of {budget} cannot be divided"
             f" into a multiple of the {multiple_of} ranks; use fewer ranks, more items or a larger budget"
         )
     sizes = np.diff(offsets)

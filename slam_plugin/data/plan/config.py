@@ -1,11 +1,11 @@
-"""``corpora.yaml``: what a run trains on, read and checked before any data is touched.
+"""``corpora.yaml``: the corpora and objectives of a run, read and checked before any data is opened.
 
-One file names the corpora (kind, shards, budget, length limits, weight), the mode, stages and quotas of the plan, and
-the objectives with their weights and options. It may build on another file (``base: other.yaml``,
-:mod:`slam_plugin.data.plan.yaml_layers`): corpora and objectives are then added to those there, or take the place of
-the one of the same name; mode, stages and quota replace. Which kinds and objectives exist, and which options each
-declares, is passed in by the caller, so that a new one needs no change here. All faults are reported together, those of
-stages and quotas once the rest is right.
+One file specifies the corpora (kind, shards, budget, length limits, weight), the mode, stages and quotas of the plan,
+and the objectives with their weights and options. It may build on another file (``base: other.yaml``,
+:mod:`slam_plugin.data.plan.yaml_layers`). Its corpora and objectives are then added to those of the base, or replace
+those of the same name; mode, stages and quota replace the base's. The caller passes in the existing kinds and
+objectives with their options, so that a new one needs no change here. All faults are reported together, except that
+stages and quotas are checked only if the rest is correct.
 """
 
 import re
@@ -27,7 +27,7 @@ _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true
 
 @dataclass(frozen=True)
 class Stage:
-    """From plan step ``start`` (counted from 0) until the next stage these kinds are active."""
+    """Kinds that are active from plan step ``start`` (counted from 0) until the next stage."""
 
     start: int
     kinds: tuple[str, ...]
@@ -35,7 +35,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """One corpus; ``budget`` is in padded units of a micro-batch, the two lengths in units of one item."""
+    """One corpus. ``budget`` is the padded size of a micro-batch. The two length limits are those of one item."""
 
     name: str
     kind: str
@@ -50,7 +50,7 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective, the factor of its loss by update, and its options with the declared defaults filled in."""
+    """One objective: the factor of its loss by update, and its options with defaults filled in."""
 
     name: str
     weight: Schedule
@@ -59,7 +59,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Corpora:
-    """What ``path`` and the files it builds on say. ``quota`` holds every kind that a corpus has."""
+    """The content of ``path`` and of the files it builds on. ``quota`` has every kind of the corpora."""
 
     path: Path
     mode: str
@@ -74,13 +74,12 @@ def read_corpora(
 ) -> Corpora:
     """Read ``path`` (YAML) against the registered ``kinds`` and ``objectives`` (name to declared options).
 
-    A task without registered objectives has no such section.
+    A task without registered objectives has no such section. ``path`` may be anywhere. Paths in it are relative to
+    ``root``, the data folder.
 
-    ``path`` may lie anywhere; what it says of paths is relative to ``root``, the data folder.
-
-    Left out, ``mode`` is ``all``, every kind is active from step 0 with a quota of 1, ``min_length`` is 1,
-    ``max_length`` the budget, and weights are 1. Raises :class:`DataError` listing the faults: file, line, key
-    path, what was found, what was expected.
+    Defaults: ``mode`` is ``all``, every kind is active from step 0 with a quota of 1, ``min_length`` is 1,
+    ``max_length`` is the budget, and weights are 1. Raises :class:`DataError` that lists the faults: file, line, key,
+    what was found and what was expected.
     """
     path = Path(path)
     layered = read_layered(path, joined=("corpora", "objectives"))
@@ -90,7 +89,7 @@ def read_corpora(
     mode = top.choice("mode", MODES, default="all")
     corpora = _corpora(top, kinds)
     named = _objectives(top, objectives) if objectives else {}
-    # stages and quotas speak of the kinds that corpora have: where those are in doubt, their faults would only mislead
+    # stages and quotas refer to the kinds of the corpora: if those are faulty, further faults would only mislead
     raise_faults(faults)
     present = tuple(dict.fromkeys(corpus.kind for corpus in corpora.values()))
     stages, quota = _stages(top, present), _quota(top, present)
@@ -130,16 +129,16 @@ def _corpora(top: "_Section", kinds: Mapping[str, Kind]) -> dict[str, CorpusConf
 
 
 def _check_limits(section: "_Section", corpus: CorpusConfig) -> None:
-    """The checks that need several values of a corpus; skipped where one of them is at fault already."""
+    """Check values of a corpus that depend on each other. Skipped if one of them is already faulty."""
     if section.faulty:
         return
     if corpus.min_length > corpus.max_length:
         section.fault("min_length", str(corpus.min_length), f"at most max_length ({corpus.max_length})")
     if corpus.max_length > corpus.budget:
-        expected = f"at most the budget ({corpus.budget}), or the longest item fits no batch"
+        expected = f"at most the budget ({corpus.budget}), so that the longest item fits a batch"
         section.fault("max_length", str(corpus.max_length), expected)
     if corpus.weight == 0:
-        section.fault("weight", "0", "more than 0 (leave the corpus out instead)")
+        section.fault("weight", "0", "more than 0 (or leave the corpus out)")
 
 
 def _stages(top: "_Section", present: tuple[str, ...]) -> tuple[Stage, ...]:
@@ -186,7 +185,7 @@ def _objectives(top: "_Section", declared: Mapping[str, Mapping[str, Option]]) -
 
 
 class _Report:
-    """Collects faults with the file and the line of the key they are about; ``root`` is the data folder."""
+    """Faults, each with the file and the line of its key. ``root`` is the data folder."""
 
     def __init__(self, layered: Layered, root: Path) -> None:
         self.places, self.faults, self.root = layered.places, layered.faults, root
@@ -197,7 +196,7 @@ class _Report:
 
 
 class _Section:
-    """One mapping of the file: hands out its values and reports what is wrong with them."""
+    """One mapping of the file. Its methods return values and report their faults."""
 
     def __init__(self, values: Any, key: Key, report: _Report, known: tuple[str, ...] | None = None) -> None:
         self.key, self.report, self._before = key, report, len(report.faults)
@@ -212,7 +211,7 @@ class _Section:
 
     @property
     def faulty(self) -> bool:
-        """Whether anything was reported since this section was opened."""
+        """Return whether a fault was reported since this section was opened."""
         return len(self.report.faults) > self._before
 
     def fault(self, name: Any, found: str, expected: str) -> None:
@@ -239,9 +238,9 @@ class _Section:
     def take(
         self, name: Any, kind: type, default: Any = _REQUIRED, least: float | None = None, otherwise: str = ""
     ) -> Any:
-        """The value of ``name`` as ``kind``; a missing or wrong one is noted, and a placeholder returned.
+        """Return the value of ``name`` as ``kind``. If it is missing or wrong, report that and return a placeholder.
 
-        ``otherwise`` says in words what else the value could have been.
+        ``otherwise`` describes, for the message, what else the value may be.
         """
         if name not in self.values and default is not _REQUIRED:
             return self.report.root / default if isinstance(default, Path) else default
@@ -259,7 +258,7 @@ class _Section:
         return kind("." if kind is Path else 1)
 
     def schedule(self, name: str, default: Schedule) -> Schedule:
-        """The value of ``name``, a number or a mapping from updates to numbers; what is wrong is noted."""
+        """Return the schedule ``name``, written as a number or as a mapping from updates to numbers; report faults."""
         value = self.values.get(name, default)
         if isinstance(value, Schedule):
             return value

@@ -1,4 +1,4 @@
-"""The dataset under the corpus plan: items by key, and one loader batch for a whole plan step."""
+"""The dataset of the corpus plan: items by key, and one loader batch per plan step."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -12,13 +12,13 @@ from slam_plugin.data.shards import Shard
 
 
 class MultiCorpusDataset(FairseqDataset):
-    """The loaded shards of all corpora of a subset, and their batches, by the corpora's names."""
+    """The loaded shards of all corpora of a subset and their batches, by corpus name."""
 
     def __init__(self, corpora: Mapping[str, Shard], batches: Mapping[str, Batches]) -> None:
         self.corpora, self.batches = dict(corpora), dict(batches)
 
     def close(self) -> None:
-        """Let go of the shards: fairseq still holds last epoch's data set while it loads the next one's."""
+        """Release the shards: fairseq still holds the last epoch's dataset while it loads the next one."""
         self.corpora.clear()
         self.batches.clear()
 
@@ -29,7 +29,7 @@ class MultiCorpusDataset(FairseqDataset):
         return key, self.corpora[key.corpus].item(key.index, key.cycle)
 
     def collater(self, samples: Sequence[tuple[Key, dict[str, Any]]]) -> dict[str, Any]:
-        """``{"plan_step": int, "batches": [micro-batch, ...]}``, each micro-batch as its kind collates it."""
+        """Return ``{"plan_step": int, "batches": [micro-batch, ...]}``, each micro-batch collated by its kind."""
         batches = []
         for _, members in groupby(samples, key=lambda sample: sample[0].slot):
             keys, items = zip(*members, strict=True)

@@ -1,8 +1,8 @@
 """fairseq's epoch iterator over the corpus plan: one loader batch is one plan step of this rank.
 
-fairseq's own keeps all batches of all ranks as lists, shuffles them by epoch and stores a bare position. This one has
-no list and no cursor: the rows of this rank are computed as the loader asks for them, and a checkpoint holds the
-position together with everything that the plan follows from.
+fairseq's iterator keeps all batches of all ranks as lists, shuffles them by epoch and stores only a position. This one
+has no list and no cursor: it computes the rows of this rank when the loader needs them, and a checkpoint holds the
+position together with everything that determines the plan.
 """
 
 import math
@@ -18,9 +18,9 @@ from slam_plugin.data.plan.batching import Batches
 from slam_plugin.data.plan.plan import Plan, Sweep
 
 _REFUSED = {
-    "skip_remainder_batch": "every update has the same number of plan steps, there is no remainder",
-    "grouped_shuffling": "the plan always deals neighbouring batches to the ranks",
-    "curriculum": "the order of training is written as stages in corpora.yaml",
+    "skip_remainder_batch": "every update has the same number of plan steps, so there is no remainder",
+    "grouped_shuffling": "the plan always gives neighboring batches to the ranks",
+    "curriculum": "the order of training is specified by stages in corpora.yaml",
     "fix_batches_to_gpus": "the plan decides which rank takes which batch",
     "update_ordered_indices_seed": "the plan of a run has one seed",
     "batch_size_valid": "validation batches follow the budgets in corpora.yaml, as training batches do",
@@ -29,10 +29,10 @@ _REFUSED = {
 
 
 class Key(NamedTuple):
-    """A dataset is asked for item ``index`` of the loaded shard of ``corpus``, for micro-batch ``slot`` of a step.
+    """Key of an item: number ``index`` of the loaded shard of ``corpus``, for micro-batch ``slot`` of a step.
 
-    ``cycle`` counts the passes over the shard: the same item in the same cycle is to be masked the same, whoever loads
-    it.
+    ``cycle`` counts the passes over the shard. The same item in the same cycle is masked the same, whichever process
+    loads it.
     """
 
     plan_step: int
@@ -43,10 +43,10 @@ class Key(NamedTuple):
 
 
 def refuse_unsupported(**given: Any) -> None:
-    """Raise ``ValueError`` naming each of fairseq's flags that is set (truthy) and has no meaning under the plan.
+    """Raise ValueError that names fairseq's flags that are set (truthy) but have no meaning under the plan.
 
-    Takes the flags by their names in fairseq's configuration. ``batch_size_valid`` and ``max_tokens_valid`` default to
-    their training twins there, so the caller passes whether they differ from them.
+    Flags are passed by their names in fairseq's configuration. ``batch_size_valid`` and ``max_tokens_valid`` default to
+    their training counterparts there, so the caller passes whether they differ.
     """
     if unknown := sorted(given.keys() - _REFUSED.keys()):
         raise TypeError(f"{unknown} are not among the refused flags {sorted(_REFUSED)}")
@@ -56,7 +56,7 @@ def refuse_unsupported(**given: Any) -> None:
 
 
 class PlanRows:
-    """A batch sampler: the keys of one rank, plan step by plan step, from ``first`` up to ``last`` (exclusive)."""
+    """A batch sampler: the keys of one rank for each plan step from ``first`` to ``last`` (exclusive)."""
 
     def __init__(self, plan: Plan | Sweep, batches: Mapping[str, Batches], rank: int, first: int, last: int) -> None:
         self.plan, self.batches, self.rank, self.first, self.last = plan, batches, rank, first, last
@@ -69,7 +69,7 @@ class PlanRows:
         return map(self.row, range(self.first, self.last))
 
     def row(self, step: int) -> list[Key]:
-        """The keys of all micro-batches of one plan step, in their order."""
+        """Return the keys of all micro-batches of one plan step, in order."""
         return [
             Key(step, slot, draw.corpus, index, draw.cycle)
             for slot, draw in enumerate(self.plan.draws(step, self._sizes))
@@ -78,9 +78,9 @@ class PlanRows:
 
 
 class _Steps(CountingIterator):
-    """Lets go of the loader with the last step: its workers would hold the shards while the next ones are loaded.
+    """An iterator that releases the loader at the last step: its workers would hold the shards while others load.
 
-    ``waited`` are the seconds that the caller has waited for steps.
+    ``waited`` is the time in seconds that the caller has waited for steps.
     """
 
     waited = 0.0
@@ -95,15 +95,15 @@ class _Steps(CountingIterator):
 
 
 class PlanIterator(EpochBatchIterator):
-    """Yields ``collate_fn([dataset[key] for key in row])`` for every plan step; ``row`` is a list of :class:`Key`.
+    """An iterator over ``collate_fn([dataset[key] for key in row])`` per plan step; ``row`` is a list of :class:`Key`.
 
-    ``batches`` are those of the shards that ``epoch`` visits, ``fingerprint`` what ``Plan.fingerprint`` returns (empty
-    for a :class:`Sweep`, which is never resumed). ``update_freq`` is fairseq's ``--update-freq``: one number an epoch,
-    the last one for all that follow. ``buffer_size`` is how many plan steps workers load ahead. fairseq's position
-    ``iterations_in_epoch`` counts plan steps.
+    ``batches`` are those of the shards that ``epoch`` visits. ``fingerprint`` comes from ``Plan.fingerprint`` and is
+    empty for a :class:`Sweep`, which is never resumed. ``update_freq`` is fairseq's ``--update-freq``: one number per
+    epoch, the last one for all later epochs. ``buffer_size`` is the number of plan steps that workers load ahead.
+    fairseq's position ``iterations_in_epoch`` counts plan steps.
 
-    A run starts its plan afresh, whatever the checkpoint says, under fairseq's own ``--reset-dataloader``: it then
-    never calls :meth:`load_state_dict`.
+    With fairseq's ``--reset-dataloader`` a run restarts its plan, whatever the checkpoint holds: fairseq then never
+    calls :meth:`load_state_dict`.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class PlanIterator(EpochBatchIterator):
         super().__init__(
             dataset,
             collate_fn,
-            # fairseq's list of all batches stays empty: nothing here reads it
+            # fairseq's list of all batches stays empty: nothing reads it
             batch_sampler=(),
             num_shards=plan.world_size,
             shard_id=rank,
@@ -142,28 +142,28 @@ class PlanIterator(EpochBatchIterator):
         self._loaded = {corpus: plan.shard(corpus, self.epoch) for corpus in batches}
 
     def __len__(self) -> int:
-        """Plan steps in an epoch."""
+        """Return the number of plan steps in an epoch."""
         return self.plan.steps_per_epoch
 
     @property
     def first_batch(self) -> str:
-        """fairseq's word for "none": it is kept for ranks that get an empty batch, of which a plan has none."""
+        """Return fairseq's value for "none". fairseq keeps it for ranks with an empty batch, which a plan never has."""
         return "DUMMY"
 
     def take_waited(self) -> float:
-        """The seconds that the caller has waited for plan steps of this epoch since it asked last."""
+        """Return the seconds that the caller has waited for plan steps of this epoch since the last call."""
         steps = self._cur_epoch_itr
         seconds, steps.waited = steps.waited, 0.0
         return seconds
 
     def state_dict(self) -> dict[str, Any]:
-        """fairseq's position and the fingerprint, in plain types."""
+        """Return fairseq's position and the fingerprint, in plain types."""
         return {**super().state_dict(), "plan": self.fingerprint}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to the position of a checkpoint; raises :class:`DataError` saying what differs if its plan was another."""
+        """Go to the position of a checkpoint. Raises :class:`DataError` with the differences if its plan differs."""
         if "plan" not in state_dict:
-            raise DataError(f"the checkpoint holds no corpus plan to go on with; {_AFRESH}")
+            raise DataError(f"the checkpoint holds no corpus plan to resume; {_AFRESH}")
         if differences := _differences(state_dict["plan"], self.fingerprint):
             lines = "".join(f"\n  {line}" for line in differences)
             raise DataError(f"the checkpoint was written under another corpus plan:{lines}\nUndo that, or {_AFRESH}")
@@ -171,13 +171,13 @@ class PlanIterator(EpochBatchIterator):
         freq = self.update_freq[min(epoch, len(self.update_freq)) - 1]
         if position % freq:
             raise DataError(
-                f"the checkpoint stands at plan step {position} of epoch {epoch}, no multiple of --update-freq {freq};"
+                f"the checkpoint is at plan step {position} of epoch {epoch}, no multiple of --update-freq {freq};"
                 f" use one that divides it until the epoch ends, or {_AFRESH}"
             )
         super().load_state_dict(state_dict)
 
     def _rows(self, epoch: int, offset: int) -> PlanRows:
-        """The rows of an epoch from plan step ``offset`` of it on."""
+        """Return the rows of an epoch from its plan step ``offset`` on."""
         for corpus, loaded in self._loaded.items():
             visited = self.plan.shard(corpus, epoch)
             if visited != loaded:
@@ -191,28 +191,28 @@ class PlanIterator(EpochBatchIterator):
     def _get_iterator_for_epoch(
         self, epoch: int, shuffle: bool, fix_batches_to_gpus: bool = False, offset: int = 0
     ) -> CountingIterator:
-        """A counting iterator over the rest of an epoch; neither flag has a meaning (see ``refuse_unsupported``)."""
+        """Return a counting iterator over the rest of an epoch. Both flags are ignored (see ``refuse_unsupported``)."""
         loader = torch.utils.data.DataLoader(
             self.dataset,
             collate_fn=self.collate_fn,
             batch_sampler=self._rows(epoch, offset),
             num_workers=self.num_workers,
-            # fairseq buffers in a thread, which would fork the workers while the main thread computes
+            # not fairseq's buffering thread, which would fork the workers while the main thread computes
             prefetch_factor=max(2, math.ceil(self.buffer_size / self.num_workers)) if self.num_workers else None,
             pin_memory=torch.cuda.is_available(),
-            # each new loader draws a seed for its workers: from torch's generator, a resumed run would draw once more
+            # a new loader draws a seed for its workers: from torch's global one, a resumed run would draw once more
             generator=torch.Generator(),
         )
         return _Steps(loader, start=offset)
 
 
-_AFRESH = "start the plan afresh with --reset-dataloader"
+_AFRESH = "restart the plan with --reset-dataloader"
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """What differs between two fingerprints, one line each: the path, the checkpoint's value, and the present one.
+    """Return the differences between two fingerprints, one line each: path, the checkpoint's value, the present value.
 
-    Sizes of shards can only be compared where both sides had the same shard loaded.
+    Sizes of shards can only be compared if both sides had the same shard loaded.
     """
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         return [] if old == new else [f"{path}: checkpoint {_shown(old)}, now {_shown(new)}"]

@@ -1,13 +1,12 @@
 """The corpus plan: which batch of which corpus every rank takes at every plan step, in closed form.
 
-Nothing here remembers where a run is. What step ``t`` holds follows from ``t``, the corpora file, the seed, the world
-size, the steps in a virtual epoch and the number of batches of the shards that the epoch visits; so a run that goes on
-at ``t`` sees what it would have seen, and one shard of each corpus in memory is enough. Neither torch nor fairseq is
-needed.
+The plan has no state. The content of step ``t`` follows from ``t``, the corpora file, the seed, the world size, the
+steps in a virtual epoch and the number of batches of the shards that the epoch visits. So a run that resumes at ``t``
+sees what it would have seen, and one shard of each corpus in memory is enough. Neither torch nor fairseq is needed.
 
-The terms: a *draw* of a kind or a corpus is one micro-batch of it on every rank, and draws are numbered from the plan's
-first step. A *group* is ``world size`` neighbouring batches of a shard, of which rank ``r`` takes batch ``r``. A
-*cycle* is one pass over the groups of a shard.
+Terms: a *draw* of a kind or a corpus is one micro-batch of it on every rank; draws are numbered from the plan's first
+step. A *group* is ``world size`` neighboring batches of a shard, of which rank ``r`` takes batch ``r``. A *cycle* is
+one pass over the groups of a shard.
 """
 
 import math
@@ -25,7 +24,7 @@ from slam_plugin.data.randomness import generator
 
 
 class Draw(NamedTuple):
-    """One micro-batch of a plan step: of the shard, rank ``r`` takes batch ``group * world_size + r``."""
+    """One micro-batch of a plan step. Rank ``r`` takes batch ``group * world_size + r`` of the shard."""
 
     kind: str
     corpus: str
@@ -39,7 +38,7 @@ class Plan:
 
     def __init__(self, corpora: Corpora, seed: int, world_size: int, steps_per_epoch: int) -> None:
         if steps_per_epoch < 1:
-            raise DataError(f"a virtual epoch has {steps_per_epoch} plan steps, expected at least 1")
+            raise DataError(f"found a virtual epoch of {steps_per_epoch} plan steps, expected at least 1")
         self.corpora, self.seed, self.world_size, self.steps_per_epoch = corpora, seed, world_size, steps_per_epoch
         self._starts = [stage.start for stage in corpora.stages]
         self._members: dict[str, tuple[list[str], list[int]]] = {}
@@ -50,17 +49,17 @@ class Plan:
         self._orders: dict[str, tuple[tuple[int, int, int], np.ndarray]] = {}
 
     def first_step(self, epoch: int) -> int:
-        """The plan step that an epoch starts with."""
+        """Return the plan step that an epoch starts with."""
         return (epoch - 1) * self.steps_per_epoch
 
     def shard(self, corpus: str, epoch: int) -> int:
-        """The shard of a corpus that an epoch visits."""
+        """Return the shard of a corpus that an epoch visits."""
         return (epoch - 1) % len(self.corpora.corpora[corpus].train)
 
     def draws(self, step: int, batches: Mapping[str, int]) -> list[Draw]:
-        """The micro-batches of ``step``, in order; ``batches`` holds the size of each corpus's shard in that epoch.
+        """Return the micro-batches of ``step`` in order. ``batches`` has the number of batches of each visited shard.
 
-        Raises :class:`DataError` naming a corpus whose batches do not make whole groups (see ``batching.cut``).
+        Raises :class:`DataError` that names a corpus whose batches do not form whole groups (see ``batching.cut``).
         """
         epoch = step // self.steps_per_epoch + 1
         result = []
@@ -75,10 +74,10 @@ class Plan:
     def fingerprint(
         self, hashes: Mapping[str, Sequence[str]], batches: Mapping[str, int], epoch: int
     ) -> dict[str, Any]:
-        """All that the plan follows from, in plain types, for a checkpoint.
+        """Return everything that determines the plan, in plain types, for a checkpoint.
 
-        ``hashes`` holds a hash of the contents of every shard of every corpus, ``batches`` the sizes of those that
-        ``epoch`` visits. Paths are left out: data may move.
+        ``hashes`` has a hash of the contents of each shard of each corpus, ``batches`` the number of batches of the
+        shards that ``epoch`` visits. Paths are left out: data may move.
         """
         corpora = {}
         for name, corpus in self.corpora.corpora.items():
@@ -106,13 +105,13 @@ class Plan:
         }
 
     def _kinds(self, step: int) -> list[tuple[str, int]]:
-        """The kinds of the micro-batches of a step, each with the number of that draw of its kind."""
+        """Return the kinds of a step's micro-batches, each with its draw number within the kind."""
         active = self.corpora.stages[bisect_right(self._starts, step) - 1].kinds
         counts = [(kind, self.kind_draws(kind, step), self.kind_draws(kind, step + 1)) for kind in active]
         return [(kind, number) for kind, first, last in counts for number in range(first, last)]
 
     def kind_draws(self, kind: str, step: int) -> int:
-        """How many draws of a kind the steps before ``step`` hold."""
+        """Return the number of draws of a kind in the steps before ``step``."""
         total = 0
         for stage, end in zip(self.corpora.stages, [*self._starts[1:], step], strict=True):
             steps = min(end, step) - stage.start
@@ -126,14 +125,14 @@ class Plan:
         return total
 
     def _corpus(self, kind: str, number: int) -> tuple[str, int]:
-        """The corpus that a draw of a kind goes to, and the number of that draw among the corpus's own."""
+        """Return the corpus that a draw of a kind goes to, and the number of that draw within the corpus."""
         names, weights = self._members[kind]
         before, after = shares(number, weights), shares(number + 1, weights)
         taken = next(place for place in range(len(names)) if after[place] > before[place])
         return names[taken], before[taken]
 
     def _elsewhere(self, kind: str, corpus: str, epoch: int) -> int:
-        """How many draws of a corpus before ``epoch`` went to other shards than the one that ``epoch`` visits."""
+        """Return the number of draws of a corpus before ``epoch`` from other shards than that of ``epoch``."""
         known, count = self._before.get(corpus, (0, 0))
         if known != epoch:
             names, weights = self._members[kind]
@@ -148,7 +147,7 @@ class Plan:
         return count
 
     def _order(self, corpus: str, shard: int, cycle: int, groups: int) -> np.ndarray:
-        """The order of a shard's groups in a cycle; each corpus's last one is kept: a step costs microseconds."""
+        """Return the order of a shard's groups in a cycle. Each corpus's last one is cached."""
         key = shard, cycle, groups
         known, order = self._orders.get(corpus, (None, None))
         if known != key:
@@ -158,10 +157,10 @@ class Plan:
 
 
 class Sweep:
-    """The plan of validation: every group of every corpus once, one micro-batch a step, every epoch alike."""
+    """The plan of validation: every group of every corpus once, one micro-batch per step, the same in every epoch."""
 
     def __init__(self, corpora: Corpora, batches: Mapping[str, int], world_size: int) -> None:
-        """``batches`` holds the number of validation batches of each corpus that is validated."""
+        """Take the number of validation batches of each validated corpus as ``batches``."""
         if not batches:
             raise DataError(f"{corpora.path}: no corpus names validation data (valid: FILE)")
         self.world_size = world_size
@@ -171,15 +170,15 @@ class Sweep:
         self.steps_per_epoch = self._ends[-1]
 
     def first_step(self, epoch: int) -> int:
-        """Always 0."""
+        """Return 0: every validation is the same."""
         return 0
 
     def shard(self, corpus: str, epoch: int) -> int:
-        """Always 0: validation data is not sharded."""
+        """Return 0: validation data is not sharded."""
         return 0
 
     def draws(self, step: int, batches: Mapping[str, int]) -> list[Draw]:
-        """The one micro-batch of ``step``; its cycle is 0, so that it is masked alike at every validation."""
+        """Return the one micro-batch of ``step``. Its cycle is 0, so all validations have the same masks."""
         place = bisect_right(self._ends, step)
         corpus = list(self._kinds)[place]
         groups = count_groups(corpus, batches[corpus], self.world_size)
@@ -187,11 +186,11 @@ class Sweep:
 
 
 def shares(total: int, weights: Sequence[int]) -> list[int]:
-    """How many of the first ``total`` turns each member has had under a smooth schedule.
+    """Return how many of the first ``total`` turns each member has had under a smooth schedule.
 
-    The first member takes its rounded share of the turns, the second its share of the turns that are left, and so on: a
-    closed form in which each turn goes to exactly one member, every ``sum(weights)`` turns are shared exactly, and no
-    member is ever far off.
+    The first member takes its rounded share of the turns, the second its share of the remaining turns, and so on. In
+    this closed form each turn goes to exactly one member, every ``sum(weights)`` turns are shared exactly, and no
+    member is ever far from its share.
     """
     counts, rest = [], sum(weights)
     for weight in weights:
@@ -202,14 +201,14 @@ def shares(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def whole_weights(weights: Sequence[float]) -> list[int]:
-    """Whole numbers in exactly the proportion of the decimals that were written (.7 and .3 become 7 and 3)."""
+    """Return whole numbers in exactly the proportion of the written decimals (.7 and .3 become 7 and 3)."""
     exact = [Fraction(str(weight)) for weight in weights]
     scale = math.lcm(*(value.denominator for value in exact))
     return [int(value * scale) for value in exact]
 
 
 def count_groups(corpus: str, batches: int, world_size: int) -> int:
-    """The number of groups of a shard; raises :class:`DataError` naming the corpus where they are not whole."""
+    """Return the number of groups of a shard. Raises :class:`DataError` that names the corpus if they are not whole."""
     if batches < world_size:
         raise DataError(f"corpus {corpus!r} has {batches} batches, fewer than the {world_size} ranks; lower its budget")
     if batches % world_size:

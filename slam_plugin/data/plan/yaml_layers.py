@@ -1,7 +1,7 @@
-"""YAML files that build on others: what they say together, and where each of their keys stands.
+"""YAML files that build on others: their merged values, and the place of each key.
 
-A file may say ``base: other.yaml``, or name a list of files of which a later one goes before an earlier one; a path is
-relative to the file that it stands in. What the file itself says goes before its bases.
+A file may specify ``base: other.yaml``, or a list of files of which later ones override earlier ones. A path is
+relative to the file that names it. A file overrides its bases.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,18 +14,18 @@ from slam_plugin.data.errors import DataError, Fault, raise_faults
 
 BASE = "base"
 
-Key = tuple[Any, ...]  # the names, and within lists the numbers, from the top of a file down to a value
+Key = tuple[Any, ...]  # the names, and numbers within lists, from the top of a file down to a value
 
 
 class Place(NamedTuple):
-    """Where a key stands; ``line`` is None for a file as a whole."""
+    """File and line of a key. ``line`` is None for a whole file."""
 
     file: str
     line: int | None
 
 
 class Layered(NamedTuple):
-    """What files say together, ``base`` left out, and the ``faults`` that were found in reading them."""
+    """The merged values of files, without ``base``, and the ``faults`` found while reading."""
 
     values: Any
     places: Mapping[Key, Place]
@@ -33,21 +33,21 @@ class Layered(NamedTuple):
 
 
 def read_layered(path: Path, joined: Collection[str]) -> Layered:
-    """Read ``path`` and all it builds on.
+    """Read ``path`` and all files it builds on.
 
-    A name's value replaces that of the bases; that of a name in ``joined`` does so entry by entry. Raises
-    :class:`DataError` for a file that cannot be read, is not YAML, or names a base that is none.
+    A value replaces that of the bases; for names in ``joined``, entry by entry. Raises :class:`DataError` for a file
+    that cannot be read, is not YAML, or names an unusable base.
     """
     return _read(path, joined, ())
 
 
 def dotted(key: Key) -> str:
-    """``("corpora", "x", "train", 0)`` as people write it: ``corpora.x.train.0``."""
+    """Return a key as text: ``corpora.x.train.0`` for ``("corpora", "x", "train", 0)``."""
     return ".".join(map(str, key)) or "the file"
 
 
 def _read(path: Path, joined: Collection[str], above: tuple[Path, ...]) -> Layered:
-    """``above``: the files that led here, resolved, the first one first."""
+    """Read ``path`` and its bases. ``above`` has the resolved files that led here, first one first."""
     own = _parse(path)
     if not isinstance(own.values, dict) or BASE not in own.values:
         return own
@@ -63,19 +63,19 @@ def _read(path: Path, joined: Collection[str], above: tuple[Path, ...]) -> Layer
 
 
 def _why_not(path: Path, name: Any, chain: tuple[Path, ...]) -> str | None:
-    """What is wrong with the base ``name`` of ``path``, if anything is; ``chain`` are the files that led there."""
+    """Return the fault of the base ``name`` of ``path``, or None. ``chain`` has the files that led there."""
     if not isinstance(name, str):
         found = "nothing" if name is None else repr(name)
         return f"found {found}, expected the path of a file, or a list of paths"
     base = (path.parent / name).resolve()
     if base in chain:
         circle = " -> ".join(file.name for file in (*chain[chain.index(base) :], base))
-        return f"found a circle: {circle}, expected files that lead to an end"
+        return f"found a circle: {circle}, expected none"
     return None if base.is_file() else f"found no file {path.parent / name}, expected a file that exists"
 
 
 def _over(upper: Layered, lower: Layered, joined: Collection[str]) -> Layered:
-    """``upper`` laid over ``lower``, which is a mapping."""
+    """Return ``upper`` merged over ``lower``, which is a mapping."""
     if not isinstance(upper.values, dict | None):
         raise_faults([Fault(*upper.places[()], f"found {upper.values!r}, expected a mapping of names to values")])
     values, replaced = dict(lower.values), {()}
@@ -93,7 +93,7 @@ def _over(upper: Layered, lower: Layered, joined: Collection[str]) -> Layered:
 
 
 def _parse(path: Path) -> Layered:
-    """One file by itself, with a fault for each key that stands twice."""
+    """Read one file alone, with a fault for each repeated key."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         node, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
