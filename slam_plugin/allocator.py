@@ -1,7 +1,7 @@
 """Return of freed memory to the system during training.
 
-Batches have many sizes, and between their freed tensors lie small blocks that live on. glibc gives back the end of its
-heap alone, so holes pile up in the middle: a tiny training grew by several MB an update.
+Batches have many sizes, and small blocks stay allocated between their freed tensors. glibc only returns the end of its
+heap, so holes accumulate in the middle: a tiny training run grew by several MB per update.
 """
 
 import ctypes
@@ -9,7 +9,7 @@ import functools
 import itertools
 from collections.abc import Callable
 
-TRIM_INTERVAL = 10  # steps; at every step, a third more CPU time goes into pages that come back at once
+TRIM_INTERVAL = 10  # steps; at every step, CPU time grows by a third, for pages that are needed again at once
 
 _steps = itertools.count(1)
 

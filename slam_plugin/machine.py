@@ -16,8 +16,8 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def bf16_supported() -> bool:
-    """Whether the device that trains here multiplies in bf16 by itself: the GPU if there is one, else the processor."""
-    # Importing torch to hear that there is no GPU would cost a second.
+    """Return whether the training device, the GPU if there is one, else the processor, has native bf16 products."""
+    # Without a driver there is no GPU, and importing torch would take a second.
     if NVIDIA_DRIVER.exists() and import_error("torch") is None:
         import torch
 
@@ -27,7 +27,7 @@ def bf16_supported() -> bool:
 
 
 def processor_flags(cpuinfo: Path) -> set[str]:
-    """The first processor's flags ("flags" on x86, "Features" on ARM); empty where there is no such file."""
+    """Return the first processor's flags ("flags" on x86, "Features" on ARM), empty if there is no such file."""
     if not cpuinfo.exists():
         return set()
     for line in cpuinfo.read_text().splitlines():
@@ -38,12 +38,12 @@ def processor_flags(cpuinfo: Path) -> set[str]:
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_gib() -> float:
-    """Memory of the machine, or of the container where it has less; infinite where neither is known."""
+    """Return the memory of the machine, or of its container if that is less; infinite if neither is known."""
     limits = [math.inf]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -54,7 +54,7 @@ def memory_gib() -> float:
 
 
 def installed_version(*distributions: str) -> str | None:
-    """The version of the first of these distributions that is installed."""
+    """Return the version of the first of these distributions that is installed, None if none is."""
     for name in distributions:
         try:
             return metadata.version(name)
@@ -64,12 +64,12 @@ def installed_version(*distributions: str) -> str | None:
 
 
 def import_error(module: str) -> str | None:
-    """Why ``module`` cannot be imported, in one line; None where it can."""
+    """Return in one line why ``module`` cannot be imported, None if it can."""
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         return "not installed" if error.name == module else f"{error}"
-    except Exception as error:  # a broken package raises anything: OSError of a library, ValueError of a dataclass
+    except Exception as error:  # a broken package may raise anything: OSError of a library, ValueError of a dataclass
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None
 
@@ -87,7 +87,7 @@ def machine() -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that shape a result, those that are installed."""
+    """Return the versions of Python and of the installed packages that affect results."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, by torch's fused kernel or by plain products, whichever the device runs faster."""
+"""Scaled dot-product attention by torch's fused kernel or by plain products, whichever is faster on the device."""
 
 import math
 
@@ -11,11 +11,11 @@ CPU_BF16_FUSED_FROM = 1000
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None, dropout: float = 0.0) -> Tensor:
-    """Attention of every query to every key that is not padding.
+    """Attend from every query to every key that is not padding.
 
     Args:
         query, key, value: (batch, heads, time, head_dim).
-        key_padding_mask: (batch, time), True at padding; None where nothing is padded.
+        key_padding_mask: (batch, time), True at padding; None without padding.
         dropout: probability with which an attention weight is dropped.
     Returns:
         (batch, heads, time, head_dim)
@@ -29,7 +29,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor |
 def attend_plain(
     query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None, dropout: float = 0.0
 ) -> Tensor:
-    """The definition of :func:`attend`."""
+    """Compute :func:`attend` by its definition."""
     weights = attention_weights(query, key, key_padding_mask)
     if dropout > 0.0:
         weights = F.dropout(weights, dropout)
@@ -37,13 +37,13 @@ def attend_plain(
 
 
 def attention_weights(query: Tensor, key: Tensor, key_padding_mask: Tensor | None) -> Tensor:
-    """Softmax weights, (batch, heads, time, time); a row sums to one over the keys that are not padding.
+    """Return softmax weights (batch, heads, time, time). Each row sums to one over the keys that are not padding.
 
-    They have the query's type, but torch computes a softmax of bf16 in fp32.
+    They have the query's type, but torch computes a bf16 softmax in fp32.
     """
-    # Contiguous first: of a transposed key matmul would make a transposed copy, value by value.
+    # Contiguous first: matmul would copy a transposed key value by value.
     scores = torch.matmul(query / math.sqrt(query.size(-1)), key.contiguous().transpose(-2, -1))
     if key_padding_mask is not None:
         bias = torch.zeros_like(key_padding_mask, dtype=scores.dtype).masked_fill(key_padding_mask, -torch.inf)
         scores += bias[:, None, None, :]
-    return torch.softmax(scores, dim=-1, dtype=scores.dtype)  # the type keeps autocast from another one
+    return torch.softmax(scores, dim=-1, dtype=scores.dtype)  # an explicit type, or autocast would choose another one

@@ -21,7 +21,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def depthwise_conv_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The definition of :func:`depthwise_conv`, for tensors of one type."""
+    """Compute :func:`depthwise_conv` by its definition, for tensors of one type."""
     # (batch, channels, 1, time) with channels last in memory: the layout that x already has.
     image = x.transpose(1, 2).unsqueeze(2)
     kernel = weight[:, None, None, :]
@@ -31,9 +31,9 @@ def depthwise_conv_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
 
 
 class _OnCpu(torch.autograd.Function):
-    """The same in the weight's type, which is fp32, and with the weight's gradient as sums of shifted products.
+    """The convolution in the weight's type, fp32, with the weight's gradient as sums of shifted products.
 
-    On a CPU torch's convolution has no fast path for depthwise bf16, and its gradient of a depthwise weight takes four
+    On a CPU torch has no fast path for depthwise convolution in bf16, and its gradient of a depthwise weight takes four
     times as long as these sums.
     """
 
@@ -55,7 +55,7 @@ class _OnCpu(torch.autograd.Function):
 
 
 def _overlap(shift: int, time: int) -> tuple[slice, slice]:
-    """Rows of the output and of the input that meet when the input is read ``shift`` frames ahead."""
+    """Return the rows of output and input that meet if the input is read ``shift`` frames ahead."""
     if abs(shift) >= time:
         return slice(0, 0), slice(0, 0)
     if shift >= 0:

@@ -1,4 +1,4 @@
-"""Group norm over time and the channels of a group, whose statistics leave padding out."""
+"""Group norm over time and the channels of a group, with statistics that exclude padding."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from torch import Tensor
 def masked_group_norm(
     x: Tensor, weight: Tensor, bias: Tensor, padding_mask: Tensor | None, groups: int, eps: float
 ) -> Tensor:
-    """Group norm of each utterance's valid frames, with statistics in fp32.
+    """Return the group norm of each utterance's valid frames, with statistics in fp32.
 
     Args:
         x: (batch, time, channels).
         weight, bias: (channels,).
-        padding_mask: (batch, time), True at padding; None where nothing is padded.
+        padding_mask: (batch, time), True at padding; None without padding.
         groups: must divide the channels.
     Returns:
         (batch, time, channels) in x's type, zero at padding
@@ -23,18 +23,18 @@ def masked_group_norm(
 def masked_group_norm_plain(
     x: Tensor, weight: Tensor, bias: Tensor, padding_mask: Tensor | None, groups: int, eps: float
 ) -> Tensor:
-    """The definition of :func:`masked_group_norm`."""
+    """Compute :func:`masked_group_norm` by its definition."""
     wide = _wide(x)
     valid = _valid(wide, padding_mask)
     count = valid.sum(1, keepdim=True) * (x.size(2) // groups)
     mean = _over_groups(wide * valid, groups) / count
-    centred = (wide - mean) * valid
-    scale = torch.rsqrt(_over_groups(centred.square(), groups) / count + eps)
-    return ((centred * scale * weight + bias) * valid).to(x.dtype)
+    centered = (wide - mean) * valid
+    scale = torch.rsqrt(_over_groups(centered.square(), groups) / count + eps)
+    return ((centered * scale * weight + bias) * valid).to(x.dtype)
 
 
 class _MaskedGroupNorm(torch.autograd.Function):
-    """The same for x in the type of the statistics, with a backward of its own: a third of the time on a CPU."""
+    """Group norm for x in the type of the statistics, with its own backward: a third of the time on a CPU."""
 
     @staticmethod
     def forward(
@@ -42,25 +42,25 @@ class _MaskedGroupNorm(torch.autograd.Function):
     ) -> Tensor:
         valid = _valid(x, padding_mask)
         count = valid.sum(1, keepdim=True) * (x.size(2) // groups)
-        centred = x * valid
-        mean = _over_groups(centred, groups) / count
-        centred.addcmul_(valid, mean, value=-1)
-        scale = torch.rsqrt(_over_groups(centred.square(), groups) / count + eps)
-        ctx.save_for_backward(centred, valid, scale, count, weight)
+        centered = x * valid
+        mean = _over_groups(centered, groups) / count
+        centered.addcmul_(valid, mean, value=-1)
+        scale = torch.rsqrt(_over_groups(centered.square(), groups) / count + eps)
+        ctx.save_for_backward(centered, valid, scale, count, weight)
         ctx.groups = groups
-        # A new tensor: torch.compile (2.11) loses the gradient where the last operation is in place.
-        return torch.addcmul(bias, centred, scale * weight) * valid
+        # A new tensor: torch.compile (2.11) loses the gradient if the last operation is in place.
+        return torch.addcmul(bias, centered, scale * weight) * valid
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        centred, valid, scale, count, weight = ctx.saved_tensors
+        centered, valid, scale, count, weight = ctx.saved_tensors
         grad_x = grad * valid
         grad_bias = grad_x.sum(1, keepdim=True)  # (batch, 1, channels), as are all sums here
-        grad_weight = (grad_x * centred).sum(1, keepdim=True) * scale
-        # The mean takes the gradients' mean from x's gradient, the variance their share along x.
+        grad_weight = (grad_x * centered).sum(1, keepdim=True) * scale
+        # Through the mean, x's gradient loses its mean; through the variance, its component along x.
         from_mean = _over_groups(grad_bias * weight, ctx.groups) * scale / count
         from_variance = _over_groups(grad_weight * weight, ctx.groups) * scale.square() / count
-        grad_x.mul_(scale * weight).addcmul_(valid, from_mean, value=-1).addcmul_(centred, from_variance, value=-1)
+        grad_x.mul_(scale * weight).addcmul_(valid, from_mean, value=-1).addcmul_(centered, from_variance, value=-1)
         return grad_x, grad_weight.sum((0, 1)), grad_bias.sum((0, 1)), None, None, None
 
 
@@ -69,14 +69,14 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _valid(x: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """(batch or 1, time, 1) in x's type, one at valid frames and zero at padding."""
+    """Return (batch or 1, time, 1) in x's type, one at valid frames and zero at padding."""
     if padding_mask is None:
         return x.new_ones(1, x.size(1), 1)
     return (~padding_mask).to(x.dtype).unsqueeze(2)
 
 
 def _over_groups(x: Tensor, groups: int) -> Tensor:
-    """Sums over (time, channels of a group), (batch, 1, channels): each channel holds the sum of its group."""
+    """Return sums over (time, channels of a group), (batch, 1, channels): each channel has the sum of its group."""
     batch, _, channels = x.shape
     sums = x.sum(1).view(batch, groups, channels // groups).sum(2, keepdim=True)
     return sums.expand(-1, -1, channels // groups).reshape(batch, 1, channels)

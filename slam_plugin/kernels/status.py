@@ -1,4 +1,4 @@
-"""Which fused paths are in use on this machine: fairseq's where they were built, torch's otherwise."""
+"""The fused paths in use on this machine: fairseq's if they were built, otherwise torch's."""
 
 import functools
 import importlib.util
@@ -16,14 +16,14 @@ BUILD = "slam build-kernel --fairseq-source DIR"
 
 
 class FusedPath(NamedTuple):
-    """What runs a piece here, and where it is the plain path, why; ``cure`` is what would bring the fused one."""
+    """The path in use, with the reason if it is the plain one. ``cure`` says how to get the fused one."""
 
     found: str
     cure: str = ""
 
 
 def fused_paths() -> dict[str, FusedPath]:
-    """The path of each piece that has a fused one."""
+    """Return the path in use of each operation that has a fused one."""
     return {
         "layer norm": FusedPath(_layer_norm()),
         "attention": FusedPath(_attention()),
@@ -34,7 +34,7 @@ def fused_paths() -> dict[str, FusedPath]:
 
 @functools.cache
 def log_fused_paths() -> None:
-    """One line in the log, once a process."""
+    """Log one line about the fused paths, once per process."""
     logger.info("fused paths: %s", "; ".join(f"{piece}: {path.found}" for piece, path in fused_paths().items()))
 
 
@@ -64,7 +64,7 @@ def _optimizer() -> str:
 
 
 def _ngram_blocking() -> FusedPath:
-    """fairseq's generator takes its kernel or the plain path without a word."""
+    """Return the path of n-gram blocking. fairseq's generator chooses it without a message."""
     kernel = f"fairseq.{MODULE}"
     if importlib.util.find_spec(kernel) is None:
         if torch.cuda.is_available():
@@ -73,17 +73,17 @@ def _ngram_blocking() -> FusedPath:
     try:
         extension = importlib.import_module(kernel)
     except ImportError as error:
-        return _without_kernel(f"is built, but does not import: {error}", f"`{BUILD}` builds it anew")
+        return _without_kernel(f"is built, but does not import: {error}", f"`{BUILD}` rebuilds it")
     if not torch.cuda.is_available():
         return _without_kernel("is built, but there is no CUDA device")
     from fairseq.ngram_repeat_block import is_cuda_extension_usable
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its advice is for fairseq's own build
+        warnings.simplefilter("ignore")  # it advises fairseq's own build
         usable = is_cuda_extension_usable()
     if usable:
         return FusedPath("fairseq's CUDA kernel")
-    return _without_kernel(f"is built, but fails here: {_failure(extension)}", f"`{BUILD}` builds it anew")
+    return _without_kernel(f"is built, but fails here: {_failure(extension)}", f"`{BUILD}` rebuilds it")
 
 
 def _without_kernel(why: str, cure: str = "") -> FusedPath:
@@ -91,7 +91,7 @@ def _without_kernel(why: str, cure: str = "") -> FusedPath:
 
 
 def _failure(extension: ModuleType) -> str:
-    """What CUDA says of the kernel, which fairseq keeps to itself."""
+    """Return CUDA's error message for the kernel, which fairseq hides."""
     try:
         extension.forward(
             torch.zeros(1, 4, dtype=torch.long, device="cuda"), torch.zeros(1, 8, device="cuda"), 1, 3, 1, 3
@@ -99,4 +99,4 @@ def _failure(extension: ModuleType) -> str:
         torch.cuda.synchronize()
     except RuntimeError as error:
         return str(error).splitlines()[0]
-    return "fairseq's trial of it does not pass"
+    return "fairseq's test of it fails"

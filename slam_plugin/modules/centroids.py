@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class NearestCentroid(nn.Module):
     """Choose the centroid at the smallest Euclidean distance.
 
-    The centroids are a buffer: a checkpoint holds them, no optimizer sees them.
+    The centroids are a buffer: a checkpoint holds them, but no optimizer changes them.
 
     Args:
         centroids: (V, D).
@@ -19,8 +19,8 @@ class NearestCentroid(nn.Module):
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
-        """Return the codes (N,) of frames (N, D), in fp32 whatever autocast says."""
+        """Return the codes (N,) of frames (N, D), in fp32 also under autocast."""
         with torch.autocast(frames.device.type, enabled=False):
-            # The square of the distance without the frame's own, which is the same for all: a matrix product.
+            # The squared distance without the frame's own norm, which is the same for all centroids: a matrix product.
             lengths = self.centroids.square().sum(1)
             return (frames.float() @ self.centroids.T - 0.5 * lengths).argmax(dim=-1)

@@ -25,7 +25,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, time, dim) -> (batch, time, dim)"""
+        """Map (batch, time, dim) to (batch, time, dim)."""
         return self.dropout(self.contract(self.dropout(F.silu(self.expand(self.norm(x))))))
 
 
@@ -43,14 +43,14 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None, rotation: Rotation | None) -> Tensor:
-        """(batch, time, dim), (batch, time) and what ``rotary_angles`` made -> (batch, time, dim)"""
+        """Map x (batch, time, dim), padding_mask (batch, time) and ``rotary_angles`` to (batch, time, dim)."""
         query, key, value = self._project(x, rotation)
         dropout = self.attention_dropout if self.training else 0.0
         mixed = attend(query, key, value, padding_mask, dropout)  # (batch, heads, time, head_dim)
         return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
 
     def weights(self, x: Tensor, padding_mask: Tensor | None, rotation: Rotation | None) -> Tensor:
-        """The attention weights, (batch, heads, time, time): for pictures, not for training."""
+        """Return the attention weights (batch, heads, time, time), for inspection, not for training."""
         query, key, _ = self._project(x, rotation)
         return attention_weights(query, key, padding_mask)
 
@@ -68,7 +68,7 @@ class ConvModule(nn.Module):
 
     Args:
         kernel: odd kernel size.
-        groups: groups of the masked group norm after the convolution; None takes layer norm.
+        groups: groups of the masked group norm after the convolution; None for layer norm.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ConvModule(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """(batch, time, dim) and (batch, time) -> (batch, time, dim)"""
+        """Map x (batch, time, dim) and padding_mask (batch, time) to (batch, time, dim)."""
         gated = F.glu(self.expand(self.norm(x)), dim=-1)
         if padding_mask is not None:
             gated = gated * (~padding_mask).to(gated.dtype).unsqueeze(2)
@@ -100,9 +100,9 @@ class ConformerLayer(nn.Module):
 
     Args:
         dim, heads, ffn_dim, kernel: sizes.
-        conv_groups: groups of the conv module's group norm; None takes layer norm.
-        residual_scale: factor of the four branches' output weights at the start of training. Small ones let the input
-            through all layers of an untrained stack: without that, CTC stays at the letters' frequencies for long.
+        conv_groups: groups of the conv module's group norm; None for layer norm.
+        residual_scale: factor of the four branches' output weights at the start of training. A small one lets the input
+            pass through an untrained stack; otherwise CTC long predicts only the letters' frequencies.
         norm: class of every other norm, called with ``dim``.
     """
 
@@ -128,13 +128,12 @@ class ConformerLayer(nn.Module):
             nn.init.zeros_(branch_end.bias)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, rotation: Rotation | None = None) -> Tensor:
-        """One layer; the value at a valid position does not depend on what stands at padding, nor on how much of it.
+        """Run the layer. Values at valid positions do not depend on the content or the amount of padding.
 
         Args:
             x: (batch, time, dim).
-            padding_mask: (batch, time), True at padding; None where nothing is padded.
-            rotation: what ``rotary_angles`` makes of the positions; without it attention sees no order (the paper's
-                choice).
+            padding_mask: (batch, time), True at padding; None without padding.
+            rotation: ``rotary_angles`` of the positions; None for attention without positions (the paper's choice).
         """
         x = x.add(self.first_ffn(x), alpha=0.5)
         x = x + self.attention(x, padding_mask, rotation)

@@ -1,4 +1,4 @@
-"""Contrastive scores of masked frames against distractors of the same utterance (wav2vec 2.0; Baevski et al. 2020)."""
+"""Contrastive scores of masked frames against distractors of the same utterance (wav2vec 2.0, Baevski et al. 2020)."""
 
 import torch
 from torch import Tensor
@@ -6,16 +6,16 @@ from torch.nn import functional as F
 
 
 def draw_distractors(counts: Tensor, distractors: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Choose distractors for every masked frame among the other masked frames of its utterance.
+    """Choose distractors for every masked frame from the other masked frames of its utterance.
 
-    An utterance with at most ``distractors`` other masked frames takes all of them; a longer one draws uniformly, with
+    With at most ``distractors`` other masked frames, all of them are used. Otherwise they are drawn uniformly, with
     replacement.
 
     Args:
-        counts: (batch,) masked frames of every utterance; M is the largest.
+        counts: (batch,) number of masked frames per utterance; M is the maximum.
         distractors: K.
     Returns:
-        indices (batch, M, K) into the utterance's masked frames, and usable (batch, M, K): False where there is no such
+        indices (batch, M, K) into the utterance's masked frames, and usable (batch, M, K): False if there is no such
         frame or distractor.
     """
     batch, largest = counts.numel(), int(counts.max())
@@ -34,16 +34,16 @@ def draw_distractors(counts: Tensor, distractors: int, generator: torch.Generato
 def contrastive_logits(
     context: Tensor, targets: Tensor, codes: Tensor, indices: Tensor, usable: Tensor, temperature: float
 ) -> Tensor:
-    """Cosine similarity over temperature of every masked frame with its own target (column 0) and its distractors.
+    """Return every masked frame's cosine similarity / temperature to its target (column 0) and its distractors.
 
-    All pairs of an utterance are one batched product; the distractors' scores are gathered from it. A distractor with
-    the target's own code is no distractor: its score is -inf.
+    All pairs of an utterance are one batched product, from which the distractors' scores are gathered. A distractor
+    with the target's own code is excluded: its score is -inf.
 
     Args:
         context: (batch, M, C) outputs of the context network at the masked frames.
-        targets: (batch, M, C) quantised targets.
-        codes: (batch, M) which code each target is.
-        indices, usable: (batch, M, K) of :func:`draw_distractors`.
+        targets: (batch, M, C) quantized targets.
+        codes: (batch, M) code of each target.
+        indices, usable: (batch, M, K) from :func:`draw_distractors`.
     Returns:
         (batch, M, 1 + K) in fp32
     """

@@ -1,4 +1,4 @@
-"""Group norm whose statistics leave padding out."""
+"""Group norm with statistics that exclude padding."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from slam_plugin.kernels.group_norm import masked_group_norm
 class MaskedGroupNorm(nn.Module):
     """Group norm over (time, channels of a group), the conv-module norm of SLAM (Bapna et al. 2021, section 3.1).
 
-    ``nn.GroupNorm`` would count padded frames: an utterance would change with its batch. Here the statistics are those
-    of the valid frames, computed in fp32.
+    ``nn.GroupNorm`` would include padded frames, so that an utterance would depend on its batch. Here the statistics
+    are those of the valid frames, in fp32.
 
     Args:
         groups: number of groups; must divide ``dim``.
@@ -26,14 +26,14 @@ class MaskedGroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """(batch, time, dim) and (batch, time) True at padding -> (batch, time, dim) in x's type, zero at padding."""
+        """Map x (batch, time, dim) and padding_mask (batch, time) to the same in x's type, zero at padding."""
         return masked_group_norm(x, self.weight, self.bias, padding_mask, self.groups, self.eps)
 
 
 class MaskedLayerNorm(nn.LayerNorm):
-    """Layer norm with the signature of :class:`MaskedGroupNorm`; a frame's statistics never see its neighbours."""
+    """Layer norm with the signature of :class:`MaskedGroupNorm`. Its statistics are those of a single frame."""
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """(batch, time, dim) and (batch, time) -> (batch, time, dim)"""
+        """Map x (batch, time, dim) and padding_mask (batch, time) to (batch, time, dim)."""
         del padding_mask
         return super().forward(x)

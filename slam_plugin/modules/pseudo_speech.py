@@ -1,4 +1,4 @@
-"""Text as if it were spoken: each unit lasts some frames, and some words begin after a pause."""
+"""Pseudo-speech: text whose units last some frames each, with pauses before some words."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-GAP = -1  # in place of a unit, at a frame of a pause
-REPEATS = (0.4, 0.4, 0.2)  # shares of the units that last 1, 2 and 3 frames: 1.8 in the mean
-GAP_SHARE = 0.25  # of the words, those before which a pause is drawn
-LONGEST_GAP = 4  # frames of a pause, which are drawn evenly from 0
+GAP = -1  # the unit of a frame in a pause
+REPEATS = (0.4, 0.4, 0.2)  # shares of units that last 1, 2 and 3 frames; the mean is 1.8
+GAP_SHARE = 0.25  # share of words with a pause before them
+MAX_GAP = 4  # frames of a pause, drawn uniformly from 0
 
 
 class Rows(NamedTuple):
-    """Units of text in rows: ``units`` (N,) one row after the other, ``row`` (N,) the row of each, from 0."""
+    """Units of text in rows: ``units`` (N,), row by row, and ``row`` (N,), the row of each, from 0."""
 
     units: Tensor
     row: Tensor
 
 
 class PseudoSpeech(NamedTuple):
-    """Rows of frames and what they spell; T frames and U units are the most of a row."""
+    """Rows of frames and the units that they spell. T and U are the maximum numbers of frames and units in a row."""
 
     frames: Tensor  # (rows, T) the unit of each frame, GAP in a pause, 0 at padding
     frame_counts: Tensor  # (rows,)
@@ -29,15 +29,15 @@ class PseudoSpeech(NamedTuple):
 
 
 def take_apart(tokens: Tensor, padding_mask: Tensor | None, bos: int, eos: int, length: int) -> Rows:
-    """Cut texts into rows at ``</s>``: a sentence belongs to the piece of ``length`` tokens that it begins in.
+    """Cut texts into rows at ``</s>``. A sentence goes to the piece of ``length`` tokens in which it begins.
 
     Args:
-        tokens: (batch, L) texts of one or more sentences, each sentence ended by ``eos``; ``bos`` begins a text.
-        padding_mask: (batch, L), True at padding; None where nothing is padded.
+        tokens: (batch, L) texts of one or more sentences, each ended by ``eos``; ``bos`` begins a text.
+        padding_mask: (batch, L), True at padding; None without padding.
     """
     ends, begins = tokens == eos, tokens == bos
     place = torch.arange(tokens.size(1), device=tokens.device).expand_as(tokens)
-    # Where the sentence of each token begins: behind the last </s> before it.
+    # The begin of each token's sentence: after the last </s> before it.
     start = torch.where(ends, place + 1, 0).cummax(1).values.roll(1, dims=1)
     start[:, 0] = 0
     text = torch.arange(len(tokens), device=tokens.device)[:, None]
@@ -48,7 +48,7 @@ def take_apart(tokens: Tensor, padding_mask: Tensor | None, bos: int, eos: int, 
 
 
 def draw_rows(rows: Rows, share: float, generator: torch.Generator) -> Rows:
-    """Return a share of the rows, one or more, drawn without replacement."""
+    """Return a share of the rows, at least one, drawn without replacement."""
     count = int(rows.row[-1]) + 1
     drawn = torch.randperm(count, generator=generator, device=rows.row.device)[: max(1, round(share * count))]
     kept = torch.isin(rows.row, drawn)
@@ -56,20 +56,20 @@ def draw_rows(rows: Rows, share: float, generator: torch.Generator) -> Rows:
 
 
 def speak(rows: Rows, word_starts: Tensor, generator: torch.Generator) -> PseudoSpeech:
-    """Draw how long each unit and each pause lasts.
+    """Draw the duration of each unit and each pause.
 
-    A unit that equals the one before it lasts two frames or more: a path of CTC needs a blank between the two.
+    A unit that equals the previous one lasts at least two frames: a CTC path needs a blank between the two.
 
     Args:
         word_starts: (vocabulary,) True at the units that begin a word.
     """
     units, row, device = rows.units, rows.row, rows.units.device
-    follows = torch.zeros_like(row, dtype=torch.bool)  # (N,) whether the unit before is of the same row
+    follows = torch.zeros_like(row, dtype=torch.bool)  # (N,) whether the previous unit is in the same row
     follows[1:] = row[1:] == row[:-1]
     repeats = 1 + torch.bucketize(_uniform(units, generator), _cumulated(device))
     repeats[1:] = torch.where(follows[1:] & (units[1:] == units[:-1]), repeats[1:].clamp(min=2), repeats[1:])
     paused = word_starts[units] & follows & (_uniform(units, generator) < GAP_SHARE)
-    gaps = (_uniform(units, generator) * (LONGEST_GAP + 1)).long() * paused
+    gaps = (_uniform(units, generator) * (MAX_GAP + 1)).long() * paused
     lengths = torch.stack((gaps, repeats), dim=1)  # (N, 2): a pause, then its unit
     both = torch.stack((torch.full_like(units, GAP), units), dim=1)
     frames, of_frames = both.flatten().repeat_interleave(lengths.flatten()), row.repeat_interleave(lengths.sum(1))
@@ -77,12 +77,12 @@ def speak(rows: Rows, word_starts: Tensor, generator: torch.Generator) -> Pseudo
 
 
 def span_masks(counts: Tensor, length: int, rate: float, span: int, generator: torch.Generator) -> Tensor:
-    """Return masks (rows, length): spans that may overlap, drawn as in :func:`slam_plugin.data.masks.span_mask`.
+    """Return masks (rows, length): spans that may overlap, as in :func:`slam_plugin.data.masks.span_mask`.
 
-    A row may stay without a mask, or be masked whole.
+    A row may have no mask, or be masked completely.
 
     Args:
-        counts: (rows,) valid positions; nothing is masked behind them.
+        counts: (rows,) number of valid positions. Nothing after them is masked.
     """
     probability = 1.0 - (1.0 - rate) ** (1.0 / span)
     shape = len(counts), length + span - 1  # spans may begin before the first position
@@ -96,7 +96,7 @@ def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _cumulated(device: torch.device) -> Tensor:
-    """Return the bounds between which a uniform number means 1, 2, ... frames."""
+    """Return the bounds of a uniform number between 1, 2, ... frames."""
     return torch.tensor(REPEATS[:-1], device=device).cumsum(0)
 
 

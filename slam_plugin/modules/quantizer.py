@@ -1,4 +1,4 @@
-"""The Gumbel vector quantiser of wav2vec 2.0 (Baevski et al. 2020), as matrix products."""
+"""The Gumbel vector quantizer of wav2vec 2.0 (Baevski et al. 2020), as matrix products."""
 
 from typing import NamedTuple
 
@@ -8,19 +8,19 @@ from torch.nn import functional as F
 
 
 class Quantized(NamedTuple):
-    """What the quantiser makes of N frames and a codebook of V codes of size C."""
+    """N quantized frames. The codebook has V codes of size C."""
 
     vectors: Tensor  # (N, C) the chosen codes; gradients reach codebook and logits (straight-through)
-    ids: Tensor  # (N,) the most likely codes, free of noise: targets of masked prediction
+    ids: Tensor  # (N,) the most likely codes, without noise: targets of masked prediction
     chosen: Tensor  # (N,) the codes that `vectors` holds; differs from ids by the Gumbel noise
     diversity_loss: Tensor  # scalar, 1 - perplexity of the mean code distribution / V (0: all codes equally likely)
 
 
 def normalize_over_time(x: Tensor, padding_mask: Tensor | None, eps: float = 1e-5) -> Tensor:
-    """Zero mean and unit variance of every channel over an utterance's valid frames: (batch, time, dim) in fp32.
+    """Return x (batch, time, dim), fp32, with zero mean and unit variance per channel over an utterance's valid frames.
 
-    What is constant in an utterance (speaker, channel, a bias of the front end) cannot choose the code afterwards. It
-    is this constant part that makes a Gumbel codebook collapse onto one code.
+    After this, constants of an utterance (speaker, channel, a bias of the front end) cannot choose the code. They are
+    what makes a Gumbel codebook collapse onto one code.
     """
     x = x.float()
     if padding_mask is None:
@@ -29,19 +29,19 @@ def normalize_over_time(x: Tensor, padding_mask: Tensor | None, eps: float = 1e-
     valid = (~padding_mask).float().unsqueeze(-1)  # (batch, time, 1)
     count = valid.sum(1, keepdim=True)
     mean = (x * valid).sum(1, keepdim=True) / count
-    centred = (x - mean) * valid
-    var = centred.square().sum(1, keepdim=True) / count
-    return centred * torch.rsqrt(var + eps)
+    centered = (x - mean) * valid
+    var = centered.square().sum(1, keepdim=True) / count
+    return centered * torch.rsqrt(var + eps)
 
 
 class GumbelQuantizer(nn.Module):
-    """One codebook; a frame's logits choose a code, with Gumbel noise while training.
+    """A quantizer with one codebook: a frame's logits choose a code, with Gumbel noise in training.
 
     Args:
         dim: size of a frame.
-        codes: V, entries of the codebook.
-        code_dim: C, size of an entry.
-        logit_std: standard deviation over the codes that a frame's logits are scaled to; None leaves them as they are.
+        codes: V, number of codes.
+        code_dim: C, size of a code.
+        logit_std: standard deviation over the codes to which a frame's logits are scaled; None for no scaling.
     """
 
     def __init__(self, dim: int, codes: int, code_dim: int, logit_std: float | None = None) -> None:
@@ -53,11 +53,11 @@ class GumbelQuantizer(nn.Module):
         self.codebook = nn.Parameter(torch.rand(codes, code_dim))
 
     def forward(self, frames: Tensor, temperature: float, generator: torch.Generator | None) -> Quantized:
-        """Quantise frames (N, dim), in fp32 whatever autocast says.
+        """Quantize frames (N, dim), in fp32 also under autocast.
 
         Args:
-            temperature: of the Gumbel softmax.
-            generator: draws the noise; None quantises without noise (evaluation).
+            temperature: Gumbel temperature.
+            generator: generator of the noise; None for no noise (evaluation).
         """
         with torch.autocast(frames.device.type, enabled=False):
             logits = self.logits(frames.float())
@@ -73,12 +73,12 @@ class GumbelQuantizer(nn.Module):
 
     @torch.no_grad()
     def likeliest(self, frames: Tensor) -> Tensor:
-        """Return the most likely codes (N,) of frames (N, dim): the ``ids`` of the forward pass, without the rest."""
+        """Return the most likely codes (N,) of frames (N, dim), the ``ids`` of the forward pass."""
         with torch.autocast(frames.device.type, enabled=False):
             return self.logits(frames.float()).argmax(dim=-1)
 
     def logits(self, frames: Tensor) -> Tensor:
-        """(N, dim) -> (N, V)"""
+        """Return the logits (N, V) of frames (N, dim)."""
         logits = self.to_logits(frames)
         if self.logit_std is None:
             return logits
@@ -86,14 +86,14 @@ class GumbelQuantizer(nn.Module):
 
 
 def diversity_loss(logits: Tensor) -> Tensor:
-    """1 - perplexity / V of the mean over N of softmax(logits), logits (N, V)."""
+    """Return 1 - perplexity / V of the mean code distribution of logits (N, V)."""
     mean = torch.softmax(logits, dim=-1).mean(dim=0)
     perplexity = torch.exp(-(mean * torch.log(mean + 1e-7)).sum())
     return 1.0 - perplexity / logits.size(-1)
 
 
 class _StraightThroughLookup(torch.autograd.Function):
-    """``codebook[chosen]`` whose gradient is that of ``one_hot + soft - soft.detach()`` times the codebook.
+    """``codebook[chosen]`` with the gradient of ``one_hot + soft - soft.detach()`` times the codebook.
 
     The forward pass is a gather and the backward pass one product: no (N, V, C) tensor anywhere.
     """

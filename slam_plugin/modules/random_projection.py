@@ -1,4 +1,4 @@
-"""The random-projection quantiser of BEST-RQ (Chiu et al. 2022): targets from the input, with nothing to learn."""
+"""The random-projection quantizer of BEST-RQ (Chiu et al. 2022): targets from the input, without training."""
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +6,11 @@ from torch.nn import functional as F
 
 
 def stack_frames(features: Tensor, padding_mask: Tensor | None, stack: int) -> Tensor:
-    """Join each ``stack`` neighbouring frames; padding counts as zeros, and so does what lacks at the end.
+    """Concatenate every ``stack`` neighboring frames. Padding and missing frames at the end are zeros.
 
     Args:
         features: (batch, frames, bins).
-        padding_mask: (batch, frames), True at padding; None where nothing is padded.
+        padding_mask: (batch, frames), True at padding; None without padding.
     Returns:
         (batch, ceil(frames / stack), stack * bins)
     """
@@ -22,14 +22,14 @@ def stack_frames(features: Tensor, padding_mask: Tensor | None, stack: int) -> T
 
 
 class RandomProjectionQuantizer(nn.Module):
-    """Project a frame at random, take the code whose direction is nearest; projection and codebook stay as drawn.
+    """Project a frame at random and take the code with the nearest direction. Both stay as drawn.
 
-    Both are buffers: a checkpoint holds them, no optimiser sees them.
+    Projection and codebook are buffers: a checkpoint holds them, but no optimizer changes them.
 
     Args:
-        dim: size of a frame, whose entries are to have zero mean and unit variance over speech.
-        codes: V, entries of the codebook.
-        code_dim: C, size of a projection and of an entry.
+        dim: size of a frame, whose values should have zero mean and unit variance over speech.
+        codes: V, number of codes.
+        code_dim: C, size of a projection and of a code.
     """
 
     def __init__(self, dim: int, codes: int, code_dim: int) -> None:
@@ -41,7 +41,7 @@ class RandomProjectionQuantizer(nn.Module):
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames (N, dim) -> codes (N,), in fp32 whatever autocast says."""
+        """Return the codes (N,) of frames (N, dim), computed in fp32 also under autocast."""
         with torch.autocast(frames.device.type, enabled=False):
-            # Between unit vectors the nearest is the one with the largest product; the frame's own length cancels.
+            # The nearest unit vector is the one with the largest product. The frame's own length cancels.
             return (frames.float() @ self.projection @ self.codebook.T).argmax(dim=-1)

@@ -1,4 +1,4 @@
-"""A number that changes with the update."""
+"""Schedules: numbers that change with the update."""
 
 import math
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from typing import Self
 class Schedule:
     """A number of at least 0: linear between the updates of ``points``, constant before the first and after the last.
 
-    ``points`` are pairs of an update and the number from there, by update.
+    ``points`` are pairs (update, number), sorted by update.
     """
 
     points: tuple[tuple[int, float], ...]
 
     @classmethod
     def of(cls, value: "float | Mapping[int, float] | Schedule") -> Self:
-        """Return the schedule of a constant, of a mapping from updates to numbers, or the schedule that is given.
+        """Return the schedule of a constant, of a mapping from updates to numbers, or a given schedule unchanged.
 
         Raises ValueError for a negative update or number, and for an empty mapping.
         """
@@ -47,5 +47,5 @@ class Schedule:
 
     @property
     def peak(self) -> float:
-        """Return the largest value that it takes."""
+        """Return the maximum value."""
         return max(number for _, number in self.points)

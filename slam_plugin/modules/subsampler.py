@@ -8,12 +8,12 @@ FRAMES_PER_STATE = 4  # 10 ms each
 
 
 def subsampled_length(frames: int) -> int:
-    """Model states that ``frames`` log-mel frames become: two halvings, each rounded up: a quarter, rounded up."""
+    """Return the number of model states of ``frames`` log-mel frames: two halvings, each rounded up."""
     return (frames + FRAMES_PER_STATE - 1) // FRAMES_PER_STATE
 
 
 def fewest_frames(states: int) -> int:
-    """Return the fewest log-mel frames that become ``states`` model states, at least 1."""
+    """Return the minimum number of log-mel frames that give ``states`` model states (1 or more)."""
     return FRAMES_PER_STATE * (states - 1) + 1
 
 
@@ -21,8 +21,8 @@ class ConvSubsampler(nn.Module):
     """Two 3x3 convolutions of stride 2 over (time, mel), then a linear layer (Bapna et al. 2021, section 3.1).
 
     Args:
-        mel_bins: features of a frame.
-        channels: filters of both convolutions.
+        mel_bins: number of features of a frame.
+        channels: number of filters of both convolutions.
         dim: size of a state.
     """
 
@@ -31,17 +31,17 @@ class ConvSubsampler(nn.Module):
         self.first = nn.Conv2d(1, channels, kernel_size=3, stride=2, padding=1)
         self.second = nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1)
         self.project = nn.Linear(channels * subsampled_length(mel_bins), dim)
-        # torch's defaults would leave states a tenth as large as the first layer's output, under their own biases.
+        # With torch's defaults, states would be a tenth of the first layer's output and dominated by their biases.
         for layer, nonlinearity in ((self.first, "relu"), (self.second, "relu"), (self.project, "linear")):
             nn.init.kaiming_normal_(layer.weight, nonlinearity=nonlinearity)
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Halve time twice; padded frames are zeroed before each convolution, so they act like the zeros at the end.
+        """Halve time twice. Padded frames are zeroed before each convolution, so they act like its zero padding.
 
         Args:
             features: (batch, frames, mel_bins).
-            padding_mask: (batch, frames), True at padding; None where nothing is padded.
+            padding_mask: (batch, frames), True at padding; None without padding.
         Returns:
             states (batch, time, dim) and padding_mask (batch, time), ``time = subsampled_length(frames)``
         """

@@ -1,4 +1,4 @@
-"""The text encoder: embedding, sinusoidal positions and a norm; nothing else (Bapna et al. 2021, section 3.1)."""
+"""The text encoder: only embedding, sinusoidal positions and a norm (Bapna et al. 2021, section 3.1)."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def sinusoids(length: int, dim: int, device: torch.device) -> Tensor:
-    """Sinusoidal positions (Vaswani et al. 2017), (length, dim): sines in the first half, cosines in the second."""
+    """Return sinusoidal positions (length, dim) (Vaswani et al. 2017): first sines, then cosines."""
     half = dim // 2
     inverse = torch.exp(torch.arange(half, device=device) * (-math.log(10000.0) / max(half - 1, 1)))
     angles = torch.arange(length, device=device)[:, None] * inverse[None, :]
@@ -19,7 +19,7 @@ class TextEmbedding(nn.Module):
 
     Args:
         vocab_size: number of symbols.
-        padding_idx: the symbol whose look-up has no gradient.
+        padding_idx: symbol whose embedding gets no gradient.
     """
 
     def __init__(self, vocab_size: int, dim: int, padding_idx: int, dropout: float = 0.0) -> None:
@@ -34,6 +34,6 @@ class TextEmbedding(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Token ids (batch, time), padded at the end -> states (batch, time, dim)."""
+        """Return states (batch, time, dim) of token ids (batch, time), padded at the end."""
         positions = sinusoids(tokens.size(1), self.tokens.embedding_dim, tokens.device)
         return self.dropout(self.norm(self.scale * self.tokens(tokens) + positions))

@@ -1,4 +1,4 @@
-"""Importing this package registers the objectives, in the order in which a run builds those that it has.
+"""Importing this package registers the objectives, in the order in which a run builds them.
 
 An objective finds those built before it in its context: ``tlm`` comes after all whose losses it asks for.
 """

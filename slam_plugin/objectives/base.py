@@ -1,4 +1,4 @@
-"""Objectives: a head and a loss, the kinds of batch that it reads, their preparation, and the metrics it logs."""
+"""Objectives: a head and a loss, the kinds of batch it reads, how they are masked, and the metrics it logs."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -21,7 +21,7 @@ class SpanMask(NamedTuple):
 
 
 class SpecMask(NamedTuple):
-    """SpecAugment of speech features: the most mel bins of a band, and the most 10 ms frames of a stretch."""
+    """SpecAugment of speech features: maximum mel bins of a band, and maximum 10 ms frames of a stretch of time."""
 
     freq_width: int
     time_width: int
@@ -29,12 +29,12 @@ class SpecMask(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskingSpec:
-    """How the batches of a kind are masked, and what their pairs are.
+    """Masking of the batches of a kind, and the partners in its pairs.
 
     Attributes:
         speech_mask, text_mask: spans to mask on each side; None leaves a side unmasked.
-        false_pairs: where false partners come from, "batch", "hard" or "text"; None makes true pairs only.
-        augmentation: SpecAugment of the copy of the speech that the pass "augmented" reads; None makes no copy.
+        false_pairs: source of false partners, "batch", "hard" or "text"; None makes true pairs only.
+        augmentation: SpecAugment of the copy of the speech for the pass "augmented"; None makes no copy.
         partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
     """
 
@@ -46,7 +46,7 @@ class MaskingSpec:
 
 
 # The passes of a micro-batch through the trunk. A pass runs once, and only if an objective reads it.
-MASKED = "masked"  # everything in the batch, as it is masked
+MASKED = "masked"  # everything in the batch, with masks
 CLEAN = "clean"  # everything in the batch, without masks
 ALONE = "alone"  # the speech alone, without masks
 AUGMENTED = "augmented"  # the speech alone, after SpecAugment
@@ -58,11 +58,11 @@ class MaskedPass:
 
     Attributes:
         encode: runs the pass of a name above and returns the trunk's ``Encoded``.
-        generator: draws what is random on the device; the batch's own key seeds it.
-        encode_states: runs the shared layers alone: states (batch, T, dim), their padding mask (batch, T), and up to
-            which of "middle" and "top" -> states (batch, T, dim).
-        encode_rematched: runs the shared layers over each text of a pass beside another utterance: the pass's name and
-            its ``Encoded``, and the rows (batch,) of the utterances -> ``Encoded``.
+        generator: generator of random draws on the device, seeded by the batch's own key.
+        encode_states: runs only the shared layers, on states (batch, T, dim) with their padding mask (batch, T), up to
+            "middle" or "top". Returns states (batch, T, dim).
+        encode_rematched: runs the shared layers on each text of a pass with another utterance. Takes the pass's name,
+            its ``Encoded`` and the rows (batch,) of the utterances, and returns ``Encoded``.
     """
 
     batch: Mapping[str, Any]
@@ -74,13 +74,13 @@ class MaskedPass:
     encode_rematched: Callable[[str, Any, Tensor], Any] | None = None
 
     def shared(self, name: str, make: Callable[[], Any]) -> Any:
-        """Return ``make()`` the first time that ``name`` is asked for, and the same object afterwards."""
+        """Return ``make()`` at the first call with ``name``, and the same object afterwards."""
         if name not in self.cache:
             self.cache[name] = make()
         return self.cache[name]
 
     def encoding(self, name: str) -> Any:
-        """Return the trunk's ``Encoded`` of the pass ``name``, which is run the first time."""
+        """Return the trunk's ``Encoded`` of the pass ``name``, which runs at the first call."""
         return self.shared(f"pass {name}", lambda: self.encode(name))
 
     @property
@@ -96,16 +96,18 @@ class MaskedPass:
 
 @dataclass(frozen=True)
 class BuildContext:
-    """Parts that an objective is built from: the trunk's sizes, the vocabulary and the objectives built before it."""
+    """Build context of an objective: the trunk's sizes, the vocabulary and the objectives built before it."""
 
     dim: int
     features: int  # mel bins of a 10 ms frame
     text_embedding: nn.Embedding
-    token_counts: Tensor  # (vocabulary,) how often each symbol occurs in training text
+    token_counts: Tensor  # (vocabulary,) counts of the symbols in training text
     word_starts: Tensor  # (vocabulary,) True at the symbols that begin a word
     bos: int  # the symbol that begins every text and occurs nowhere else
     eos: int  # the symbol that ends every sentence and occurs nowhere else
-    teacher: Callable[..., nn.Module]  # builds the frozen network that clusters are of, from the arguments they name
+    teacher: Callable[
+        ..., nn.Module
+    ]  # builds the frozen network whose states were clustered, from the arguments in the clusters' file
     built: Mapping[str, "Objective"] = field(default_factory=dict)
 
 
@@ -117,7 +119,7 @@ class Config(Protocol):
 
 
 class Output(NamedTuple):
-    """A mean loss that always hangs on the graph (zero where there was no target) and sums to log."""
+    """A mean loss that is always part of the graph (zero without targets), and sums to log."""
 
     loss: Tensor
     logs: dict[str, Tensor]
@@ -127,12 +129,12 @@ class Schema(NamedTuple):
     """Metrics that an objective logs.
 
     Attributes:
-        ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged. The options of
-            a run may leave some out, but then for the whole run: see :meth:`Objective.zero_logs`.
-        histogram: name of the codes that are counted in validation, under :func:`counts_key`. Logged as
-            ``NAME_perplexity`` and ``NAMEs_used``.
-        guesses: metrics' first part -> the histogram whose frequencies alone make a guess. Logged as ``..._chance``
-            and ``..._chance_loss``: what has to be beaten, and what falls when a codebook collapses.
+        ratios: metric -> its count. Both are keys of ``Output.logs`` and sums; their quotient is logged. Options may
+            exclude some, for the whole run: see :meth:`Objective.zero_logs`.
+        histogram: name of the codes that validation counts under :func:`counts_key`. Logged as ``NAME_perplexity``
+            and ``NAMEs_used``.
+        guesses: prefix of metrics -> the histogram of the frequencies for a guess by chance. Logged as ``..._chance``
+            and ``..._chance_loss``: the baseline, which falls if a codebook collapses.
     """
 
     ratios: Mapping[str, str]
@@ -145,13 +147,13 @@ class Objective(nn.Module):
 
     Attributes:
         name: as written in ``corpora.yaml``.
-        Options: frozen dataclass of its options there, each with a default; ValueError for one out of its bounds.
+        Options: frozen dataclass of its options, each with a default. Raises ValueError for one out of bounds.
         kinds: the kinds of batch it reads.
-        requires: objectives that must be there as well.
-        logged: what it logs.
-        reads: the passes that it reads, each with the highest speech states read of it (one of the trunk's
-            ``PLACES``). Layers above these are not run where the pass has no text.
-        weight: the factor of its loss at the present update; ``weights`` has that of every update.
+        requires: objectives that it needs in the same run.
+        logged: schema of its metrics.
+        reads: the passes that it reads, each with the highest speech states it reads (one of the trunk's ``PLACES``).
+            Layers above these are not run if the pass has no text.
+        weight: factor of its loss at the present update; ``weights`` has that of every update.
     """
 
     reads: Mapping[str, str] = MappingProxyType({"masked": "top"})
@@ -167,12 +169,12 @@ class Objective(nn.Module):
         self.weight = self.weights(0)
 
     def set_num_updates(self, num_updates: int) -> None:
-        """Take on the values of an update; fairseq calls it before each, and with what a checkpoint came to."""
+        """Set the values of an update. fairseq calls it before each update and after loading a checkpoint."""
         self.weight = self.weights(num_updates)
 
     @classmethod
     def masking_spec(cls, options: Any) -> MaskingSpec:
-        """Return the preparation of batches that these ``Options`` require, None in the fields left to others."""
+        """Return the masking that these ``Options`` require, None in the fields that they leave open."""
         return MaskingSpec()
 
     @classmethod
@@ -184,33 +186,33 @@ class Objective(nn.Module):
 
     @classmethod
     def schema(cls) -> Schema:
-        """Return the metrics that it logs, whatever the other objectives are."""
+        """Return the metrics that it logs, independent of the other objectives."""
         return cls.logged
 
     def forward(self, view: MaskedPass) -> Output:
         raise NotImplementedError
 
     def continues(self, weights: Mapping[str, Tensor]) -> bool:
-        """Return whether ``weights``, an earlier checkpoint's of this name, are of the same targets as its own."""
+        """Return whether a checkpoint's ``weights`` of this objective were trained on the same targets."""
         return True
 
     def zero_logs(self) -> dict[str, float | Tensor]:
-        """Return every key that this objective logs, at zero: the fixed schema of a step without it."""
+        """Return all keys that this objective logs, at zero, for steps in which it is inactive."""
         ratios = self.schema().ratios
         return dict.fromkeys((*ratios, *ratios.values()), 0.0)
 
 
 class MaskedObjective(Objective):
-    """Objective that predicts masked positions of speech or of text. TLM asks it for the same on pairs.
+    """Objective that predicts masked positions of speech or of text. TLM calls it on pairs.
 
     Attributes:
-        predicted: metric -> count of :meth:`predict`, as in ``Schema.ratios``.
+        predicted: metric -> count in :meth:`predict`, as in ``Schema.ratios``.
     """
 
     predicted: ClassVar[Mapping[str, str]]
 
     def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
-        """Return loss and logs over the utterances or sentences that ``rows`` (batch,) keeps, all by default."""
+        """Return loss and logs over the utterances or sentences selected by ``rows`` (batch,), all by default."""
         raise NotImplementedError
 
     def forward(self, view: MaskedPass) -> Output:
@@ -218,7 +220,7 @@ class MaskedObjective(Objective):
 
 
 class Bound(NamedTuple):
-    """Bound of an option, in words and as a test."""
+    """Bound of an option: a description and a test."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -237,7 +239,7 @@ SHARE = Bound("more than 0 and less than 1", lambda value: 0 < value < 1)
 
 
 def check_bounds(objective: str, options: Any, **bounds: Bound) -> None:
-    """Raise ValueError that names the first of an objective's ``options`` that is out of its bound."""
+    """Raise ValueError that names the first of an objective's ``options`` that is out of bounds."""
     for name, bound in bounds.items():
         found = getattr(options, name)
         if not bound.holds(found):
@@ -254,19 +256,19 @@ def register(cls: type[Objective]) -> type[Objective]:
 
 
 def options_of(cls: type[Objective]) -> dict[str, tuple[type, Any]]:
-    """Return the options that an objective takes in ``corpora.yaml`` beside its weight: name -> (type, default)."""
+    """Return an objective's options in ``corpora.yaml`` besides its weight: name -> (type, default)."""
     defaults = {field.name: field.default for field in fields(cls.Options)}
     return {name: (Path if isinstance(value, Path) else type(value), value) for name, value in defaults.items()}
 
 
 def check_requirements(configs: Mapping[str, Config]) -> None:
-    """Raise ValueError if an objective lacks another one that it requires."""
+    """Raise ValueError if an objective requires another one that is missing."""
     for name in configs:
         REGISTRY[name].check_siblings(configs)
 
 
 def build_objectives(configs: Mapping[str, Config], context: BuildContext) -> nn.ModuleDict:
-    """Build the objectives that ``configs`` names, each after those it builds on (the order of registration)."""
+    """Build the objectives in ``configs``, each after those it builds on (the order of registration)."""
     check_requirements(configs)
     built: dict[str, Objective] = {}
     for name, cls in REGISTRY.items():
@@ -277,21 +279,25 @@ def build_objectives(configs: Mapping[str, Config], context: BuildContext) -> nn
 
 
 def merged_masking_spec(configs: Mapping[str, Config], kind: str) -> MaskingSpec:
-    """Merge the preparations that a kind's objectives require. Raises ValueError if two of them differ."""
-    asked: dict[str, tuple[str, Any]] = {}
+    """Merge the masking specs that a kind's objectives require. Raises ValueError if two of them differ."""
+    asked: dict[str, tuple[str, Any]] = {}  # field -> the first objective that requires a value, and that value
     for name, config in configs.items():
+        # Only objectives that read this kind have a say.
         cls = REGISTRY[name]
         if kind not in cls.kinds:
             continue
+        # Keep the first value that is required for each field; None requires nothing.
         for part, wish in vars(cls.masking_spec(cls.Options(**config.options))).items():
             other, found = asked.setdefault(part, (name, wish)) if wish is not None else (name, wish)
+            # All others must require the same value.
             if found != wish:
-                raise ValueError(f"objectives.{name} asks for {part} {wish} in {kind}, objectives.{other} for {found}")
+                raise ValueError(f"objectives.{name} requires {part} {wish} in {kind}, objectives.{other} {found}")
+    # Fields that no objective requires keep their defaults.
     return MaskingSpec(**{part: wish for part, (_, wish) in asked.items()})
 
 
 def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
-    """Return ``total / count``, and a zero that still hangs on the graph if nothing was counted."""
+    """Return ``total / count``, or a zero that is still part of the graph if nothing was counted."""
     return total / count.clamp(min=1)
 
 
@@ -301,7 +307,7 @@ def counts_key(histogram: str) -> str:
 
 
 def of_rows(rows: Tensor | None, masked: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-    """Return the ``values`` (N, ...), one for each True in ``masked`` (batch, length), that ``rows`` (batch,) keeps."""
+    """Return the ``values`` (N, ...), one per True in ``masked`` (batch, length), of the selected ``rows`` (batch,)."""
     if rows is None:
         return values
     kept = rows[:, None].expand_as(masked)[masked]  # (N,)
@@ -309,7 +315,7 @@ def of_rows(rows: Tensor | None, masked: Tensor, *values: Tensor) -> tuple[Tenso
 
 
 class Classified(NamedTuple):
-    """Sums over the rows of a classification."""
+    """Sums over the rows of a classification: loss, correct ones and number."""
 
     loss: Tensor
     correct: Tensor
@@ -317,7 +323,7 @@ class Classified(NamedTuple):
 
 
 def classify(logits: Tensor, targets: Tensor) -> Classified:
-    """Return the summed cross-entropy, in fp32, of logits (rows, classes) and targets (rows,), and their counts.
+    """Return the summed fp32 cross-entropy of logits (rows, classes) and targets (rows,), and the counts.
 
     Without rows, the loss is a zero that still has a gradient.
     """

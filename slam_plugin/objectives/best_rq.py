@@ -1,4 +1,4 @@
-"""BEST-RQ (Chiu et al. 2022): name the code that a fixed random quantizer gives to the input behind the mask."""
+"""BEST-RQ (Chiu et al. 2022): predict the code that a fixed random quantizer gives to the masked input."""
 
 from dataclasses import dataclass
 
@@ -24,9 +24,9 @@ from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, co
 class Options:
     """The paper's codebook. Its masks start at 1 % of the 10 ms frames and last 400 ms: a third of the speech.
 
-    The default rate is that of ``contrastive`` instead, so that both run side by side. ``unmasked_weight``: of the same
-    loss at unmasked frames, by update; the paper has masked ones alone. ``frequency_bias``: the codes' running
-    frequencies are a bias of the logits. ``layer``: the states that are read, as in ``masked_prediction``.
+    The default rate is that of ``contrastive`` instead, so that both can run together. ``unmasked_weight``: weight of
+    the loss at unmasked frames, by update; the paper uses masked frames only. ``frequency_bias``: add the codes'
+    running frequencies to the logits. ``layer``: the states that predict, as in ``masked_prediction``.
     """
 
     codes: int = 8192
@@ -46,8 +46,8 @@ class Options:
 class BestRq(CodePrediction):
     """Cross-entropy of the masked frames' states with their codes. Needs no other objective.
 
-    The paper masks the input; here the states of the front end are masked, as for every objective. The state after a
-    span still hears three of the four frames of 10 ms that the span's last target is made of.
+    The paper masks the input. Here the states of the front end are masked, as for every objective. The state after a
+    span still sees three of the four 10 ms frames in the span's last target.
     """
 
     name = "best_rq"

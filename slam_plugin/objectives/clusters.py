@@ -1,4 +1,4 @@
-"""The file that ``slam cluster`` writes and ``kmeans`` reads: centroids, how often each occurred, and their recipe."""
+"""The file that ``slam cluster`` writes and ``kmeans`` reads: centroids, their counts and their recipe."""
 
 import json
 import zipfile
@@ -10,8 +10,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 VERSION = 1
-CEPSTRA, LAYER = "cepstra", "layer"  # what a recipe's ``features`` may be: modules/cepstra, or a teacher's states
-_TEACHER = "teacher/"  # what the names of its weights begin with in the archive
+CEPSTRA, LAYER = "cepstra", "layer"  # values of a recipe's ``features``: modules/cepstra, or a teacher's states
+_TEACHER = "teacher/"  # prefix of its weights in the archive
 
 
 class Clusters(NamedTuple):
@@ -19,9 +19,9 @@ class Clusters(NamedTuple):
 
     Attributes:
         centroids: (V, D) fp32.
-        counts: (V,) how many of the frames that they were fitted to are nearest to each.
-        recipe: what they were fitted to, in plain types. ``features`` names what a frame is, and ``teacher`` has the
-            arguments of the network that makes it, if one does.
+        counts: (V,) number of frames, of those they were fitted to, that are nearest to each.
+        recipe: the data they were fitted to, in plain types. ``features`` names the kind of frames, and ``teacher`` has
+            the arguments of the network that computes them, if any.
         teacher: the weights of that network by name.
     """
 
@@ -39,12 +39,12 @@ def write_clusters(file: IO[bytes], clusters: Clusters) -> None:
 
 
 def read_clusters(path: str | Path) -> Clusters:
-    """Read what :func:`write_clusters` wrote; ValueError that names the file if it is absent or no such file."""
+    """Read a file of :func:`write_clusters`. Raises ValueError that names the file if it is absent or unusable."""
     expected = "expected a file that `slam cluster` wrote"
     if not Path(path).is_file():
         raise ValueError(f"{path}: there is no such file, {expected}")
-    if not zipfile.is_zipfile(path):  # of a lone array np.load would make something else
-        raise ValueError(f"{path}: is no .npz archive, or one that was cut short; {expected}")
+    if not zipfile.is_zipfile(path):  # np.load returns a bare array for a .npy file
+        raise ValueError(f"{path}: is not a .npz archive, or is cut short; {expected}")
     try:
         with np.load(path, allow_pickle=False) as found:
             recipe = json.loads(str(found["recipe"]))

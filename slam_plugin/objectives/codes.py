@@ -1,4 +1,4 @@
-"""Common parts of the objectives that name the code of each frame of speech: a head, a loss, and its places."""
+"""Common parts of objectives that predict codes of speech frames: head, loss, and the states they read."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ from slam_plugin.objectives.base import (
     one_of,
 )
 
-PLACE: Bound = one_of("speech", "middle", "top")  # what the option ``layer`` may be
+PLACE: Bound = one_of("speech", "middle", "top")  # values of the option ``layer``
 
 
 def code_metrics(name: str) -> dict[str, str]:
@@ -31,10 +31,10 @@ def code_metrics(name: str) -> dict[str, str]:
 
 
 def code_schema(name: str, histogram: str, counted: bool) -> Schema:
-    """Return the schema of the objective ``name``, whose codes are those of ``histogram``.
+    """Return the schema of the objective ``name``, which predicts the codes of ``histogram``.
 
     Args:
-        counted: whether this objective counts them, and no other one.
+        counted: whether this objective counts them. Only one objective does.
     """
     unmasked = _unmasked(name)
     return Schema(
@@ -47,17 +47,16 @@ def code_schema(name: str, histogram: str, counted: bool) -> Schema:
 class CodePrediction(MaskedObjective):
     """Cross-entropy of the states of each masked frame with its code.
 
-    Unmasked frames count as well by ``unmasked_weight``, as in HuBERT (Hsu et al. 2021, equation 2): the loss is the
-    mean over the masked frames and that weight times the mean over the unmasked ones. A subclass sets ``predicted`` and
+    The loss is the mean over masked frames plus ``unmasked_weight`` times the mean over unmasked ones, as in HuBERT
+    (Hsu et al. 2021, equation 2). A subclass sets ``predicted`` and
     ``logged`` by the functions above.
 
     Args:
-        codes: V, how many there are.
-        unmasked_weight: by update. Where it is 0 throughout, unmasked frames get no code, and nothing of them is
-            logged.
-        running_bias: whether the logits have the logarithms of the codes' running frequencies as a bias, which the
-            states then need not learn to say.
-        layer: the states that are read, and so where self-supervision ends: "speech", "middle" or "top".
+        codes: V, number of codes.
+        unmasked_weight: by update. If it is always 0, unmasked frames get no code and nothing about them is logged.
+        running_bias: whether the log running frequencies of the codes are added to the logits, so that the states need
+            not learn them.
+        layer: the states that predict, and so where self-supervision ends: "speech", "middle" or "top".
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class CodePrediction(MaskedObjective):
         self.unmasked_weight = self.unmasked_weights(num_updates)
 
     def masked_codes(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
-        """Return the frames (batch, T) that are masked and valid, and their codes (N,), row by row."""
+        """Return (batch, T), True at masked valid frames, and their codes (N,), row by row."""
         masked = view.masked_speech()
         return masked, view.shared(f"{self.name}_masked_codes", lambda: self.codes_of(view, masked))
 
@@ -98,7 +97,7 @@ class CodePrediction(MaskedObjective):
         return self._named(self.name, states, ids)
 
     def forward(self, view: MaskedPass) -> Output:
-        """Predict the codes of masked frames, and by their weight those of unmasked ones."""
+        """Predict the codes of masked frames and, with their weight, those of unmasked frames."""
         loss, logs = self.predict(view)
         if self.unmasked_weights.peak > 0:
             frames = self._unmasked_frames(view)
@@ -124,7 +123,7 @@ class CodePrediction(MaskedObjective):
         return logits if self.frequencies is None else logits + self.frequencies.log_shares()
 
     def _unmasked_frames(self, view: MaskedPass) -> Tensor:
-        """Return (batch, T), True at valid unmasked frames. In training with a weight of 0, all are False."""
+        """Return (batch, T), True at valid unmasked frames, but all False in training with a weight of 0."""
         masked, padding_mask = view.batch["mask_indices"], view.encoded.speech_padding_mask
         if view.training and self.unmasked_weight == 0:
             return torch.zeros_like(masked)

@@ -1,4 +1,4 @@
-"""The contrastive objective of w2v-BERT (Chung et al. 2021): know a masked frame's code among those of others."""
+"""The contrastive objective of w2v-BERT (Chung et al. 2021): identify a masked frame's code among those of others."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from slam_plugin.objectives.base import (
 
 
 class SpeechTargets(NamedTuple):
-    """The quantized masked frames of a pass, N in all, row by row."""
+    """The N quantized masked frames of a pass, row by row."""
 
     masked: Tensor  # (batch, T) masked and valid
     quantized: Quantized
@@ -41,16 +41,16 @@ class Contrast(NamedTuple):
     """Sums of the contrastive task over the frames that have at least one distractor."""
 
     classified: Classified
-    chance: Tensor  # summed probability of a right guess
+    chance: Tensor  # summed probability of a correct guess
     chance_loss: Tensor  # summed loss of equal scores
 
 
 @dataclass(frozen=True)
 class Options:
-    """Defaults are those of w2v-BERT, but for the codebook's (code_dim, logit_std), which are ours.
+    """Options with the defaults of w2v-BERT, except code_dim and logit_std of the codebook, which are ours.
 
-    ``context`` says whose output is contrasted: that of the "speech" encoder, or of the "multimodal" one above it, as
-    in the paper's w2v-conformer, which has no masked prediction to train the upper layers.
+    ``context``: whose output is contrasted, the "speech" encoder's, or that of the "multimodal" one above it, as in the
+    paper's w2v-conformer, which has no masked prediction to train the upper layers.
     """
 
     context: str = "speech"
@@ -59,10 +59,10 @@ class Options:
     similarity_temperature: float = 0.1
     codes: int = 1024
     code_dim: int = 256
-    logit_std: float = 6.0  # logits of this spread over the codes, whatever the front end's scale
+    logit_std: float = 6.0  # standard deviation of logits over the codes, whatever the front end's scale
     gumbel_start: float = 2.0
     gumbel_end: float = 0.1
-    gumbel_decay: float = 0.999995  # an update
+    gumbel_decay: float = 0.999995  # per update
     mask_rate: float = 0.49
     mask_span: int = 10  # of 40 ms
 
@@ -87,9 +87,9 @@ class Options:
 
 @register
 class Contrastive(MaskedObjective):
-    """Quantize the unmasked front-end states at the masked frames; find the right one among ``distractors`` others.
+    """Find the quantized unmasked front-end state of a masked frame among ``distractors`` others.
 
-    Owns the codebook, whose ids masked prediction learns to predict.
+    Owns the codebook. Masked prediction predicts its ids.
     """
 
     name = "contrastive"
@@ -132,7 +132,7 @@ class Contrastive(MaskedObjective):
         return MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def targets(self, view: MaskedPass) -> SpeechTargets:
-        """Return the pass's quantized targets, made once for all objectives that read them."""
+        """Return the pass's quantized targets, computed once for all objectives."""
         return view.shared("speech_targets", lambda: self._quantize(view))
 
     def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
@@ -146,13 +146,13 @@ class Contrastive(MaskedObjective):
 
     def _states(self, view: MaskedPass) -> Tensor:
         """Return the input of the quantizer: front-end states (batch, T, dim) of the unmasked speech, in fp32."""
-        # The front end learns through the context alone. Through its targets it would learn to be predictable: in
-        # trials of minutes the contrastive accuracy then was 18 % instead of 31 %, and recognition learned more slowly.
+        # The front end learns only through the context. Through its targets it would learn to be predictable: in
+        # short trials the contrastive accuracy then was 18 % instead of 31 %, and recognition learned more slowly.
         states, padding_mask = view.encoded.subsampled.detach(), view.encoded.speech_padding_mask
         return view.shared("normalized_states", lambda: normalize_over_time(states, padding_mask))
 
     def contrast(self, view: MaskedPass, rows: Tensor | None = None) -> Contrast:
-        """Return the task's sums over the utterances that ``rows`` (batch,) keeps, all by default."""
+        """Return the task's sums over the utterances selected by ``rows`` (batch,), all by default."""
         masked, quantized = self.targets(view)
         counts = masked.sum(1)
         largest = int(counts.max())
@@ -174,7 +174,7 @@ class Contrastive(MaskedObjective):
         if rows is not None:
             counted = counted & rows[:, None]
         kept = logits[counted].view(-1, logits.size(-1))
-        # A tie is not right: where all targets have collapsed onto one, every frame would be.
+        # A tie is not correct: otherwise every frame would be once all targets have collapsed onto one.
         correct = (kept[:, 0] > kept[:, 1:].amax(-1)).sum()
         loss = (torch.logsumexp(kept, dim=-1) - kept[:, 0]).sum()
         choices = candidates[counted].float()
@@ -193,7 +193,7 @@ class Contrastive(MaskedObjective):
         return Output(mean_or_zero(loss, count), logs)
 
     def forward(self, view: MaskedPass) -> Output:
-        """Return the prediction's loss plus the codebook's diversity loss by its weight."""
+        """Return the prediction loss plus the weighted diversity loss of the codebook."""
         loss, logs = self.predict(view)
         quantized = self.targets(view).quantized
         frames = quantized.ids.numel()

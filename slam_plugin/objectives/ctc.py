@@ -1,4 +1,4 @@
-"""CTC on the speech of pairs, after mSLAM (Bapna et al. 2022): spell the transcript from the speech alone."""
+"""CTC on the speech of pairs, after mSLAM (Bapna et al. 2022): predict the transcript from the speech alone."""
 
 from dataclasses import dataclass
 
@@ -30,16 +30,16 @@ PASSES = {"masked": MASKED, "clean": ALONE, "augmented": AUGMENTED}
 
 @dataclass(frozen=True)
 class Options:
-    """The states that CTC reads, and its output layer.
+    """Options of CTC: the states it reads, and its output layer.
 
     Attributes:
-        inputs: "masked" reads the pass of TLM, in which speech is masked and the text is there; "clean" and "augmented"
-            run a pass with the speech alone, as it is or after SpecAugment. mSLAM's choice is not known.
+        inputs: "masked" reads the pass of TLM, with masked speech and the text. "clean" and "augmented" run a pass with
+            the speech alone, unchanged or after SpecAugment. mSLAM's choice is not known.
         layer: states that CTC reads: end of the "speech" encoder, "middle" or "top" of the shared layers. Above the
-            speech encoder the states of the masked pass have seen the transcript, so that pass allows "speech" alone.
-        tied: score symbols by the text embedding, so that speech and text states meet in one space.
-        freq_width, time_width: SpecAugment of "augmented": the widest band in mel bins, and the longest stretch in
-            frames of 10 ms; there are two of each.
+            speech encoder the states of the masked pass have seen the transcript, so it only allows "speech".
+        tied: score symbols by the text embedding, so that speech and text share one space.
+        freq_width, time_width: SpecAugment of "augmented": maximum mel bins of a band, and maximum 10 ms frames of a
+            stretch of time; two of each.
     """
 
     inputs: str = "masked"
@@ -58,8 +58,8 @@ class Options:
 class Ctc(Objective):
     """The CTC loss (Graves et al. 2006) of the transcript given states of the speech, a mean over its tokens.
 
-    The blank is ``<s>``. Only true pairs count, and of these the ones with enough states for a path; ``ctc_left_out``
-    is the share of those without one.
+    The blank is ``<s>``. Only true pairs with enough states for a path count. ``ctc_left_out`` is the share of true
+    pairs without a path.
     """
 
     name = "ctc"
@@ -90,14 +90,14 @@ class Ctc(Objective):
         speech = encoded.states(self.place)  # (batch, T, dim)
         true_pairs, transcripts = view.batch["matches"], view.batch["token_targets"]  # (batch,), (batch, L)
         states = _valid(encoded.speech_padding_mask, speech).sum(1)  # (batch,)
-        inside = _valid(view.batch["token_padding_mask"], transcripts)[:, 2:]  # a path has neither <s> nor </s>
+        inside = _valid(view.batch["token_padding_mask"], transcripts)[:, 2:]  # a path contains neither <s> nor </s>
         targets, tokens = transcripts[:, 1:-1], inside.sum(1)  # (batch, L - 2), (batch,)
         # Between two equal tokens a path needs a blank.
         repeats = ((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:]).sum(1)
         possible = tokens + repeats <= states
         kept = true_pairs & possible
         log_probs = self.log_probs(speech[kept]).transpose(0, 1)  # (T, pairs, symbols)
-        loss = log_probs.sum()  # of nothing: a zero on the graph
+        loss = log_probs.sum()  # for no pair: a zero in the graph
         if kept.any():
             given = targets[kept], states[kept], tokens[kept]
             loss = F.ctc_loss(log_probs, *given, blank=self.blank, reduction="sum")
@@ -111,11 +111,11 @@ class Ctc(Objective):
 
 
 class TiedOutput(nn.Module):
-    """Logits of the symbols by the text embedding (Press and Wolf 2017), with a vector of its own for the blank.
+    """Logits of the symbols by the text embedding (Press and Wolf 2017), with a separate vector for the blank.
 
     Args:
-        embedding: (symbols, dim); its weights stay the trunk's own.
-        blank: the symbol that takes the vector instead of its row.
+        embedding: (symbols, dim). Its weights stay the trunk's.
+        blank: the symbol that uses the vector instead of its row.
     """
 
     def __init__(self, embedding: nn.Embedding, blank: int) -> None:
@@ -137,5 +137,5 @@ class TiedOutput(nn.Module):
 
 
 def _valid(padding_mask: Tensor | None, rows: Tensor) -> Tensor:
-    """Return (batch, length), True at the valid places of rows (batch, length, ...)."""
+    """Return (batch, length), True at the valid positions of rows (batch, length, ...)."""
     return torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device) if padding_mask is None else ~padding_mask

@@ -1,4 +1,4 @@
-"""Masked prediction of fixed clusters (HuBERT, Hsu et al. 2021): name the nearest centroid of the input at the mask."""
+"""Masked prediction of fixed clusters (HuBERT, Hsu et al. 2021): predict the nearest centroid of the masked input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, co
 
 @dataclass(frozen=True)
 class Options:
-    """Defaults: the masks are those of ``contrastive``, so that both run side by side.
+    """Options. The default masks are those of ``contrastive``, so that both can run together.
 
     Attributes:
         centroids: the file that ``slam cluster`` wrote.
-        unmasked_weight: of the same loss at unmasked frames, by update.
+        unmasked_weight: weight of the loss at unmasked frames, by update.
         frequency_bias: the bias of the logits starts at the log frequencies of the clusters, not at random.
-        layer: the states that are read, as in ``masked_prediction``.
+        layer: the states that predict, as in ``masked_prediction``.
     """
 
     centroids: Path = Path("kmeans.npz")
@@ -51,7 +51,7 @@ class Options:
 class KMeans(CodePrediction):
     """Cross-entropy of the masked frames' states with the clusters of their cepstra, or of a frozen teacher's states.
 
-    A checkpoint holds centroids and teacher. One that was trained with other centroids than the file's is refused.
+    A checkpoint holds centroids and teacher. It is refused if its centroids differ from the file's.
     Needs no other objective.
     """
 
@@ -89,13 +89,13 @@ class KMeans(CodePrediction):
         return self.nearest(vectors[frames])
 
     def continues(self, weights: Mapping[str, Tensor]) -> bool:
-        """Return whether the centroids are the same: what was learned of others means nothing here."""
+        """Return whether the centroids are the same: weights learned with other centroids are useless."""
         theirs, ours = weights.get("nearest.centroids"), self.nearest.centroids
         return theirs is not None and torch.equal(theirs.to(ours.device), ours)
 
 
 def _teacher(clusters: Clusters, context: BuildContext, path: Path) -> nn.Module | None:
-    """Return the network whose states the clusters are of, with its weights; None of clusters of cepstra."""
+    """Return the network whose states were clustered, with its weights. Return None for clusters of cepstra."""
     kind, size = clusters.recipe.get("features"), clusters.centroids.shape[1]
     if kind == LAYER:
         teacher = context.teacher(**clusters.recipe["teacher"])

@@ -1,4 +1,4 @@
-"""Masked prediction of w2v-BERT (Chung et al. 2021): name the code of every masked frame."""
+"""Masked prediction of w2v-BERT (Chung et al. 2021): predict the code of every masked frame."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, co
 
 @dataclass(frozen=True)
 class Options:
-    """Defaults are the paper's.
+    """Options with the paper's defaults.
 
-    ``unmasked_weight``: of the same loss at unmasked frames, by update. ``frequency_bias``: the codes' running
-    frequencies are a bias of the logits. ``layer``: the states that are read, the output of the "speech" encoder, or
-    that of the lower half ("middle") or all ("top") of the shared layers.
+    ``unmasked_weight``: weight of the loss at unmasked frames, by update. ``frequency_bias``: add the codes' running
+    frequencies to the logits. ``layer``: the states that predict, the output of the "speech" encoder, or of the lower
+    half ("middle") or all ("top") of the shared layers.
     """
 
     unmasked_weight: Schedule | float = Schedule.of(0.0)
@@ -41,7 +41,7 @@ class MaskedPrediction(CodePrediction):
         contrastive = context.built["contrastive"]
         shared = options.unmasked_weight, options.frequency_bias, options.layer
         super().__init__(context, weight, contrastive.codes, *shared)
-        # In a tuple: the sibling's parameters stay its own.
+        # In a tuple, so that the sibling's parameters are not registered here.
         self._siblings = (contrastive,)
 
     def masked_codes(self, view: MaskedPass) -> tuple[Tensor, Tensor]:

@@ -26,9 +26,9 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """The paper's: 15 % of the tokens in spans of 5; mSLAM (Bapna et al. 2022) has spans of 20 characters.
+    """Options with the paper's defaults: 15 % of the tokens in spans of 5. mSLAM masks spans of 20 characters.
 
-    ``frequency_bias``: the output bias starts at the logarithms of the tokens' frequencies in training text, not at 0.
+    ``frequency_bias``: the output bias starts at the log frequencies of the tokens in training text, not at 0.
     """
 
     mask_rate: float = 0.15
@@ -43,7 +43,7 @@ class Options:
 class SpanMlm(MaskedObjective):
     """Predict the tokens of masked spans; the output layer shares the embedding's weights.
 
-    ``span_mlm_chance`` and ``span_mlm_chance_loss`` are those of a guess by word frequency alone.
+    ``span_mlm_chance`` and ``span_mlm_chance_loss`` are those of a guess by token frequency alone.
     """
 
     name = "span_mlm"
@@ -60,7 +60,7 @@ class SpanMlm(MaskedObjective):
     def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.transform = nn.Sequential(nn.Linear(context.dim, context.dim), nn.GELU(), nn.LayerNorm(context.dim))
-        # In a tuple: the embedding's weights stay the trunk's own.
+        # In a tuple, so that the embedding's weights are not registered here.
         self._embedding = (context.text_embedding,)
         counts = context.token_counts.float().clamp(min=1.0)
         unigram = (counts / counts.sum()).log()

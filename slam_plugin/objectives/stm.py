@@ -1,4 +1,4 @@
-"""Speech-text matching (Bapna et al. 2021, section 3.2; after ALBEF, Li et al. 2021): is this its transcript?"""
+"""Speech-text matching (Bapna et al. 2021, section 3.2; after ALBEF, Li et al. 2021): does the transcript match?"""
 
 import math
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """The pairs that STM reads.
+    """Options of STM: its pairs and their pass.
 
     Attributes:
-        negatives: where false partners come from: any other pair of the "batch", the one of the batch whose utterance
-            is nearest in length ("hard"), or unpaired "text".
-        partners: "one" gives each utterance its own transcript or a false one, at even odds, and false pairs are lost
-            to the other objectives. "both" scores each transcript with its own utterance and with another one of the
-            batch, so all pairs are true for the others; it runs the shared layers once more.
-        inputs: the pair as TLM sees it ("masked", which costs nothing), or in a pass of its own without masks
-            ("clean"), as in ALBEF. The paper does not say which.
+        negatives: source of false partners: any other pair of the "batch", the pair of the batch whose utterance is
+            closest in length ("hard"), or unpaired "text".
+        partners: "one" gives each utterance its own transcript or, with probability 0.5, a false one; the other
+            objectives cannot use false pairs. "both" scores each transcript with its own utterance and with another one
+            of the batch, so all pairs are true for the others; it runs the shared layers a second time.
+        inputs: the masked pass of TLM ("masked", at no cost), or a separate pass without masks ("clean"), as in ALBEF.
+            The paper does not specify it.
     """
 
     negatives: str = "batch"
@@ -50,9 +50,9 @@ class Options:
 
 @register
 class Stm(Objective):
-    """A two-way decision on the ``<s>`` output of the pair.
+    """Binary classification of the ``<s>`` output of a pair.
 
-    With both partners, a transcript that the batch has no false partner for is not scored: the answers stay even.
+    With both partners, a transcript without a false partner in the batch is not scored, so classes stay balanced.
     """
 
     name = "stm"
@@ -81,7 +81,7 @@ class Stm(Objective):
         # (pairs, dim), (pairs,)
         states, matches = self._both_partners(view) if self.both else self._one_partner(view)
         loss, correct, count = classify(self.to_match(states), matches)
-        # A guess always right on the more frequent answer is no better than chance here: the answers are drawn evenly.
+        # Chance is 0.5, not the share of the more frequent class: classes are drawn with equal probability.
         logs = {
             "stm_loss": loss.detach(),
             "stm_accuracy": correct,
@@ -92,15 +92,15 @@ class Stm(Objective):
         return Output(mean_or_zero(loss, count), logs)
 
     def _one_partner(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
-        """Return the ``<s>`` outputs (batch, dim) and whether each transcript is the utterance's own (batch,)."""
+        """Return the ``<s>`` outputs (batch, dim), and (batch,) 1 if the transcript is the utterance's own, else 0."""
         return view.encoding(self.inputs).text[:, 0], view.batch["matches"].long()
 
     def _both_partners(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
-        """Return the ``<s>`` outputs (2 * texts, dim) of the true pairs and of the false ones, and their answers."""
+        """Return the ``<s>`` outputs (2 * texts, dim) of the true pairs, then the false ones, and their classes."""
         partners = view.batch["false_partners"]  # (batch,), -1 for none
         encoded, scored = view.encoding(self.inputs), partners >= 0
         false = view.encode_rematched(self.inputs, encoded, partners.clamp(min=0))
-        states = torch.cat([each.text[scored, 0] for each in (encoded, false)])
+        states = torch.cat([item.text[scored, 0] for item in (encoded, false)])
         matches = torch.ones(len(states), dtype=torch.long, device=states.device)
         matches[len(states) // 2 :] = 0
         return states, matches

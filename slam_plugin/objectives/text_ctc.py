@@ -1,4 +1,4 @@
-"""CTC on unpaired text that is stretched as if it were spoken (after FastInject, arXiv 2312.09100, and SpeechLM)."""
+"""CTC on unpaired text, stretched to pseudo-speech (after FastInject, arXiv 2312.09100, and SpeechLM)."""
 
 from dataclasses import dataclass
 
@@ -25,12 +25,12 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """Options of the pseudo-speech that text is made into.
+    """Options of the pseudo-speech.
 
     Attributes:
-        length: tokens of a row; a longer text is taken apart at the ends of its sentences.
-        share: of the rows of a batch that are read. A token takes as long as two states of speech.
-        mask_rate, mask_span: spans of frames that are masked, by default as those of speech.
+        length: tokens of a row; a longer text is split at ends of sentences.
+        share: share of a batch's rows that is used. A token takes as long as two states of speech.
+        mask_rate, mask_span: masked spans of frames, by default those of speech.
     """
 
     length: int = 96
@@ -47,9 +47,9 @@ class Options:
 class TextCtc(Objective):
     """The CTC loss of a text given its own units as frames, a mean over the units.
 
-    Frames go through the shared layers alone, to the states and the output layer of ``ctc``. A frame is its unit's text
-    embedding after a layer norm, which is how long states of speech are, and has no position: speech has none there.
-    Frames of pauses, and masked ones, are a learned vector each.
+    Frames go through the shared layers only, to the states and the output layer of ``ctc``. A frame is its unit's text
+    embedding, with a layer norm to the norm of speech states and without positions, which speech lacks there as well.
+    Frames of pauses are one learned vector, masked frames another.
     """
 
     name = "text_ctc"
@@ -64,10 +64,10 @@ class TextCtc(Objective):
         self.options, ctc = options, context.built["ctc"]
         if ctc.place == "speech":
             raise ValueError(
-                "objectives.text_ctc: needs ctc.layer: middle or top, states that the shared layers make; found speech"
+                "objectives.text_ctc: needs ctc.layer: middle or top, states of the shared layers; found speech"
             )
         self.bos, self.eos = context.bos, context.eos
-        # In a tuple: the sibling's parameters and the embedding stay their own.
+        # In a tuple, so that the parameters of the sibling and the embedding are not registered here.
         self._others = ctc, context.text_embedding
         self.gap_vector = nn.Parameter(torch.randn(context.dim))
         self.mask_vector = nn.Parameter(torch.randn(context.dim))
@@ -96,7 +96,7 @@ class TextCtc(Objective):
         return Output(mean_or_zero(loss, count), {"text_ctc_loss": loss.detach(), "text_ctc_tokens": count})
 
     def frames(self, spoken: PseudoSpeech, mask: Tensor) -> Tensor:
-        """Return the vectors (rows, T, dim) of frames and their mask (rows, T)."""
+        """Return the vectors (rows, T, dim) of frames under a mask (rows, T)."""
         _, embedding = self._others
         vectors = F.layer_norm(embedding(spoken.frames.clamp(min=0)).float(), self.gap_vector.shape)
         vectors = torch.where((spoken.frames == GAP).unsqueeze(-1), self.gap_vector, vectors)

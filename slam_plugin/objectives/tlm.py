@@ -1,4 +1,4 @@
-"""Translation language modeling on pairs (Bapna et al. 2021, section 3.2): mask both sides, predict each from both."""
+"""Translation language modeling on pairs (Bapna et al. 2021, section 3.2): masked prediction on both sides."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from slam_plugin.objectives.base import (
 
 @dataclass(frozen=True)
 class Options:
-    """The paper's: half of the text and three quarters of the speech are masked."""
+    """Options with the paper's defaults: half of the text and three quarters of the speech are masked."""
 
     text_mask_rate: float = 0.5
     text_mask_span: int = 5
@@ -41,9 +41,9 @@ class Options:
 class Tlm(Objective):
     """The losses of unpaired speech and text on a transcript and its utterance, read as one sequence.
 
-    It is the sum of what every masked objective of the run makes of the pair, with their heads, each by a weight of 1;
-    their log keys come back after ``tlm_``. Only true pairs count: a false transcript (see ``stm``) predicts nothing
-    about its utterance.
+    The loss is the sum of the losses of all masked objectives of the run on the pair, with their heads and a weight of
+    1 each. Their log keys get the prefix ``tlm_``. Only true pairs count: a false transcript (see ``stm``) tells
+    nothing about its utterance.
     """
 
     name = "tlm"
@@ -52,7 +52,7 @@ class Tlm(Objective):
 
     def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
-        # In a tuple: the siblings' parameters stay their own.
+        # In a tuple, so that the siblings' parameters are not registered here.
         self._siblings = tuple(o for o in context.built.values() if isinstance(o, MaskedObjective))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""``slam_adamw``: torch's fused AdamW with a learning rate and a warm-up of its own for each group of parameters."""
+"""``slam_adamw``: torch's fused AdamW, with a learning rate and a warm-up per group of parameters."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from torch.nn import Parameter
 
 @dataclass
 class SlamAdamWConfig(FairseqDataclass):
-    """The names of fairseq's ``adam``, so that its recipes carry over."""
+    """Options of ``slam_adamw``, named like those of fairseq's ``adam``, so that its recipes carry over."""
 
     adam_betas: List[float] = field(  # noqa: UP006
         default_factory=lambda: [0.9, 0.98], metadata={"help": "decay of the means of gradients and of their squares"}
@@ -28,20 +28,20 @@ class GroupOptions(NamedTuple):
     """How the learning rate of a group of parameters differs from the schedule's."""
 
     name: str = "default"
-    lr_scale: float = 1.0  # of the schedule's rate
-    warmup_updates: int | None = None  # None: the schedule's; heeded by slam_inverse_sqrt alone
+    lr_scale: float = 1.0  # factor of the schedule's rate
+    warmup_updates: int | None = None  # None: the schedule's; only slam_inverse_sqrt uses it
 
 
 def set_group(parameters: Iterable[Parameter], options: GroupOptions) -> None:
-    """Mark ``parameters`` as a group of :class:`SlamAdamW`: fairseq hands an optimizer parameters without names."""
+    """Mark ``parameters`` as a group of :class:`SlamAdamW`. fairseq gives an optimizer parameters without names."""
     for parameter in parameters:
         parameter.slam_group = options
 
 
 class EagerAdamW(torch.optim.AdamW):
-    """torch's AdamW, whose methods do not import torch's compiler.
+    """torch's AdamW, but its methods do not import torch's compiler.
 
-    torch shields them from ``torch.compile``, and imports it to do so: 105 MB and two seconds at the start of each run.
+    torch imports ``torch.compile`` to exclude them from it: 105 MB and two seconds at the start of each run.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
@@ -55,7 +55,7 @@ class EagerAdamW(torch.optim.AdamW):
 class SlamAdamW(FairseqOptimizer):
     """AdamW (Loshchilov and Hutter 2019), one torch group for each :class:`GroupOptions` found on the parameters.
 
-    Unlike fairseq's ``adam``, ``adam_eps`` is added after the correction of the mean square's bias, as in the paper.
+    Unlike fairseq's ``adam``, ``adam_eps`` is added after the bias correction of the mean square, as in the paper.
     """
 
     def __init__(self, cfg: SlamAdamWConfig, params: Iterable[Parameter]) -> None:
@@ -71,7 +71,7 @@ class SlamAdamW(FairseqOptimizer):
         return [{"params": found, **options._asdict()} for options, found in members.items()]
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Return torch's optimizer of ``groups``."""
+        """Return torch's optimizer for ``groups``."""
         return EagerAdamW(groups, fused=True, **self.optimizer_config)
 
     @property
@@ -84,11 +84,11 @@ class SlamAdamW(FairseqOptimizer):
         }
 
     def get_lr(self) -> float:
-        """The schedule's learning rate, which a group without options has."""
+        """Return the schedule's learning rate, which groups without options have."""
         return self._lr
 
     def set_lr(self, lr: float) -> None:
-        """Give every group ``lr`` times its scale."""
+        """Set every group's rate to ``lr`` times its scale."""
         self._lr = lr
         for group in self.param_groups:
             group["lr"] = lr * group["lr_scale"]
@@ -96,16 +96,16 @@ class SlamAdamW(FairseqOptimizer):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], optimizer_overrides: Mapping[str, Any] | None = None
     ) -> None:
-        """Take the means and steps of ``state_dict``; scales and warm-ups stay as this run was told.
+        """Take the means and steps of ``state_dict``. Scales and warm-ups stay those of this run.
 
-        Raises ValueError where the parameters are grouped in another way there.
+        Raises ValueError if the parameters are grouped differently there.
         """
         found = [len(group["params"]) for group in state_dict["param_groups"]]
         expected = [len(group["params"]) for group in self.param_groups]
         if found != expected:
             raise ValueError(
                 f"the checkpoint's optimizer: found groups of {found} parameters, expected {expected}; an encoder with "
-                "a rate of its own is a group, so give it one where the earlier run did, or --reset-optimizer"
+                "its own rate is a group: give it one if the earlier run did, or use --reset-optimizer"
             )
         own = [{name: group[name] for name in GroupOptions._fields} for group in self.param_groups]
         super().load_state_dict(state_dict, optimizer_overrides)

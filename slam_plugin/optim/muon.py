@@ -11,19 +11,19 @@ from torch.nn import Parameter
 
 from slam_plugin.optim.adamw import EagerAdamW, SlamAdamW, SlamAdamWConfig
 
-# The quintic of Jordan et al. 2024 and its number of steps. It takes singular values to about 1, not exactly to 1.
+# The quintic polynomial of Jordan et al. 2024 and its number of steps. Singular values become about 1, not exactly.
 _LINEAR, _CUBIC, _QUINTIC = 3.4445, -4.7750, 2.0315
 _STEPS = 5
 _ADAMW_RMS = (
     0.2  # root mean square of an update of AdamW, which one of Muon is scaled to (Liu et al. 2025, section 2.2)
 )
-_MOST_AT_ONCE = 2**24  # numbers of the matrices that are stacked for one product
+_MAX_AT_ONCE = 2**24  # total size of the matrices that are stacked for one product
 
 
 def mark_matrices(layers: nn.Module) -> None:
     """Mark the weights of the linear maps in ``layers`` as matrices for :class:`SlamMuon`.
 
-    Not for embeddings and output layers, whose rows are symbols and get gradients of their own: they stay with AdamW.
+    Embeddings and output layers stay with AdamW: their rows are symbols with gradients of their own.
     """
     for module in layers.modules():
         if isinstance(module, nn.Linear):
@@ -32,7 +32,7 @@ def mark_matrices(layers: nn.Module) -> None:
 
 @dataclass
 class SlamMuonConfig(SlamAdamWConfig):
-    """The options of ``slam_adamw``, and Muon's."""
+    """Options of ``slam_muon``: those of ``slam_adamw``, and Muon's."""
 
     momentum: float = field(default=0.95, metadata={"help": "decay of the mean of a matrix' gradients"})
 
@@ -41,8 +41,8 @@ class SlamMuonConfig(SlamAdamWConfig):
 class SlamMuon(SlamAdamW):
     """Muon (Jordan et al. 2024) for the matrices of Conformer and decoder layers, AdamW for the rest.
 
-    A matrix' update is its mean gradient with all singular values at about 1, so that directions seen seldom move as
-    far as the common ones. It is scaled to the size of AdamW's update: learning rate and weight decay carry over.
+    The update of a matrix is its mean gradient with all singular values set to about 1, so that rare directions move as
+    far as common ones. It is scaled to the size of AdamW's update, so learning rate and weight decay carry over.
     """
 
     @property
@@ -71,7 +71,7 @@ class _MuonAndAdamW(EagerAdamW):
             group["momentum"] = momentum
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Not AdamW's own, which repairs states of older versions and counts on a step count in every parameter's.
+        # Not AdamW's own: it repairs states of older versions and expects a step count for every parameter.
         torch.optim.Optimizer.__setstate__(self, state)
 
     @torch.no_grad()
@@ -112,7 +112,7 @@ def orthogonal(matrices: list[Tensor]) -> list[Tensor]:
         places.setdefault((min(matrix.shape), max(matrix.shape)), []).append(i)
     found: list[Tensor] = list(matrices)
     for shape, members in places.items():
-        at_once = max(1, _MOST_AT_ONCE // (shape[0] * shape[1]))
+        at_once = max(1, _MAX_AT_ONCE // (shape[0] * shape[1]))
         for start in range(0, len(members), at_once):
             chosen = members[start : start + at_once]
             wide = torch.stack([matrices[i] if matrices[i].shape == shape else matrices[i].mT for i in chosen])
@@ -122,10 +122,10 @@ def orthogonal(matrices: list[Tensor]) -> list[Tensor]:
 
 
 def _newton_schulz(x: Tensor) -> Tensor:
-    """(batch, m, n) with m <= n -> the same, with singular values of about 1
+    """Return x (batch, m, n), m <= n, with singular values of about 1.
 
-    With A = X X^T, a step is X <- B X with B = a I + b A + c A^2, a polynomial of A. So are all products of B, and
-    commute: the steps are taken on matrices (m, m), of which a product costs m / n of one with X.
+    With A = X X^T, a step is X <- B X with B = a I + b A + c A^2. All such B are polynomials of A and commute, so the
+    steps are taken on (m, m) matrices, whose product costs m / n of one with X.
     """
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     gram, product = x @ x.mT, None

@@ -1,4 +1,4 @@
-"""``slam_inverse_sqrt``: linear warm-up, then the inverse square root, with a warm-up of its own for each group."""
+"""``slam_inverse_sqrt``: linear warm-up, then inverse square root decay, with a warm-up per group."""
 
 from dataclasses import dataclass, field
 from typing import List  # noqa: UP035  (fairseq makes flags of typing.List only)
@@ -12,7 +12,7 @@ from omegaconf import II
 
 @dataclass
 class SlamInverseSqrtConfig(FairseqDataclass):
-    """The names of fairseq's ``inverse_sqrt``; there is no ``warmup_init_lr``, the first update has a rate already."""
+    """Options of fairseq's ``inverse_sqrt`` without ``warmup_init_lr``: the first rate is not 0."""
 
     warmup_updates: int = field(default=4000, metadata={"help": "updates until the learning rate is --lr"})
     lr: List[float] = II("optimization.lr")  # noqa: UP006
@@ -22,8 +22,8 @@ class SlamInverseSqrtConfig(FairseqDataclass):
 class SlamInverseSqrt(FairseqLRScheduler):
     """The schedule of Vaswani et al. 2017, section 5.3, with its peak at ``lr``.
 
-    A group of ``slam_adamw`` may have a warm-up of its own, and with it its own course: ``lr`` times its scale times
-    :func:`inverse_sqrt` of that warm-up, logged as ``lr_NAME``. All others follow the schedule's.
+    A group of ``slam_adamw`` with its own warm-up gets its own rate, ``lr`` times its scale times :func:`inverse_sqrt` of
+    that warm-up, logged as ``lr_NAME``. All others follow the schedule.
     """
 
     def __init__(self, cfg: SlamInverseSqrtConfig, optimizer: FairseqOptimizer) -> None:
@@ -35,7 +35,7 @@ class SlamInverseSqrt(FairseqLRScheduler):
         self.step_update(0)
 
     def step_update(self, num_updates: int) -> float:
-        """Set the rates of the update after ``num_updates``; returns that of a group without options."""
+        """Set the rates of the update after ``num_updates``. Return that of a group without options."""
         peak, update = self.cfg.lr[0], num_updates + 1
         lr = peak * inverse_sqrt(update, self.cfg.warmup_updates)
         self.optimizer.set_lr(lr)
@@ -47,5 +47,5 @@ class SlamInverseSqrt(FairseqLRScheduler):
 
 
 def inverse_sqrt(update: int, warmup_updates: int) -> float:
-    """Share of the peak rate that the ``update``-th update has, counted from 1; it is 1 at ``warmup_updates``."""
+    """Return the rate of the ``update``-th update, from 1, as a share of the peak, which is at ``warmup_updates``."""
     return min(update / warmup_updates, (warmup_updates / update) ** 0.5)

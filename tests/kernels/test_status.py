@@ -149,7 +149,7 @@ def failing_kernel(monkeypatch, beside_fairseq) -> None:
 def test_a_kernel_that_fails_is_said_with_what_cuda_says(failing_kernel, recwarn):
     path = status.fused_paths()["n-gram blocking"]
     said = "torch (fairseq's CUDA kernel is built, but fails here: CUDA error: no kernel image is available)"
-    assert path == (said, f"`{BUILD}` builds it anew")
+    assert path == (said, f"`{BUILD}` rebuilds it")
     assert not [warning for warning in recwarn if "must be rebuilt" in str(warning.message)]
 
 

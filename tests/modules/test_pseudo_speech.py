@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from slam_plugin.modules.pseudo_speech import GAP, LONGEST_GAP, Rows, draw_rows, span_masks, speak, take_apart
+from slam_plugin.modules.pseudo_speech import GAP, MAX_GAP, Rows, draw_rows, span_masks, speak, take_apart
 
 BOS, PAD, EOS = 0, 1, 2
 
@@ -74,7 +74,7 @@ def test_frames_spell_their_units():
         assert runs[0][0] != GAP
         for (unit, count), (after, _) in itertools.pairwise(runs):
             if unit == GAP:
-                assert count <= LONGEST_GAP and WORD_STARTS[after]
+                assert count <= MAX_GAP and WORD_STARTS[after]
         equal = [(unit, len(list(run))) for unit, run in itertools.groupby(units)]
         without = [frame for frame in frames if frame != GAP]
         lasting = [(unit, len(list(run))) for unit, run in itertools.groupby(without)]

@@ -181,7 +181,7 @@ def test_objectives_of_a_kind_must_agree_on_its_masking_spec(registry):
 
     assert "other" in registry
     with pytest.raises(
-        ValueError, match=r"objectives.other asks for speech_mask .*0.3.* in speech, objectives.contrastive for .*0.49"
+        ValueError, match=r"objectives.other requires speech_mask .*0.3.* in speech, objectives.contrastive .*0.49"
     ):
         merged_masking_spec(configs("contrastive", "other"), "speech")
     agreed = merged_masking_spec(configs("contrastive", "other", other={"rate": 0.49}), "speech")

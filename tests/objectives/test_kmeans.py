@@ -90,8 +90,8 @@ def test_the_file_is_read_as_it_was_written(path):
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "some.npz: there is no such file, expected a file that `slam cluster` wrote"),
-        (lambda path: path.write_bytes(path.read_bytes()[:100]), "some.npz: is no .npz archive, .*`slam cluster`"),
-        (lambda path: path.write_bytes(b""), "some.npz: is no .npz archive, or one that was cut short"),
+        (lambda path: path.write_bytes(path.read_bytes()[:100]), "some.npz: is not a .npz archive, .*`slam cluster`"),
+        (lambda path: path.write_bytes(b""), "some.npz: is not a .npz archive, or is cut short"),
         (lambda path: np.savez(path, centroids=np.ones((2, 26))), "some.npz: cannot be read .*recipe.*`slam cluster`"),
         (lambda path: write_centroids(path, torch.ones(2, 26), version=0), "some.npz: found version 0, expected 1"),
         (

@@ -70,7 +70,7 @@ def test_a_matrix_of_low_rank_and_one_of_zeros():
 def test_the_stack_is_divided_where_it_grows_too_large(monkeypatch):
     matrices = [random(4, 9, seed=i) for i in range(5)]
     whole = orthogonal(matrices)
-    monkeypatch.setattr("slam_plugin.optim.muon._MOST_AT_ONCE", 80)
+    monkeypatch.setattr("slam_plugin.optim.muon._MAX_AT_ONCE", 80)
     for one, other in zip(whole, orthogonal(matrices), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 

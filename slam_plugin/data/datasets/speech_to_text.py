@@ -1,4 +1,4 @@
-"""Utterances and their target texts: the data set of speech recognition and speech translation."""
+"""Utterances and their target texts: the dataset of speech recognition and speech translation."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,24 +25,24 @@ TARGET_COLUMN, TRANSCRIPT_COLUMN = "tgt_text", "src_text"
 
 
 class CtcTexts(NamedTuple):
-    """What CTC spells: a column of the manifest, and the vocabulary that cuts it."""
+    """Text that CTC spells: a column of the manifest, and the vocabulary that tokenizes it."""
 
     column: str
     vocabulary: Vocabulary
 
 
 class SpeechToTextDataset(FairseqDataset):
-    """Rows of a manifest as normalised log-mel features and target ids, in batches of similar length.
+    """Rows of a manifest as normalized log-mel features and target ids, in batches of similar length.
 
     Args:
         root: folder that relative audio paths are under.
-        augment: what training does to the features; None leaves them whole.
-        limits: fewest and most frames of an utterance, which a change of its speed keeps to.
-        ctc: what CTC spells; a change of speed leaves it enough states.
-        seed: of the augmentation, whose draws depend on (seed, epoch, row) alone.
-        tgt_lang: the language to write, whatever the manifest says (see :mod:`slam_plugin.data.text.languages`).
-        shuffle: mix rows of equal length, so that batches differ from seed to seed (training).
-        budget: most frames of a batch, padding included; None bounds the number of utterances alone.
+        augment: augmentation of the features; None for none.
+        limits: minimum and maximum number of frames of an utterance, also after a change of speed.
+        ctc: text that CTC spells; a change of speed leaves enough states for it.
+        seed: seed of the augmentation, whose draws depend on (seed, epoch, row) alone.
+        tgt_lang: the target language; overrides the manifest (see :mod:`slam_plugin.data.text.languages`).
+        shuffle: shuffle rows of equal length, so that batches differ from seed to seed (training).
+        budget: maximum number of frames in a batch, padding included; None bounds only the number of utterances.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class SpeechToTextDataset(FairseqDataset):
         self.targets = Texts(manifest, TARGET_COLUMN, vocabulary) if TARGET_COLUMN in manifest.columns else None
         self.spelled = None if ctc is None else self._spelled(ctc)
         self.transcript_pad = None if ctc is None or self.spelled is self.targets else ctc.vocabulary.dictionary.pad()
-        # What batches are made by: the most frames that training may make of each utterance.
+        # Lengths for batching: the maximum number of frames of each utterance after augmentation.
         self.longest = self.frames if augment is None else augment.longest(self.frames, limits[1])
-        # Shared memory: workers that live on from one epoch to the next see it change.
+        # Shared memory, so that workers that persist over epochs see it change.
         self._epoch = torch.ones(1, dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -78,15 +78,15 @@ class SpeechToTextDataset(FairseqDataset):
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """:meth:`item` as this epoch augments it."""
+        """Return :meth:`item` with the augmentation of this epoch."""
         return self.item(int(index), int(self._epoch))
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
-        """One utterance, augmented by draws of (seed, cycle, index).
+        """Return one utterance, augmented by draws of (seed, cycle, index).
 
         Returns:
             ``id``, ``features`` (frames, 80), ``masks`` of the states if training masks any, ``start``, the decoder's
-            first symbol, ``target`` (tokens,) without ``</s>``, None without targets, and ``transcript`` (tokens,) if
+            first symbol, ``target`` (tokens,) without ``</s>`` or None without targets, and ``transcript`` (tokens,) if
             CTC spells another text than the target.
         """
         features, masks = load_features(self.manifest.value(index, "audio"), self.root), {}
@@ -103,23 +103,22 @@ class SpeechToTextDataset(FairseqDataset):
         return self.targets if ctc.column == TARGET_COLUMN else Texts(self.manifest, *ctc)
 
     def _fewest_frames(self, index: int) -> int:
-        """Return the fewest frames that a change of speed may leave of row ``index``."""
+        """Return the minimum number of frames of row ``index`` after a change of speed."""
         needed = 1 if self.spelled is None else int(self.spelled.states[index])
         return max(self.limits[0], fewest_frames(needed))
 
     def too_short_for_ctc(self) -> np.ndarray:
-        """Return the rows that CTC can give no path to: they have no gradient."""
+        """Return the rows too short for any CTC path: they have no gradient."""
         return np.flatnonzero(self.spelled.states > subsampled_length(self.frames))
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Pad at the end, speech to the length that :func:`padded_length` says.
+        """Pad items at the end to a batch, speech to the length of :func:`padded_length`.
 
         Returns:
             ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``,
             ``transcript`` (batch, symbols) if items have one, and under ``net_input``: ``features`` (batch, frames,
-            80), ``padding_mask`` (batch, frames),
-            ``prev_output_tokens`` (batch, L) beginning with the start symbols, which are all of it without targets, and
-            the masks of :func:`collate_masks`.
+            80), ``padding_mask`` (batch, frames), ``prev_output_tokens`` (batch, L), which begins with the start
+            symbols and without targets holds nothing else, and the masks of :func:`collate_masks`.
         """
         if not samples:
             return {}
@@ -145,7 +144,7 @@ class SpeechToTextDataset(FairseqDataset):
             batch["transcript"] = torch.nn.utils.rnn.pad_sequence(rows, True, self.transcript_pad)
         return batch
 
-    # ---- what fairseq's batching asks
+    # ---- for fairseq's batching
 
     def num_tokens(self, index: int) -> int:
         return int(self.longest[index])
@@ -154,13 +153,14 @@ class SpeechToTextDataset(FairseqDataset):
         return self.longest[indices]
 
     def size(self, index: int) -> tuple[int, int]:
-        """Frames, and target tokens with ``</s>``."""
+        """Return the number of frames, and of target tokens with ``</s>``."""
         return int(self.frames[index]), 0 if self.targets is None else int(self.targets.lengths[index]) + 1
 
     def ordered_indices(self) -> np.ndarray:
-        """Rows by length, longest first, so that the first batch shows whether memory suffices.
+        """Return rows by length, longest first, so that the first batch shows whether memory suffices.
 
-        fairseq cuts batches once a start and seeds numpy by the epoch of that start: a resumed run would have others.
+        Not numpy's global generator: fairseq makes batches once per start and seeds numpy by the epoch of that start,
+        so a resumed run would have other batches.
         """
         rows = generator(self.seed, "order").permutation(len(self)) if self.shuffle else np.arange(len(self))
         return rows[np.argsort(-self.frames[rows], kind="stable")]
@@ -170,16 +170,16 @@ class SpeechToTextDataset(FairseqDataset):
         return data_utils.filter_paired_dataset_indices_by_size(self.frames, tokens, indices, max_sizes)
 
     def describe(self, index: int) -> str:
-        """Where row ``index`` stands, as an editor finds it."""
+        """Return file, line and id of row ``index``."""
         return f"{self.manifest.path}:{line_of(index)}: {self.manifest.value(index, 'id')}"
 
 
 def collate_targets(
     starts: Sequence[int], targets: Sequence[Tensor | None], pad: int, eos: int
 ) -> tuple[Tensor, Tensor | None, int]:
-    """What a decoder reads (batch, L), what it is to write (batch, L), ending in ``</s>``, and the tokens of that.
+    """Return a decoder's input (batch, L), its target (batch, L) with ``</s>``, and the number of target tokens.
 
-    Without targets the decoder reads ``starts`` (batch, 1), and there is nothing to write.
+    Without targets the input is ``starts`` (batch, 1) and the target None.
     """
     if targets[0] is None:
         return torch.tensor(starts)[:, None], None, 0
@@ -192,10 +192,10 @@ def collate_targets(
 
 
 class Texts:
-    """The ids of all texts of a column, in sequence in one array: a list of tensors takes hundreds of bytes a row.
+    """The ids of all texts of a column in one array: a list of tensors takes hundreds of bytes per row.
 
     Attributes:
-        lengths: (rows,) tokens of each.
+        lengths: (rows,) number of tokens.
     """
 
     def __init__(self, manifest: Manifest, column: str, vocabulary: Vocabulary) -> None:
@@ -206,11 +206,11 @@ class Texts:
 
     @cached_property
     def states(self) -> np.ndarray:
-        """(rows,) fewest states that CTC needs: one for each token, and a blank between two that are equal."""
-        equal = np.zeros(len(self._ids) + 1, dtype=np.int64)  # sums over the tokens before each place
+        """Return the minimum number of states (rows,) for CTC: one per token, and a blank between two equal ones."""
+        equal = np.zeros(len(self._ids) + 1, dtype=np.int64)  # repetitions before each position
         equal[2:] = np.cumsum(self._ids[1:] == self._ids[:-1])
         begins = self._ends - self.lengths
-        # A row's first token is no repetition of the last one of the row before.
+        # A row's first token does not repeat the last one of the previous row.
         return self.lengths + equal[self._ends] - equal[np.minimum(begins + 1, self._ends)]
 
     def __getitem__(self, index: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sentences and what they are turned into: the data set of text translation and text normalisation."""
+"""Sentences and their target sentences: the dataset of text translation and text normalization."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ from slam_plugin.data.text.indexed import open_indexed
 
 
 class Side(NamedTuple):
-    """Sentences as ids (tokens,), each ending in ``</s>``, and the tokens of each (rows,)."""
+    """Sentences as ids (tokens,), each ending in ``</s>``, and their lengths (rows,) in tokens."""
 
     sentences: Sequence[Tensor]
     lengths: np.ndarray
 
     @classmethod
     def open(cls, path: Path, dictionary: Dictionary) -> Self:
-        """Memory-map ``path.bin``; :class:`DataError` as :func:`open_indexed` raises it."""
+        """Memory-map ``path.bin``. Raises the errors of :func:`open_indexed`."""
         sentences = open_indexed(path, dictionary)
         return cls(sentences, np.asarray(sentences.sizes))
 
@@ -32,12 +32,12 @@ class TextPairDataset(FairseqDataset):
     """Rows of two texts as ids, in batches of similar length. The trunk reads ``<s>`` source ``</s>``.
 
     Args:
-        target: None where there is nothing but text to decode.
-        dictionary: read for ``<s>``, ``</s>`` and padding, which both sides share.
+        target: None if there is only text to decode.
+        dictionary: gives the ids of ``<s>``, ``</s>`` and padding, which both sides share.
         start: the decoder's first symbol.
-        seed: of the order of rows.
-        shuffle: mix rows of equal length, so that batches differ from seed to seed (training).
-        classes: of the rows; batches then hold them.
+        seed: seed of the order of rows.
+        shuffle: shuffle rows of equal length, so that batches differ from seed to seed (training).
+        classes: classes of the rows, included in batches.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TextPairDataset(FairseqDataset):
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """``id``, ``source`` (tokens,) from ``<s>`` to ``</s>``, ``target`` (tokens,) without ``</s>`` or None."""
+        """Return ``id``, ``source`` (tokens,) with ``<s>`` and ``</s>``, ``target`` (tokens,) without, or None."""
         source = self.source[index]
         return {
             "id": index,
@@ -69,13 +69,13 @@ class TextPairDataset(FairseqDataset):
         }
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Pad at the end.
+        """Pad items at the end to a batch.
 
         Returns:
             ``id`` (batch,), ``nsentences``, ``ntokens`` (``</s>`` included), ``target`` (batch, L) ending in ``</s>``,
             and under ``net_input``: ``src_tokens`` (batch, S), ``src_lengths`` (batch,), and ``prev_output_tokens``
-            (batch, L) beginning with the start symbol, which is all of it without targets. With classes, their codes
-            ``classes`` (batch,) and the ``class_names`` of the whole data set.
+            (batch, L), which begins with the start symbol and without targets holds nothing else. With classes, their
+            codes ``classes`` (batch,) and the ``class_names`` of the whole dataset.
         """
         if not samples:
             return {}
@@ -97,7 +97,7 @@ class TextPairDataset(FairseqDataset):
             batch.update(classes=torch.from_numpy(self.classes.codes[ids.numpy()]), class_names=self.classes.names)
         return batch
 
-    # ---- what fairseq's batching asks
+    # ---- for fairseq's batching
 
     def num_tokens(self, index: int) -> int:
         return max(self.size(index))
@@ -107,13 +107,14 @@ class TextPairDataset(FairseqDataset):
         return lengths if self.target_lengths is None else np.maximum(lengths, self.target_lengths[indices])
 
     def size(self, index: int) -> tuple[int, int]:
-        """Tokens of the source, with ``<s>`` and ``</s>``, and of the target, with ``</s>``."""
+        """Return the tokens of the source, with ``<s>`` and ``</s>``, and of the target, with ``</s>``."""
         return int(self.source_lengths[index]), 0 if self.target_lengths is None else int(self.target_lengths[index])
 
     def ordered_indices(self) -> np.ndarray:
-        """Rows by length of the source, then of the target, longest first: the first batch shows if memory suffices.
+        """Return rows by length of the source, then of the target, longest first, so that memory is tried first.
 
-        fairseq cuts batches once a start and seeds numpy by the epoch of that start: a resumed run would have others.
+        Not numpy's global generator: fairseq makes batches once per start and seeds numpy by the epoch of that start,
+        so a resumed run would have other batches.
         """
         rows = generator(self.seed, "order").permutation(len(self)) if self.shuffle else np.arange(len(self))
         if self.target_lengths is not None:

@@ -47,8 +47,8 @@ def cut(
 ) -> Batches:
     """Cut items of ``lengths`` (items,) into batches of padded size (longest item times items) up to ``budget``.
 
-    Items are sorted by length and taken greedily. Those of one length are shuffled by ``seed``, ``corpus`` and ``shard``
-    (a number, or the name of a subset), because neighbors in a manifest are often of one speaker or document.
+    Items are sorted by length and taken greedily. ``seed``, ``corpus`` and ``shard`` (a number or a subset's name)
+    shuffle those of one length, because neighbors in a manifest are often of one speaker or document.
 
     The batches with the most items are halved until the number of batches is a multiple of ``multiple_of`` (the world
     size). So every group of neighbors is whole: no rank lacks a batch, and no batch is dropped or repeated.

@@ -6,9 +6,9 @@ from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.data.shards.text import TextShard
 from slam_plugin.data.shards.translation import SpeechTranslationShard, TextTranslationShard
 
-# of pre-training
+# for pre-training
 KINDS: dict[str, type[Shard]] = {corpus.kind: corpus for corpus in (SpeechShard, TextShard, PairsShard)}
-# of fine-tuning on speech and text together
+# for joint fine-tuning on speech and text
 TRANSLATION_KINDS: dict[str, type[Shard]] = {
     corpus.kind: corpus for corpus in (SpeechTranslationShard, TextTranslationShard)
 }

@@ -1,4 +1,4 @@
-"""What a kind of corpus is: one shard opened, items by index, micro-batches by collating."""
+"""Interface of a kind of corpus: an opened shard, its items by index, and their collation to micro-batches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from slam_plugin.data.options import Option
 
 
 class Span(Protocol):
-    """What a masking spec says of one side: expected share of masked positions, positions of a span."""
+    """Masking of one side: the expected share of masked positions, and the positions of a span."""
 
     rate: float
     span: int
 
 
 class Widths(Protocol):
-    """Widths of SpecAugment: the most mel bins of a band, and the most 10 ms frames of a stretch."""
+    """Maximum widths of SpecAugment: mel bins of a band, and 10 ms frames of a stretch of time."""
 
     freq_width: int
     time_width: int
@@ -26,16 +26,16 @@ class Widths(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a corpus is opened with beside its section of ``corpora.yaml``.
+    """Arguments for opening a corpus besides its section of ``corpora.yaml``.
 
     Attributes:
-        seed: of all random draws.
-        stream: the corpus and its shard, in words; two of them never share their draws.
+        seed: seed of all random draws.
+        stream: name of the corpus and its shard; each has random draws of its own.
         vocabulary: the joint text vocabulary (``slam_plugin.data.text.vocabulary.Vocabulary``).
-        speech_mask, text_mask: how this kind's batches are masked; None leaves that side alone.
-        false_pairs: where false partners come from ("batch", "hard" or "text"); None makes true pairs only.
-        text: the opened unpaired text that false transcripts may be drawn from.
-        augmentation: SpecAugment of a second copy of the speech; None makes none.
+        speech_mask, text_mask: masking of each side; None masks nothing.
+        false_pairs: source of false partners ("batch", "hard" or "text"); None makes true pairs only.
+        text: opened unpaired text, from which false transcripts may be drawn.
+        augmentation: SpecAugment of a second copy of the speech; None makes no copy.
         partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
     """
 
@@ -54,20 +54,20 @@ class Shard(Protocol):
     """One opened shard of a corpus of some kind. ``open`` is called with the corpus's section of ``corpora.yaml``."""
 
     kind: ClassVar[str]
-    options: ClassVar[Mapping[str, Option]]  # of its section of corpora.yaml, beside those that every corpus has
-    suffixes: ClassVar[tuple[str, ...]]  # endings of the files that one shard consists of
+    options: ClassVar[Mapping[str, Option]]  # in its section of corpora.yaml, besides those that every corpus has
+    suffixes: ClassVar[tuple[str, ...]]  # suffixes of the files of a shard
     lengths: np.ndarray  # (items,) in the unit of the kind's budget
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: Setting) -> "Shard":
-        """Open the shard at ``path``; raise a DataError for what cannot be used."""
+        """Open the shard at ``path``. Raises DataError if it cannot be used."""
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
-        """A hash of the shard's contents, without opening it for training."""
+        """Return a hash of the shard's contents, without opening it for training."""
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
-        """Decode and mask one item; a pure function of (seed, kind, stream, index, cycle)."""
+        """Decode and mask one item. A pure function of (seed, kind, stream, index, cycle)."""
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Tensors of one micro-batch."""
+        """Return the tensors of one micro-batch."""

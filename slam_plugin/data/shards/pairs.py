@@ -1,4 +1,4 @@
-"""Speech with its transcript, and now and then with a false one (for speech-text matching)."""
+"""Speech with its transcript, or sometimes with a false one (for speech-text matching)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ class PairsShard(SpeechShard):
             raise DataError("objectives.stm.negatives: found 'text', expected a corpus of kind text to draw from")
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
-        """The speech item, its transcript, and whether its transcript is to be a false one."""
+        """Return the speech item, its transcript, and whether it gets a false transcript."""
         item = super().item(index, cycle)
         rng = generator(*item["key"], "false_pair")
         item["transcript"] = self.manifest.value(index, "tgt_text")
@@ -42,7 +42,7 @@ class PairsShard(SpeechShard):
         return item
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The speech batch, the text batch and matches (batch,): True where the transcript is the utterance's own.
+        """Return the speech batch, the text batch, and matches (batch,), True if the transcript is the utterance's own.
 
         If each transcript has both partners, false_partners (batch,) are the rows of the false ones, -1 for none.
         """
@@ -63,7 +63,7 @@ class PairsShard(SpeechShard):
         return np.concatenate(([self.bos], ids, [self.eos]))
 
     def _false_tokens(self, i: int, items: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """A transcript of other words: of the batch, of the corpus where the batch has none, or of unpaired text."""
+        """Return a transcript with other words: from the batch, else from the corpus; or from unpaired text."""
         own = items[i]["transcript"].split()
         rng = generator(*items[i]["key"], "false_transcript")
         if self.setting.false_pairs == "text":
@@ -78,9 +78,9 @@ class PairsShard(SpeechShard):
         raise DataError(f"{self.manifest.path}: no transcript found that differs from {items[i]['transcript']!r}")
 
     def _false_partner(self, i: int, items: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> int | None:
-        """Return the row of a pair of other words, None if the batch has none.
+        """Return the row of a pair with other words, None if the batch has none.
 
-        A hard one is among those whose utterances are nearest in length to that of row ``i``.
+        A hard one is drawn from those whose utterances are closest in length to that of row ``i``.
         """
         own = items[i]["transcript"].split()
         rows = [row for row, other in enumerate(items) if other["transcript"].split() != own]
@@ -93,8 +93,8 @@ class PairsShard(SpeechShard):
         own_ids = self._encode(" ".join(own))[1:-1]
         for _ in range(DRAWS):
             tokens = self.setting.text.tokens(int(rng.integers(len(self.setting.text))))
-            # Of the transcript's length and without a </s> inside: the form of a text must not give the answer away.
+            # Cut to the transcript's length and without inner </s>: the form of a text must not give the answer away.
             words = tokens[(tokens != self.bos) & (tokens != self.eos)][: len(own_ids)]
             if len(words) and not np.array_equal(words, own_ids):
                 return np.concatenate(([self.bos], words, [self.eos]))
-        raise DataError(f"the unpaired text holds nothing but {' '.join(own)!r}")
+        raise DataError(f"no sentence of the unpaired text found that differs from {' '.join(own)!r}")

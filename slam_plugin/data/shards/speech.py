@@ -19,7 +19,7 @@ from slam_plugin.modules.subsampler import subsampled_length
 
 
 class SpeechShard:
-    """Rows of a manifest; lengths are log-mel frames of 10 ms."""
+    """Rows of a manifest. Lengths are log-mel frames of 10 ms."""
 
     kind = "speech"
     options = {"audio_root": Option(Path, None)}
@@ -27,7 +27,7 @@ class SpeechShard:
     text_columns: tuple[str, ...] = ()
 
     def __init__(self, manifest: Manifest, root: Path, setting: Setting, budget: int) -> None:
-        """``budget`` is the most frames of a batch, padding included."""
+        """Take the maximum number of frames in a batch, padding included, as ``budget``."""
         self.manifest, self.root, self.setting, self.budget = manifest, root, setting, budget
         self.lengths = manifest.column("n_frames")
 
@@ -56,10 +56,10 @@ class SpeechShard:
         return item
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """features (batch, frames, 80), feature_padding_mask (batch, frames) or None, and seed.
+        """Return features (batch, frames, 80), feature_padding_mask (batch, frames) or None, and seed.
 
-        The frames are those of :func:`padded_length`.
-        mask_indices (batch, T) and augmented_features (batch, frames, 80) are there if they were asked for.
+        ``frames`` comes from :func:`padded_length`. If the setting asks for them, mask_indices (batch, T) and
+        augmented_features (batch, frames, 80) are included.
         """
         lengths = [len(item["features"]) for item in items]
         frames = padded_length(lengths, FRAMES_MULTIPLE, self.budget)

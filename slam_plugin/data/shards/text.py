@@ -17,11 +17,11 @@ from slam_plugin.data.text.blocks import find_blocks
 from slam_plugin.data.text.indexed import Sentences, index_hash, open_indexed
 from slam_plugin.data.text.vocabulary import MASK
 
-LEAST_BLOCK = 8  # below, hardly a sentence fits
+MIN_BLOCK = 8  # tokens; hardly a sentence fits into fewer
 
 
 class TextShard:
-    """fairseq's memory-mapped text; lengths are tokens, ``<s>`` and ``</s>`` included.
+    """fairseq's memory-mapped text. Lengths are tokens, ``<s>`` and ``</s>`` included.
 
     ``block`` joins consecutive sentences of a document (documents end at an empty line) up to that many tokens, as the
     paper's text side is long text.
@@ -32,19 +32,19 @@ class TextShard:
     suffixes = (".bin", ".idx")
 
     def __init__(self, sentences: Sentences, block: int | None, setting: Setting, budget: int) -> None:
-        """``budget`` is the most tokens of a batch, padding included."""
+        """Take the maximum number of tokens in a batch, padding included, as ``budget``."""
         self.sentences, self.setting, self.budget = sentences, setting, budget
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
-        self.first, self.sizes = None, sentences.sizes  # of an item without <s>: its first sentence, its tokens
+        self.first, self.sizes = None, sentences.sizes  # of each item without <s>: first sentence, and tokens
         if block is not None:
             self.first, self.sizes = find_blocks(sentences.sizes, block - 1, f"{sentences.path}.bin")
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: Setting) -> "TextShard":
         block = config.options["block"]
-        if block is not None and block < LEAST_BLOCK:
-            raise DataError(f"block of {path}: found {block}, expected at least {LEAST_BLOCK} tokens")
+        if block is not None and block < MIN_BLOCK:
+            raise DataError(f"block of {path}: found {block}, expected at least {MIN_BLOCK} tokens")
         return cls(open_indexed(path, setting.vocabulary.dictionary), block, setting, config.budget)
 
     @classmethod
@@ -56,25 +56,25 @@ class TextShard:
 
     @property
     def lengths(self) -> np.ndarray:
-        """(items,), worked out at each call: nobody needs them once the shard has been cut."""
+        """Return lengths (items,). Computed at each call: they are not needed after the division into batches."""
         longest = int(self.sizes.max(initial=0)) + 1
         dtype = np.min_scalar_type(longest) if longest < 1 << 16 else np.int32
         return np.add(self.sizes, 1, dtype=dtype, casting="unsafe")
 
     def tokens(self, index: int) -> np.ndarray:
-        """The whole item, (length,): ``<s>``, the tokens, ``</s>``."""
+        """Return a whole item (length,): ``<s>``, the tokens, ``</s>``."""
         sentence = index if self.first is None else int(self.first[index])
         return np.concatenate(([self.bos], self.sentences.span(sentence, int(self.sizes[index]))))
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
-        """tokens (length,) corrupted, targets (length,) and token_mask (length,)."""
+        """Return corrupted tokens, targets and token_mask, each (length,)."""
         key = (self.setting.seed, self.kind, self.setting.stream, index, cycle)
         return {"key": key, **mask_text(self.tokens(index), key, self.setting)}
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed.
+        """Return tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed.
 
-        There are no token_mask_indices where nothing is masked, and no token_padding_mask where nothing is padded.
+        token_mask_indices is missing without masking, and token_padding_mask is None without padding.
         """
         return {
             "kind": self.kind,
@@ -85,7 +85,7 @@ class TextShard:
 
 
 def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, torch.Tensor]:
-    """Mask spans of one item's ordinary tokens; ``<s>`` and every ``</s>`` stay, as does all without a text mask."""
+    """Mask spans of one item's ordinary tokens, if the setting masks text. ``<s>`` and ``</s>`` are never masked."""
     if setting.text_mask is None:
         return {"tokens": torch.from_numpy(tokens), "token_targets": torch.from_numpy(tokens)}
     dictionary = setting.vocabulary.dictionary
@@ -105,7 +105,7 @@ def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, tor
 
 
 def collate_text(items: Sequence[Mapping[str, Any]], pad: int, budget: int | None = None) -> dict[str, Any]:
-    """Pad the items of :func:`mask_text` to one batch, as :func:`padded_length` says for ``budget``."""
+    """Pad the items of :func:`mask_text` to one batch, whose length :func:`padded_length` takes from ``budget``."""
     lengths = [len(item["tokens"]) for item in items]
     length = padded_length(lengths, TOKENS_MULTIPLE, budget)
     batch = {

@@ -1,4 +1,4 @@
-"""What a translator learns from: translated speech and translated text (Bapna et al. 2022, joint fine-tuning)."""
+"""Translated speech and translated text, for joint fine-tuning to translation (Bapna et al. 2022)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ from slam_plugin.data.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class TranslationSetting:
-    """What these corpora are opened with beside their sections of ``corpora.yaml``.
+    """Arguments for opening these corpora besides their sections of ``corpora.yaml``.
 
     Attributes:
-        seed: of all random draws.
-        stream: the corpus and its shard, in words; two of them never share their draws.
-        vocabulary: of the translations; ``source_vocabulary``: of the text that is translated.
-        augment: what training does to the speech; None leaves it whole.
-        max_target: tokens of the longest translation, ``</s>`` included.
-        ctc: what CTC spells beside the decoder; None without CTC.
+        seed: seed of all random draws.
+        stream: name of the corpus and its shard; each has random draws of its own.
+        vocabulary: vocabulary of the translations; ``source_vocabulary`` is that of the source text.
+        augment: augmentation of the speech; None for none.
+        max_target: maximum number of tokens of a translation, ``</s>`` included.
+        ctc: text that CTC spells besides the decoder; None without CTC.
     """
 
     seed: int
@@ -43,7 +43,7 @@ class TranslationSetting:
 
 
 class SpeechTranslationShard:
-    """Rows of a manifest with ``tgt_text``, and ``tgt_lang`` where the vocabulary has tags; lengths are frames."""
+    """Rows of a manifest with ``tgt_text``, and ``tgt_lang`` if the vocabulary has tags. Lengths are frames."""
 
     kind = "speech_translation"
     options = {"audio_root": Option(Path, None), "tgt_lang": Option(str, None)}
@@ -87,16 +87,16 @@ class SpeechTranslationShard:
         return self.dataset.item(index, cycle)
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """As :meth:`SpeechToTextDataset.collater`, and the kind and its size."""
+        """Return the batch of :meth:`SpeechToTextDataset.collater` with its kind and sizes."""
         frames = sum(len(item["features"]) for item in items)
         return {"kind": self.kind, "n_frames": frames, "n_tokens": 0, **self.dataset.collater(items)}
 
 
 class TextTranslationShard:
-    """Two memory-mapped texts, line by line each other's translation; lengths are tokens of the longer side.
+    """Two memory-mapped texts, aligned line by line. Lengths are tokens of the longer side.
 
-    ``PATH.source`` and ``PATH.target``, as fairseq-preprocess names them for ``--source-lang source --target-lang
-    target``. ``tgt_lang`` is the language of the target where its vocabulary has tags.
+    The files are ``PATH.source`` and ``PATH.target``, as fairseq-preprocess names them for ``--source-lang source
+    --target-lang target``. ``tgt_lang`` is the language of the target if its vocabulary has tags.
     """
 
     kind = "text_translation"
@@ -115,7 +115,7 @@ class TextTranslationShard:
         if found[0] != found[1]:
             raise DataError(
                 f"{path}: found {found[0]} sentences of the source and {found[1]} of the target, "
-                "expected as many of both"
+                "expected the same number"
             )
         if config.max_length > setting.max_target:
             raise DataError(
@@ -133,6 +133,6 @@ class TextTranslationShard:
         return self.dataset[index]
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """As :meth:`TextPairDataset.collater`, and the kind and its size."""
+        """Return the batch of :meth:`TextPairDataset.collater` with its kind and sizes."""
         tokens = sum(len(item["source"]) for item in items)
         return {"kind": self.kind, "n_frames": 0, "n_tokens": tokens, **self.dataset.collater(items)}

@@ -1,7 +1,7 @@
 """Blocks of consecutive sentences of a document, found without a table of all sentences.
 
-The same blocks as those of fairseq's ``TokenBlockDataset`` in its mode ``complete_doc``. That one lists all sentences
-in 64 bits several times over, which for forty million of them is gigabytes.
+The blocks are those of fairseq's ``TokenBlockDataset`` in its mode ``complete_doc``, which keeps several 64-bit lists
+of all sentences: gigabytes for forty million.
 """
 
 from typing import NamedTuple
@@ -10,25 +10,25 @@ import numpy as np
 
 from slam_plugin.data.errors import DataError
 
-CHUNK = 1 << 15  # sentences looked at at a time
+CHUNK = 1 << 15  # sentences per step
 BREAK = 1  # tokens of an empty line, which ends a document
 
 
 class Blocks(NamedTuple):
-    """Block ``b`` is ``lengths[b]`` tokens from sentence ``first[b]`` on; both (blocks,) int32."""
+    """Blocks of text: block ``b`` is ``lengths[b]`` tokens from sentence ``first[b]`` on; both (blocks,) int32."""
 
     first: np.ndarray
     lengths: np.ndarray
 
 
 def find_blocks(sizes: np.ndarray, most: int, name: str) -> Blocks:
-    """Blocks of at most ``most`` tokens; ``sizes`` (sentences,) are tokens, a sentence's ``</s>`` among them.
+    """Return blocks of at most ``most`` tokens. ``sizes`` (sentences,) are tokens per sentence, ``</s>`` included.
 
-    Sentences are taken while they fit; one that is longer than ``most`` is a block by itself. Empty lines are in none.
-    Raises :class:`DataError` that names the text as ``name`` where a sentence has no token at all, not even ``</s>``.
+    A block takes sentences while they fit. A sentence longer than ``most`` is a block by itself. Empty lines are in no
+    block. Raises :class:`DataError` that names the text as ``name`` if a sentence has no token, not even ``</s>``.
     """
     found, begin = [], 0
-    chunk = max(CHUNK, 2 * most)  # a block always fits into one, whatever its sentences
+    chunk = max(CHUNK, 2 * most)  # a block always fits into one chunk
     while begin < len(sizes):
         part = sizes[begin : begin + chunk].astype(np.int64)
         if part.min() < BREAK:
@@ -44,7 +44,7 @@ def find_blocks(sizes: np.ndarray, most: int, name: str) -> Blocks:
 
 
 def _next_starts(sizes: np.ndarray, ends: np.ndarray, most: int) -> np.ndarray:
-    """Where the next block starts if one starts at each sentence; an empty line is a block, to be left out later."""
+    """Return the next block's start for a block that starts at each sentence. Empty lines are blocks, dropped later."""
     sentences = np.arange(len(sizes))
     full = np.searchsorted(ends, ends - sizes + most, side="right")
     breaks = np.append(np.flatnonzero(sizes == BREAK), len(sizes))
@@ -53,9 +53,9 @@ def _next_starts(sizes: np.ndarray, ends: np.ndarray, most: int) -> np.ndarray:
 
 
 def _walk(following: np.ndarray, whole: bool) -> np.ndarray:
-    """The starts of blocks, from 0, and the end of the last one.
+    """Return the starts of blocks, from 0, and the end of the last one.
 
-    Where the text goes on behind these sentences (not ``whole``), a block that reaches their end is left to what comes.
+    If more text follows these sentences (not ``whole``), a block that reaches their end is left to the next step.
     """
     steps, place, starts = following.tolist(), 0, [0]
     while place < len(steps):

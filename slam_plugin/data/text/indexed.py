@@ -1,4 +1,4 @@
-"""fairseq's memory-mapped text, opened with a look at what it holds."""
+"""fairseq's memory-mapped text, checked when it is opened."""
 
 import hashlib
 import struct
@@ -12,7 +12,7 @@ from fairseq.data.indexed_dataset import _code_to_dtype, _dtype_header_code
 
 from slam_plugin.data.errors import DataError
 
-CHUNK = 1 << 22  # ids looked at at a time, or sentences written
+CHUNK = 1 << 22  # ids or sentences per step
 _MAGIC, _VERSION = b"MMIDIDX\x00\x00", 1
 _HEADER = struct.Struct("<9sQBQ")  # magic, version, code of the ids' type, sentences
 
@@ -20,11 +20,11 @@ _HEADER = struct.Struct("<9sQBQ")  # magic, version, code of the ids' type, sent
 class Sentences:
     """The sentences of ``path.bin`` and ``path.idx`` as fairseq's ``MMapIndexedDataset`` reads them.
 
-    That one reads both files through a buffer of 100 MB whenever it is opened, and its cache of the latest items keeps
-    a text open that nobody holds any more. This one maps and holds nothing; it pickles to its path.
+    fairseq's class reads both files through a buffer of 100 MB at each opening, and its cache of recent items keeps
+    unused texts open. This one only maps the files and pickles to its path.
 
     Attributes:
-        sizes: tokens of each sentence (sentences,), int32, mapped.
+        sizes: tokens of each sentence (sentences,), int32, memory-mapped.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -41,7 +41,7 @@ class Sentences:
         if not count:
             raise DataError(f"{index}: holds no sentence")
         if found != expected:
-            raise DataError(f"{index}: found {found} bytes, expected {expected} of {count} sentences: binarise again")
+            raise DataError(f"{index}: found {found} bytes, expected {expected} of {count} sentences: binarize again")
         self.sizes = _mapped(index, np.int32, count, _HEADER.size)
         self._begins = _mapped(index, np.int64, count, _HEADER.size + self.sizes.nbytes)  # in bytes
         dtype = np.dtype(_code_to_dtype[code])
@@ -50,21 +50,21 @@ class Sentences:
             raise DataError(f"{ids}: not found, but {index} is there")
         found, expected = ids.stat().st_size, int(self.sizes.sum(dtype=np.int64)) * dtype.itemsize
         if found != expected:
-            raise DataError(f"{ids}: found {found} bytes, expected the {expected} of {index}: binarise again")
+            raise DataError(f"{ids}: found {found} bytes, expected the {expected} of {index}: binarize again")
         self.ids = _mapped(ids, dtype, found // dtype.itemsize)
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, sentence: int) -> torch.Tensor:
-        """The ids of one sentence, (tokens,) int64."""
+        """Return the ids of one sentence, (tokens,) int64."""
         return torch.from_numpy(self.span(sentence, int(self.sizes[sentence])))
 
     def __reduce__(self) -> tuple:
         return Sentences, (self.path,)
 
     def span(self, sentence: int, tokens: int) -> np.ndarray:
-        """``tokens`` ids from the first one of a sentence on, (tokens,) int64."""
+        """Return ``tokens`` ids from the first one of a sentence on, (tokens,) int64."""
         begin = int(self._begins[sentence]) // self.ids.itemsize
         return self.ids[begin : begin + tokens].astype(np.int64)
 
@@ -74,9 +74,9 @@ def _mapped(path: Path, dtype: Any, count: int, offset: int = 0) -> np.ndarray:
 
 
 def write_index(file: IO[bytes], sizes: np.ndarray, dtype: np.dtype) -> None:
-    """Write what an ``.idx`` holds: ``sizes`` (sentences,) int32, and where in the ids of ``dtype`` each begins.
+    """Write an ``.idx``: ``sizes`` (sentences,) int32, and the byte offset of each among ids of ``dtype``.
 
-    fairseq's own writer holds both columns as lists of Python's numbers.
+    fairseq's own writer keeps both columns as lists of Python numbers.
     """
     file.write(_HEADER.pack(_MAGIC, _VERSION, _dtype_header_code(dtype.type), len(sizes)))
     for first in range(0, len(sizes), CHUNK):
@@ -89,10 +89,10 @@ def write_index(file: IO[bytes], sizes: np.ndarray, dtype: np.dtype) -> None:
 
 
 def open_indexed(path: str | Path, dictionary: Dictionary) -> Sentences:
-    """The sentences of ``path.bin`` and ``path.idx``, memory-mapped, each ending in ``</s>``.
+    """Return the sentences of ``path.bin`` and ``path.idx``, memory-mapped, each ending in ``</s>``.
 
-    Raises :class:`DataError` where a file is missing or cut short, or holds a symbol that ``dictionary`` does not: one
-    binarised with a larger dictionary would index past the embedding, were it in the last sentence.
+    Raises :class:`DataError` if a file is missing or cut short, or holds a symbol that ``dictionary`` lacks: text
+    binarized with a larger dictionary would index past the embedding, maybe only in the last sentence.
     """
     sentences = Sentences(path)
     symbols = len(dictionary)
@@ -103,12 +103,12 @@ def open_indexed(path: str | Path, dictionary: Dictionary) -> Sentences:
             sentence = int(np.searchsorted(np.cumsum(sentences.sizes, dtype=np.int64), place, side="right"))
             raise DataError(
                 f"{path}.bin: sentence {sentence} holds symbol {sentences.ids[place]}, but dict.txt has {symbols}: "
-                "binarise again"
+                "binarize again"
             )
     return sentences
 
 
 def index_hash(path: str | Path) -> str:
-    """A hash of the lengths of all sentences of ``path``: hashing the text would read all of it at each start."""
+    """Return a hash of the sentence lengths of ``path``. Hashing the text would read all of it at each start."""
     with open(f"{path}.idx", "rb") as file:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What sentences are to be told: classes as fairseq binarises them, or numbers, a line each."""
+"""Targets of sentence prediction: binarized class labels, or one number per line."""
 
 import math
 import re
@@ -18,7 +18,7 @@ _FILLING = re.compile(r"madeupword\d{4}")  # fairseq-preprocess rounds a diction
 
 
 def labels_in(data: str | Path) -> tuple[str, ...] | None:
-    """The classes of ``label/dict.txt`` in the order of their ids; None where a data folder has no such file."""
+    """Return the classes of ``label/dict.txt`` in the order of their ids, None if a data folder has no such file."""
     path = Path(data, FOLDER, DICTIONARY_FILE)
     if not path.is_file():
         return None
@@ -29,7 +29,7 @@ def labels_in(data: str | Path) -> tuple[str, ...] | None:
 
 
 def read_labels(data: str | Path, split: str, labels: Sequence[str]) -> Tensor | None:
-    """Classes (rows,) from 0, of ``label/{split}.bin``; None where there is no such file."""
+    """Read the classes (rows,), from 0, of ``label/{split}.bin``. Return None if there is no such file."""
     path = Path(data, FOLDER, split)
     if not Path(f"{path}.idx").is_file():
         return None
@@ -47,7 +47,7 @@ def read_labels(data: str | Path, split: str, labels: Sequence[str]) -> Tensor |
 
 
 def read_numbers(data: str | Path, split: str) -> Tensor | None:
-    """Numbers (rows,) in fp32, of ``label/{split}.label``; None where there is no such file."""
+    """Read the numbers (rows,), fp32, of ``label/{split}.label``. Return None if there is no such file."""
     path = Path(data, FOLDER, f"{split}.label")
     if not path.is_file():
         return None

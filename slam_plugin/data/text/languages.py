@@ -1,7 +1,7 @@
-"""The symbol that a decoder starts with: ``</s>``, or the tag of the language that it is to write.
+"""The start symbol of a decoder: ``</s>``, or the tag of the target language.
 
-A vocabulary with tags (``<lang:de>``) is that of a model for several languages. Each row of a manifest then says in
-``tgt_lang`` which it is of, or one language is asked for all rows.
+The vocabulary of a multilingual model has tags (``<lang:de>``). The target language is then that of each row's
+``tgt_lang``, or one language for all rows.
 """
 
 import numpy as np
@@ -14,9 +14,10 @@ LANGUAGE_COLUMN = "tgt_lang"
 
 
 def start_symbol(vocabulary: Vocabulary, language: str | None) -> int:
-    """The id that a text in ``language`` starts with; None stands for the one language of a model without tags.
+    """Return the start id of a text in ``language``. None is the only language of a model without tags.
 
-    Raises :class:`DataError` where the vocabulary has tags and no such language, or no tags and a language is asked.
+    Raises :class:`DataError` if the vocabulary has tags but not for this language, or has no tags and a language is
+    specified.
     """
     known = vocabulary.languages
     if language is None and not known:
@@ -29,13 +30,13 @@ def start_symbol(vocabulary: Vocabulary, language: str | None) -> int:
 
 
 def start_symbols(manifest: Manifest, vocabulary: Vocabulary, language: str | None = None) -> np.ndarray:
-    """The id (rows,), int32, that the target of each row starts with.
+    """Return the start id (rows,), int32, of each row's target.
 
     Args:
-        language: of all rows, whatever the manifest says; None takes each row's ``tgt_lang`` where the vocabulary has
+        language: language of all rows, overrides the manifest; None takes each row's ``tgt_lang`` if the vocabulary has
             tags.
 
-    Raises :class:`DataError` that names the lines whose language has no tag, or the manifest where it names none.
+    Raises :class:`DataError` that names the lines whose language has no tag, or a manifest without languages.
     """
     known = vocabulary.languages
     if language is not None or not known:
@@ -43,7 +44,7 @@ def start_symbols(manifest: Manifest, vocabulary: Vocabulary, language: str | No
     if LANGUAGE_COLUMN not in manifest.columns:
         raise DataError(
             f"{manifest.path}: has no column {LANGUAGE_COLUMN}, and the model writes {', '.join(known)}; "
-            "add it, or ask for one of them with --tgt-lang"
+            "add it, or specify one of them by --tgt-lang"
         )
     codes, values = manifest.codes(LANGUAGE_COLUMN)
     unknown = [code for code, value in enumerate(values) if value not in known]

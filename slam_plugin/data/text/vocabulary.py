@@ -1,4 +1,4 @@
-"""The one kind of vocabulary that every task uses: a SentencePiece model and the fairseq dictionary of its pieces."""
+"""The vocabulary of every task: a SentencePiece model and the fairseq dictionary of its pieces."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from torch import LongTensor, Tensor
 from slam_plugin.data.errors import DataError
 
 MASK = "<mask>"
-WORD_START = "▁"  # what a piece at the beginning of a word begins with
+WORD_START = "▁"  # first character of a piece that begins a word
 LANGUAGE_TAG = "<lang:{}>"
 DICTIONARY_FILE, MODEL_FILE = "dict.txt", "spm.model"
 _LANGUAGE = re.compile(r"<lang:(\S+)>")
@@ -23,22 +23,22 @@ _BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 
 
 class PieceDictionary(Dictionary):
-    """fairseq's dictionary whose strings are pieces whatever ``--post-process`` asks: :func:`join_pieces` follows."""
+    """fairseq's dictionary, but strings are pieces whatever ``--post-process`` is; :func:`join_pieces` joins them."""
 
     def string(self, tensor: Any, bpe_symbol: str | None = None, *args: Any, **kwargs: Any) -> str:
         return super().string(tensor, None, *args, **kwargs)
 
 
 class Vocabulary:
-    """Text to ids and back.
+    """Conversion of text to ids and back.
 
     The symbols are fairseq's ``<s> <pad> </s> <unk>`` (0 to 3), the pieces in the order of the SentencePiece model
     without its control symbols, and ``<mask>``.
 
     Args:
-        symbols: all symbols after fairseq's four, in order, and how often each occurs in training text.
-        model: serialised SentencePiece model.
-        source: where both come from, for errors.
+        symbols: all symbols after fairseq's four, in order, with their counts in training text.
+        model: serialized SentencePiece model.
+        source: origin of both, for errors.
     """
 
     def __init__(self, symbols: Mapping[str, int], model: bytes, source: str) -> None:
@@ -56,7 +56,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Read ``dict.txt`` and ``spm.model``; :class:`DataError` where one is absent or they do not match."""
+        """Read ``dict.txt`` and ``spm.model``. Raises :class:`DataError` if one is absent or they do not match."""
         dictionary, model = Path(folder, DICTIONARY_FILE), Path(folder, MODEL_FILE)
         for path in (dictionary, model):
             if not path.is_file():
@@ -65,50 +65,47 @@ class Vocabulary:
 
     @staticmethod
     def is_in(folder: str | Path) -> bool:
-        """Whether the folder holds a vocabulary, or part of one."""
+        """Return whether the folder holds a vocabulary, or part of one."""
         return Path(folder, DICTIONARY_FILE).exists() or Path(folder, MODEL_FILE).exists()
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], holder: str = "the checkpoint") -> Self:
-        """The vocabulary whose :meth:`state` ``holder`` holds."""
+        """Build the vocabulary of the :meth:`state` that ``holder`` holds."""
         return cls(dict(state["symbols"]), state["model"].numpy().tobytes(), f"{holder} (once {state['source']})")
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to make the vocabulary anew, in plain types and a tensor, with its hash."""
+        """Return everything needed to rebuild the vocabulary, in plain types and a tensor, with its hash."""
         model = torch.from_numpy(np.frombuffer(self._model, dtype=np.uint8).copy())
         first = self.dictionary.nspecial
         symbols = dict(zip(self.dictionary.symbols[first:], self.dictionary.count[first:], strict=True))
         return {"symbols": symbols, "model": model, "hash": self.hash, "source": self.source}
 
     def check_same(self, other_hash: str, where: str) -> None:
-        """Raise :class:`DataError` with both hashes unless ``other_hash``, of the vocabulary of ``where``, is ours."""
+        """Raise :class:`DataError` with both hashes if ``other_hash``, that of ``where``, is not ours."""
         check_hashes(self.hash, other_hash, self.source, where)
 
     @property
     def languages(self) -> dict[str, int]:
-        """The languages that there are tags for, each with the id of its tag."""
+        """Return the languages that have tags, each with the id of its tag."""
         tags = ((symbol, _LANGUAGE.fullmatch(symbol)) for symbol in self.dictionary.symbols)
         return {found[1]: self.dictionary.index(symbol) for symbol, found in tags if found}
 
     @property
     def language_tags(self) -> tuple[str, ...]:
-        """The tags themselves: symbols that begin a translation and never occur within one."""
+        """Return the tags: symbols that begin a translation and never occur within one."""
         return tuple(map(LANGUAGE_TAG.format, self.languages))
 
     def encode(self, text: str) -> LongTensor:
-        """Ids (tokens,) of a text, without ``<s>`` and ``</s>``; characters that no piece holds become ``<unk>``."""
+        """Return the ids (tokens,) of a text, without ``<s>`` and ``</s>``. Unknown characters become ``<unk>``."""
         return torch.from_numpy(self._ids[self._processor.encode(text, out_type=int)])
 
     def decode(self, ids: Tensor | Iterable[int]) -> str:
-        """The text of ids; ``<s>`` and ``</s>`` are left out."""
+        """Return the text of ids, without ``<s>`` and ``</s>``."""
         return join_pieces(self.dictionary.string(torch.as_tensor(ids)))
 
 
 def check_hashes(ours: str, theirs: str, source: str, where: str) -> None:
-    """Raise :class:`DataError` unless the hash of the vocabulary of ``source`` is that of the vocabulary of ``where``.
-
-    The error names both hashes.
-    """
+    """Raise :class:`DataError` with both hashes if the vocabularies of ``source`` and ``where`` differ."""
     if ours != theirs:
         raise DataError(
             f"two vocabularies: that of {source} has the hash {ours}, that of {where} has {theirs}; "
@@ -117,7 +114,7 @@ def check_hashes(ours: str, theirs: str, source: str, where: str) -> None:
 
 
 def join_pieces(pieces: str) -> str:
-    """Text of pieces that blanks separate: ``"▁a b ▁c"`` is ``"ab c"``; runs of byte pieces are read as UTF-8."""
+    """Return the text of blank-separated pieces: ``"▁a b ▁c"`` is ``"ab c"``. Runs of byte pieces are read as UTF-8."""
     text = pieces.replace(" ", "").replace(WORD_START, " ").strip()
     return _BYTES.sub(
         lambda run: bytes.fromhex(run[0].replace("<0x", "").replace(">", "")).decode(errors="replace"), text
@@ -137,7 +134,7 @@ def _pieces(processor: SentencePieceProcessor) -> list[str]:
 
 
 def read_symbols(path: Path) -> dict[str, int]:
-    """The symbols of a ``dict.txt`` in order, each with its count; :class:`DataError` with the line that is none."""
+    """Read the symbols of a ``dict.txt``, each with its count. Raises :class:`DataError` that names a faulty line."""
     symbols: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line:

@@ -39,7 +39,7 @@ def dataset(folder, most=512, shuffle=False, seed=0):
 
 
 def texts_of(folder):
-    """What was written, side by side: lines of the files that were binarised."""
+    """What was written, side by side: lines of the files that were binarized."""
     return zip(*((folder / f"train.{side}.txt").read_text().split("\n")[:-1] for side in (0, 1)), strict=True)
 
 

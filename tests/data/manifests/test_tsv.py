@@ -105,7 +105,7 @@ def test_equal_hashes_of_different_ids_are_no_fault(monkeypatch):
 
 def test_a_file_of_another_kind_does_not_fill_the_memory(monkeypatch):
     monkeypatch.setattr(tsv, "_CHUNK_BYTES", 1 << 12)
-    monkeypatch.setattr(tsv, "_MOST_FAULTS", 100)
+    monkeypatch.setattr(tsv, "_MAX_FAULTS", 100)
     found = messages(HEADER + "prose\n" * 100_000)
     assert len(found) < 2000 and "the rest is not read" in found[-1]
 

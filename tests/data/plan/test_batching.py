@@ -74,7 +74,12 @@ def test_equal_lengths_are_mixed_the_same_way_in_every_process():
 @pytest.mark.parametrize(
     "lengths, budget, ranks, message",
     [
-        ([5, 30, 6], 20, 1, "corpus 'x', shard valid: item 1 has length 30, expected at most the budget of a batch, 20"),
+        (
+            [5, 30, 6],
+            20,
+            1,
+            "corpus 'x', shard valid: item 1 has length 30, expected at most the budget of a batch, 20",
+        ),
         ([1, 99, 99], 20, 1, "none of 3 items has a length from 2 to 50 .1 are shorter, 2 longer"),
         ([], 20, 1, "none of 0 items"),
         ([5, 5, 5], 20, 4, "3 items make 1 batches under the budget of 20.*multiple of the 4 ranks"),

@@ -274,7 +274,7 @@ def test_text_of_a_larger_dictionary_is_named(data, capsys):
     labels = data / "text/dict.txt"
     labels.write_text("a 1\n")
     assert main([str(data / "text")]) == 1
-    assert "but dict.txt has 5: binarise again" in capsys.readouterr().out
+    assert "but dict.txt has 5: binarize again" in capsys.readouterr().out
     labels.unlink()
     assert main([str(data / "text")]) == 1
     assert "there is no dict.txt beside it or above" in capsys.readouterr().out
