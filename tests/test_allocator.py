@@ -8,7 +8,7 @@ from slam_plugin import allocator
 
 
 def resident() -> int:
-    """Bytes of this process that lie in memory."""
+    """Return the resident memory of this process in bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096
 
@@ -17,7 +17,7 @@ def resident() -> int:
 def test_holes_amid_the_heap_are_given_back():
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-    size, count = 100_000, 1000  # below what glibc maps by itself
+    size, count = 100_000, 1000  # below glibc's threshold for mmap
     blocks = [libc.malloc(size) for _ in range(count)]
     for block in blocks:
         ctypes.memset(block, 1, size)

@@ -1,4 +1,4 @@
-"""What is known of the machine, without torch where that is broken."""
+"""The description of the machine, also with a broken torch."""
 
 from pathlib import Path
 

@@ -22,8 +22,8 @@ class SlamInverseSqrtConfig(FairseqDataclass):
 class SlamInverseSqrt(FairseqLRScheduler):
     """The schedule of Vaswani et al. 2017, section 5.3, with its peak at ``lr``.
 
-    A group of ``slam_adamw`` with its own warm-up gets its own rate, ``lr`` times its scale times :func:`inverse_sqrt` of
-    that warm-up, logged as ``lr_NAME``. All others follow the schedule.
+    A group of ``slam_adamw`` with its own warm-up has its own rate: ``lr`` times its scale times :func:`inverse_sqrt`
+    of that warm-up, logged as ``lr_NAME``. All others follow the schedule.
     """
 
     def __init__(self, cfg: SlamInverseSqrtConfig, optimizer: FairseqOptimizer) -> None:

@@ -20,7 +20,7 @@ RATE = audio.SAMPLE_RATE
 
 
 def tone(seconds: float, rate: int = RATE, hertz: float = 440.0) -> np.ndarray:
-    """A chirp-like tone with harmonics and a little noise, so that every mel bin holds something."""
+    """Return a chirp-like tone with harmonics and a little noise, so that no mel bin is empty."""
     time = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(0).standard_normal(len(time))
     waves = sum(np.sin(2 * np.pi * hertz * k * time * (1 + 0.1 * time)) / k for k in range(1, 8))
@@ -48,7 +48,7 @@ def reference(waveform: torch.Tensor) -> torch.Tensor:
 
 
 def naive_log_mel(waveform: np.ndarray) -> np.ndarray:
-    """Kaldi's recipe as its documentation puts it, frame by frame in fp64, with only the filters from torchaudio."""
+    """Compute Kaldi's features by its documentation, frame by frame in fp64; only the filters are torchaudio's."""
     filters, _ = kaldi.get_mel_banks(80, 512, 16000.0, 20.0, 0.0, 100.0, -500.0, 1.0)
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85
     rows = []
@@ -248,7 +248,7 @@ def test_absent_locations_are_named(tmp_path):
 
 
 def sphere(coding: str, samples: bytes, channels: int = 2) -> bytes:
-    """NIST SPHERE as the LDC ships telephone speech: a header of 1024 bytes, then interleaved samples."""
+    """Return NIST SPHERE as the LDC ships telephone speech: a header of 1024 bytes, then interleaved samples."""
     fields = [f"channel_count -i {channels}", "sample_rate -i 8000", f"sample_coding -s{len(coding)} {coding}"]
     fields += ["sample_n_bytes -i 1", f"sample_count -i {len(samples) // channels}", "end_head", ""]
     return "\n".join(["NIST_1A", "   1024", *fields]).encode().ljust(1024, b"\0") + samples

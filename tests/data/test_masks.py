@@ -35,7 +35,7 @@ def test_short_items_are_masked_more_often_by_the_span_that_each_gets(rate, span
 
 @pytest.mark.parametrize(("rate", "span"), [(0.15, 5), (0.49, 10), (0.75, 10)])
 def test_pairs_of_positions_are_masked_as_spans_say(rate, span):
-    """P(both open) at distance d < span: no span may begin in span + d places, (1 - rate) ** ((span + d) / span)."""
+    """P(both unmasked) at distance d < span: no span begins in span + d places, (1 - rate) ** ((span + d) / span)."""
     count = 6000
     open_ = ~draws(count, 300, rate, span)
     for distance in (1, span // 2, span - 1, span, 2 * span):
@@ -77,7 +77,7 @@ def test_runs_are_those_of_a_loop():
 
 
 def test_spans_are_corrupted_whole_as_spanbert_says():
-    """80 % mask token, 10 % random, 10 % kept, decided once a span."""
+    """80 % mask token, 10 % random, 10 % kept, decided once per span."""
     rng = np.random.default_rng(2)
     tokens = np.arange(10, 50)
     kinds = {"mask": 0, "random": 0, "kept": 0}

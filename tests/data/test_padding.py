@@ -13,7 +13,7 @@ from slam_plugin.models.base.trunk import Trunk
 
 
 def smallest(lengths, multiple, budget):
-    """The definition: search upwards from the longest row for a multiple, and stop where the budget ends."""
+    """Return the padded length by definition: search upwards from the longest row for a multiple within the budget."""
     length = max(lengths)
     while length % multiple and (length + 1) * len(lengths) <= budget:
         length += 1

@@ -14,7 +14,7 @@ SECONDS = 3
 
 @pytest.fixture(scope="module")
 def waveform():
-    """Harmonics of a gliding pitch under two moving resonances, with pauses and a little noise: voice-like sound."""
+    """Return voice-like sound: harmonics of a gliding pitch, two moving resonances, pauses and a little noise."""
     time = torch.arange(SECONDS * SAMPLE_RATE) / SAMPLE_RATE
     phase = 2 * math.pi * torch.cumsum(130 + 40 * torch.sin(2 * math.pi * 0.7 * time), 0) / SAMPLE_RATE
     first, second = 500 + 250 * torch.sin(2 * math.pi * 2 * time), 1800 + 700 * torch.cos(2 * math.pi * 3 * time)
@@ -29,9 +29,9 @@ def waveform():
 
 
 def difference(one, other):
-    """Root mean square of the difference of normalized features, whose own is 1, up to 7 kHz.
+    """Return the root mean square difference of normalized features (whose own is 1) up to 7 kHz.
 
-    A slower recording has nothing above that.
+    A slower recording is empty above that.
     """
     length = min(len(one), len(other))
     return float((normalize(one)[:length, :76] - normalize(other)[:length, :76]).square().mean().sqrt())
@@ -39,7 +39,7 @@ def difference(one, other):
 
 @pytest.mark.parametrize(("speed", "ratio"), [(0.9, (9, 10)), (1.1, (11, 10)), (1.25, (5, 4))])
 def test_features_are_those_of_the_resampled_waveform(waveform, speed, ratio):
-    """Time and pitch both: the features of the waveform itself, at either speed, are much farther off."""
+    """Both time and pitch change: without the change, features differ much more."""
     features = log_mel(waveform)
     expected = log_mel(resample(waveform, *ratio, lowpass_filter_width=64))
     found = change_speed(features, speed)
@@ -71,7 +71,7 @@ def test_noise_has_the_ratio_asked_for(waveform, snr):
 
 
 def test_noise_is_stationary_and_of_many_colors(waveform):
-    """Against the features of white noise: the same in each second, rising or falling over the frequencies."""
+    """Compared with white noise: the same in each second, rising or falling over the frequencies."""
     silence = torch.full((600, 80), -5.0)
     slopes = []
     for seed in range(40):

@@ -70,7 +70,7 @@ def open_corpus(folder, kind, name=None, block=None, budget=1000, **options):
 
 
 def same(first, second):
-    """Whether two items, or two batches, are equal in everything."""
+    """Return whether two items, or two batches, are equal in everything."""
     return first.keys() == second.keys() and all(
         torch.equal(value, second[key]) if torch.is_tensor(value) else value == second[key]
         for key, value in first.items()
@@ -78,7 +78,7 @@ def same(first, second):
 
 
 def words(corpus, ids):
-    """The words of one row of ids, without padding."""
+    """Return the words of one row of ids, without padding."""
     ids = ids[ids != corpus.pad]
     return corpus.setting.vocabulary.decode(ids).split()
 
@@ -127,7 +127,7 @@ def test_kinds_do_not_share_their_draws(folder):
 
 @pytest.mark.parametrize("kind", ["speech", "text", "pairs"])
 def test_a_batch_does_not_change_the_masks_of_its_items(folder, kind):
-    # True pairs alone: a false transcript comes from the batch.
+    # Only true pairs: a false transcript comes from the batch.
     corpus = open_corpus(folder, kind, false_pairs=None)
     alone, among = corpus.collate([corpus.item(2, 5)]), corpus.collate([corpus.item(i, 5) for i in (4, 2, 0)])
     compared = 0
@@ -424,7 +424,7 @@ def test_false_transcripts_follow_from_the_keys(folder):
     assert PairsShard.kind == "pairs"
 
 
-# ---- pairs of which each transcript has a true and a false partner
+# ---- pairs with a true and a false partner for each transcript
 
 
 @pytest.mark.parametrize("negatives", ["batch", "hard"])

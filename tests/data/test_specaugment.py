@@ -10,7 +10,7 @@ def ones(frames=300, bins=80):
 
 
 def masked_bands(masked):
-    """Fully masked mel bins and fully masked frames."""
+    """Count fully masked mel bins and fully masked frames."""
     return int((masked == 0).all(0).sum()), int((masked == 0).all(1).sum())
 
 
@@ -41,7 +41,7 @@ def test_masks_are_whole_bands_within_their_limits():
 
 
 def test_widths_and_places_are_uniform():
-    """Mean width 27 / 2, and the chance of a bin to be masked as the closed form says."""
+    """The mean width is 27 / 2, and the probability of masking a bin equals the closed form."""
     augment = SpecAugment(1, 27, 0, 0, 0.0)
     trials = 4000
     hits = sum((augment(ones(1), np.random.default_rng(seed))[0] == 0).double() for seed in range(trials)) / trials

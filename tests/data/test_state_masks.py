@@ -28,7 +28,7 @@ def test_states_are_masked_in_spans_at_their_rate(rate, span):
 
 @pytest.mark.parametrize(("rate", "span", "channels"), [(0.25, 64, 160), (0.25, 64, 1024), (0.1, 3, 32)])
 def test_channels_are_masked_at_their_rate_however_wide_the_spans(rate, span, channels):
-    """Also where an utterance has hardly room for two spans, as the size tiny has."""
+    """Also if there is hardly room for two spans, as in the size tiny."""
     found = torch.stack([each["channel_mask"] for each in drawn(StateMasks(0.0, 1, rate, span, channels), 50)])
     assert found.shape == (COUNT, channels)
     assert abs(found.double().mean() - rate) < 4.5 * math.sqrt(rate * (1 - rate) / COUNT * min(1, span / channels))

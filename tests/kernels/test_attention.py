@@ -19,7 +19,7 @@ def padding():
 
 
 def one_query_at_a_time(query, key, value, lengths):
-    """Loops over utterances, heads and queries; keys past an utterance's length are never looked at."""
+    """Attend by loops over utterances, heads and queries, without keys past an utterance's length."""
     out = torch.zeros(query.shape, dtype=torch.float64)
     query, key, value = query.double(), key.double(), value.double()
     for b, length in enumerate(lengths):

@@ -10,7 +10,7 @@ SHAPES = [(12, 5), (5, 5), (3, 5), (2, 7), (1, 5), (4, 1)]
 
 
 def reference(x, weight, bias):
-    """torch's own depthwise convolution, channels first."""
+    """Compute torch's depthwise convolution, channels first."""
     out = F.conv1d(x.transpose(1, 2), weight.unsqueeze(1), bias, padding=weight.size(1) // 2, groups=weight.size(0))
     return out.transpose(1, 2)
 
@@ -68,7 +68,7 @@ def test_autocast_does_not_choose_the_type(dtype):
 
 
 def test_the_input_may_be_a_view():
-    """What comes from a gated linear unit is no contiguous tensor."""
+    """The output of a gated linear unit is not contiguous."""
     x, weight, bias = leaves(9, 5)
     half = torch.cat((x, x), dim=-1)[..., :CHANNELS]
     torch.testing.assert_close(depthwise_conv(half, weight, bias), reference(x, weight, bias), rtol=1e-5, atol=1e-6)

@@ -11,7 +11,7 @@ CASES = pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 
 
 def leaves(lengths, dtype=torch.float32):
-    """x, weight, bias and the mask."""
+    """Make x, weight, bias and the mask."""
     torch.manual_seed(0)
     time = 8 if lengths is None else max(lengths)
     x = 3.0 * torch.randn(3, time, CHANNELS) + 1.0
@@ -22,7 +22,7 @@ def leaves(lengths, dtype=torch.float32):
 def output_and_gradients(function, tensors, mask):
     out = function(*tensors, mask, GROUPS, EPS)
     torch.manual_seed(1)
-    # also at padding, which a layer leaves at zero: the gradient is right whatever comes
+    # also at padding, which a layer leaves at zero: any incoming gradient is handled
     direction = torch.randn(out.shape).to(out.dtype)
     return [out, *torch.autograd.grad(out, tensors, direction)]
 

@@ -1,4 +1,4 @@
-"""Blocking of repeated n-grams against its definition, fairseq's loop and, where it is built, fairseq's CUDA kernel."""
+"""Blocking of repeated n-grams against its definition, fairseq's loop and, if it is built, fairseq's CUDA kernel."""
 
 import importlib.util
 
@@ -13,7 +13,7 @@ ROWS, LENGTH, SYMBOLS, START, PAD = 7, 24, 5, 2, 1
 
 
 def hypotheses(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """fairseq's buffer of tokens after ``step`` steps, and scores of the next token."""
+    """Make fairseq's buffer of tokens after ``step`` steps, and scores of the next token."""
     generator = torch.Generator().manual_seed(step)
     tokens = torch.full((ROWS, LENGTH), PAD)
     tokens[:, 0] = START

@@ -1,4 +1,4 @@
-"""What is said of the fused paths is what runs, on machines of each sort."""
+"""The reported fused paths are those that run, on machines of each kind."""
 
 import importlib.util
 import sys
@@ -25,14 +25,14 @@ KERNEL = f"fairseq.{MODULE}"
 
 @pytest.fixture(params=[False, True], ids=["CPU", "GPU"])
 def gpu(monkeypatch, request) -> bool:
-    """Whether torch says that there is a CUDA device."""
+    """Set whether torch reports a CUDA device."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: request.param)
     return request.param
 
 
 @pytest.fixture
 def beside_fairseq(monkeypatch, tmp_path) -> Iterator[Path]:
-    """An empty folder from which Python imports submodules of fairseq before its own."""
+    """Make an empty folder from which Python imports submodules of fairseq first."""
     monkeypatch.setattr(fairseq, "__path__", [str(tmp_path), *fairseq.__path__])
     built = sys.modules.pop(KERNEL, None)
     yield tmp_path
@@ -97,7 +97,7 @@ def test_the_optimizer_is_fused(gpu):
     assert found("optimizer") == f"torch AdamW(fused=True) on {'CUDA' if gpu else 'the CPU'}"
 
 
-# ---- the kernel of fairseq that the build makes
+# ---- fairseq's kernel, if built
 
 
 def test_a_kernel_that_is_not_built_is_advised_where_it_would_serve(monkeypatch, gpu):
@@ -131,7 +131,7 @@ def test_a_kernel_that_works_is_taken(monkeypatch, beside_fairseq):
 
 @pytest.fixture
 def failing_kernel(monkeypatch, beside_fairseq) -> None:
-    """A kernel for another GPU: what is launched fails, as fairseq finds out and keeps to itself."""
+    """A kernel for another GPU: its launch fails, which fairseq notices but does not report."""
     (beside_fairseq / f"{MODULE}.py").write_text(
         "def forward(*arguments):\n    raise RuntimeError('CUDA error: no kernel image is available\\nCompile with')\n"
     )

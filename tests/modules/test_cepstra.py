@@ -14,7 +14,7 @@ def features():
 
 
 def reference(utterance):
-    """scipy's DCT, numpy's least squares line of each state, and numpy's mean and standard deviation."""
+    """Compute cepstra by scipy's DCT, numpy's least-squares line of each state, and numpy's mean and deviation."""
     coefficients = scipy.fft.dct(utterance.double().numpy(), type=2, norm="ortho", axis=1)[:, :COEFFICIENTS]
     states = []
     for begin in range(0, len(coefficients), 4):

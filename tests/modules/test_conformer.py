@@ -16,7 +16,7 @@ OPTIONS = [(groups, rotary) for groups in (GROUPS, None) for rotary in (False, T
 
 
 def layer(groups=GROUPS, dropout=0.0):
-    """A layer none of whose parameters has a special value."""
+    """Make a layer without special values in its parameters."""
     torch.manual_seed(0)
     module = ConformerLayer(DIM, HEADS, FFN, KERNEL, groups, dropout)
     for parameter in module.parameters():
@@ -73,7 +73,7 @@ def test_rotary_attention_turns_queries_and_keys():
 
 
 def plain_layer(module, x):
-    """One utterance (time, dim) through torch's own modules in the order of Gulati et al. 2020, equation (3)."""
+    """Run one utterance (time, dim) through torch's modules in the order of Gulati et al. 2020, equation (3)."""
 
     def feed_forward(ffn, x):
         return ffn.contract(F.silu(ffn.expand(F.layer_norm(x, (DIM,), ffn.norm.weight, ffn.norm.bias))))
@@ -127,7 +127,7 @@ def test_gradients_reach_every_parameter_and_every_valid_frame(groups, rotary):
     (out * torch.randn(out.shape))[~padding].sum().backward()
     for name, parameter in module.named_parameters():
         if name == "attention.qkv.bias":
-            # a bias of the keys adds one number to all scores of a query, unless keys are turned
+            # a bias of the keys adds one number to all scores of a query, unless keys are rotated
             query, key, value = parameter.grad.chunk(3)
             assert query.any() and value.any() and (key.abs().max() > 1e-4) == rotary
         else:
@@ -137,7 +137,7 @@ def test_gradients_reach_every_parameter_and_every_valid_frame(groups, rotary):
 
 
 def run(function, x, padding, angles, module, autocast=False):
-    """Output at valid frames and all gradients."""
+    """Return the output at valid frames and all gradients."""
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         out = function(x, padding, angles)
     if padding is not None:
@@ -156,7 +156,7 @@ def test_checkpointed_and_compiled_it_is_the_same_layer(groups, padded, autocast
     expected = run(module, *given)
     again = run(functools.partial(checkpoint, module, use_reentrant=False), *given)
     assert all(torch.equal(*pair) for pair in zip(again, expected, strict=True))
-    torch.compiler.reset()  # what other tests compiled of this class counts towards the limit of variants
+    torch.compiler.reset()  # compilations of this class by other tests count towards the limit of variants
     # This backend traces and differentiates as the real one does, without minutes of compiling.
     compiled = run(torch.compile(module, backend="aot_eager", fullgraph=True), *given)
     tolerance = 2e-2 if autocast else 1e-5

@@ -15,7 +15,7 @@ def draws(counts, distractors, seed=0):
 
 
 def frames(counts, seed=0):
-    """Context, targets of few codes (so that distractors often have the target's own) and these codes."""
+    """Make context, targets of few codes (so that distractors often share the target's) and the codes."""
     torch.manual_seed(seed)
     batch, largest = len(counts), max(counts)
     codes = torch.randint(CODES, (batch, largest))
@@ -24,7 +24,7 @@ def frames(counts, seed=0):
 
 
 def fairseq_logits(context, targets, negatives):
-    """fairseq's own function on (1, M, C) context and targets and (K, 1, M, C) negatives -> (M, 1 + K)."""
+    """Return fairseq's logits (M, 1 + K) of (1, M, C) context and targets and (K, 1, M, C) negatives."""
     model = SimpleNamespace(logit_temp=TEMPERATURE)
     return Wav2Vec2Model.compute_preds(model, context, targets, negatives)[:, 0].T
 

@@ -29,7 +29,7 @@ def test_a_checkpoint_holds_them_and_no_optimizer_sees_them():
 
 
 def test_ranks_add_up_their_counts(monkeypatch):
-    """As if another rank had the same batch."""
+    """Counts are summed as if another rank had the same batch."""
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda counts: counts.mul_(2))
     running = RunningFrequencies(3)

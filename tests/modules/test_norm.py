@@ -9,7 +9,7 @@ LENGTHS = [11, 7, 1]
 
 
 def filled_norm(cls, *sizes):
-    """A norm whose scale and shift are not one and zero."""
+    """Make a norm whose scale and shift are not one and zero."""
     torch.manual_seed(1)
     norm = cls(*sizes)
     nn.init.normal_(norm.weight)

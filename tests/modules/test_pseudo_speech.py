@@ -13,7 +13,7 @@ def generator(seed=0):
 
 
 def batch_of(texts):
-    """Texts, each a list of sentences without their </s>, as padded tokens."""
+    """Return texts, each a list of sentences without </s>, as padded tokens."""
     rows = [
         torch.tensor([BOS, *itertools.chain.from_iterable([*sentence, EOS] for sentence in text)]) for text in texts
     ]
@@ -22,7 +22,7 @@ def batch_of(texts):
 
 
 def naive_rows(texts, length):
-    """The units of each row: a sentence goes to the piece of its text that it begins in."""
+    """Return the units of each row: a sentence goes to the piece of its text in which it begins."""
     rows = []
     for text in texts:
         place, pieces = 0, {}
@@ -62,7 +62,7 @@ WORD_STARTS = torch.tensor([False, False, False, True, False, False, False])
 
 
 def test_frames_spell_their_units():
-    """Pauses stand before words alone, and never first; without them and without repetition the units are left."""
+    """Pauses are only before words and never first; without them and without repetitions the units remain."""
     rows = long_rows()
     spoken = speak(rows, WORD_STARTS, generator())
     for row in range(0, 400, 7):
@@ -92,7 +92,7 @@ def test_how_long_units_and_pauses_last():
 
 
 def test_a_path_of_ctc_is_always_possible():
-    """Between two equal units it needs a blank, so a frame more."""
+    """Between two equal units it needs a blank, so one more frame."""
     units = torch.full((600,), 4)
     spoken = speak(Rows(units, torch.arange(60).repeat_interleave(10)), WORD_STARTS, generator())
     assert (spoken.frame_counts >= 10 + 9).all()

@@ -12,7 +12,7 @@ SEED = 5
 
 
 def ours_and_fairseqs():
-    """The two quantisers with the same parameters."""
+    """Return the two quantizers with the same parameters."""
     torch.manual_seed(0)
     ours = GumbelQuantizer(DIM, CODES, CODE_DIM)
     fairseqs = GumbelVectorQuantizer(
@@ -29,7 +29,7 @@ def noise():
 
 
 def same_noise(monkeypatch):
-    """fairseq's Gumbel softmax then uses the uniform numbers that our generator draws: -log(u) is exponential."""
+    """Make fairseq's Gumbel softmax use the uniform numbers of our generator: -log(u) is exponential."""
     uniform = torch.rand((FRAMES, CODES), generator=noise())
     monkeypatch.setattr(torch.Tensor, "exponential_", lambda empty: empty.copy_(-uniform.log()))
 
@@ -81,8 +81,8 @@ def test_the_gradient_is_that_of_the_straight_through_formula(logit_std):
 
     logits = F.linear(frames, ours.to_logits.weight, ours.to_logits.bias)
     if logit_std is not None:
-        centred = logits - logits.mean(-1, keepdim=True)
-        logits = logit_std * centred / centred.square().mean(-1, keepdim=True).add(1e-5).sqrt()
+        centered = logits - logits.mean(-1, keepdim=True)
+        logits = logit_std * centered / centered.square().mean(-1, keepdim=True).add(1e-5).sqrt()
     gumbel = -torch.log(-torch.log(torch.rand((FRAMES, CODES), generator=noise())))
     soft = ((logits + gumbel) / TEMPERATURE).softmax(-1)
     one_hot = F.one_hot(soft.argmax(-1), CODES).float()
@@ -136,7 +136,7 @@ def test_diversity_in_closed_form():
     one_code = torch.zeros(7, CODES)
     one_code[:, 3] = 100.0
     assert abs(diversity_loss(one_code) - (1.0 - 1.0 / CODES)) < 1e-4
-    half = torch.zeros(CODES, CODES)  # each frame sure of a code, over a quarter of the codes
+    half = torch.zeros(CODES, CODES)  # each frame is certain of a code, over a quarter of the codes
     half[torch.arange(CODES), torch.arange(CODES) % (CODES // 4)] = 100.0
     assert abs(diversity_loss(half) - 0.75) < 1e-4
 

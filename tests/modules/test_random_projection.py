@@ -7,7 +7,7 @@ BINS, DIM, CODES, CODE_DIM = 3, 12, 50, 4
 
 
 @pytest.mark.parametrize("frames", [8, 9, 11, 3])
-def test_stacking_joins_neighbours_and_fills_with_zeros(frames):
+def test_stacking_joins_neighbors_and_fills_with_zeros(frames):
     features = torch.randn(2, frames, BINS)
     padding_mask = torch.arange(frames)[None, :] >= torch.tensor([frames, frames - 2])[:, None]
     stacked = stack_frames(features, padding_mask, 4)
@@ -21,7 +21,7 @@ def test_stacking_joins_neighbours_and_fills_with_zeros(frames):
     assert torch.equal(stack_frames(features, None, 4)[0], stacked[0])
 
 
-def test_the_code_is_the_nearest_after_normalising_both():
+def test_the_code_is_the_nearest_after_normalizing_both():
     torch.manual_seed(0)
     quantizer, frames = RandomProjectionQuantizer(DIM, CODES, CODE_DIM), torch.randn(40, DIM)
     found = quantizer(frames).tolist()

@@ -6,7 +6,7 @@ SIZE = 16
 
 
 def turned(x, positions):
-    """Vectors x (time, size) turned by their positions."""
+    """Return vectors x (time, size), rotated by their positions."""
     return rotate(x[None, None], rotary_angles(positions, SIZE))[0, 0]
 
 

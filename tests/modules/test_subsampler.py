@@ -14,7 +14,7 @@ def subsampler():
 
 
 def plain_stack(module, features):
-    """Two nn.Conv2d over (batch, 1, time, mel) and a linear layer over mel-major channels, for unpadded features."""
+    """Run two nn.Conv2d over (batch, 1, time, mel) and a linear layer over mel-major channels, without padding."""
     image = features.unsqueeze(1)
     for ours in (module.first, module.second):
         conv = nn.Conv2d(ours.in_channels, CHANNELS, kernel_size=3, stride=2, padding=1)

@@ -27,8 +27,8 @@ def test_states_are_scaled_tokens_plus_positions_normed():
     for b in range(2):
         for t in range(4):
             row = math.sqrt(DIM) * module.tokens.weight[tokens[b, t]] + sinusoids(4, DIM, tokens.device)[t]
-            centred = row - row.mean()
-            expected = centred / torch.sqrt(centred.square().mean() + 1e-5) * module.norm.weight + module.norm.bias
+            centered = row - row.mean()
+            expected = centered / torch.sqrt(centered.square().mean() + 1e-5) * module.norm.weight + module.norm.bias
             torch.testing.assert_close(states[b, t], expected)
 
 
@@ -40,7 +40,7 @@ def test_padding_has_a_zero_embedding_that_learns_nothing():
 
 
 def test_embeddings_start_at_unit_scale():
-    """Tokens and positions have to be of one size, or one of them is not seen."""
+    """Tokens and positions must be of similar size, or one of them is lost."""
     torch.manual_seed(0)
     module = TextEmbedding(2000, 64, PAD)
     scaled = module.scale * module.tokens.weight[2:]

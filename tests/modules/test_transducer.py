@@ -14,7 +14,7 @@ def prediction_network(layers=2, dropout=0.0):
 
 
 def lstm(network, tokens):
-    """Outputs (L, dim) of one sentence, gate by gate."""
+    """Return the outputs (L, dim) of one sentence, gate by gate."""
     weights = dict(network.lstm.named_parameters())
     inputs = [network.embedding.weight[token] for token in tokens]
     for layer in range(network.lstm.num_layers):

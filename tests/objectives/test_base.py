@@ -33,7 +33,7 @@ def configs(*names, **options):
 
 @pytest.fixture
 def registry():
-    """The registry, with whatever a test adds taken out again."""
+    """Restore the registry after a test that adds to it."""
     before = dict(REGISTRY)
     yield REGISTRY
     REGISTRY.clear()

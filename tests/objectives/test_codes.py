@@ -1,4 +1,4 @@
-"""What the objectives have in common that name codes of frames: where they count, and what is logged of it."""
+"""Common parts of the objectives that predict codes of frames: which frames count, and what is logged."""
 
 import math
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ OPTIONS = {
     "best_rq": {"codes": CODES, "code_dim": 4},
     "kmeans": {"frequency_bias": False},
 }
-RUNNING = ("masked_prediction", "best_rq")  # those whose option frequency_bias is of running frequencies
+RUNNING = ("masked_prediction", "best_rq")  # those whose option frequency_bias uses running frequencies
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +56,7 @@ def padding_of():
 
 
 def code_at(built, view, b, t):
-    """The code of one frame, from the utterance alone."""
+    """Return the code of one frame, computed from the utterance alone."""
     if isinstance(built, REGISTRY["masked_prediction"]):
         frames = view.encoded.subsampled[b, : LENGTHS[b]].detach()
         frames = (frames - frames.mean(0)) / (frames.var(0, correction=0) + 1e-5).sqrt()
@@ -70,7 +70,7 @@ def code_at(built, view, b, t):
 
 
 def naive(built, view, states, weight, rows=(0, 1, 2)):
-    """Loss over ``states`` by a loop, and (sum, right, count) of masked and of unmasked frames."""
+    """Return the loss over ``states`` by a loop, and (sum, correct, count) of masked and of unmasked frames."""
     sums = {True: [0.0, 0, 0], False: [0.0, 0, 0]}
     for b in rows:
         for t in range(LENGTHS[b]):
@@ -182,7 +182,7 @@ def test_tlm_counts_masked_frames_of_true_pairs_alone(name):
 @pytest.mark.parametrize("name", RUNNING)
 @pytest.mark.parametrize("codes", [256])
 def test_with_frequencies_as_a_bias_the_loss_starts_at_their_entropy(name, codes):
-    """Not at log V, although the states tell nothing: the head's weights are zero, as its own bias is."""
+    """Not at log V, although the states are ignored: the head's weights and bias are zero."""
     losses, used = {}, None
     for bias in (False, True):
         options = {} if name == "masked_prediction" else {"codes": codes}

@@ -28,7 +28,7 @@ def padding():
 
 
 def random_mask():
-    """Masks of four utterances, one of them without any, one with three frames; True at padding as well."""
+    """Make masks of four utterances, one without any, one with three frames; True also at padding."""
     mask = torch.rand(len(LENGTHS), TIME, generator=torch.Generator().manual_seed(1)) < 0.5
     mask[1] = False
     mask[3] = torch.arange(TIME) < 3
@@ -45,7 +45,7 @@ def view_of(mask, training=False, padded=True):
 
 
 def sums_of_a_loop(built, view, rows=None):
-    """loss, accuracy, chance, chance loss and count, frame by frame, without noise."""
+    """Return loss, accuracy, chance, chance loss and count, frame by frame, without noise."""
     mask, encoded = view.batch["mask_indices"] & ~padding(), view.encoded
     frames = normalize_over_time(encoded.subsampled, padding())
     distractors, _ = draw_distractors(mask.sum(1), built.options.distractors, torch.Generator().manual_seed(SEED))
@@ -84,7 +84,7 @@ def test_loss_and_chance_are_those_of_a_loop(distractors, context):
 
 
 def test_a_tie_is_not_right():
-    """All targets alike, as in a collapse: fairseq's criterion does not count them either."""
+    """All targets are the same, as in a collapse: fairseq's criterion does not count them either."""
     built = objective()
     torch.nn.init.zeros_(built.project_targets.weight)
     logs = built(view_of(random_mask())).logs
@@ -101,7 +101,7 @@ def test_rows_choose_utterances_whose_distractors_stay_the_same():
     assert abs(found.chance.item() - expected["chance"]) < 1e-4
 
 
-def test_targets_are_the_unmasked_states_of_masked_valid_frames_quantised_once(monkeypatch):
+def test_targets_are_the_unmasked_states_of_masked_valid_frames_quantized_once(monkeypatch):
     built, view = objective(training=True), view_of(random_mask(), training=True)
     calls = []
     quantize = built.quantizer.forward
@@ -158,7 +158,7 @@ def test_the_temperature_is_fairseqs_at_every_update():
 
 @pytest.mark.parametrize("case", ["nothing masked", "one frame each", "one code"])
 def test_without_a_distractor_there_is_no_contrastive_loss(case):
-    """And a loss of zero, or of diversity alone, that hangs on the graph."""
+    """And a loss of zero, or of diversity alone, that is part of the graph."""
     built = objective(training=True)
     mask = torch.zeros(len(LENGTHS), TIME, dtype=torch.bool)
     if case == "one frame each":

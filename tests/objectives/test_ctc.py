@@ -32,7 +32,7 @@ def view_of(matches=MATCHES, others=None):
 
 
 def sum_over_paths(log_probs, transcript):
-    """-log of the summed probability of every path (states,) that spells the transcript."""
+    """Return -log of the summed probability of all paths (states,) that spell the transcript."""
     total = 0.0
     for path in itertools.product(range(VOCABULARY), repeat=len(log_probs)):
         spelled = [symbol for symbol, _ in itertools.groupby(path) if symbol != BOS]

@@ -1,4 +1,4 @@
-"""What sets ``kmeans`` apart from the other objectives that name codes (tests/objectives/test_codes.py)."""
+"""Specifics of ``kmeans``; tests/objectives/test_codes.py tests what it shares with other objectives."""
 
 import math
 
@@ -37,7 +37,7 @@ def view_of(training=True):
 
 
 def test_the_loss_starts_at_the_entropy_of_the_clusters(path):
-    """As a guess by frequency has it, not at log V: here the states are cut off from the logits."""
+    """At a guess by frequency, not at log V: here the states do not reach the logits."""
     for bias in (True, False):
         built, view = objective(path, frequency_bias=bias), view_of()
         torch.nn.init.zeros_(built.to_codes.weight)
@@ -46,7 +46,7 @@ def test_the_loss_starts_at_the_entropy_of_the_clusters(path):
         guess = {True: [(count + 0.5) / 1003 for count in COUNTS], False: built.to_codes.bias.softmax(0).tolist()}[bias]
         expected = -sum(math.log(guess[code]) for code in ids) / len(ids)
         assert built(view).loss.item() == pytest.approx(expected, abs=1e-4)
-    # over clusters that occur as often as they did when they were fitted
+    # for clusters that occur as often as in the fit
     entropy = -sum(count / 1000 * math.log(count / 1000) for count in COUNTS if count)
     logits = objective(path).to_codes.bias
     drawn = torch.tensor([code for code, count in enumerate(COUNTS) for _ in range(count)])

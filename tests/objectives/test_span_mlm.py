@@ -57,7 +57,7 @@ def test_chance_is_a_guess_by_frequency():
     targets = view.batch["token_targets"][random_mask()].tolist()
     logs = built(view).logs
     assert logs["span_mlm_chance"] == targets.count(5) > 0
-    counts = [max(count, 1) for count in COUNTS]  # what training text does not hold counts once
+    counts = [max(count, 1) for count in COUNTS]  # symbols missing from training text count once
     expected = -sum(math.log(counts[target] / sum(counts)) for target in targets)
     assert abs(logs["span_mlm_chance_loss"].item() - expected) < 1e-3
     assert logs["span_mlm_tokens"] == len(targets)
@@ -66,7 +66,7 @@ def test_chance_is_a_guess_by_frequency():
 
 @pytest.mark.parametrize("frequency_bias", [True, False])
 def test_the_loss_starts_at_the_entropy_of_the_words(frequency_bias):
-    """Not at log V, as long as states say nothing: here they are cut off from the logits."""
+    """Not at log V: here the states do not reach the logits."""
     torch.manual_seed(0)
     context = build_context(DIM, VOCABULARY, torch.tensor(COUNTS))
     nn.init.zeros_(context.text_embedding.weight)

@@ -78,7 +78,7 @@ PARTNERS = [2, -1, 0, 2, 0]
 
 
 def view_of_both(partners, text, false_text):
-    """A view whose second pass puts out ``false_text`` and records what it was asked for."""
+    """Make a view whose second pass returns ``false_text`` and records its arguments."""
     view = masked_pass({"false_partners": torch.tensor(partners)}, text=text)
     asked = []
 

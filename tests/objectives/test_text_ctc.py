@@ -39,7 +39,7 @@ def batch_of(*lengths):
 
 
 def forward_algorithm(log_probs, targets, blank):
-    """-log of the summed probability of all paths, in log space, for one row (T, V)."""
+    """Return -log of the summed probability of all paths, in log space, for one row (T, V)."""
     symbols = [blank, *itertools.chain.from_iterable((unit, blank) for unit in targets)]
     score = [-math.inf] * len(symbols)
     score[0], score[1] = log_probs[0][blank], log_probs[0][symbols[1]]

@@ -22,7 +22,7 @@ def objectives(siblings=ALL):
 
 
 def view_of(rows, matches=MATCHES):
-    """The chosen rows of one fixed batch as a batch of their own."""
+    """Return the chosen rows of one fixed batch as a batch."""
     torch.manual_seed(7)
     *speech, text = (torch.randn(PAIRS, length, DIM) for length in (TIME, TIME, TIME, TOKENS))
     batch = {
@@ -58,7 +58,7 @@ def test_it_is_the_siblings_losses_on_the_true_pairs_alone(siblings):
 
 
 def test_it_is_built_after_all_that_it_asks():
-    """One registered behind it would never be asked, and nobody would notice."""
+    """One registered after it would silently never be used."""
     names = list(REGISTRY)
     masked = [name for name, objective in REGISTRY.items() if issubclass(objective, MaskedObjective)]
     assert len(masked) > 3 and all(names.index(name) < names.index("tlm") for name in masked)
@@ -76,7 +76,7 @@ def test_false_pairs_get_no_gradient():
     for states in (view.encoded.context, view.encoded.speech, view.encoded.text):
         reached = states.grad.flatten(1).any(1)
         assert not reached[~MATCHES].any() and reached[MATCHES].all()
-    assert view.encoded.subsampled.grad is None  # it is read for the targets alone
+    assert view.encoded.subsampled.grad is None  # it is only read for the targets
 
 
 @pytest.mark.parametrize("training", [False, True])

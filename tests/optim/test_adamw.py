@@ -30,7 +30,7 @@ def slow(parameter, scale, warmup=None):
 
 
 def adamw_by_hand(value, gradients, lr, weight_decay=0.0, betas=(0.9, 0.98), eps=1e-8):
-    """Algorithm 2 of Loshchilov and Hutter 2019 for one number."""
+    """Run algorithm 2 of Loshchilov and Hutter 2019 for one number."""
     mean = square = 0.0
     for step, gradient in enumerate(gradients, start=1):
         mean = betas[0] * mean + (1 - betas[0]) * gradient
@@ -139,7 +139,7 @@ def test_another_grouping_is_refused_with_what_to_do():
 
 def test_torchs_compiler_is_not_imported(monkeypatch):
     for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
-        # what torch keeps of the compiler once another test has called for it
+        # parts of the compiler that torch keeps after another test has used it
         monkeypatch.delattr(inspect.unwrap(getattr(torch.optim.Optimizer, name)), "__dynamo_disable", raising=False)
     monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # an import of it fails
     one = parameter()

@@ -15,14 +15,14 @@ SHAPES = ((6, 6), (4, 9), (9, 4), (4, 9))
 
 
 def quintic(value, steps=5):
-    """What the iterations make of one singular value: the same polynomial, on a number."""
+    """Apply the polynomial of the iterations to one singular value."""
     for _ in range(steps):
         value = 3.4445 * value - 4.7750 * value**3 + 2.0315 * value**5
     return value
 
 
 def by_svd(matrix):
-    """The polynomial taken on the singular values themselves, in fp64."""
+    """Apply the polynomial to the singular values, in fp64."""
     matrix = matrix.double()
     left, values, right = torch.linalg.svd(matrix / matrix.norm(), full_matrices=False)
     return (left * quintic(values)) @ right
@@ -33,7 +33,7 @@ def random(*shape, seed=1):
 
 
 def layers(shapes=SHAPES):
-    """Linear maps, marked, and a bias each that is not."""
+    """Make marked linear maps, each with an unmarked bias."""
     module = nn.ModuleList(nn.Linear(columns, rows) for rows, columns in shapes)
     with torch.no_grad():
         for i, p in enumerate(module.parameters()):
@@ -94,7 +94,7 @@ def test_it_moves_as_muon_written_out():
 
 
 def test_it_moves_as_torchs_muon():
-    """torch's takes its products in bf16, so that they agree to its rounding."""
+    """torch's version multiplies in bf16, so they agree up to its rounding."""
     ours, theirs = layers(), layers()
     matrices = [p for p in theirs.parameters() if p.ndim == 2]
     options = {"lr": 0.05, "weight_decay": 0.1, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}

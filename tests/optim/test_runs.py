@@ -43,7 +43,7 @@ FLAGS = {
 
 @pytest.fixture(scope="module")
 def flags(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Those above, with the 12 training pairs of the toy corpus as ``data``: each text translates itself."""
+    """Return the flags above, with the 12 training pairs of the toy corpus as ``data``: each text translates itself."""
     folder = tmp_path_factory.mktemp("pairs")
     for source in (DICTIONARY_FILE, MODEL_FILE):
         shutil.copy(toy / source, folder)

@@ -22,7 +22,7 @@ def filled(config, **fields):
 
 
 def optimizer(*options):
-    """slam_adamw over one parameter for each of ``options``, and one that has none."""
+    """Make slam_adamw over one parameter for each of ``options``, and one without."""
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(len(options) + 1)]
     for parameter, option in zip(parameters, options, strict=False):
         set_group([parameter], option)
@@ -38,7 +38,7 @@ def rates(optimizer):
 
 
 def closed_form(update, peak, warmup):
-    """Vaswani et al. 2017, equation 3, scaled so that the peak is ``peak``."""
+    """Return the rate of Vaswani et al. 2017, equation 3, scaled so that the peak is ``peak``."""
     return peak * warmup**0.5 * min(update**-0.5, update * warmup**-1.5)
 
 

@@ -41,10 +41,10 @@ class Saved(NamedTuple):
 
 
 def save(folder: Path, *flags: str, fill: Callable[[Path], None] = lambda data: None) -> Saved:
-    """A checkpoint of the model that ``flags`` name, its weights random.
+    """Make a checkpoint, with random weights, of the model that ``flags`` specify.
 
     Args:
-        fill: puts into the data folder what the task wants there beside a vocabulary of the characters of ``LINES``.
+        fill: adds to the data folder what the task needs besides a vocabulary of the characters of ``LINES``.
     """
     from fairseq import options, tasks
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -63,7 +63,7 @@ def save(folder: Path, *flags: str, fill: Callable[[Path], None] = lambda data: 
     task = tasks.setup_task(cfg.task)
     torch.manual_seed(0)
     model = task.build_model(cfg.model)
-    with torch.no_grad():  # norms and biases begin as ones and zeros, which would hide what is left out
+    with torch.no_grad():  # norms and biases start as ones and zeros, which would hide missing ones
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
     trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
@@ -74,13 +74,13 @@ def save(folder: Path, *flags: str, fill: Callable[[Path], None] = lambda data: 
 
 
 def plan(data: Path) -> None:
-    """What a pre-training task reads when it is set up."""
+    """Write what a pre-training task reads at setup."""
     (data / "corpora.yaml").write_text(CORPORA)
     (data / "train.tsv").touch()
 
 
 def joint_plan(data: Path) -> None:
-    """What joint translation reads when it is set up, with tags of two languages and a vocabulary to read by."""
+    """Write what joint translation reads at setup, with tags of two languages and a source vocabulary."""
     from data_prep.text.vocab import train_vocabulary
 
     (data / "corpora.yaml").write_text(JOINT_CORPORA)
@@ -90,13 +90,13 @@ def joint_plan(data: Path) -> None:
 
 
 def labels(data: Path) -> None:
-    """The classes of a classifier."""
+    """Write the classes of a classifier."""
     (data / "label").mkdir()
     (data / "label" / "dict.txt").write_text("bad 2\ngood 1\nugly 1\n")
 
 
 def write_sounds(folder: Path) -> list[str]:
-    """Noise of changing colour, of lengths that differ and are not sorted."""
+    """Write noise of changing color, with different, unsorted lengths."""
     rng, paths = np.random.default_rng(0), []
     for i, seconds in enumerate((0.31, 1.9, 0.7, 0.7, 1.2)):
         noise = rng.standard_normal(int(seconds * 16000))
@@ -107,7 +107,7 @@ def write_sounds(folder: Path) -> list[str]:
 
 
 def batch_of(path: str) -> dict[str, torch.Tensor]:
-    """Features (1, frames, 80) of one utterance and the mask that says that nothing is padding."""
+    """Return features (1, frames, 80) of one utterance and its mask without padding."""
     from slam_plugin.data.audio import load_features, normalize
 
     features = normalize(load_features(path, ""))[None]

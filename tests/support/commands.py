@@ -23,7 +23,7 @@ PRELOADED = [
 
 
 def fairseq(command: str, log: Path, *arguments: object) -> str:
-    """Run ``fairseq-COMMAND --user-dir slam_plugin ARGUMENTS`` and return its output; AssertionError where it fails."""
+    """Run ``fairseq-COMMAND --user-dir slam_plugin ARGUMENTS`` and return its output. AssertionError if it fails."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_run, args=(command, log, [*map(str, arguments), "--user-dir", str(PLUGIN)]))

@@ -38,7 +38,7 @@ TRAIN = ["data", "--task=translation", "-sx", "-ty", "--arch=transformer", *TINY
 
 
 def prepare_data(folder: Path) -> None:
-    """A toy parallel corpus in ``folder/data``, and one checkpoint of one epoch on it in ``folder/once``."""
+    """Make a toy parallel corpus in ``folder/data``, and a checkpoint of one epoch on it in ``folder/once``."""
     os.chdir(folder)
     for split in ("train", "valid"):
         for side in "xy":
@@ -87,7 +87,7 @@ def resume_on_two_ranks(folder: Path) -> None:
               "--ddp-backend=legacy_ddp")  # fmt: skip
 
     children = [start(rank, number, log=folder / f"rank{number}.log") for number in (0, 1)]
-    # Rank 1 tells what is wrong; rank 0 only that rank 1 has gone.
+    # Rank 1 reports the error; rank 0 only that rank 1 has gone.
     errors = [finish(child) for child in children][::-1]
     expect(not any(errors), "\n".join(error or "" for error in errors))
 
@@ -119,7 +119,7 @@ def load_numpy_values(folder: Path) -> None:
 
 
 class Payload:
-    """Unpickled by anything that trusts it, runs a command."""
+    """An object that runs a command if it is unpickled without protection."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -129,7 +129,7 @@ class Payload:
 
 
 def refuse_code(folder: Path) -> None:
-    """It is refused and not run, in words that name the file and the code."""
+    """It is refused and not run; the error names the file and the code."""
     path, marker = folder / "code.pt", folder / "ran"
     torch.save({"model": {}, "args": Payload(marker)}, path)
     message = error_of(lambda: checkpoint_utils.load_checkpoint_to_cpu(str(path)))
@@ -160,7 +160,7 @@ def error_of(function: Callable[[], object]) -> str:
 
 
 def survive_kill(folder: Path) -> None:
-    """Killed at any point of the second save, the files in place are whole, old or new, and a third save is as ever."""
+    """After a kill at any point of the second save, the files are whole, old or new, and a third save works."""
     for point in ("half of the copy", "before fsync", "before rename", "after rename"):
         save_dir = folder / point.replace(" ", "_")
         finish(start(save_version, save_dir, 1, None, log=folder / "save.log"))
@@ -183,7 +183,7 @@ def check_versions(save_dir: Path, allowed: set[int], point: str) -> None:
 
 
 def save_version(save_dir: Path, version: int, kill_at: str | None) -> None:
-    """fairseq's save_checkpoint of a state full of ``version``; the process kills itself at that point of the copy."""
+    """Call fairseq's save_checkpoint with a state full of ``version``. The process kills itself in the copy."""
 
     class Trainer(SimpleNamespace):
         def consolidate_optimizer(self) -> None:
@@ -195,7 +195,7 @@ def save_version(save_dir: Path, version: int, kill_at: str | None) -> None:
         def save_checkpoint(self, filename: str, extra_state: dict) -> str:
             state = {"model": torch.full((50_000,), version), "extra_state": extra_state}
             checkpoint_utils.torch_persistent_save(state, filename)
-            if kill_at is not None:  # the first file is written; what follows are the copies
+            if kill_at is not None:  # the first file is written; the rest are copies
                 kill_self(kill_at)
             return filename
 

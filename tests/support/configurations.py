@@ -1,4 +1,4 @@
-"""fairseq's configurations of a recipe, made of a file as hydra does it and of a command's flags."""
+"""fairseq's configurations of a recipe, from a file as hydra does it and from a command's flags."""
 
 import warnings
 from argparse import Namespace
@@ -16,10 +16,10 @@ from slam_plugin import compat
 
 
 def composed(folder: Path, name: str, given: Mapping[str, object]) -> DictConfig:
-    """The configuration that ``fairseq-hydra-train`` makes of ``folder/name.yaml`` and overrides."""
+    """Return the configuration that ``fairseq-hydra-train`` makes of ``folder/name.yaml`` and overrides."""
     compat.register()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what hydra thinks of fairseq
+        warnings.simplefilter("ignore")  # hydra's warnings about fairseq
         hydra_init(name)
         with initialize_config_dir(str(folder)):
             cfg = compose(name, overrides=[f"{key}={value}" for key, value in given.items()])
@@ -28,7 +28,7 @@ def composed(folder: Path, name: str, given: Mapping[str, object]) -> DictConfig
 
 
 def parsed(words: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The configuration that ``fairseq-train`` makes of its arguments, section by section."""
+    """Return the configuration that ``fairseq-train`` makes of its arguments, section by section."""
     compat.register()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -38,7 +38,7 @@ def parsed(words: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def plain(section: Any) -> dict[str, Any]:
-    """A section's fields; one that has no dataclass is a namespace of all flags."""
+    """Return a section's fields; a section without a dataclass is a namespace of all flags."""
     if isinstance(section, Namespace):
         return vars(section)
     return OmegaConf.to_container(section, resolve=True, enum_to_str=True)

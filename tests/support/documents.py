@@ -1,4 +1,4 @@
-"""The commands in the project's documents: taken out of the text, made small, and run."""
+"""The commands in the project's documents: extracted, made small, and run."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ README, BY_HAND = "README.md", "examples/slam/README.md"
 PRETRAINING, FINETUNING = "examples/slam/pretraining.md", "examples/slam/finetuning.md"
 DATA = "examples/slam/data.md"
 
-SHELL = ("", "sh", "bash")  # what a block of commands may be marked with
+SHELL = ("", "sh", "bash")  # languages of a block of commands
 PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", ".")
 NOT_RUN = {
     "git": "the network",
@@ -37,8 +37,8 @@ NOT_RUN = {
 VOCABULARY = 60
 MICRO = [f"--{name}={value}" for name, value in training.MODEL.items()]
 SHORT = ["--max-update", "2", "--num-workers", "0", "--cpu"]
-BRIEF = ["--eval-args", '{"max_len_b": 10}']  # of what an untrained model writes
-# What is appended to a command to make it small. A command that is not here has no test, which is an error.
+BRIEF = ["--eval-args", '{"max_len_b": 10}']  # tokens of an untrained model's output
+# Flags that make a command small. A command that is missing here has no test, which is an error.
 SMALLER = {
     "fairseq-train slam_pretraining": [*MICRO, *SHORT],
     "fairseq-train slam_speech_to_text": [*MICRO, *SHORT, *BRIEF],
@@ -71,11 +71,11 @@ SMALLER = {
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# what a README holds
+# extraction
 
 
 class Piece(NamedTuple):
-    """A fenced block with its language, or ``code`` within a line, whose language is None."""
+    """A fenced block with its language, or ``code`` within a line, with None as language."""
 
     line: int
     language: str | None
@@ -103,7 +103,7 @@ def is_manifest(piece: Piece) -> bool:
 
 
 def commands(text: str) -> Iterator[Command]:
-    """Every command, those within sentences included: a known program with an argument."""
+    """Return all commands, also those within sentences: a known program with an argument."""
     for piece in pieces(text):
         if piece.language is None:
             program, _, rest = piece.text.partition(" ")
@@ -127,7 +127,7 @@ def yaml_blocks(text: str) -> list[str]:
 
 
 def kind(words: Sequence[str]) -> str:
-    """What a command is called in ``SMALLER``."""
+    """Return the key of a command in ``SMALLER``."""
     program = words[0].rpartition("/")[2] if words[0] not in NOT_RUN else words[0]
     if program == "python":
         return " ".join((program, *words[1:3]))
@@ -141,7 +141,7 @@ def after(words: Sequence[str], flag: str) -> str:
 
 
 def run(command: Command, folder: Path) -> None:
-    """Run a command in ``folder``, made small; AssertionError where it fails or nobody has said how to run it."""
+    """Run a command in ``folder``, made small. AssertionError if it fails or is not in ``SMALLER``."""
     name = kind(command.words)
     if name in NOT_RUN:
         return
@@ -159,7 +159,7 @@ def run(command: Command, folder: Path) -> None:
 
 
 def _expanded(words: Sequence[str], folder: Path) -> Iterator[str]:
-    """What a shell in ``folder`` makes of ``words``."""
+    """Return the expansion of ``words`` by a shell in ``folder``."""
     for word in words:
         if "*" in word:
             yield from sorted(str(path.relative_to(folder)) for path in folder.glob(word))
@@ -168,7 +168,7 @@ def _expanded(words: Sequence[str], folder: Path) -> Iterator[str]:
 
 
 def execute(words: list[str], folder: Path, log: Path, where: str, timeout: float = 300) -> str:
-    """The output of a command in ``folder``; AssertionError that begins with ``where`` if it fails."""
+    """Return the output of a command in ``folder``. AssertionError that begins with ``where`` if it fails."""
     (process,) = start([words], folder, [log])
     process.join(timeout)
     process.kill()
@@ -178,7 +178,7 @@ def execute(words: list[str], folder: Path, log: Path, where: str, timeout: floa
 
 
 def check(words: list[str], folder: Path, output: str) -> None:
-    """What a command that ended well has to leave behind."""
+    """Check the files and the output of a successful command."""
     if words[0] == "fairseq-train":
         saved = folder / after(words, "--save-dir")
         assert updates(saved / "checkpoint_last.pt") == 2 and (saved / "checkpoint_best.pt").exists()
@@ -222,12 +222,12 @@ def run_python(block: str, folder: Path) -> None:
 def updates(checkpoint: Path) -> int:
     from slam_plugin import compat
 
-    compat.apply()  # names the types that may be in a checkpoint
+    compat.apply()  # allows the types in a checkpoint
     return torch.load(checkpoint, weights_only=True)["optimizer_history"][-1]["num_updates"]
 
 
 def start(commands: list[list[str]], folder: Path, logs: list[Path]) -> list[multiprocessing.Process]:
-    """Processes at work, each a fork of one that has imported fairseq."""
+    """Start processes, each a fork of one that has imported fairseq."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, "tests.support.documents"])
     processes = [context.Process(target=_execute, args=(w, folder, log)) for w, log in zip(commands, logs, strict=True)]
@@ -262,7 +262,7 @@ def _run_here(words: list[str]) -> None:
 
 
 def _become(program: str, words: list[str]) -> NoReturn:
-    """Do in this process what ``os.execvp`` would have a fresh one do: a step of a plan need not import fairseq."""
+    """Do in this process what ``os.execvp`` would do in a fresh one, so that a step need not import fairseq."""
     if shutil.which(program) is None:
         raise FileNotFoundError(2, "No such file or directory", program)
     _run_here(["python" if program == sys.executable else Path(program).name, *words[1:]])

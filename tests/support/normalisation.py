@@ -1,4 +1,4 @@
-"""Text normalisation small enough to be learnt by heart: twenty-one sentences, as written and as spoken."""
+"""Text normalization small enough to be memorized: twenty-one sentences, written and spoken."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ plain | nothing changes here | nothing changes here""".splitlines()
 ]
 WRITTEN, SPOKEN = ([row[column] for row in ROWS] for column in (1, 2))
 CLASSES = {row[0].lower() for row in ROWS}
-# Of a model, as fields and as flags.
+# A model, as fields and as flags.
 SIZES = {
     **{"encoder_dim": 64, "encoder_heads": 2, "encoder_ffn_dim": 128, "multimodal_layers": 1},
     **{"decoder_dim": 64, "decoder_heads": 2, "decoder_ffn_dim": 128, "decoder_layers": 1},
@@ -41,7 +41,7 @@ SIZES = {
 
 
 def build(folder: Path) -> None:
-    """A data folder: all rows to train and to validate on, a validation set of one row, and the rows' classes."""
+    """Write a data folder: all rows for training and validation, a validation set of one row, and the classes."""
     train_vocabulary([*WRITTEN, *SPOKEN], folder, 120)
     for split, rows in (("train", slice(None)), ("valid", slice(None)), ("single", slice(4, 5))):
         write_pair(folder, split, WRITTEN[rows], SPOKEN[rows])
@@ -55,7 +55,7 @@ def write_pair(
     spoken: Sequence[str],
     vocabularies: Mapping[str, Path] | None = None,
 ) -> None:
-    """``{split}.written-spoken.*``; the vocabulary is the folder's but where ``vocabularies`` has another."""
+    """Write ``{split}.written-spoken.*``, with the folder's vocabulary if ``vocabularies`` has no other."""
     for language, lines in (("written", written), ("spoken", spoken)):
         text = folder / f"{split}.{language}.txt"
         text.write_text("".join(f"{line}\n" for line in lines))

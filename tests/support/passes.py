@@ -17,9 +17,9 @@ FEATURES = 5
 
 
 def build_context(dim: int, vocabulary: int = 20, counts: Tensor | None = None) -> BuildContext:
-    """A trunk of ``dim`` channels over ``FEATURES`` mel bins, and symbols 0 (``<s>``) to ``vocabulary`` - 1.
+    """Make the context of a trunk of ``dim`` channels, ``FEATURES`` mel bins, and symbols 0 to ``vocabulary`` - 1.
 
-    2 is ``</s>``; every third symbol begins a word.
+    0 is ``<s>``, 2 is ``</s>``; every third symbol begins a word.
     """
     counts = torch.ones(vocabulary) if counts is None else counts
     words = torch.arange(vocabulary) % 3 == 0
@@ -33,7 +33,7 @@ def masked_pass(
     others: Mapping[str, Encoded] | None = None,
     **encoded: Any,
 ) -> MaskedPass:
-    """A micro-batch whose masked pass put out ``encoded``, and its ``others`` by name."""
+    """Make a micro-batch whose masked pass returns ``encoded``, and its ``others`` by name."""
     passes = {MASKED: Encoded(**encoded), **(others or {})}
     generator = torch.Generator().manual_seed(seed)
     return MaskedPass(batch, passes.__getitem__, generator, training, encode_states=doubled)
@@ -46,7 +46,7 @@ def doubled(states: Tensor, padding_mask: Tensor | None, until: str) -> Tensor:
 
 
 def write_centroids(path: Path, centroids: Tensor, counts: Sequence[int] | None = None, **recipe: Any) -> Path:
-    """Write a file of clusters of cepstra as ``slam cluster`` does; all are equally frequent by default."""
+    """Write a file of clusters of cepstra as ``slam cluster`` does, equally frequent by default."""
     found = np.ones(len(centroids), dtype=np.int64) if counts is None else np.array(counts)
     with path.open("wb") as file:
         write_clusters(file, Clusters(centroids.numpy(), found, {"features": "cepstra", **recipe}))

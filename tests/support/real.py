@@ -24,9 +24,9 @@ class Prompt(NamedTuple):
 
 
 def prompts(count: int, words: int) -> list[Prompt]:
-    """The first ``count`` utterances of at least so many words in every language, all texts different.
+    """Return the first ``count`` utterances with enough words in every language, all texts different.
 
-    The packages (18 MB) are fetched once into the user's cache. Raises DataError where there is no apt, or no network.
+    The packages (18 MB) are fetched once into the user's cache. Raises DataError without apt or network.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slam_plugin", "prompts")
     tree = fetch(PACKAGES, cache)
@@ -46,7 +46,7 @@ def prompts(count: int, words: int) -> list[Prompt]:
 
 
 def _texts(tree: Path, language: str) -> dict[str, str]:
-    """Prompt to text: lower case, without punctuation; prompts in brackets describe a sound."""
+    """Return a prompt as text: lower case, without punctuation. Prompts in brackets describe a sound."""
     path = tree / f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
     found = {}
     for line in gzip.open(path, "rt", encoding="utf-8"):

@@ -1,4 +1,4 @@
-"""Data folders of labelled sentences, as fairseq-preprocess lays them out."""
+"""Data folders of labeled sentences in the layout of fairseq-preprocess."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 from data_prep.text.binarize import binarize
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE
 
-Row = tuple[object, ...]  # a label, a sentence and, of a pair, a second one
+Row = tuple[object, ...]  # label, sentence and, for pairs, a second sentence
 
 
 def write_folder(
     folder: Path, vocabulary: Path, splits: Mapping[str, Sequence[Row]], labels: Sequence[str] | None
 ) -> Path:
-    """A folder of ``splits``; ``labels`` are its classes in order, None for a regression."""
+    """Write a folder of ``splits``. ``labels`` are its classes in order, None for regression."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in (DICTIONARY_FILE, MODEL_FILE):
         shutil.copy(vocabulary / name, folder)

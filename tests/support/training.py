@@ -108,7 +108,7 @@ FLAGS = {
 
 
 def build_toy(folder: Path) -> None:
-    """Speech in two shards, text in two shards and pairs, with their vocabulary, ``CORPORA`` and validation data."""
+    """Write speech in two shards, text in two shards and pairs, with vocabulary, ``CORPORA`` and validation data."""
     from data_prep.text.binarize import binarize
     from data_prep.text.vocab import train_vocabulary
 
@@ -128,14 +128,14 @@ def build_toy(folder: Path) -> None:
         write_rows(
             folder, f"pairs/{name}.tsv", [{**row, "tgt_text": text} for row, text in zip(rows, texts, strict=True)]
         )
-    # As a spreadsheet may leave it: a byte order mark, and lines that end in CR and LF.
+    # As a spreadsheet may write it: a byte order mark, and CR LF line ends.
     second = folder / "speech/b.tsv"
     second.write_bytes(b"\xef\xbb\xbf" + second.read_bytes().replace(b"\n", b"\r\n"))
     write_corpora(folder)
 
 
 def write_corpora(folder: Path, change: Callable[[dict], Any] = lambda corpora: None) -> Path:
-    """``corpora.yaml`` as ``change`` leaves a copy of ``CORPORA``."""
+    """Write ``corpora.yaml``: a copy of ``CORPORA`` after ``change``."""
     corpora = copy.deepcopy(CORPORA)
     change(corpora)
     path = folder / "corpora.yaml"
@@ -149,14 +149,14 @@ def write_rows(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> No
 
 
 def write_sound(folder: Path, name: str, samples: np.ndarray) -> dict[str, Any]:
-    """A wav file of fp32 samples, and its row of a manifest."""
+    """Write a wav file of fp32 samples and return its row of a manifest."""
     (folder / "wav").mkdir(exist_ok=True)
     soundfile.write(folder / "wav" / f"{name}.wav", samples, SAMPLE_RATE, subtype="FLOAT")
     return {"id": name, "audio": f"wav/{name}.wav", "n_frames": max(frames_in(len(samples)), 1)}
 
 
 def _utterance(folder: Path, rng: np.random.Generator, name: str) -> dict[str, Any]:
-    """Half a second to a second of three tones and noise."""
+    """Write half a second to a second of three tones and noise."""
     samples = int(SAMPLE_RATE * rng.uniform(0.5, 1.0))
     time = np.arange(samples) / SAMPLE_RATE
     pitch = np.repeat(rng.uniform(100, 2000, 3), -(-samples // 3))[:samples]
@@ -164,7 +164,7 @@ def _utterance(folder: Path, rng: np.random.Generator, name: str) -> dict[str, A
 
 
 def _documents(rng: np.random.Generator, count: int) -> list[str]:
-    """Lines of ``count`` documents, an empty one behind each."""
+    """Return lines of ``count`` documents, each followed by an empty one."""
     lines = []
     for _ in range(count):
         lines += [" ".join(rng.choice(WORDS, int(rng.integers(3, 9)))) for _ in range(int(rng.integers(2, 5)))] + [""]
@@ -172,13 +172,13 @@ def _documents(rng: np.random.Generator, count: int) -> list[str]:
 
 
 def configuration(data: Path, **flags: Any) -> Any:
-    """fairseq's configuration of the command ``FLAGS`` with ``flags``."""
+    """Return fairseq's configuration of the command ``FLAGS`` with ``flags``."""
     return copy.deepcopy(_configuration(tuple(command(data, Path("unused"), **flags))))
 
 
 @functools.cache
 def _configuration(arguments: tuple[str, ...]) -> Any:
-    """Hydra takes half a second to make it."""
+    """Return the cached configuration: hydra takes half a second to make it."""
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
@@ -187,19 +187,19 @@ def _configuration(arguments: tuple[str, ...]) -> Any:
     compat.register()
     parsed = options.parse_args_and_arch(options.get_training_parser(), list(arguments))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what hydra thinks of fairseq
+        warnings.simplefilter("ignore")  # hydra's warnings about fairseq
         return convert_namespace_to_omegaconf(parsed)
 
 
 def make_task(data: Path, **flags: Any) -> Any:
-    """The task of that command, set up in this process."""
+    """Return the task of that command, set up in this process."""
     from fairseq import tasks
 
     return tasks.setup_task(configuration(data, **flags).task)
 
 
 def build_model(task: Any, **flags: Any) -> Any:
-    """The model of that command, with the weights that a run begins with."""
+    """Return the model of that command with its initial weights."""
     from fairseq import utils
 
     utils.set_torch_seed(task.cfg.seed)
@@ -211,8 +211,8 @@ def build_model(task: Any, **flags: Any) -> Any:
 
 
 class Run(NamedTuple):
-    """A run that has ended. ``logs`` are fairseq's JSON logs: (tag, values by their names without
-    the tag), those that had no value in an interval left out."""
+    """A finished run. ``logs`` are fairseq's JSON logs: (tag, values by their names without the
+    tag), without empty values."""
 
     code: int
     output: str
@@ -233,7 +233,7 @@ class Run(NamedTuple):
         return torch.load(self.folder / name, weights_only=True)
 
     def after(self, update: int) -> Path:
-        """The checkpoint that was written after an update."""
+        """Return the checkpoint that was written after an update."""
         epoch, rest = divmod(update * UPDATE_FREQ, STEPS_PER_EPOCH)
         return self.folder / (f"checkpoint_{epoch + 1}_{update}.pt" if rest else f"checkpoint{epoch}.pt")
 
@@ -243,7 +243,7 @@ def _plain(tag: str, values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def command(data: Path, folder: Path, **flags: Any) -> list[str]:
-    """The arguments of fairseq-train: ``FLAGS`` and ``flags``, whose names have _ for -; None leaves a flag out."""
+    """Return the arguments of fairseq-train: ``FLAGS`` and ``flags``, with _ for - in names; None omits a flag."""
     named = {**FLAGS, "save-dir": folder, **{name.replace("_", "-"): value for name, value in flags.items()}}
     arguments = [str(data)]
     for name, value in named.items():
@@ -253,12 +253,12 @@ def command(data: Path, folder: Path, **flags: Any) -> list[str]:
 
 
 def train(data: Path, folder: Path, ranks: int = 1, **flags: Any) -> Run:
-    """``fairseq-train`` in a process a rank, each a fork of one process that has imported fairseq, to save time."""
+    """Run ``fairseq-train`` in one process per rank, forks of one that has imported fairseq, to save time."""
     folder.mkdir(parents=True, exist_ok=True)
     commands = [command(data, folder, **flags)]
     if ranks > 1:
         address = {"distributed_init_method": f"tcp://127.0.0.1:{_free_port()}", "distributed_world_size": ranks}
-        # The variables of torchrun would have fairseq divide by the number of GPUs.
+        # With the variables of torchrun, fairseq would divide by the number of GPUs.
         how = {"distributed_no_spawn": True, "distributed_backend": "gloo", "ddp_backend": "legacy_ddp", "device_id": 0}
         commands = [command(data, folder, **flags, **address, **how, distributed_rank=rank) for rank in range(ranks)]
     context = multiprocessing.get_context("forkserver")
@@ -297,7 +297,7 @@ def _free_port() -> int:
 
 
 def differing(one: Any, other: Any, path: str = "") -> list[str]:
-    """Paths to all that is not bitwise equal in two nested states."""
+    """Return the paths of all values that are not bitwise equal in two nested states."""
     if isinstance(one, Mapping) and isinstance(other, Mapping) and one.keys() == other.keys():
         return [place for key in one for place in differing(one[key], other[key], f"{path}/{key}")]
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):

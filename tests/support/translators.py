@@ -1,4 +1,4 @@
-"""Small models that translate generated speech, for searches to be compared on."""
+"""Small models that translate generated speech, to compare searches."""
 
 from types import SimpleNamespace
 
@@ -37,10 +37,10 @@ TASK = SimpleNamespace(target_dictionary=SYMBOLS, source_vocabulary=None)
 
 
 def build(seed=0, eos=1.5, **fields):
-    """A model with logits as far apart as a trained one's, where fresh ones are so even that rounding would decide.
+    """Make a model with logits as spread as a trained one's: in a new model rounding would decide.
 
     Args:
-        eos: scale of what makes ``</s>`` likely or unlikely, so that hypotheses of many lengths end.
+        eos: scale of the logits of ``</s>``, so that hypotheses end at many lengths.
     """
     torch.manual_seed(seed)
     config = OmegaConf.structured(SlamSpeechToTextModelConfig(**{**TINY, **fields}))
@@ -60,6 +60,6 @@ def build(seed=0, eos=1.5, **fields):
 
 
 def speech(lengths=LENGTHS, seed=0):
-    """Utterances with rubbish at padding."""
+    """Make utterances with random values at padding."""
     features = torch.randn(len(lengths), max(lengths), 80, generator=torch.Generator().manual_seed(seed))
     return {"features": features, "padding_mask": torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]}

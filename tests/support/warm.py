@@ -1,6 +1,6 @@
-"""Imported where one process is forked into many: it learns for all of them how to parse a configuration.
+"""Imported before forking: warms up the parsers of configurations for all forks.
 
-fairseq has hydra parse each of its three hundred defaults, and ANTLR's parsers fill their tables as they go.
+fairseq lets hydra parse each of its three hundred defaults, and ANTLR's parsers fill their tables on the way.
 """
 
 import warnings
@@ -9,7 +9,7 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what hydra thinks of fairseq
+    warnings.simplefilter("ignore")  # hydra's warnings about fairseq
     convert_namespace_to_omegaconf(
         options.parse_args_and_arch(options.get_training_parser(), ["data", "--arch", "transformer"])
     )

@@ -21,7 +21,7 @@ WORDS = ["ba", "de", "fi", "go"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """12 pairs of 0 to 11 words."""
+    """Make 12 pairs of 0 to 11 words."""
     random = np.random.default_rng(0)
     place = tmp_path_factory.mktemp("pairs")
     train_vocabulary([" ".join(random.choice(WORDS, 5)) for _ in range(20)], place / "vocabulary", 40)
@@ -39,7 +39,7 @@ def dataset(folder, most=512, shuffle=False, seed=0):
 
 
 def texts_of(folder):
-    """What was written, side by side: lines of the files that were binarized."""
+    """Return the rows as written: lines of the files that were binarized."""
     return zip(*((folder / f"train.{side}.txt").read_text().split("\n")[:-1] for side in (0, 1)), strict=True)
 
 
@@ -53,7 +53,7 @@ def test_a_pair_has_a_doubled_end_between_its_sentences(folder):
 
 
 def cut(a, b, most):
-    """Lengths of two sentences after taking a token off the longer one until both fit."""
+    """Return the lengths of two sentences after cutting the longer one token by token until both fit."""
     lengths = [a, b]
     while sum(lengths) + 4 > most:
         lengths[lengths.index(max(lengths))] -= 1

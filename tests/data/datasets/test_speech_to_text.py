@@ -1,4 +1,4 @@
-"""The data set of recognition and translation: what training draws, and what batches are made by."""
+"""The dataset of recognition and translation: augmentation draws, and lengths for batching."""
 
 import pickle
 import shutil
@@ -30,12 +30,12 @@ def opened(toy, vocabulary, **options):
 
 
 def drawn(dataset, epochs=12):
-    """The frames of each row in each epoch."""
+    """Return the number of frames of each row in each epoch."""
     return np.array([[len(dataset.item(i, epoch)["features"]) for i in range(len(dataset))] for epoch in range(epochs)])
 
 
 def test_an_item_is_its_keys_own_on_any_worker(toy, vocabulary):
-    """A pickled data set draws the same; another epoch, row or seed draws something else."""
+    """A pickled dataset draws the same; another epoch, row or seed draws differently."""
     dataset = opened(toy, vocabulary, augment=SPEEDS, seed=1)
     item, again = dataset.item(3, 2), pickle.loads(pickle.dumps(dataset)).item(3, 2)
     assert torch.equal(item["features"], again["features"])
@@ -75,7 +75,7 @@ def test_no_speed_leads_beyond_the_limits(toy, vocabulary):
 
 
 def test_ctc_keeps_the_states_that_it_needs_at_any_speed(toy, vocabulary, tmp_path):
-    """Rows that have just enough are slowed at most; one that never had enough stays as it is."""
+    """Rows with just enough states may only be slowed; one without enough keeps its speed."""
     source = Manifest.open(toy / "pairs/train.tsv")
     letters = [symbol for symbol in vocabulary.dictionary.symbols if len(symbol) == 1 and symbol.isalpha()]
     tight = [subsampled_length(int(n)) for n in source.column("n_frames")]

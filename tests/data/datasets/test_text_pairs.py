@@ -23,7 +23,7 @@ def symbols():
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
-    """Two memory-mapped sides, and their numbers without </s>."""
+    """Make two memory-mapped sides, and their ids without </s>."""
     folder, rng = tmp_path_factory.mktemp("pairs"), np.random.default_rng(0)
     lists = {side: [rng.integers(4, 20, int(rng.integers(1, 12))).tolist() for _ in range(ROWS)] for side in ("a", "b")}
     for side, rows in lists.items():

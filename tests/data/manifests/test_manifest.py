@@ -1,4 +1,4 @@
-"""The Arrow copy against the TSV: equal, fresh, shared, and built where it can be."""
+"""The Arrow copy against the TSV: equal, fresh, shared, and built in a writable place."""
 
 import logging
 import os
@@ -153,7 +153,7 @@ def test_concurrent_readers_all_get_the_manifest(path):
 
 
 def test_a_read_only_folder_uses_the_users_cache_and_says_so(path, tmp_path, monkeypatch, caplog):
-    # A superuser may write everywhere, so the folder's permission is told rather than taken.
+    # A superuser may write everywhere, so the folder's permission is mocked.
     may = os.access
     monkeypatch.setattr(os, "access", lambda place, mode: place != path.parent and may(place, mode))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -202,7 +202,7 @@ def test_importing_needs_neither_torch_nor_fairseq():
 
 
 def test_memory_does_not_grow_with_rows(tmp_path):
-    """300,000 rows as Python objects would take over 200 MB; building the copy may take some chunks."""
+    """300,000 rows as Python objects would take over 200 MB; building the copy may take a few chunks."""
     with (tmp_path / "m.tsv").open("w") as file:
         file.write("id\taudio\tn_frames\ttgt_text\n")
         file.writelines(f"utterance-{i}\tspeech/{i}.flac\t{i % 900 + 1}\tsome words {i}\n" for i in range(300_000))

@@ -1,4 +1,4 @@
-"""Bad manifests and bad audio, one kind at a time: each has to be named with its line, and nothing else."""
+"""Bad manifests and bad audio, one kind at a time: each must be named with its line, and nothing else."""
 
 import io
 import os
@@ -31,7 +31,7 @@ def sound(samples: np.ndarray, kind: str, rate: int = 16000, subtype: str | None
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Four sound clips of four formats, one of them silent, and features; lines 2 to 6 of ``m.tsv``."""
+    """Make four sound clips in four formats, one of them silent, and features: lines 2 to 6 of ``m.tsv``."""
     clips = {
         "a.wav": sound(noise(16000), "WAV"),
         "b.flac": sound(noise(8000), "FLAC", rate=8000),
@@ -181,7 +181,7 @@ def test_without_decoding_only_presence_is_checked(corpus):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Locations decoded so far."""
+    """Return the locations decoded so far."""
     seen = []
 
     def counting(location, root):

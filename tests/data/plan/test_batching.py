@@ -8,7 +8,7 @@ from slam_plugin.data.plan.batching import cut
 
 
 def naive_sizes(lengths, budget):
-    """Items per batch when sorted items are taken one by one while the padded size stays within the budget."""
+    """Return items per batch if sorted items are taken one by one while the padded size is within the budget."""
     sizes, batch = [], []
     for length in sorted(lengths):
         if batch and length * (len(batch) + 1) > budget:

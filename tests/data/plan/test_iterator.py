@@ -19,7 +19,7 @@ STEPS, EPOCHS = 12, 3
 
 
 class Echo(torch.utils.data.Dataset):
-    """Gives back what it is asked for."""
+    """A dataset whose items are their keys."""
 
     def __getitem__(self, key):
         return key
@@ -42,7 +42,7 @@ def corpora(budget=40, quota=2, stage=5, shards=2):
 def make(
     epoch=1, rank=0, world_size=2, steps=STEPS, seed=1, workers=0, buffer=0, update_freq=(1,), change=None, **spec
 ):
-    """An iterator as a task makes one for an epoch; ``change``: a corpus whose contents are others."""
+    """Make the iterator of an epoch as a task does. ``change`` names a corpus with other contents."""
     spec = corpora(**spec)
     plan = Plan(spec, seed, world_size, steps)
     batches, hashes = {}, {}
@@ -58,7 +58,7 @@ def make(
 
 
 def through_a_file(state):
-    """The state as a checkpoint brings it back; loading refuses anything but plain types."""
+    """Return the state after saving and loading, which allows only plain types."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -66,7 +66,7 @@ def through_a_file(state):
 
 
 def train(iterator, freq, stop=None, **options):
-    """fairseq's training loop: updates of ``freq`` steps, an iterator an epoch; returns updates and state."""
+    """Run fairseq's training loop with updates of ``freq`` steps, one iterator per epoch. Return updates and state."""
     updates = []
     while iterator.next_epoch_idx <= EPOCHS:
         grouped = GroupedIterator(iterator.next_epoch_itr(shuffle=True), freq)

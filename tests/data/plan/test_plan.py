@@ -13,7 +13,7 @@ KINDS = ("speech", "text", "pairs")
 
 
 def make_corpora(mode="all", stages=((0, KINDS),), quota=(1, 1, 1), corpora=(("a", "speech", 1, 1.0),)):
-    """``corpora``: (name, kind, number of shards, weight)."""
+    """Make a corpora file; ``corpora`` are (name, kind, number of shards, weight)."""
     named = {
         name: CorpusConfig(
             name, kind, tuple(Path(f"{name}{n}") for n in range(shards)), None, 9, 1, 9, weight, {"block": 2}
@@ -32,7 +32,7 @@ def make_corpora(mode="all", stages=((0, KINDS),), quota=(1, 1, 1), corpora=(("a
 
 @st.composite
 def worlds(draw):
-    """A corpora file, a plan over it and the number of groups of every shard: {corpus: [groups]}."""
+    """Draw a corpora file, its plan, and the number of groups of every shard: {corpus: [groups]}."""
     present = draw(st.permutations(KINDS))[: draw(st.integers(1, 3))]
     corpora = []
     for kind in present:
@@ -49,7 +49,7 @@ def worlds(draw):
 
 
 def sizes_in(plan, groups, epoch):
-    """What a process that holds only this epoch's shards knows."""
+    """Return the batch counts known to a process that holds only this epoch's shards."""
     return {name: counts[(epoch - 1) % len(counts)] * plan.world_size for name, counts in groups.items()}
 
 
@@ -58,7 +58,7 @@ def walk(plan, groups, steps):
 
 
 def naive_turns(weights, count):
-    """The reference: each member in its order takes, of the free turns, the one that brings it to its share."""
+    """Share turns by the reference: each member, in order, takes the free turns that bring it to its share."""
     members, left = list(range(len(weights))), list(range(count))
     turns = [None] * count
     while members:
@@ -76,7 +76,7 @@ def naive_turns(weights, count):
 @settings(max_examples=400, deadline=None)
 @given(worlds(), st.integers(1, 60))
 def test_plan_equals_a_simulation_that_appends_to_lists(world, steps):
-    """The reference goes through the steps one by one, keeps a history of everything, and counts by looking at it."""
+    """The reference goes through the steps one by one, keeps the whole history, and counts in it."""
     spec, plan, groups = world
     actual = walk(plan, groups, steps)
     members = {kind: [c for c in spec.corpora.values() if c.kind == kind] for kind in KINDS}

@@ -24,7 +24,7 @@ objectives:
 
 @pytest.fixture
 def read(tmp_path):
-    """Writes files, given by their names up to ``.yaml``, and reads the last one."""
+    """Write files, given by their names without ``.yaml``, and read the last one."""
     for name in ("a.tsv", "b.tsv", "v.tsv", "text.bin", "text.idx"):
         (tmp_path / name).touch()
     folder = tmp_path / "recipes"
@@ -48,7 +48,7 @@ def test_entries_join_those_of_the_base_or_take_their_place(read):
     base, both = read(good=GOOD), read(child=CHILD)
     assert list(both.corpora) == ["dialogue", "prose", "both", "more"]
     assert both.corpora["dialogue"] == base.corpora["dialogue"] and both.corpora["both"] == base.corpora["both"]
-    # the entry as a whole: the base's block and distractors are gone
+    # the whole entry: the base's block and distractors are gone
     assert both.corpora["prose"].budget == 99 and both.corpora["prose"].options == {"block": None}
     assert both.objectives["contrastive"].options == {"distractors": 100, "temperature": 0.3}
     assert both.objectives["contrastive"].weight(0) == 1.0 and both.objectives["stm"] == base.objectives["stm"]

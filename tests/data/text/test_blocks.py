@@ -1,4 +1,4 @@
-"""Blocks against fairseq's own, wherever the text is cut into stretches."""
+"""Blocks against fairseq's, for any division of the text into chunks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Sentences against fairseq's reader of the same files; what is wrong with the files is named."""
+"""Sentences against fairseq's reader of the same files; faults of the files are named."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""Which symbol a target starts with."""
+"""The start symbol of a target."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ TEXT = ["the cat sat on the mat", "a dog and a cat", "mats and hats", "čtyři k
 
 
 def train(folder, **options):
-    """spm.model and dict.txt as the format says, by SentencePiece alone."""
+    """Write spm.model and dict.txt by SentencePiece alone."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXT),
