@@ -9,7 +9,7 @@ import pytest
 from slam_plugin.scoring import text as scoring
 from tests.support import training
 from tests.support.commands import fairseq
-from tests.support.normalisation import CLASSES, ROWS, SIZES, SPOKEN, WRITTEN, build
+from tests.support.normalization import CLASSES, ROWS, SIZES, SPOKEN, WRITTEN, build
 
 LONGEST = 45  # tokens of a hypothesis
 COMMAND = ["--task", "slam_translation", "--max-len-b", LONGEST, "--cpu"]

@@ -21,7 +21,7 @@ from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToText
 from slam_plugin.models.text_to_text import SlamTextToTextModelConfig
 from slam_plugin.scoring import counts
 from slam_plugin.tasks.translation import SlamTranslationTask, SlamTranslationTaskConfig
-from tests.support.normalisation import ROWS, SIZES, SPOKEN, WRITTEN, build, write_pair
+from tests.support.normalization import ROWS, SIZES, SPOKEN, WRITTEN, build, write_pair
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tests.data_prep.layouts.text_normalization import (
 )
 from tests.data_prep.preparing import check_sharing, dropped, run_command
 from tests.support import training
-from tests.support.normalisation import SIZES
+from tests.support.normalization import SIZES
 
 PARTS = 5
 FLAGS = {
