@@ -27,15 +27,15 @@ from slam_plugin.tasks.speech_to_text import SlamSpeechToTextTask, SlamSpeechToT
 
 @dataclass
 class SlamJointTranslationTaskConfig(SlamSpeechToTextTaskConfig, PlannedTaskConfig):
-    """Speech translation whose training data stands in ``corpora.yaml``."""
+    """Options of speech translation whose training data is listed in ``corpora.yaml``."""
 
 
 @register_task("slam_joint_translation", dataclass=SlamJointTranslationTaskConfig)
 class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
-    """Translated speech and translated text through one trunk and one decoder (mSLAM, Bapna et al. 2022).
+    """Speech translation and text translation through one trunk and one decoder (mSLAM, Bapna et al. 2022).
 
-    The train subset follows the plan; every other subset is a manifest of speech, as in ``slam_speech_to_text``, which
-    decodes with this task's checkpoints as well.
+    The train subset follows the plan. Every other subset is a manifest of speech, as in ``slam_speech_to_text``, a task
+    that can also decode with this task's checkpoints.
     """
 
     kinds = TRANSLATION_KINDS
@@ -53,7 +53,7 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
 
     @classmethod
     def setup_task(cls, cfg: SlamJointTranslationTaskConfig, **kwargs: Any) -> "SlamJointTranslationTask":
-        """Check what can be checked before any data is read; to decode (``--path``) needs no plan."""
+        """Return the task after all checks that need no data; decoding (``--path``) needs no plan."""
         perturbation_of(cfg)
         log_fused_paths()
         parse_eval_args(cfg.eval_args)
@@ -66,7 +66,7 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         model = super().build_model(cfg, from_checkpoint)
         if not isinstance(model, SlamSpeechToText):
-            raise DataError(f"--arch {cfg._name}: writes no translation; expected slam_speech_to_text")
+            raise DataError(f"--arch {cfg._name}: cannot translate; expected slam_speech_to_text")
         return model
 
     def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> TranslationSetting:
@@ -86,16 +86,16 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
     # ---- logs
 
     def log_of(self, kind: str, log: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The criterion's sums, and of each kind its loss and tokens, which are zero where the batch is of another."""
+        """Return the criterion's sums with loss and tokens per kind, zero for the kinds that the batch is not of."""
         parts: dict[str, Any] = {}
-        for each in self.kinds:
-            mine = each == kind
-            parts[f"_{each}_loss"] = log["loss"] if mine else torch.zeros_like(log["loss"])
-            parts[f"_{each}_tokens"] = log["ntokens"] if mine else 0
+        for name in self.kinds:
+            matches = name == kind
+            parts[f"_{name}_loss"] = log["loss"] if matches else torch.zeros_like(log["loss"])
+            parts[f"_{name}_tokens"] = log["ntokens"] if matches else 0
         return {**log, **parts}
 
     def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
-        """As the tasks behind this one, and ``speech_translation_loss`` and ``text_translation_loss``, in bits."""
+        """Log the parent tasks' metrics, ``speech_translation_loss`` and ``text_translation_loss`` in bits a token."""
         super().reduce_metrics(logging_outputs, criterion)
         for kind in self.kinds:
             loss, tokens = (

@@ -1,4 +1,4 @@
-"""``slam_pretraining``: unpaired speech, unpaired text and pairs by one plan."""
+"""``slam_pretraining``: pre-training on unpaired speech, unpaired text and pairs by one corpus plan."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -40,11 +40,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SlamPretrainingTaskConfig(PlannedTaskConfig):
-    """Options of validation, and fields of fairseq's other sections."""
+    """Options of pre-training: the plan's, those of validation, and fields of fairseq's other sections."""
 
     no_instruments: bool = field(
         default=False,
-        metadata={"help": "leave out what validation shows beside the losses (docs/is_my_pretraining_working.md)"},
+        metadata={"help": "validate losses only, without the measurements of docs/is_my_pretraining_working.md"},
     )
     batch_size: Optional[int] = II("dataset.batch_size")
     batch_size_valid: Optional[int] = II("dataset.batch_size_valid")
@@ -59,10 +59,10 @@ class SlamPretrainingTaskConfig(PlannedTaskConfig):
 
 @register_task("slam_pretraining", dataclass=SlamPretrainingTaskConfig)
 class SlamPretrainingTask(PlannedTask):
-    """Pre-training after a corpus plan.
+    """Pre-training by a corpus plan.
 
-    The train subset visits one shard of each corpus in an epoch; the subset ``valid`` goes over every corpus's
-    validation data and ``valid_NAME`` over one corpus's.
+    In each epoch the train subset visits one shard of each corpus. The subset ``valid`` is the validation data of all
+    corpora, ``valid_NAME`` that of corpus NAME.
     """
 
     kinds = KINDS
@@ -82,7 +82,7 @@ class SlamPretrainingTask(PlannedTask):
 
     @classmethod
     def setup_task(cls, cfg: SlamPretrainingTaskConfig, **kwargs: Any) -> "SlamPretrainingTask":
-        """Read and check all that can be checked before any data is opened."""
+        """Return the task after all checks that need no data."""
         refuse_unplanned(
             cfg,
             batch_size_valid=cfg.batch_size_valid not in (None, cfg.batch_size),
@@ -108,7 +108,7 @@ class SlamPretrainingTask(PlannedTask):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """The vocabulary, and the objectives with their options in plain types."""
+        """Return the vocabulary, and the objectives with their options in plain types."""
         options = {name: objective.options for name, objective in self.corpora.objectives.items()}
         plain = {name: {key: _plain(value) for key, value in found.items()} for name, found in options.items()}
         return {"vocabulary": self.vocabulary.state(), "objectives": plain}
@@ -117,12 +117,12 @@ class SlamPretrainingTask(PlannedTask):
         self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """Build the model; a new one may start from ``pretrained``, an earlier pre-training of the same vocabulary.
+        """Build the model; a new one may start from ``pretrained``, a pre-training checkpoint with the same vocabulary.
 
-        A run that resumes takes the sizes of its trunk from the checkpoint it goes on from; fairseq loads the weights.
+        A run that resumes takes the trunk's sizes from the checkpoint it resumes from; fairseq loads the weights.
         """
         if from_checkpoint:
-            cfg.compile = False  # pays in training alone
+            cfg.compile = False  # only pays in training
             return super().build_model(cfg, True)
         resumed = resumed_from(self.cfg)
         source = resumed or cfg.pretrained
@@ -130,7 +130,7 @@ class SlamPretrainingTask(PlannedTask):
         settle(cfg, earlier)
         model = super().build_model(cfg)
         if resumed and cfg.pretrained:
-            logger.info("%s: not read, the run goes on from %s", cfg.pretrained, resumed)
+            logger.info("%s: not read, the run resumes from %s", cfg.pretrained, resumed)
         if earlier and not resumed:
             theirs = Vocabulary.from_state(earlier.task["vocabulary"], earlier.path)
             self.vocabulary.check_same(theirs.hash, earlier.path)
@@ -145,7 +145,7 @@ class SlamPretrainingTask(PlannedTask):
             super().load_dataset(split, **kwargs)
         elif split not in self.datasets:
             paths = self._valid_paths(split)
-            # Text in valid_NAME as well: false transcripts may be drawn from it.
+            # valid_NAME opens the text too: false transcripts may be drawn from it.
             corpora = self.corpora.corpora
             text = {name: path for name, path in self._valid_paths(VALID).items() if corpora[name].kind == "text"}
             opened, batches = self.open_shards({**paths, **text}, VALID)
@@ -174,7 +174,7 @@ class SlamPretrainingTask(PlannedTask):
     def get_batch_iterator(
         self, dataset: MultiCorpusDataset, num_shards: int = 1, shard_id: int = 0, epoch: int = 1, **options: Any
     ) -> PlanIterator:
-        """The plan, or all of the validation data once."""
+        """Return an iterator over the plan (train subset), or once over all validation data (other subsets)."""
         if dataset is self.datasets.get(self.cfg.train_subset):
             return super().get_batch_iterator(dataset, num_shards, shard_id, epoch, **options)
         sizes = {name: len(batches) for name, batches in dataset.batches.items()}
@@ -184,7 +184,7 @@ class SlamPretrainingTask(PlannedTask):
     # ---- steps
 
     def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """The criterion over the one micro-batch of a validation step; fairseq has turned gradients off."""
+        """Return the criterion's output for the one micro-batch of a validation step; gradients are off already."""
         model.eval()
         (batch,) = sample["batches"]
         result = criterion(model, batch)
@@ -201,7 +201,7 @@ class SlamPretrainingTask(PlannedTask):
             self.instruments.begin_validation()
 
     def post_validate(self, model: BaseFairseqModel, stats: dict[str, Any], agg: Any) -> None:
-        """Add the instruments' values to what the first subset logs, and say in words what looks bad."""
+        """Add the instruments' values to the first subset's log, and log a warning for each value that looks bad."""
         if self.instruments is not None:
             datasets = [dataset for split, dataset in self.datasets.items() if split.startswith(VALID)]
             stats.update(self.instruments.values(model, datasets, self._active_kinds()))
@@ -213,13 +213,13 @@ class SlamPretrainingTask(PlannedTask):
                 logger.warning(sentence)
 
     def _active_kinds(self) -> Collection[str]:
-        """The kinds of the last plan step; all where this process has trained none."""
+        """Return the kinds of the last plan step; all kinds if this process has not trained yet."""
         if self._steps_done is None:
             return KINDS
         return [stage.kinds for stage in self.corpora.stages if stage.start < self._steps_done][-1]
 
     def _pairs_progress(self, updates: int) -> float | None:
-        """The share of the run's training on pairs that lies behind it; None if that is not known."""
+        """Return which share of the run's training on pairs is done; None if unknown."""
         if self._steps_done is None:
             return None
         ends = self.cfg.max_update, self.cfg.max_epoch
@@ -231,9 +231,9 @@ def _plain(value: Any) -> str | int | float | bool:
 
 
 def _check_kinds(corpora: Corpora) -> None:
-    """Raise ValueError where no objective reads a corpus: its micro-batches would have no loss."""
+    """Raise ValueError if no objective reads a corpus: its micro-batches would have no loss."""
     read = {kind for name in corpora.objectives for kind in REGISTRY[name].kinds}
     for name, corpus in corpora.corpora.items():
         if corpus.kind not in read:
             named = ", ".join(corpora.objectives) or "none"
-            raise ValueError(f"corpora.{name}: found kind {corpus.kind}, which no objective reads (there are {named})")
+            raise ValueError(f"corpora.{name}: no objective uses its kind, {corpus.kind} (found objectives: {named})")

@@ -1,4 +1,4 @@
-"""``slam_sentence_prediction``: classes or numbers of sentences and of pairs of sentences."""
+"""``slam_sentence_prediction``: classification and regression of sentences and sentence pairs."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -31,19 +31,19 @@ _LISTS = ("report_mcc", "report_acc_and_f1", "report_pearson_and_spearman")
 
 @dataclass
 class SlamSentencePredictionTaskConfig(FineTuningTaskConfig):
-    """Where the data is, how long an input may be, and which class F1 is of."""
+    """Options of sentence prediction: data, labels, input length."""
 
     data: str = field(
-        default=MISSING, metadata={"help": "folder with input0/, for pairs input1/, label/, dict.txt and spm.model"}
+        default=MISSING, metadata={"help": "folder with input0/ (and input1/ for pairs), label/, dict.txt, spm.model"}
     )
     num_classes: Optional[int] = field(
-        default=None, metadata={"help": "how many classes label/dict.txt has to have (default: as many as it has)"}
+        default=None, metadata={"help": "expected number of classes in label/dict.txt; another is an error"}
     )
     positive_label: Optional[str] = field(
-        default=None, metadata={"help": "log f1 of this one of two labels (default: of 1, where there is such a label)"}
+        default=None, metadata={"help": "with two labels, log the F1 of this one (default: of the label 1, if any)"}
     )
     max_positions: int = field(
-        default=512, metadata={"help": "longest input in tokens, <s> and </s> included; longer ones are cut"}
+        default=512, metadata={"help": "maximum input length in tokens, <s> and </s> included; longer inputs are cut"}
     )
     regression_target: bool = II("criterion.regression_target")
     classification_head_name: str = II("criterion.classification_head_name")
@@ -53,11 +53,12 @@ class SlamSentencePredictionTaskConfig(FineTuningTaskConfig):
 class SlamSentencePredictionTask(FineTuningTask):
     """fairseq's ``sentence_prediction`` with its data folders and its criterion, over the trunk's text side.
 
-    It differs in what it scores, on any number of ranks, in the order of batches, and in what it does with long pairs.
+    Unlike fairseq's task, it computes scores that are exact on any number of ranks, orders batches and cuts long pairs
+    in its own way.
 
     Args:
-        vocabulary: of the text; None where a checkpoint is to bring it.
-        labels: the classes in the order of their ids; None of a regression, and where a checkpoint is to bring them.
+        vocabulary: of the text; None if a checkpoint will bring it.
+        labels: the classes in the order of their ids; None for regression, or if a checkpoint will bring them.
     """
 
     cfg: SlamSentencePredictionTaskConfig
@@ -73,7 +74,7 @@ class SlamSentencePredictionTask(FineTuningTask):
 
     @classmethod
     def setup_task(cls, cfg: SlamSentencePredictionTaskConfig, **kwargs: Any) -> "SlamSentencePredictionTask":
-        """Check what can be checked before any data is read."""
+        """Return the task after all checks that need no data."""
         refuse_casting(cfg)
         log_fused_paths()
         if cfg.max_positions < LEAST_POSITIONS:
@@ -86,23 +87,23 @@ class SlamSentencePredictionTask(FineTuningTask):
 
     @property
     def regresses(self) -> bool:
-        """Whether the model gives a number, not a class."""
+        """Return whether the task is regression: the model predicts a number, not a class."""
         return self.cfg.regression_target
 
     @property
     def outputs(self) -> int:
-        """How many numbers the model gives."""
+        """Return the model's number of outputs: the number of classes, 1 for regression."""
         return 1 if self.regresses else len(self.labels)
 
     @property
     def positive(self) -> int | None:
-        """The class that F1 is of, one of two; None where there is no such class."""
+        """Return the id of the class whose F1 is logged; None if there are not two classes or none has that name."""
         labels, name = self.labels or (), self.cfg.positive_label or "1"
         return labels.index(name) if len(labels) == 2 and name in labels else None
 
     @property
     def label_dictionary(self) -> Dictionary:
-        """What fairseq's criterion asks for: the classes with the ids that binarised labels have."""
+        """Return the classes as a dictionary, with the ids of the binarized labels; fairseq's criterion reads it."""
         dictionary = Dictionary()
         for label in self.labels or ():
             dictionary.add_symbol(label)
@@ -111,12 +112,12 @@ class SlamSentencePredictionTask(FineTuningTask):
     # ---- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """The vocabulary and the labels, none of a regression."""
+        """Return the vocabulary and the labels (no labels for regression)."""
         return {"vocabulary": self.vocabulary.state(), "labels": list(self.labels or ())}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take a checkpoint's vocabulary and labels, or refuse them where the data folder has others."""
-        # One for both names: what is read is cut by the one vocabulary that there is.
+        """Take a checkpoint's vocabulary and labels; :class:`DataError` if the data folder has others."""
+        # The same vocabulary for both: the model only reads text.
         super().load_state_dict(dict.fromkeys(("vocabulary", "source_vocabulary"), state_dict["vocabulary"]))
         labels = tuple(state_dict["labels"])
         if not self.regresses and self.labels is None:
@@ -125,59 +126,61 @@ class SlamSentencePredictionTask(FineTuningTask):
 
     def _check_labels(self, theirs: Sequence[str], where: str) -> None:
         if tuple(theirs) != (self.labels or ()):
-            found, expected = (", ".join(labels or ()) or "none, but numbers" for labels in (self.labels, theirs))
+            found, expected = (", ".join(labels or ()) or "none (regression)" for labels in (self.labels, theirs))
             raise DataError(f"{self.cfg.data}: found the labels {found}; expected those of {where}: {expected}")
 
     def _check_resumed(self, earlier: Earlier) -> None:
         if "labels" not in earlier.task:
-            raise DataError(f"{earlier.path}: is no checkpoint of a classifier, and the run would go on from it")
+            raise DataError(f"{earlier.path}: is not a checkpoint of a classifier, so this run cannot resume from it")
         super()._check_resumed(earlier)
         self._check_labels(earlier.task["labels"], earlier.path)
 
     # ---- model
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """The model with a head for the labels."""
+        """Build the model with a head for the labels."""
         if not from_checkpoint:
             self._check_trainable()
         model = super().build_model(cfg, from_checkpoint)
         if not hasattr(model, "register_classification_head"):
-            raise ValueError(f"--arch: found {cfg._name}, expected slam_classifier: the model has to take a head")
+            raise ValueError(f"--arch: found {cfg._name}, expected slam_classifier, which has classification heads")
         model.register_classification_head(self.cfg.classification_head_name, self.outputs)
         return model
 
     def _check_trainable(self) -> None:
-        """Refuse flags that the labels contradict."""
+        """Raise :class:`DataError` if flags contradict the labels."""
         path, asked = f"{self.cfg.data}/{FOLDER}/{DICTIONARY_FILE}", self.cfg.num_classes
         if not self.regresses and self.labels is None:
-            raise DataError(f"{path}: there is no such file; numbers in {FOLDER}/SPLIT.label need --regression-target")
+            raise DataError(
+                f"{path}: there is no such file; for numbers in {FOLDER}/SPLIT.label, add --regression-target"
+            )
         if asked not in (None, self.outputs):
-            found = "a regression has 1" if self.regresses else f"{path} has {self.outputs}: {', '.join(self.labels)}"
-            raise DataError(f"--num-classes: found {asked}, but {found}")
+            expected = f"{self.outputs}, as in {path}: {', '.join(self.labels)}" if self.labels else "1 for regression"
+            raise DataError(f"--num-classes: found {asked}, expected {expected}")
         if self.cfg.positive_label is not None and self.positive is None:
             raise DataError(f"--positive-label: found {self.cfg.positive_label}, expected one of two labels of {path}")
 
     def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False) -> Any:
-        """fairseq's ``sentence_prediction`` without its own scores."""
+        """Build the criterion; ValueError for fairseq's own reports, which several ranks cannot add up."""
         asked = [f"--{name.replace('_', '-')}" for name in _LISTS if getattr(cfg, name, False)]
         if asked:
             raise ValueError(
-                f"{', '.join(asked)}: found on, expected off; fairseq then logs lists, which several ranks cannot add "
-                "up. accuracy, mcc, f1 of two classes and pearson of numbers are logged without a flag"
+                f"{', '.join(asked)}: found on, expected off. fairseq then logs lists, which cannot be added up over "
+                "ranks. accuracy, mcc and f1 (classes) and pearson (regression) are logged without a flag"
             )
         return super().build_criterion(cfg, from_checkpoint)
 
     def predict(self, model: nn.Module, src_tokens: Tensor) -> Tensor:
-        """Probabilities (batch, classes), or of a regression numbers (batch,), of inputs (batch, L), in fp32."""
+        """Return fp32 probabilities (batch, classes), or numbers (batch,) for regression, of inputs (batch, L)."""
         logits, _ = model(src_tokens, classification_head_name=self.cfg.classification_head_name)
         return logits.squeeze(1) if self.regresses else logits.softmax(1)
 
     # ---- data
 
     def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **kwargs: Any) -> None:
-        """Open ``{data}/input0/{split}``, of pairs ``input1/{split}``, and their labels, one file each a split.
+        """Open ``{data}/input0/{split}`` (and ``input1/{split}`` for pairs) and the labels; a split is one file each.
 
-        Labels may be absent where a model only predicts.
+        Labels may be absent if the model only predicts.
         """
         data, dictionary = Path(self.cfg.data), self.source_dictionary
         paths = [data / side / split for side in SIDES]
@@ -194,9 +197,9 @@ class SlamSentencePredictionTask(FineTuningTask):
             found = ", ".join(f"{path} has {count}" for path, count in counts.items())
             raise DataError(f"{split}: found different numbers of rows: {found}")
         training = self._trains and split == self.cfg.train_subset
-        most = self.cfg.max_positions
-        dataset = SentencePredictionDataset(sides, targets, dictionary, most, self.cfg.seed, training)
-        logger.info("%s: %d rows, %d cut to %d tokens", data / SIDES[0] / split, len(dataset), dataset.cut, most)
+        limit = self.cfg.max_positions
+        dataset = SentencePredictionDataset(sides, targets, dictionary, limit, self.cfg.seed, training)
+        logger.info("%s: %d rows, %d cut to %d tokens", data / SIDES[0] / split, len(dataset), dataset.cut, limit)
         self.datasets[split] = dataset
 
     def max_positions(self) -> int:
@@ -207,10 +210,10 @@ class SlamSentencePredictionTask(FineTuningTask):
     def valid_step(
         self, sample: Mapping[str, Any], model: nn.Module, criterion: Any
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The criterion's loss, and sums that scores are made of."""
+        """Return the criterion's loss, its sample size, and its logs with the sums that the scores need."""
         outputs: list[Tensor] = []
         head = model.classification_heads[self.cfg.classification_head_name]
-        with head.register_forward_hook(lambda _, __, logits: outputs.append(logits)):  # the criterion keeps them
+        with head.register_forward_hook(lambda _, __, logits: outputs.append(logits)):  # not in the criterion's output
             loss, sample_size, log = super().valid_step(sample, model, criterion)
         if self.regresses:
             sums = label_scores.number_sums(outputs[0].squeeze(1), sample["target"])
@@ -219,7 +222,7 @@ class SlamSentencePredictionTask(FineTuningTask):
         return loss, sample_size, {**log, **sums}
 
     def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
-        """What fairseq logs, ``accuracy`` of classes among it, and of validation ``mcc``, ``f1`` or ``pearson``."""
+        """Log fairseq's metrics (``accuracy`` among them), and in validation ``mcc`` and ``f1``, or ``pearson``."""
         super().reduce_metrics(logging_outputs, criterion)
         if self.regresses:
             label_scores.log_numbers(logging_outputs)
@@ -228,7 +231,7 @@ class SlamSentencePredictionTask(FineTuningTask):
 
 
 def _check_side_dictionaries(data: str, vocabulary: Vocabulary | None) -> None:
-    """fairseq-preprocess leaves a dictionary beside each side: the ids there are to be those of the vocabulary."""
+    """Raise :class:`DataError` if a side's dictionary, as fairseq-preprocess writes one, is not the vocabulary."""
     if vocabulary is None:
         return
     own = vocabulary.dictionary.symbols[vocabulary.dictionary.nspecial :]
@@ -241,6 +244,6 @@ def _check_side_dictionaries(data: str, vocabulary: Vocabulary | None) -> None:
             pairs = zip(found, own, strict=False)
             line = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(own)))
             raise DataError(
-                f"{path}: is another dictionary than {data}/{DICTIONARY_FILE}, from line {line + 1} on "
-                f"({len(found)} symbols, expected {len(own)})"
+                f"{path}: differs from {data}/{DICTIONARY_FILE} at line {line + 1} "
+                f"(found {len(found)} symbols, expected the same {len(own)})"
             )

@@ -1,4 +1,4 @@
-"""``slam_speech_to_text``: speech recognition and speech translation, by CTC, a transducer or with a decoder."""
+"""``slam_speech_to_text``: speech recognition and speech translation with CTC, a transducer or an attention decoder."""
 
 import dataclasses
 import logging
@@ -45,56 +45,67 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SlamSpeechToTextTaskConfig(WritingTaskConfig):
-    """Where the data is, what is masked of it, which language is written, and how validation scores it."""
+    """Options of speech-to-text: data, length limits, augmentation, target language, validation scores."""
 
     data: str = field(default=MISSING, metadata={"help": "folder with {split}.tsv, dict.txt and spm.model"})
     audio_root: Optional[str] = field(
-        default=None, metadata={"help": "folder that relative audio paths are under (default: the manifest's)"}
+        default=None, metadata={"help": "folder that relative audio paths start from (default: the manifest's folder)"}
     )
-    min_source_positions: int = field(default=8, metadata={"help": "shortest utterance, in frames of 10 ms"})
+    min_source_positions: int = field(default=8, metadata={"help": "minimum utterance length in frames of 10 ms"})
     max_source_positions: int = field(
-        default=int(MAX_SECONDS * FRAMES_PER_SECOND), metadata={"help": "longest utterance, in frames of 10 ms"}
+        default=int(MAX_SECONDS * FRAMES_PER_SECOND), metadata={"help": "maximum utterance length in frames of 10 ms"}
     )
-    max_target_positions: int = field(default=1024, metadata={"help": "longest target, in tokens"})
-    specaugment: bool = field(default=False, metadata={"help": "mask training features by the five fields below"})
-    freq_masks: int = field(default=SpecAugment.freq_masks, metadata={"help": "bands of mel bins to mask"})
-    freq_width: int = field(default=SpecAugment.freq_width, metadata={"help": "most mel bins of a band"})
-    time_masks: int = field(default=SpecAugment.time_masks, metadata={"help": "stretches of time to mask"})
-    time_width: int = field(default=SpecAugment.time_width, metadata={"help": "most frames of a stretch"})
+    max_target_positions: int = field(default=1024, metadata={"help": "maximum target length in tokens"})
+    specaugment: bool = field(
+        default=False,
+        metadata={"help": "SpecAugment in training, by --freq-masks/-width and --time-masks/-width/-share"},
+    )
+    freq_masks: int = field(default=SpecAugment.freq_masks, metadata={"help": "SpecAugment: number of frequency masks"})
+    freq_width: int = field(
+        default=SpecAugment.freq_width, metadata={"help": "SpecAugment: maximum width of a frequency mask in mel bins"}
+    )
+    time_masks: int = field(default=SpecAugment.time_masks, metadata={"help": "SpecAugment: number of time masks"})
+    time_width: int = field(
+        default=SpecAugment.time_width,
+        metadata={"help": "SpecAugment: maximum width of a time mask in frames of 10 ms"},
+    )
     time_share: float = field(
-        default=SpecAugment.time_share, metadata={"help": "most of an utterance that one stretch may take"}
+        default=SpecAugment.time_share,
+        metadata={"help": "SpecAugment: maximum share of an utterance that one time mask covers"},
     )
     speeds: List[float] = field(  # noqa: UP006
         default_factory=lambda: [1.0],
-        metadata={"help": "play each training utterance at one of these speeds, such as 0.9,1.0,1.1"},
+        metadata={"help": "speed perturbation: speeds to draw from in training, such as 0.9,1.0,1.1"},
     )
     noise_snr: List[float] = field(  # noqa: UP006
         default_factory=list,
-        metadata={"help": "add noise to training utterances, of a signal-to-noise ratio between these two, in dB"},
+        metadata={"help": "add noise in training, with a signal-to-noise ratio between these two values, in dB"},
     )
     eval_listening: bool = field(
         default=False,
-        metadata={"help": "log listening in validation: by how many nats a token the loss rises with another's speech"},
+        metadata={
+            "help": "log in validation by how many nats per token the loss rises with another utterance's speech"
+        },
     )
     max_tokens: Optional[int] = II("dataset.max_tokens")
     tgt_lang: Optional[str] = field(
         default=None,
-        metadata={"help": "write this language, of a model that has several (default: the manifest's tgt_lang)"},
+        metadata={"help": "language to write, if the model has several (default: the manifest's tgt_lang)"},
     )
 
 
 @register_task("slam_speech_to_text", dataclass=SlamSpeechToTextTaskConfig)
 class SlamSpeechToTextTask(WritingTask):
-    """Speech to text, by whichever of the plugin's models."""
+    """Speech recognition and speech translation with any of the plugin's speech-to-text models."""
 
     cfg: SlamSpeechToTextTaskConfig
-    ctc_texts: CtcTexts | None = None  # what CTC spells in training
+    ctc_texts: CtcTexts | None = None  # CTC targets in training
     _masks: StateMasks | None = None
     _transcript_vocabulary: Vocabulary | None = None
 
     @classmethod
     def setup_task(cls, cfg: SlamSpeechToTextTaskConfig, **kwargs: Any) -> "SlamSpeechToTextTask":
-        """Check what can be checked before any data is read."""
+        """Return the task after all checks that need no data."""
         refuse_casting(cfg)
         perturbation_of(cfg)
         log_fused_paths()
@@ -103,23 +114,23 @@ class SlamSpeechToTextTask(WritingTask):
 
     @property
     def source_dictionary(self) -> None:
-        """None: fairseq-generate would print the source's text with it."""
+        """Return None: fairseq-generate would use it to print source text, and the source is speech."""
         return None
 
-    # ---- the vocabulary of transcripts, which CTC beside a decoder spells
+    # ---- the vocabulary of transcripts, for CTC beside a decoder
 
     @property
     def transcript_vocabulary(self) -> Vocabulary | None:
-        """That of the text that the trunk reads, or one of its own if the trunk reads none."""
+        """Return the vocabulary of transcripts: the trunk's text vocabulary, or a separate one if it reads no text."""
         return self._transcript_vocabulary or self.source_vocabulary
 
     def state_dict(self) -> dict[str, Any]:
-        """The vocabularies that there are."""
+        """Return the states of the vocabularies."""
         own = self._transcript_vocabulary
         return super().state_dict() | ({} if own is None else {"transcript_vocabulary": own.state()})
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """As the task behind this one, and the vocabulary of transcripts, whatever the data folder has."""
+        """Take the checkpoint's vocabularies, that of transcripts whatever the data folder has."""
         others = dict(state_dict)
         own = others.pop("transcript_vocabulary", None)
         super().load_state_dict(others)
@@ -134,12 +145,12 @@ class SlamSpeechToTextTask(WritingTask):
     # ---- data
 
     def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **kwargs: Any) -> None:
-        """Open ``{data}/{split}.tsv``, one file a split; its audio is decoded once to check it.
+        """Open the manifest ``{data}/{split}.tsv``; audio that was never checked is decoded once.
 
-        Targets may be absent where a model only decodes.
+        Targets may be absent if the model only decodes.
         """
         limits = self.cfg.min_source_positions, self.cfg.max_source_positions
-        with first_rank_first():  # it decodes what was never checked
+        with first_rank_first():  # rank 0 checks the audio, the other ranks find it checked
             manifest = Manifest.open(Path(self.cfg.data, f"{split}.tsv"))
             root = Path(self.cfg.audio_root) if self.cfg.audio_root else manifest.path.parent
             ctc = self.ctc_texts
@@ -148,7 +159,7 @@ class SlamSpeechToTextTask(WritingTask):
             ensure_valid(manifest, root, *limits, sorted(columns), progress=True)
         training = self._trains and split == self.cfg.train_subset
         augment = self.augmentation() if training else None
-        # A slower speed must not lead beyond a whole batch either, which fairseq refuses.
+        # A slowed-down utterance must fit into one batch as well: fairseq refuses longer ones.
         bounds = limits[0], min(limits[1], self.cfg.max_tokens or limits[1])
         dataset = SpeechToTextDataset(
             manifest, root, self.vocabulary, augment, self.cfg.seed, training, self.cfg.tgt_lang, bounds, ctc
@@ -158,7 +169,7 @@ class SlamSpeechToTextTask(WritingTask):
         self.datasets[split] = dataset
 
     def get_batch_iterator(self, dataset: Any, max_tokens: int | None = None, **options: Any) -> EpochBatchIterator:
-        """Return fairseq's iterator; its bound on a batch holds for padding as well."""
+        """Return fairseq's iterator; ``max_tokens`` limits a batch with its padding."""
         dataset.budget = max_tokens
         return super().get_batch_iterator(dataset, max_tokens=max_tokens, **options)
 
@@ -166,7 +177,7 @@ class SlamSpeechToTextTask(WritingTask):
         return self.cfg.max_source_positions, self.cfg.max_target_positions
 
     def augmentation(self) -> Augmentation:
-        """Return the augmentation that the flags ask for; its masks of states are the model's."""
+        """Return the augmentation set by the flags; masks of encoder states are set by the model's."""
         perturbation, specaugment = perturbation_of(self.cfg), None
         if self.cfg.specaugment:
             specaugment = SpecAugment(**{f.name: self.cfg[f.name] for f in dataclasses.fields(SpecAugment)})
@@ -192,7 +203,7 @@ class SlamSpeechToTextTask(WritingTask):
         return CtcTexts(TRANSCRIPT_COLUMN, self.transcript_vocabulary) if beside else None
 
     def take_others(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
-        """Take the CTC head along, and the vector that masked states become."""
+        """Copy the CTC head and the mask vector from a source checkpoint; return the names of the weights taken."""
         taken = take_mask_vector(model.encoder, earlier)
         ctc = self._ctc_texts(model)
         if ctc is not None:
@@ -205,7 +216,7 @@ class SlamSpeechToTextTask(WritingTask):
     def valid_step(
         self, sample: Mapping[str, Any], model: nn.Module, criterion: Any
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Add what the decoder's attention to the speech is worth, if asked for."""
+        """Run the validation step, with the counts of ``listening`` if ``eval_listening`` is on."""
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         if self.cfg.eval_listening:
             with torch.no_grad():
@@ -218,28 +229,28 @@ class SlamSpeechToTextTask(WritingTask):
 
 
 def perturbation_of(cfg: SlamSpeechToTextTaskConfig) -> Perturbation | None:
-    """Return the changes of speed and noise that the flags ask for, None if none; ValueError for bad values."""
+    """Return the speed and noise perturbation set by the flags, None if none; ValueError for bad values."""
     perturbation = Perturbation(tuple(cfg.speeds), tuple(cfg.noise_snr) or None)
     return perturbation if perturbation.any else None
 
 
 def _state_masks(encoder: TrunkEncoder) -> StateMasks | None:
-    """Return the masks of states that the configuration of ``encoder`` asks for, None if it asks for none."""
+    """Return the masks of states set in the encoder's configuration, None if none."""
     names = "state_mask_rate", "state_mask_span", "channel_mask_rate", "channel_mask_span"
     masks = StateMasks(*(encoder.config[name] for name in names), encoder.trunk.dim)
     return masks if masks.any else None
 
 
 def _warn_of_impossible(dataset: SpeechToTextDataset) -> None:
-    """Name the rows that CTC can give no path to: they have no gradient."""
+    """Log the rows that are too short for any CTC path: they have no gradient."""
     rows = dataset.too_short_for_ctc()
     if not len(rows):
         return
     lines = [
-        f"{dataset.describe(i)}: has {subsampled_length(int(dataset.frames[i]))} states, "
-        f"its text needs {dataset.spelled.states[i]}"
+        f"{dataset.describe(i)}: found {subsampled_length(int(dataset.frames[i]))} encoder states, "
+        f"expected at least {dataset.spelled.states[i]} for its text"
         for i in rows[:LISTED_FAULTS].tolist()
     ]
     if len(rows) > len(lines):
         lines.append(f"... and {len(rows) - len(lines)} more")
-    logger.warning("%d utterances are too short for CTC and count as zero loss:\n%s", len(rows), "\n".join(lines))
+    logger.warning("%d utterances are too short for CTC, their loss counts as 0:\n%s", len(rows), "\n".join(lines))

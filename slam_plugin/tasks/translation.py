@@ -1,4 +1,4 @@
-"""``slam_translation``: text into text: translation of text, and text normalisation."""
+"""``slam_translation``: text to text: text translation and text normalization."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ _PAIR = re.compile(r"[^.]+\.([^.-]+)-([^.-]+)\.(?:\1|\2)\.idx")
 
 @dataclass
 class SlamTranslationTaskConfig(WritingTaskConfig):
-    """Where the data is, which language is written, and how validation scores it."""
+    """Options of text-to-text: data, languages, length limits, validation scores."""
 
     data: str = field(
         default=MISSING,
@@ -37,37 +37,37 @@ class SlamTranslationTaskConfig(WritingTaskConfig):
     source_lang: Optional[str] = field(
         default=None,
         metadata={
-            "help": "what the files to read are named for (default: as the files of the one pair are)",
+            "help": "suffix of the source files (default: from the names of the one language pair in the folder)",
             "argparse_alias": "-s",
         },
     )
     target_lang: Optional[str] = field(
-        default=None, metadata={"help": "what the files to write are named for", "argparse_alias": "-t"}
+        default=None, metadata={"help": "suffix of the target files (default: as above)", "argparse_alias": "-t"}
     )
     tgt_lang: Optional[str] = field(
         default=None,
-        metadata={"help": "write this language, of a vocabulary with tags for several (default: --target-lang)"},
+        metadata={"help": "language to write, if the vocabulary has tags for several (default: --target-lang)"},
     )
-    max_source_positions: int = field(default=1024, metadata={"help": "longest source, in tokens"})
-    max_target_positions: int = field(default=1024, metadata={"help": "longest target, in tokens"})
+    max_source_positions: int = field(default=1024, metadata={"help": "maximum source length in tokens"})
+    max_target_positions: int = field(default=1024, metadata={"help": "maximum target length in tokens"})
     eval_accuracy: bool = field(
         default=False,
         metadata={
-            "help": "decode in validation and log accuracy, the share of sentences that are right as a whole; that of "
-            "each class too where {split}.classes has a class a line"
+            "help": "decode in validation and log accuracy, the share of entirely correct sentences; per class too if "
+            "{split}.classes gives a class for each line"
         },
     )
 
 
 @register_task("slam_translation", dataclass=SlamTranslationTaskConfig)
 class SlamTranslationTask(WritingTask):
-    """Text to text. Decodes with every model of the plugin that reads text and writes text."""
+    """Text translation and text normalization; decodes with any of the plugin's models that read and write text."""
 
     cfg: SlamTranslationTaskConfig
 
     @classmethod
     def setup_task(cls, cfg: SlamTranslationTaskConfig, **kwargs: Any) -> "SlamTranslationTask":
-        """Check what can be checked before any data is read."""
+        """Return the task after all checks that need no data."""
         refuse_casting(cfg)
         log_fused_paths()
         parse_eval_args(cfg.eval_args)
@@ -80,8 +80,8 @@ class SlamTranslationTask(WritingTask):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         if "source_vocabulary" not in state_dict:
             raise DataError(
-                f"{self.cfg.path or 'the checkpoint'}: is of a model that turns no text into text; expected one of "
-                "slam_text_to_text, or of slam_speech_to_text fine-tuned on text as well"
+                f"{self.cfg.path or 'the checkpoint'}: found a model that does not translate text; expected "
+                "slam_text_to_text, or slam_speech_to_text fine-tuned on text as well"
             )
         super().load_state_dict(state_dict)
 
@@ -91,15 +91,17 @@ class SlamTranslationTask(WritingTask):
             raise ValueError(f"--arch {cfg._name}: found with slam_translation, expected slam_text_to_text")
         whole = cfg._get_parent()
         if self.cfg.eval_accuracy and whole is not None and whole.criterion.get("report_accuracy"):
-            raise ValueError("--report-accuracy: found beside --eval-accuracy, and both log accuracy; expected one")
+            raise ValueError(
+                "--report-accuracy: found with --eval-accuracy, expected one of the two: both log accuracy"
+            )
         return model
 
     # ---- data
 
     def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **kwargs: Any) -> None:
-        """Open ``{data}/{split}.{source}-{target}``, or the same with the languages in the other order.
+        """Open ``{data}/{split}.{source}-{target}``, or ``{target}-{source}``.
 
-        Targets may be absent where a model only decodes.
+        Targets may be absent if the model only decodes.
         """
         source, target = self._languages()
         stems = [Path(self.cfg.data, f"{split}.{a}-{b}") for a, b in ((source, target), (target, source))]
@@ -111,7 +113,7 @@ class SlamTranslationTask(WritingTask):
         if written is not None and len(read.lengths) != len(written.lengths):
             raise DataError(
                 f"{stem}: found {len(read.lengths)} sentences of {source} and {len(written.lengths)} of {target}, "
-                "expected as many of both"
+                "expected equal numbers"
             )
         if self._trains:
             raise_faults([*_empty(paths[0], read), *_empty(paths[1], written)])
@@ -128,7 +130,7 @@ class SlamTranslationTask(WritingTask):
         return self.cfg.max_source_positions, self.cfg.max_target_positions
 
     def _languages(self) -> tuple[str, str]:
-        """What the files are named for: as the flags say, else as those of the one pair that the folder has."""
+        """Return the source and target suffix: from the flags, else from the one language pair in the folder."""
         if self.cfg.source_lang is not None:
             return self.cfg.source_lang, self.cfg.target_lang
         names = (_PAIR.fullmatch(path.name) for path in sorted(Path(self.cfg.data).iterdir()))
@@ -136,13 +138,13 @@ class SlamTranslationTask(WritingTask):
         if len(pairs) != 1:
             found = ", ".join("-".join(pair) for pair in pairs) or "none"
             raise DataError(
-                f"{self.cfg.data}: found {found}, expected files of one pair such as train.en-de.en.idx; "
-                "say which with --source-lang and --target-lang"
+                f"{self.cfg.data}: found {found}, expected files of one language pair such as train.en-de.en.idx; "
+                "choose with --source-lang and --target-lang"
             )
         return pairs[0]
 
     def _start(self, target: str | None) -> int:
-        """The decoder's first symbol; ``target`` is the language where no other is asked for and there are tags."""
+        """Return the decoder's first symbol; ``target`` is the default language if the vocabulary has tags."""
         return start_symbol(self.vocabulary, self.cfg.tgt_lang or (target if self.vocabulary.languages else None))
 
     # ---- scores
@@ -168,7 +170,7 @@ class SlamTranslationTask(WritingTask):
     def get_interactive_tokens_and_lengths(
         self, lines: Sequence[str], encode_fn: Callable[[str], str]
     ) -> tuple[list[Tensor], list[int]]:
-        """Ids of each line, ending in ``</s>``, and how many; the vocabulary cuts the text, whatever ``--bpe`` says."""
+        """Return the ids of each line, ``</s>`` included, and their counts; ``--bpe`` is ignored."""
         eos = torch.tensor([self.source_dictionary.eos()])
         tokens = [torch.cat((self.source_vocabulary.encode(line), eos)) for line in lines]
         return tokens, [len(ids) for ids in tokens]
@@ -176,9 +178,9 @@ class SlamTranslationTask(WritingTask):
     def build_dataset_for_inference(
         self, src_tokens: Sequence[Tensor], src_lengths: Sequence[int], constraints: Tensor | None = None
     ) -> TextPairDataset:
-        """The rows of :meth:`get_interactive_tokens_and_lengths`, to be decoded."""
+        """Return the lines of :meth:`get_interactive_tokens_and_lengths` as a data set without targets."""
         if constraints is not None:
-            raise ValueError("--constraints: found, expected off; this task does not hand them to the search")
+            raise ValueError("--constraints: found on, expected off; this task does not support constrained decoding")
         source = Side(src_tokens, np.array(src_lengths))
         return TextPairDataset(source, None, self.target_dictionary, self._start(self.cfg.target_lang))
 
@@ -190,7 +192,7 @@ class SlamTranslationTask(WritingTask):
         prefix_tokens: Tensor | None = None,
         constraints: Tensor | None = None,
     ) -> list[list[dict[str, Tensor]]]:
-        """Decode a batch; that of fairseq-interactive lacks the start symbols."""
+        """Decode a batch; add the start symbols if they are missing, as in fairseq-interactive."""
         inputs = sample["net_input"]
         if "prev_output_tokens" not in inputs:
             starts = torch.full_like(inputs["src_lengths"], self._start(self.cfg.target_lang))[:, None]
@@ -199,6 +201,6 @@ class SlamTranslationTask(WritingTask):
 
 
 def _empty(path: Path, side: Side) -> list[Fault]:
-    """The sentences that hold nothing but ``</s>``."""
+    """Return a fault for each empty sentence (``</s>`` alone)."""
     rows = np.flatnonzero(side.lengths < 2).tolist()
-    return [Fault(str(path), None, f"line {row + 1} of its text is empty, expected a sentence") for row in rows]
+    return [Fault(str(path), None, f"line {row + 1} of its text: found nothing, expected a sentence") for row in rows]

@@ -84,8 +84,8 @@ def test_a_new_run_takes_the_trunk_and_begins_with_its_own_centroids(toy, tmp_pa
     started = run(toy, tmp_path / "run", tmp_path / "other.npz", **flags)
     assert started.code == 0, started.output[-3000:]
     same = clusters == 12  # the same fit: the same file
-    begun = "nothing" if same else "objectives.kmeans"
-    assert f"not there, begun afresh: {begun}" in started.output
+    begun = "none" if same else "objectives.kmeans"
+    assert f"not taken from it, newly initialized: {begun}" in started.output
     old, new = (found.checkpoint()["model"] for found in (whole[0], started))
     assert all(torch.equal(new[name], old[name]) for name in new if name.startswith("trunk."))
     assert torch.equal(new["objectives.kmeans.to_codes.bias"], old["objectives.kmeans.to_codes.bias"]) == same

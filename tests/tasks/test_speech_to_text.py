@@ -173,7 +173,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_without_the_pretrained_file(data
     train(data, tmp_path / "parts", *flags, "--max-update", "4")
     os.remove(start)
     output = train(data, tmp_path / "parts", *flags, "--max-update", "8")
-    assert "start.pt: not read, the run goes on from" in output
+    assert "start.pt: not read, the run resumes from" in output
     whole, parts = (weights(tmp_path / name / "checkpoint_last.pt") for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     for name, value in whole.items():
@@ -244,7 +244,7 @@ def test_resuming_with_another_vocabulary_is_refused(data, pretrained, tmp_path)
 
 
 def test_training_needs_a_vocabulary(data, tmp_path):
-    with pytest.raises(DataError, match="neither dict.txt nor spm.model"):
+    with pytest.raises(DataError, match="training needs dict.txt and spm.model, found neither"):
         setup(tmp_path).build_model(model_configuration())
 
 
@@ -299,7 +299,8 @@ def test_targets_too_long_for_ctc_are_named(data, tmp_path, caplog):
     task.build_model(model_configuration())
     with caplog.at_level(logging.WARNING):
         task.load_dataset("train")
-    assert re.search(r"1 utterances.*\n.*train.tsv:2: utt-train-0: has \d+ states, its text needs 81", caplog.text)
+    expected = r"1 utterances.*\n.*train.tsv:2: utt-train-0: found \d+ encoder states, expected at least 81"
+    assert re.search(expected, caplog.text)
 
 
 def test_a_split_without_targets_can_be_decoded(data, tmp_path):

@@ -132,7 +132,7 @@ def test_a_speech_translator_trained_on_text_as_well_decodes_text(data, tmp_path
         assert nbest[0]["positional_scores"][0] == pytest.approx(float(expected[row, first]), abs=1e-5)
 
     checkpoint_of(config, model.state_dict(), {"vocabulary": vocabulary.state()}, tmp_path / "speech.pt")
-    with pytest.raises(DataError, match=r"speech\.pt: is of a model that turns no text into text"):
+    with pytest.raises(DataError, match=r"speech\.pt: found a model that does not translate text"):
         path = tmp_path / "speech.pt"
         checkpoint_utils.load_model_ensemble([str(path)], task=setup(alone, path=str(path)))
 
@@ -171,11 +171,11 @@ def test_faults_of_the_data_are_named_before_training(data, tmp_path):
         return str(error.value)
 
     assert refusal(WRITTEN, SPOKEN[:-1]) == (
-        f"{stem}: found 21 sentences of written and 20 of spoken, expected as many of both"
+        f"{stem}: found 21 sentences of written and 20 of spoken, expected equal numbers"
     )
     empty = refusal([*WRITTEN[:2], ""], ["", *SPOKEN[:2]])
-    assert f"{stem}.written: line 3 of its text is empty" in empty
-    assert f"{stem}.spoken: line 1 of its text is empty" in empty
+    assert f"{stem}.written: line 3 of its text: found nothing" in empty
+    assert f"{stem}.spoken: line 1 of its text: found nothing" in empty
     train_vocabulary([*WRITTEN, *SPOKEN, "ЖЩЯ жщя"], tmp_path / "large", 300)
     larger = refusal(WRITTEN, SPOKEN, {"spoken": tmp_path / "large"})
     assert re.search(rf"{stem}\.spoken\.bin: sentence \d+ holds symbol \d+, but dict.txt has \d+", larger)
@@ -217,7 +217,7 @@ def test_languages_are_those_of_the_files_or_of_the_flags(data, tmp_path):
     for language in ("written", "other"):
         shutil.copy(folder / f"valid.written-spoken.{language.replace('other', 'spoken')}.idx",
                     folder / f"valid.written-other.{language}.idx")  # fmt: skip
-    with pytest.raises(DataError, match=r"found .*written-other.*; say which with --source-lang and --target-lang"):
+    with pytest.raises(DataError, match=r"found .*written-other.*; choose with --source-lang and --target-lang"):
         training_task(folder).load_dataset("valid")
     with pytest.raises(ValueError, match="--source-lang None, --target-lang de: expected both or neither"):
         setup(folder, target_lang="de")
@@ -226,7 +226,7 @@ def test_languages_are_those_of_the_files_or_of_the_flags(data, tmp_path):
 def test_what_does_not_go_together_is_refused(data):
     whole = OmegaConf.create({"criterion": {"report_accuracy": True}, "model": model_configuration()})
     whole.optimizer = {"_name": "slam_adamw"}
-    with pytest.raises(ValueError, match="--report-accuracy: found beside --eval-accuracy"):
+    with pytest.raises(ValueError, match="--report-accuracy: found with --eval-accuracy"):
         setup(data, eval_accuracy=True).build_model(whole.model)
     with pytest.raises(ValueError, match="slam_speech_to_text: found with slam_translation, expected slam_text_to_tex"):
         setup(data).build_model(model_configuration(name="slam_speech_to_text"))

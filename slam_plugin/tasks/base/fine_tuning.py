@@ -1,4 +1,4 @@
-"""What fine-tuning tasks have in common: vocabularies in their checkpoints, and a trunk that comes from one."""
+"""The base of the fine-tuning tasks: vocabularies are saved in checkpoints, the trunk comes from one."""
 
 import logging
 from argparse import Namespace
@@ -32,7 +32,7 @@ SOURCE_FOLDER = "source"
 
 @dataclass
 class FineTuningTaskConfig(FairseqDataclass):
-    """Fields of other sections that every fine-tuning task reads."""
+    """Fields of fairseq's other sections that every fine-tuning task reads."""
 
     seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
@@ -48,18 +48,18 @@ class FineTuningTaskConfig(FairseqDataclass):
 class FineTuningTask(FairseqTask):
     """A task whose checkpoint carries its vocabularies, and whose model begins with a pre-trained trunk.
 
-    To decode, the data folder may do without vocabularies; where it has them they have to be the checkpoint's.
+    For decoding, the data folder needs no vocabularies; if it has them, they must be the checkpoint's.
 
     Args:
-        vocabulary: of what the model writes or, where it writes nothing, of the text that it reads; None where the data
-            folder has none, and a checkpoint is to bring it.
-        source_vocabulary: of the text that the trunk reads; None where it reads none.
+        vocabulary: of the output text or, if the model writes no text, of its input text; None if the data folder has
+            none, so that a checkpoint must bring it.
+        source_vocabulary: of the trunk's input text; None if it reads no text.
     """
 
     def __init__(self, cfg: Any, vocabulary: Vocabulary | None, source_vocabulary: Vocabulary | None = None) -> None:
         super().__init__(cfg)
         self.vocabulary, self.source_vocabulary = vocabulary, source_vocabulary
-        # fairseq-generate asks for the dictionaries before it reads the checkpoint: these are filled then.
+        # fairseq-generate takes the dictionaries before it reads the checkpoint: load_state_dict fills these objects.
         self._dictionary, self._source_dictionary = _dictionary_of(vocabulary), _dictionary_of(source_vocabulary)
         self._trains = False
 
@@ -72,12 +72,12 @@ class FineTuningTask(FairseqTask):
         return self._dictionary
 
     def state_dict(self) -> dict[str, Any]:
-        """The vocabularies that there are."""
+        """Return the states of the vocabularies."""
         held = {"vocabulary": self.vocabulary, "source_vocabulary": self.source_vocabulary}
         return {name: vocabulary.state() for name, vocabulary in held.items() if vocabulary is not None}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take a checkpoint's vocabularies, or refuse them where the data folder has others."""
+        """Take a checkpoint's vocabularies; :class:`DataError` if the data folder has others."""
         holder = self.cfg.path or "the checkpoint"
         dictionaries = {"vocabulary": self._dictionary, "source_vocabulary": self._source_dictionary}
         for name, state in state_dict.items():
@@ -90,11 +90,11 @@ class FineTuningTask(FairseqTask):
             vars(dictionaries[name]).update(vars(stored.dictionary))
 
     def build_tokenizer(self, args: Any) -> None:
-        """None: SentencePiece cuts text by itself."""
+        """Return None: SentencePiece needs no tokenizer before it."""
         return None
 
     def build_bpe(self, args: Any) -> Namespace:
-        """What joins pieces to text, whatever ``--bpe`` says: fairseq-generate prints D- lines with it."""
+        """Return a decoder of pieces to text for fairseq-generate's D- lines; ``--bpe`` is ignored."""
         return Namespace(decode=join_pieces)
 
     # ---- model
@@ -102,18 +102,18 @@ class FineTuningTask(FairseqTask):
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build the model that ``cfg`` names; a new one takes its trunk from ``pretrained``.
 
-        A run that resumes takes the sizes of its trunk from the checkpoint it goes on from; fairseq loads the weights.
-        The fields of ``cfg`` are filled in, so that a checkpoint needs no other file.
+        A run that resumes takes the trunk's sizes from the checkpoint it resumes from; fairseq loads the weights. All
+        fields of ``cfg`` are filled in, so that a checkpoint needs no other file.
         """
         self._trains = not from_checkpoint
         if from_checkpoint:
-            cfg.compile = False  # pays in training alone
+            cfg.compile = False  # only pays in training
             return super().build_model(cfg, True)
         return self._build_new(cfg)
 
     def _build_new(self, cfg: DictConfig) -> BaseFairseqModel:
         if self.vocabulary is None:
-            raise DataError(f"{self.cfg.data}: has neither {DICTIONARY_FILE} nor {MODEL_FILE}, and training needs both")
+            raise DataError(f"{self.cfg.data}: training needs {DICTIONARY_FILE} and {MODEL_FILE}, found neither")
         refuse_ignored_rates(cfg)
         refuse_waiting_exchange(cfg)
         resumed = resumed_from(self.cfg)
@@ -124,7 +124,7 @@ class FineTuningTask(FairseqTask):
         if resumed:
             self._check_resumed(earlier)
             if cfg.pretrained:
-                logger.info("%s: not read, the run goes on from %s", cfg.pretrained, resumed)
+                logger.info("%s: not read, the run resumes from %s", cfg.pretrained, resumed)
         elif earlier:
             if self.source_vocabulary is not None:
                 self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
@@ -132,11 +132,11 @@ class FineTuningTask(FairseqTask):
         return model
 
     def take_others(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
-        """Copy what ``model`` shares with a checkpoint beside the trunk; return the names of the weights taken."""
+        """Copy weights other than the trunk's from a source checkpoint; return the names of the weights taken."""
         return ()
 
     def _check_resumed(self, earlier: Earlier) -> None:
-        """Refuse other vocabularies by their names, before fairseq finds that weights have other shapes."""
+        """Raise :class:`DataError` if vocabularies differ, before fairseq fails on the shapes of weights."""
         self.vocabulary.check_same(Vocabulary.from_state(earlier.task["vocabulary"], earlier.path).hash, earlier.path)
         if self.source_vocabulary is not None:
             self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
@@ -156,7 +156,7 @@ class FineTuningTask(FairseqTask):
         return result
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """One step that leaves a frozen trunk as it is: on several ranks its gradients are zeros, not absent."""
+        """Step without the parameters of a frozen trunk: on several ranks their gradients are zeros, not None."""
         for parameter in frozen_parameters(model):
             parameter.grad = None
         optimizer.step()
@@ -167,11 +167,11 @@ def _dictionary_of(vocabulary: Vocabulary | None) -> Dictionary:
 
 
 def vocabulary_in(folder: str | Path) -> Vocabulary | None:
-    """The vocabulary of a data folder; None where it has none."""
+    """Return the vocabulary of a data folder; None if it has none."""
     return Vocabulary.load(folder) if Vocabulary.is_in(folder) else None
 
 
 def source_vocabulary_in(folder: str | Path) -> Vocabulary | None:
-    """The vocabulary of the text that is read: that of the folder's ``source/`` where it is there, else its own."""
+    """Return the vocabulary of the input text: that in the folder's ``source/`` if there is one, else the folder's."""
     beside = Path(folder, SOURCE_FOLDER)
     return vocabulary_in(beside) if Vocabulary.is_in(beside) else vocabulary_in(folder)

@@ -1,4 +1,4 @@
-"""What every task refuses in the same words."""
+"""Checks of fairseq's flags that tasks share: combinations that are refused, each with its reason."""
 
 from typing import Any
 
@@ -6,23 +6,23 @@ from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
 
 _CASTING = ("fp16", "bf16", "amp")
 _WHOLE_EXCHANGE = ("legacy_ddp", "no_c10d")
-_GROUPED = ("slam_adamw", "slam_muon")  # optimizers with a rate for each group
+_GROUPED = ("slam_adamw", "slam_muon")  # optimizers with a learning rate for each parameter group
 
 
 def refuse_casting(cfg: Any) -> None:
-    """Raise ValueError where ``cfg`` has fairseq's ``fp16``, ``bf16`` or ``amp`` set."""
+    """Raise ValueError if fairseq's ``fp16``, ``bf16`` or ``amp`` is on in ``cfg``."""
     asked = [f"--{flag}" for flag in _CASTING if getattr(cfg, flag)]
     if asked:
         raise ValueError(
-            f"{', '.join(asked)}: found on, expected off; fairseq casts norms, losses and the quantiser with the rest "
-            "and switches autocast off around the criterion. Use the model's --autocast bf16, which keeps those in fp32"
+            f"{', '.join(asked)}: found on, expected off; fairseq casts norms, losses and the quantizer too, and "
+            "switches autocast off around the criterion. Use --autocast bf16, which keeps those in fp32"
         )
 
 
 def refuse_partial_exchange(cfg: Any) -> None:
-    """Raise ValueError where several ranks would exchange gradients in another way than all at once before the step.
+    """Raise ValueError if several ranks would exchange gradients before the end of the step.
 
-    A micro-batch reaches only some of the parameters; torch's own DDP waits for the others, or needs to be told.
+    A micro-batch reaches only some of the parameters, and torch's own DDP waits for the others.
     """
     if cfg.distributed_world_size > 1 and cfg.ddp_backend not in _WHOLE_EXCHANGE:
         raise ValueError(
@@ -32,9 +32,9 @@ def refuse_partial_exchange(cfg: Any) -> None:
 
 
 def refuse_ignored_rates(model: Any) -> None:
-    """Raise ValueError where the encoder's rate or warm-up would be passed over, or is none.
+    """Raise ValueError if the encoder's own learning rate or warm-up is invalid or would be ignored.
 
-    ``model`` is the model's part of a run's whole configuration, where the optimizer and the schedule are named.
+    ``model`` is the model's section of a run's whole configuration, which names the optimizer and the schedule.
     """
     scale, warmup, whole = model.encoder_lr_scale, model.encoder_warmup_updates, model._get_parent()
     if warmup is not None and warmup < 1:
@@ -45,20 +45,20 @@ def refuse_ignored_rates(model: Any) -> None:
         return
     if whole.optimizer._name not in _GROUPED:
         raise ValueError(
-            f"{', '.join(asked)}: found --optimizer {whole.optimizer._name}, expected {' or '.join(_GROUPED)}, which "
-            "alone know groups with rates of their own"
+            f"{', '.join(asked)}: found --optimizer {whole.optimizer._name}, expected {' or '.join(_GROUPED)}, the "
+            "only ones with a learning rate per parameter group"
         )
     if warmup is not None and whole.lr_scheduler._name != "slam_inverse_sqrt":
         raise ValueError(
-            f"{asked[-1]}: found --lr-scheduler {whole.lr_scheduler._name}, expected slam_inverse_sqrt, which alone "
-            "knows groups with warm-ups of their own"
+            f"{asked[-1]}: found --lr-scheduler {whole.lr_scheduler._name}, expected slam_inverse_sqrt, the only one "
+            "with a warm-up per parameter group"
         )
 
 
 def refuse_half_ctc(model: Any) -> None:
-    """Raise ValueError where a CTC head beside a decoder and a criterion that trains it are not both there.
+    """Raise ValueError if only one of the two is set: a CTC head beside a decoder, a criterion that trains it.
 
-    ``model`` is the model's part of a run's whole configuration.
+    ``model`` is the model's section of a run's whole configuration.
     """
     whole = model._get_parent()
     head = bool(model.get("ctc_head"))
@@ -71,9 +71,9 @@ def refuse_half_ctc(model: Any) -> None:
 
 
 def refuse_waiting_exchange(model: Any) -> None:
-    """Raise ValueError where torch's DDP would wait for the gradients of a frozen encoder.
+    """Raise ValueError if torch's DDP would wait for the gradients of a frozen encoder.
 
-    ``model`` is the model's part of a run's whole configuration.
+    ``model`` is the model's section of a run's whole configuration.
     """
     whole = model._get_parent()
     if model.freeze_encoder_updates < 1 or whole is None:
@@ -83,5 +83,5 @@ def refuse_waiting_exchange(model: Any) -> None:
         raise ValueError(
             f"--ddp-backend {how.ddp_backend}: found with {how.distributed_world_size} ranks and "
             f"--freeze-encoder-updates {model.freeze_encoder_updates}, expected legacy_ddp or "
-            "--find-unused-parameters; a frozen encoder has no gradients, for which torch's DDP would wait"
+            "--find-unused-parameters; torch's DDP would wait for gradients, and a frozen encoder has none"
         )

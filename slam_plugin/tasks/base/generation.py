@@ -1,4 +1,4 @@
-"""What tasks that write text have in common: search, decoded text, and its scores in validation."""
+"""The base of tasks that generate text: search, decoded text, and its scores in validation."""
 
 import json
 import logging
@@ -23,19 +23,23 @@ logger = logging.getLogger(__name__)
 class WritingTaskConfig(FineTuningTaskConfig):
     """How validation decodes and scores."""
 
-    eval_wer: bool = field(default=False, metadata={"help": "decode in validation and log wer and cer"})
-    eval_bleu: bool = field(default=False, metadata={"help": "decode in validation and log bleu"})
+    eval_wer: bool = field(
+        default=False, metadata={"help": "decode in validation and log word and character error rate (wer, cer)"}
+    )
+    eval_bleu: bool = field(default=False, metadata={"help": "decode in validation and log BLEU (bleu)"})
     eval_args: str = field(
         default="{}",
-        metadata={"help": "how to decode in validation, as JSON such as '{\"beam\": 5}' (default: greedy)"},
+        metadata={"help": "search options in validation, as JSON such as '{\"beam\": 5}' (default: greedy)"},
     )
-    eval_print_samples: bool = field(default=False, metadata={"help": "log an example of each validation batch"})
+    eval_print_samples: bool = field(
+        default=False, metadata={"help": "log a hypothesis and its reference from each validation batch"}
+    )
 
 
 class StartingGenerator(SteppingGenerator):
-    """fairseq's search, in which each sentence starts with the first of its ``prev_output_tokens``.
+    """fairseq's search, with a start symbol for each sentence: the first of its ``prev_output_tokens``.
 
-    That is ``</s>``, as fairseq has it, or the tag of the language to write.
+    That is ``</s>``, as always in fairseq, or the tag of the language to write.
     """
 
     def _generate(
@@ -50,10 +54,10 @@ class StartingGenerator(SteppingGenerator):
 
 
 class WritingTask(FineTuningTask):
-    """A task whose models write text, by fairseq's search or by one of their own (``model.build_search``)."""
+    """A task whose models generate text, with fairseq's search or their own (``model.build_search``)."""
 
     cfg: WritingTaskConfig
-    _generator: Any = None  # of validation
+    _generator: Any = None  # for validation
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> Any:
         model = super().build_model(cfg, from_checkpoint)
@@ -63,7 +67,7 @@ class WritingTask(FineTuningTask):
 
     @property
     def scores_text(self) -> bool:
-        """Whether validation decodes."""
+        """Return whether validation decodes."""
         return self.cfg.eval_wer or self.cfg.eval_bleu
 
     def build_generator(
@@ -74,7 +78,7 @@ class WritingTask(FineTuningTask):
         extra_gen_cls_kwargs: Mapping[str, Any] | None = None,
         prefix_allowed_tokens_fn: Any = None,
     ) -> Any:
-        """The model's own search, or fairseq's, which never emits ``<mask>`` or the tag of a language."""
+        """Return the model's own search, or fairseq's without ``<mask>`` and language tags in the output."""
         if hasattr(models[0], "build_search"):
             return models[0].build_search(self.target_dictionary, args.beam)
         extra = {**(extra_gen_cls_kwargs or {}), "tokens_to_suppress": (MASK, *self.vocabulary.language_tags)}
@@ -83,7 +87,7 @@ class WritingTask(FineTuningTask):
     def valid_step(
         self, sample: Mapping[str, Any], model: nn.Module, criterion: Any
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The criterion's loss and, where asked for, counts of the decoded text."""
+        """Return the criterion's loss, its sample size, and its logs with the counts of the scores asked for."""
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         if self.scores_text:
             hypotheses, references = self._decode(sample, model)
@@ -94,7 +98,7 @@ class WritingTask(FineTuningTask):
         return loss, sample_size, log
 
     def count(self, sample: Mapping[str, Any], hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
-        """Sums over the sentences of a validation batch that the scores asked for are made of."""
+        """Return the sums over a validation batch that the scores need."""
         errors = counts.error_counts(hypotheses, references) if self.cfg.eval_wer else {}
         return {**errors, **(counts.bleu_counts(hypotheses, references) if self.cfg.eval_bleu else {})}
 
@@ -106,7 +110,7 @@ class WritingTask(FineTuningTask):
             counts.log_bleu(logging_outputs)
 
     def _decode(self, sample: Mapping[str, Any], model: nn.Module) -> tuple[list[str], list[str]]:
-        """Best hypothesis and reference of each sentence; an unknown symbol is written so that it matches nothing."""
+        """Return the best hypothesis and the reference of each sentence; unknown symbols never count as a match."""
         found = self.inference_step(self._generator, [model], sample)
         hypotheses = [self.vocabulary.decode(nbest[0]["tokens"]) for nbest in found]
         targets = [utils.strip_pad(target, self.target_dictionary.pad()) for target in sample["target"]]
@@ -115,7 +119,7 @@ class WritingTask(FineTuningTask):
 
 
 def parse_eval_args(text: str) -> dict[str, Any]:
-    """The options of search in validation; ValueError unless ``text`` is JSON."""
+    """Return the search options of validation; ValueError unless ``text`` is JSON."""
     try:
         options = json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Instruments at validation: which items they read, when they run, how far the run is."""
+"""Instruments in validation: which items they read, when they run, and the progress of the run."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -15,9 +15,10 @@ from slam_plugin.instruments.measure import fresh_values, measure
 
 
 class Instruments:
-    """Measures once at each validation. Every rank measures the same items, so nothing has to be exchanged.
+    """Measures once in each validation. Every rank measures the same items, so nothing has to be exchanged.
 
-    A fresh trunk's values are measured at the first validation of a process: they follow from the configuration.
+    The values of a freshly initialized trunk, a baseline, are measured in the first validation of a process: they
+    depend on the configuration alone.
     """
 
     def __init__(self, corpora: Corpora, vocabulary: Vocabulary) -> None:
@@ -27,17 +28,17 @@ class Instruments:
         self._fresh: dict[str, float] = {}
 
     def begin_validation(self) -> None:
-        """The next call of :meth:`values` measures; those after it, for the other subsets, do not."""
+        """Let the next call of :meth:`values` measure; later calls, for the other subsets, do not."""
         self._due = True
 
     def values(
         self, model: nn.Module, datasets: Iterable[MultiCorpusDataset], active: Collection[str]
     ) -> dict[str, float]:
-        """Return what the instruments show, and nothing after the first call of a validation.
+        """Return the measured values in the first call of a validation, nothing in later ones.
 
         Args:
-            datasets: validation data that the run has opened.
-            active: kinds that are trained now.
+            datasets: the opened validation data.
+            active: the kinds of corpora that are trained now.
         """
         if not self._due:
             return {}
@@ -63,13 +64,13 @@ class Instruments:
 
 
 def progress_of(plan: Plan, kind: str, steps: int, updates: int, max_update: int, max_epoch: int) -> float | None:
-    """Return the share of a kind's micro-batches of the whole run that the first ``steps`` plan steps hold.
+    """Return which share of the run's micro-batches of one kind is in its first ``steps`` plan steps.
 
-    None if nothing says when the run ends, or if the run holds none of that kind.
+    None if the run has no set end, or no micro-batches of that kind.
 
     Args:
-        updates: updates that these steps were.
-        max_update, max_epoch: where the run ends; 0 for no such end.
+        updates: number of updates made in these steps.
+        max_update, max_epoch: where the run ends; 0 for no such limit.
     """
     ends = [steps * max_update // updates] if max_update else []
     ends += [max_epoch * plan.steps_per_epoch] if max_epoch else []

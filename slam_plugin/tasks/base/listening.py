@@ -1,4 +1,4 @@
-"""Whether a decoder attends to the speech: its loss with the right utterance, and with another's."""
+"""Whether a decoder uses the speech: its loss with the right utterance against that with another one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ _NATS, _TOKENS = "_listening_nats", "_listening_tokens"
 
 
 def listening_counts(model: nn.Module, sample: Mapping[str, Any], pad: int) -> dict[str, Tensor]:
-    """Return by how many nats the loss of the targets rises with another's speech, summed, and their tokens.
+    """Return the summed rise of the loss, in nats, with another utterance's speech, and the number of target tokens.
 
-    Each utterance gets the states of the next one in the batch with other speech, as of similar length as batches are.
-    Utterances without such a one do not count.
+    Each utterance gets the encoder states of the next one in the batch whose speech differs; batches hold utterances
+    of similar length. Utterances without such a one do not count.
 
     Args:
         model: an encoder of speech and a decoder.
-        pad: the symbol at padding of ``target`` (batch, L).
+        pad: the padding symbol of ``target`` (batch, L).
     """
     inputs = sample["net_input"]
     encoded = model.encoder(inputs["features"], inputs["padding_mask"])
@@ -41,9 +41,9 @@ def listening_counts(model: nn.Module, sample: Mapping[str, Any], pad: int) -> d
 
 
 def next_different(features: Tensor) -> Tensor:
-    """Return for each utterance (batch,) of features (batch, frames, 80) the next row with others, -1 if none has.
+    """Return for each row (batch,) of features (batch, frames, 80) the next row with different features, -1 if none.
 
-    After the last row comes the first. A batch may hold one utterance several times, with translations into several
+    The first row follows the last. A batch may hold an utterance several times, with translations into several
     languages.
     """
     batch = len(features)
@@ -59,6 +59,6 @@ def next_different(features: Tensor) -> Tensor:
 
 
 def log_listening(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-    """Log ``listening``, the rise in nats a token, of summed :func:`listening_counts`."""
+    """Log ``listening``, the rise of the loss in nats per token, from summed :func:`listening_counts`."""
     if log_sums(logging_outputs, (_NATS, _TOKENS)):
         metrics.log_derived("listening", lambda meters: round(meters[_NATS].sum / max(meters[_TOKENS].sum, 1), 4))

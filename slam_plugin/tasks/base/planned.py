@@ -1,4 +1,4 @@
-"""What tasks have in common that train by a corpus plan: its configuration, shards, iterator and steps."""
+"""The base of tasks that train by a corpus plan: its configuration, shards, iterator and steps."""
 
 import contextlib
 import logging
@@ -36,13 +36,16 @@ CORPORA = "corpora.yaml"
 
 @dataclass
 class PlannedTaskConfig(FairseqDataclass):
-    """Where the data lies and how long a virtual epoch is; all else about the data stands in ``corpora.yaml``."""
+    """Where the data is and how long a virtual epoch is; all else about the data is in ``corpora.yaml``."""
 
     data: str = field(default=MISSING, metadata={"help": "folder of all data, with dict.txt and spm.model"})
     corpora: Optional[str] = field(
-        default=None, metadata={"help": "the file that says what to train on (default: corpora.yaml in that folder)"}
+        default=None,
+        metadata={"help": "file that lists corpora, stages and objectives (default: corpora.yaml in the data folder)"},
     )
-    steps_per_epoch: int = field(default=1000, metadata={"help": "plan steps in a virtual epoch"})
+    steps_per_epoch: int = field(
+        default=1000, metadata={"help": "plan steps in a virtual epoch, after which fairseq may validate and save"}
+    )
     seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
@@ -59,7 +62,7 @@ class PlannedTaskConfig(FairseqDataclass):
 
 
 def refuse_unplanned(cfg: PlannedTaskConfig, **further: Any) -> None:
-    """Raise ValueError for flags of fairseq that have no meaning under a plan; ``further`` as refuse_unsupported."""
+    """Raise ValueError if flags of fairseq are set that a plan would ignore; ``further`` is for refuse_unsupported."""
     refuse_casting(cfg)
     refuse_partial_exchange(cfg)
     refuse_unsupported(
@@ -73,10 +76,10 @@ def refuse_unplanned(cfg: PlannedTaskConfig, **further: Any) -> None:
 
 
 class PlannedTask(FairseqTask):
-    """A task whose train subset visits one shard of each corpus in an epoch, after a plan.
+    """A task whose train subset follows a corpus plan and visits one shard of each corpus in an epoch.
 
-    A subclass names its ``kinds`` of corpus, sets ``corpora`` and says with what a corpus is opened
-    (:meth:`setting`). Other subsets are left to the class behind this one.
+    A subclass names its ``kinds`` of corpora, sets ``corpora`` and defines what a shard is opened with
+    (:meth:`setting`). Other subsets are left to the next class in the method resolution order.
     """
 
     kinds: ClassVar[Mapping[str, type[Shard]]]
@@ -88,17 +91,22 @@ class PlannedTask(FairseqTask):
 
     @classmethod
     def read_corpora(cls, cfg: PlannedTaskConfig, objectives: Mapping[str, Mapping[str, Option]]) -> Corpora:
-        """``corpora.yaml`` by the registered kinds, and the options that ``objectives`` declare."""
+        """Read ``corpora.yaml``, checked against the task's kinds and the options that ``objectives`` declare."""
         kinds = {name: Kind(kind.options, kind.suffixes) for name, kind in cls.kinds.items()}
         data = Path(cfg.data)
         return corpora_file.read_corpora(cfg.corpora or data / CORPORA, data, kinds, objectives)
 
     def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> Any:
-        """What a corpus of ``kind`` is opened with; ``stream`` names it, ``opened`` holds those before it."""
+        """Return what a shard of ``kind`` is opened with.
+
+        Args:
+            stream: the corpus and its shard in words, which seed its random draws.
+            opened: the shards opened before it, by corpus.
+        """
         raise NotImplementedError
 
     def has_sharded_data(self, split: str) -> bool:
-        """Whether another epoch visits another shard, so that fairseq loads the data of each epoch anew."""
+        """Return whether epochs visit different shards, so that fairseq loads the data of each epoch anew."""
         return any(len(corpus.train) > 1 for corpus in self.corpora.corpora.values())
 
     # ---- data
@@ -112,7 +120,7 @@ class PlannedTask(FairseqTask):
             return
         first = split not in self.datasets
         if not first:
-            self.datasets.pop(split).close()  # the old shards go before the new ones come
+            self.datasets.pop(split).close()  # frees the old shards before the new ones are opened
         corpora = self.corpora.corpora
         paths = {name: corpus.train[(epoch - 1) % len(corpus.train)] for name, corpus in corpora.items()}
         opened, batches = self.open_shards(paths)
@@ -123,10 +131,10 @@ class PlannedTask(FairseqTask):
     def open_shards(
         self, paths: Mapping[str, Path], subset: str | None = None
     ) -> tuple[dict[str, Shard], dict[str, Batches]]:
-        """Each corpus's shard at its path, and the batches of it.
+        """Open a shard of each corpus; return the shards and their batches, by corpus.
 
         Args:
-            subset: the name of what is not trained on; None where ``paths`` are shards to train on.
+            subset: name of a validation subset; None if ``paths`` are training shards.
         """
         opened: dict[str, Shard] = {}
         batches: dict[str, Batches] = {}
@@ -139,14 +147,14 @@ class PlannedTask(FairseqTask):
     def _open(self, name: str, path: Path, subset: str | None, opened: Mapping[str, Shard]) -> tuple[Shard, Batches]:
         config = self.corpora.corpora[name]
         shard = subset or config.train.index(path)
-        with first_rank_first():  # it decodes what was never checked, and builds what is memory-mapped
+        with first_rank_first():  # rank 0 checks the audio and builds the memory-mapped copy
             corpus = self.kinds[config.kind].open(config, path, self.setting(config.kind, f"{name}, {shard}", opened))
         ranks = distributed_utils.get_data_parallel_world_size()
         limits = config.budget, config.min_length, config.max_length
         return corpus, cut(corpus.lengths, *limits, ranks, self.cfg.seed, name, shard)
 
     def _check_other_shards(self, paths: Mapping[str, Path], opened: Mapping[str, Shard]) -> None:
-        """Open, one by one, what later epochs will visit: a fault there is to be known now, not days into the run."""
+        """Open the shards of later epochs one by one, to find faults now and not days into the run."""
         for name, corpus in self.corpora.corpora.items():
             for path in corpus.train:
                 if path != paths[name]:
@@ -155,7 +163,7 @@ class PlannedTask(FairseqTask):
     def get_batch_iterator(
         self, dataset: Any, num_shards: int = 1, shard_id: int = 0, epoch: int = 1, **options: Any
     ) -> EpochBatchIterator:
-        """fairseq's iterator over the plan; how batches are made is the plan's affair, whatever fairseq's flags say."""
+        """Return the plan's iterator for the train subset; fairseq's batching flags are ignored."""
         if dataset is not self.datasets.get(self.cfg.train_subset):
             return super().get_batch_iterator(dataset, num_shards=num_shards, shard_id=shard_id, epoch=epoch, **options)
         plan = Plan(self.corpora, self.cfg.seed, num_shards, self.cfg.steps_per_epoch)
@@ -166,7 +174,7 @@ class PlannedTask(FairseqTask):
         return self._steps
 
     def fingerprint(self) -> dict[str, str]:
-        """What a plan depends on that is not the plan's own."""
+        """Return hashes of what training depends on beside the plan; a run only resumes if they are unchanged."""
         raise NotImplementedError
 
     def iterate(
@@ -181,7 +189,7 @@ class PlannedTask(FairseqTask):
         data_buffer_size: int = 0,
         **others: Any,
     ) -> PlanIterator:
-        """The steps of ``plan``; what fairseq says of its own batches (``others``) has no meaning here."""
+        """Return the iterator over the steps of ``plan``; fairseq's batching options (``others``) are ignored."""
         return PlanIterator(
             dataset,
             dataset.collater,
@@ -196,7 +204,7 @@ class PlannedTask(FairseqTask):
         )
 
     def _shard_hashes(self) -> Mapping[str, list[str]]:
-        """A hash of the contents of every shard of every corpus, read once."""
+        """Return a hash of the contents of every shard, by corpus; they are computed once."""
         if self._hashes is None:
             corpora = self.corpora.corpora.items()
             self._hashes = {n: [self.kinds[c.kind].fingerprint_of(path) for path in c.train] for n, c in corpora}
@@ -213,9 +221,9 @@ class PlannedTask(FairseqTask):
         update_num: int,
         ignore_grad: bool = False,
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Forward and backward of every micro-batch of a plan step; gradients are synchronised with the last one.
+        """Run forward and backward on every micro-batch of a plan step; the last one synchronizes the gradients.
 
-        Micro-batches of one kind count as one: the loss is the sum over kinds of their mean. The sample size is 1.
+        The loss is the mean over micro-batches of one kind, summed over kinds. The sample size is 1.
         """
         model.train()
         model.set_num_updates(update_num)
@@ -230,7 +238,7 @@ class PlannedTask(FairseqTask):
                     loss = loss / sample_size / of_kind[batch["kind"]] * (0.0 if ignore_grad else 1.0)
                     optimizer.backward(loss)
                 except torch.OutOfMemoryError as error:
-                    # fairseq would catch it and leave out the update, on this rank alone
+                    # fairseq would catch it and skip the update, on this rank alone
                     raise MemoryError(_too_large(sample["plan_step"], batch)) from error
             total = total + loss.detach()
             logs.append(self.log_of(batch["kind"], log))
@@ -239,22 +247,22 @@ class PlannedTask(FairseqTask):
         return total, 1, {**_add_up(logs), "data_wait": self._steps.take_waited(), "data_wait_steps": 1.0}
 
     def log_of(self, kind: str, log: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What is logged of a micro-batch: the same keys whatever its kind."""
+        """Return the logs of a micro-batch, with the same keys for every kind."""
         return log
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step without the parameters that no objective of this update reached, on any rank.
 
-        The plan gives every rank the same kinds, so what had no gradient here had none anywhere. With two ranks
-        fairseq's gradient exchange has made zeros of it by now, and weight decay and momentum would move it; with one
-        it is None.
+        The plan gives every rank the same kinds, so a parameter without a gradient here has none on any rank. With two
+        ranks, fairseq's gradient exchange has turned None into zeros by now, and weight decay and momentum would move
+        the parameter; with one rank the gradient is still None.
         """
         for parameter in self._idle:
             parameter.grad = None
         super().optimizer_step(optimizer, model, update_num)
 
     def reduce_metrics(self, logging_outputs: Sequence[Mapping[str, Any]], criterion: Any) -> None:
-        """The criterion's, and ``data_wait``, the seconds that a plan step was waited for."""
+        """Log the criterion's metrics, and ``data_wait``, the mean time in seconds that a plan step was waited for."""
         super().reduce_metrics(logging_outputs, criterion)
         if "data_wait" in logging_outputs[0]:  # validation does not measure it
             waited, steps = (sum(log[key] for log in logging_outputs) for key in ("data_wait", "data_wait_steps"))
@@ -263,7 +271,10 @@ class PlannedTask(FairseqTask):
 
 def _too_large(plan_step: int, batch: Mapping[str, Any]) -> str:
     size = f"{batch['n_frames']} frames and {batch['n_tokens']} tokens"
-    return f"plan step {plan_step}: a batch of {batch['kind']} with {size} does not fit; lower its corpus's budget"
+    return (
+        f"plan step {plan_step}: out of memory in a batch of {batch['kind']} with {size}; lower its corpus's budget in "
+        "corpora.yaml"
+    )
 
 
 def _add_up(logs: list[Mapping[str, Any]]) -> dict[str, Any]:

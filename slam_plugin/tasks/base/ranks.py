@@ -1,4 +1,4 @@
-"""What one rank does for all."""
+"""Work that rank 0 does for all ranks."""
 
 import contextlib
 import datetime
@@ -17,9 +17,9 @@ def is_first_rank() -> bool:
 
 @contextlib.contextmanager
 def first_rank_first() -> Iterator[None]:
-    """Rank 0 runs the block while the others wait, and then they run it: what it left on disk is there for them.
+    """Let rank 0 run the block first and the others after it, so that they find on disk what it wrote.
 
-    Where it raises on rank 0, the others find the fault by themselves.
+    If the block raises on rank 0, the others still run it and find the fault by themselves.
     """
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         yield
@@ -36,9 +36,9 @@ def first_rank_first() -> Iterator[None]:
 
 @functools.cache
 def _patient(world: torch.distributed.ProcessGroup) -> torch.distributed.ProcessGroup:
-    """The ranks of ``world`` as a group that waits for ``PATIENCE``.
+    """Return a group of the ranks of ``world`` with the timeout ``PATIENCE``.
 
-    ``world`` itself, as fairseq makes it, gives up after 10 minutes under NCCL and 30 under gloo; to decode a large
-    corpus takes hours.
+    ``world`` itself, made by fairseq, times out after 10 minutes with NCCL and 30 with gloo; decoding a large corpus
+    takes hours.
     """
     return torch.distributed.new_group(backend="gloo", timeout=PATIENCE)

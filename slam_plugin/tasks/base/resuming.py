@@ -1,11 +1,11 @@
-"""Which checkpoint fairseq's trainer will go on from, known before the model is built."""
+"""Which checkpoint fairseq's trainer will resume from, known before the model is built."""
 
 from pathlib import Path
 from typing import Any
 
 
 def resumed_from(cfg: Any) -> str | None:
-    """The checkpoint that the trainer will load; None where it will find none.
+    """Return the path of the checkpoint that the trainer will load; None if there is none.
 
     Args:
         cfg: has ``save_dir``, ``restore_file`` and ``finetune_from_model`` of fairseq's section ``checkpoint``.
