@@ -1,4 +1,4 @@
-"""What losses over alignments share: targets without padding and ``</s>``, their mean, and its logs."""
+"""The base of criterions over alignments (CTC, transducer): targets, the mean loss, and its logs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass
 class AlignmentConfig(FairseqDataclass):
-    """Nothing of its own: the loss is a mean over target tokens, or with ``--sentence-avg`` over utterances."""
+    """No options of its own: the loss is a mean over target tokens, or with ``--sentence-avg`` over utterances."""
 
     sentence_avg: bool = II("optimization.sentence_avg")
 
@@ -30,11 +30,11 @@ class AlignmentCriterion(FairseqCriterion):
         self.blank, self.pad, self.eos = dictionary.bos(), dictionary.pad(), dictionary.eos()
 
     def counted(self, target: Tensor) -> Tensor:
-        """Which of targets (batch, L) have to be written: all but padding and ``</s>``."""
+        """Return which targets (batch, L) count: all but padding and ``</s>``."""
         return (target != self.pad) & (target != self.eos)
 
     def summed(self, losses: Tensor, tokens: Tensor, reduce: bool) -> tuple[Tensor, int, dict[str, Any]]:
-        """The loss of losses (batch,) of so many tokens (batch,) each, what it is to be divided by, and sums to log."""
+        """Return (summed loss, sample size, logging output) for losses (batch,) over tokens (batch,)."""
         ntokens, nsentences = int(tokens.sum()), len(losses)
         sample_size = nsentences if self.sentence_avg else ntokens
         loss = losses.sum() if reduce else losses
@@ -43,7 +43,7 @@ class AlignmentCriterion(FairseqCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-        """``loss`` in bits as in fairseq's other criterions."""
+        """Log ``loss`` in bits, as fairseq's other criterions do."""
         loss, size = (sum(utils.item(log[key]) for log in logging_outputs) for key in ("loss", "sample_size"))
         metrics.log_scalar("loss", loss / size / math.log(2), size, priority=0, round=3)
 

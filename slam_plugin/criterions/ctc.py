@@ -16,14 +16,14 @@ from slam_plugin.criterions.base import AlignmentConfig, AlignmentCriterion
 class SlamCtcCriterion(AlignmentCriterion):
     """Negative log-likelihood of the target over all its paths. The blank is ``<s>``.
 
-    An utterance with fewer states than its target needs has no path and an infinite loss. It counts as zero loss and is
-    logged as ``infinite``.
+    An utterance with fewer states than its target needs has no path and an infinite loss. It counts as zero loss; the
+    number of these utterances is logged as ``infinite``.
     """
 
     def forward(
         self, model: nn.Module, sample: Mapping[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The summed loss, what it is to be divided by, and sums to log."""
+        """Return (summed loss, sample size, logging output)."""
         target = sample["target"]
         output = model(**{name: value for name, value in sample["net_input"].items() if name != "prev_output_tokens"})
         counted = self.counted(target)
@@ -33,7 +33,7 @@ class SlamCtcCriterion(AlignmentCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-        """``loss``, and ``infinite`` as a number of utterances."""
+        """Log ``loss``, and ``infinite``, the number of utterances without a path."""
         super().reduce_metrics(logging_outputs)
         infinite = sum(utils.item(log["infinite"]) for log in logging_outputs)
         metrics.log_scalar_sum("infinite", infinite, priority=50)
@@ -46,7 +46,7 @@ def ctc_losses(
 
     Args:
         logits: (batch, T, symbols); padding_mask: (batch, T).
-        target: (batch, L) symbols; counted: (batch, L) which of them are to be spelled.
+        target: (batch, L) symbols; counted: (batch, L) which of them the output must contain.
     """
     states = (~padding_mask).sum(1)
     losses = F.ctc_loss(
@@ -62,6 +62,6 @@ def ctc_losses(
 
 
 def states_needed(target: Tensor, counted: Tensor) -> Tensor:
-    """Fewest states (batch,) that have a path for targets (batch, L): one a token, and a blank between equal ones."""
+    """Return the minimum states (batch,) for targets (batch, L): one per token, and a blank between equal tokens."""
     repeats = (target[:, 1:] == target[:, :-1]) & counted[:, 1:] & counted[:, :-1]
     return counted.sum(1) + repeats.sum(1)

@@ -15,14 +15,14 @@ from slam_plugin.objectives.base import REGISTRY, counts_key
 
 @register_criterion("slam_pretraining")
 class SlamPretrainingCriterion(FairseqCriterion):
-    """Goes over one micro-batch; the task sums the logs of a plan step.
+    """The criterion of one micro-batch; the task sums the logs of a plan step.
 
-    Whatever the batch holds, the same keys are logged, at zero where an objective had no part: ranks and
-    micro-batches can then be added up. A key is a sum; the objective's ``Schema`` says what divides it.
+    The same keys are logged for every batch, as zero for objectives that had no part in it, so that ranks and
+    micro-batches can be added up. A value is a sum; the objective's ``Schema`` names the count that divides it.
     """
 
     def forward(self, model: Any, batch: Mapping[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
-        """The loss (scalar), a sample size of 1 and the sums to log."""
+        """Return (loss, a sample size of 1, logging output) for one micro-batch."""
         outputs = model(batch)
         objectives = model.objectives  # fairseq's wrapper of a distributed model passes this on
         logs: dict[str, Any] = {}
@@ -35,14 +35,14 @@ class SlamPretrainingCriterion(FairseqCriterion):
             if objective.weights.moves:
                 logs[f"{name}_weight"] = objective.weight if active else 0.0
         logs["tokens"], logs["frames"] = float(batch["n_tokens"]), float(batch["n_frames"])
-        # Where no objective has a part, a zero that has a gradient: the step goes on as with any other batch.
+        # With no objective at all, the loss is a zero that has a gradient, so that backward works as usual.
         zero = torch.zeros((), device=next(model.parameters()).device, requires_grad=True)
         loss = sum((objectives[name].weight * output.loss for name, output in outputs.items()), start=zero)
         return loss, 1, logs
 
     @staticmethod
     def reduce_metrics(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-        """Divide the sums by their counts; what had no count in this interval is not logged."""
+        """Log the sums divided by their counts; a metric without any count in this interval is not logged."""
         sums = _summed(logging_outputs)
         _log_ratios(sums)
         _log_loss(sums)
@@ -58,7 +58,7 @@ class SlamPretrainingCriterion(FairseqCriterion):
 
 
 def _summed(logging_outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The logs' sums as Python numbers, fetched from the device in one go, and those of counts as arrays."""
+    """Return the summed logs, fetched from the device in one transfer: numbers, and arrays for codebook counts."""
     sums = {key: sum(log[key] for log in logging_outputs) for key in logging_outputs[0]}
     tensors = {key: value.double().view(-1) for key, value in sums.items() if torch.is_tensor(value)}
     if tensors:
@@ -77,7 +77,7 @@ def _log_ratios(sums: Mapping[str, float]) -> None:
 
 
 def _log_loss(sums: Mapping[str, float]) -> None:
-    """``loss``: the objectives' mean losses by weight. It counts those alone that were seen in the interval.
+    """Log ``loss``, the weighted sum of the mean losses of the objectives that were computed in the interval.
 
     A weight that changes with the update is logged as ``NAME_weight``.
     """
@@ -90,21 +90,21 @@ def _log_loss(sums: Mapping[str, float]) -> None:
 
     def total(meters: Mapping[str, Any]) -> float:
         parts = [meters[f"_weighted_{name}"].avg for name in REGISTRY if f"_weighted_{name}" in meters]
-        return sum(part for part in parts if part is not None)  # None: seen in an earlier interval alone
+        return sum(part for part in parts if part is not None)  # None: computed in earlier intervals only
 
     metrics.log_derived("loss", total, priority=0)
 
 
 def _log_histograms(sums: Mapping[str, Any]) -> None:
-    """Log the use of each codebook over all that was validated, and what a guess by frequency gets.
+    """Log the use of each codebook over the validation data, and the scores of a guess by frequency.
 
-    The use is the codes' perplexity and the share of them that occurs, beside the share that as many frames would hit
-    on average if all codes were equally frequent.
+    The use is the codes' perplexity and the share of codes that occur, with the share that as many frames would hit on
+    average if all codes were equally frequent.
     """
     schemas = [objective.schema() for objective in REGISTRY.values()]
     for name in [schema.histogram for schema in schemas if schema.histogram is not None]:
         counts = sums.get(counts_key(name), np.zeros(1))
-        if not counts.any():  # training, and subsets without the batches that are counted
+        if not counts.any():  # in training, and in subsets without such batches
             continue
         metrics.log_scalar(f"_{name}", counts, 1)
         metrics.log_derived(f"{name}_perplexity", lambda m, n=name: round(float(np.exp(_entropy(m, n))), 2))

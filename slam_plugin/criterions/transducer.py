@@ -15,9 +15,9 @@ from slam_plugin.criterions.base import AlignmentConfig, AlignmentCriterion
 class SlamTransducerCriterion(AlignmentCriterion):
     """Negative log-likelihood of the target over all its alignments, by torchaudio. The blank is ``<s>``.
 
-    Every target has an alignment, also one with more tokens than there are states.
+    Every target has an alignment, even one with more tokens than there are states.
 
-    Memory goes with utterances x states x tokens x symbols, each utterance padded to the longest of its batch. Forward
+    Memory grows with utterances x states x tokens x symbols, each padded to the longest of its batch. Forward
     and backward pass of the joint network and the loss, with the networks of ``base`` on a CPU, for one utterance of
     15 s (375 states) and 60 tokens: 252 MB with 1024 symbols (226 MB under ``--autocast bf16``), of which one copy of
     the logits is 94 MB; 1.57 GB with 8192 symbols. ``--max-tokens`` limits how many utterances are in a batch.
@@ -26,7 +26,7 @@ class SlamTransducerCriterion(AlignmentCriterion):
     def forward(
         self, model: nn.Module, sample: Mapping[str, Any], reduce: bool = True
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """The summed loss, what it is to be divided by, and sums to log."""
+        """Return (summed loss, sample size, logging output)."""
         target = sample["target"]
         output = model(**sample["net_input"])
         logits = output["logits"].float()
@@ -35,7 +35,7 @@ class SlamTransducerCriterion(AlignmentCriterion):
         tokens = counted.sum(1)
         losses = rnnt_loss(
             logits,
-            target[:, :-1].masked_fill(~counted[:, :-1], 0).int(),  # </s>, which is the last of the longest, has no row
+            target[:, :-1].masked_fill(~counted[:, :-1], 0).int(),  # without the </s> at the end of the longest target
             (~output["padding_mask"]).sum(1).int(),
             tokens.int(),
             blank=self.blank,
@@ -45,14 +45,14 @@ class SlamTransducerCriterion(AlignmentCriterion):
 
 
 def check_countable(logits: Tensor) -> None:
-    """Raise ValueError where ``logits`` (batch, T, L, symbols) has more elements than torchaudio's loss can count.
+    """Raise ValueError if ``logits`` (batch, T, L, symbols) has more elements than torchaudio's loss can index.
 
-    It counts in 32 bits, and past them reads and writes elsewhere (pytorch/audio issue 3736).
+    It indexes with 32 bits; beyond them it reads and writes out of bounds (pytorch/audio issue 3736).
     """
     if logits.numel() > torch.iinfo(torch.int32).max:
         utterances, states, tokens, symbols = logits.shape
         raise ValueError(
-            f"the transducer's loss: found {utterances} utterances x {states} states x {tokens} tokens x {symbols} "
-            f"symbols = {logits.numel()} logits, expected less than 2**31; lower --max-tokens or the lengths that "
-            "training takes (--max-source-positions, --max-target-positions)"
+            f"the transducer loss: found {utterances} utterances x {states} states x {tokens} tokens x {symbols} "
+            f"symbols = {logits.numel()} logits, expected fewer than 2**31; lower --max-tokens, "
+            "--max-source-positions or --max-target-positions"
         )

@@ -1,4 +1,4 @@
-"""``slam_label_smoothed_cross_entropy_with_ctc``: a decoder's loss, and CTC to the transcript beside it."""
+"""``slam_label_smoothed_cross_entropy_with_ctc``: a decoder's loss plus a CTC loss of the transcript."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,18 +22,18 @@ NAME = "slam_label_smoothed_cross_entropy_with_ctc"
 
 @dataclass
 class WithCtcConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """Those of fairseq's ``label_smoothed_cross_entropy``, and the weight of CTC."""
+    """Options of fairseq's ``label_smoothed_cross_entropy``, and the weight of CTC."""
 
-    ctc_weight: float = field(default=0.3, metadata={"help": "factor of the CTC loss"})
+    ctc_weight: float = field(default=0.3, metadata={"help": "weight of the CTC loss, added to the decoder's loss"})
 
 
 @register_criterion(NAME, dataclass=WithCtcConfig)
 class WithCtcCriterion(LabelSmoothedCrossEntropyCriterion):
     """Label-smoothed cross-entropy of the translation, plus the weighted CTC loss of the transcript.
 
-    Both are sums over a batch and are divided by the tokens of the translation, as in fairseq's criterion of that kind.
-    Unlike it, this one takes batches of text as well, which have no CTC loss, and logs the CTC loss by itself: a mean
-    over the tokens of the transcripts, without its weight.
+    Both are sums over a batch, divided by the number of tokens of the translation, as in fairseq's criterion of that
+    kind. Unlike it, this one also takes batches of text, which have no CTC loss, and logs the CTC loss separately: the
+    mean over the transcripts' tokens, without the weight.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class WithCtcCriterion(LabelSmoothedCrossEntropyCriterion):
         self.blank, self.transcript_pad = dictionary.bos(), dictionary.pad()
 
     def forward(self, model: nn.Module, sample: Mapping[str, Any]) -> tuple[Tensor, int, dict[str, Any]]:
-        """Return the loss, what it is divided by, and sums to log.
+        """Return (loss, sample size, logging output).
 
         Args:
-            sample: a batch with ``transcript`` (batch, L), padded at the end, if it is of speech.
+            sample: a batch; if it is of speech, with ``transcript`` (batch, L), padded at the end.
         """
         output = model(**sample["net_input"])
         loss, nll_loss = self.compute_loss(model, output, sample)
@@ -75,7 +75,7 @@ class WithCtcCriterion(LabelSmoothedCrossEntropyCriterion):
         return loss, sample_size, logs
 
     def _ctc(self, extra: Mapping[str, Any], sample: Mapping[str, Any], loss: Tensor) -> dict[str, Tensor]:
-        """The summed CTC loss, the tokens that it counts, and the utterances with too few states; zeros for text."""
+        """Return the summed CTC loss, its number of tokens and of utterances with too few states; zeros for text."""
         if "ctc_logits" not in extra:
             return dict.fromkeys(("ctc_loss", "ctc_tokens", "infinite"), torch.zeros_like(loss.detach()))
         transcript = sample["transcript"]
@@ -85,7 +85,7 @@ class WithCtcCriterion(LabelSmoothedCrossEntropyCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-        """fairseq's, ``ctc_loss`` in bits for each token of the transcripts, and ``infinite`` as in ``slam_ctc``."""
+        """Log fairseq's metrics, ``ctc_loss`` in bits per transcript token, and ``infinite`` as ``slam_ctc`` does."""
         super().reduce_metrics(logging_outputs)
         loss, tokens, infinite = (
             sum(utils.item(log[key]) for log in logging_outputs) for key in ("ctc_loss", "ctc_tokens", "infinite")

@@ -1,4 +1,4 @@
-"""``slam_classifier``: the trunk's text side and a small head, for classes or numbers of sentences and pairs."""
+"""``slam_classifier``: the trunk's text side and a small head, for classification and regression of text."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +13,11 @@ from slam_plugin.models.base.presets import SIZES, set_size
 
 @dataclass
 class SlamClassifierModelConfig(TrunkEncoderConfig):
-    """The encoder's configuration and what is above it."""
+    """The encoder's configuration and the head's dropout."""
 
-    pooler_dropout: float = field(default=0.1, metadata={"help": "dropout before both layers of the head"})
+    pooler_dropout: float = field(
+        default=0.1, metadata={"help": "dropout before each of the two layers of the classification head"}
+    )
 
 
 @register_model("slam_classifier", dataclass=SlamClassifierModelConfig)
@@ -23,8 +25,8 @@ class SlamClassifier(FairseqEncoderModel):
     """Classification and regression of text; there is no speech side.
 
     A head reads the state of ``<s>`` as RoBERTa's does (Liu et al. 2019): dropout, a linear layer, tanh, dropout, the
-    output layer. Attention lets that state see the whole sentence, and speech-text matching has pre-trained it to sum
-    up a pair. The layer with tanh, new like the output layer, is there to turn it from that question to another.
+    output layer. Attention lets that state see the whole sentence, and speech-text matching has pre-trained it to
+    summarize a pair. The layer with tanh, new like the output layer, adapts that state to another question.
     """
 
     def __init__(self, encoder: TrunkEncoder, dropout: float) -> None:
@@ -34,11 +36,11 @@ class SlamClassifier(FairseqEncoderModel):
 
     @classmethod
     def build_model(cls, cfg: SlamClassifierModelConfig, task: Any) -> "SlamClassifier":
-        """A model without a head: the task registers its own, as fairseq's does."""
+        """Build a model without a head: the task registers one, as fairseq's task does."""
         return cls(TrunkEncoder.build(cfg, task.source_dictionary, speech=False), cfg.pooler_dropout)
 
     def register_classification_head(self, name: str, num_classes: int) -> None:
-        """Add a new head of ``num_classes`` outputs, one for a regression."""
+        """Add a new head with ``num_classes`` outputs (1 for regression)."""
         dim = self.encoder.trunk.dim
         self.classification_heads[name] = RobertaClassificationHead(dim, dim, num_classes, "tanh", self.dropout)
 
@@ -50,9 +52,9 @@ class SlamClassifier(FairseqEncoderModel):
         *,
         classification_head_name: str,
     ) -> tuple[Tensor, dict[str, Any]]:
-        """(batch, L) padded at the end -> fp32 logits (batch, classes), fairseq's extras.
+        """Return fp32 logits (batch, classes) of tokens (batch, L) padded at the end, and fairseq's empty extras.
 
-        ``src_lengths`` and ``features_only``, which fairseq's criterion passes, are not read.
+        ``src_lengths`` and ``features_only`` are passed by fairseq's criterion and not used.
         """
         states = self.encoder(src_tokens=src_tokens)["encoder_out"][0].transpose(0, 1)
         return self.classification_heads[classification_head_name](states.float()), {}

@@ -1,4 +1,4 @@
-"""``slam_ctc``: the trunk and a linear layer, for recognition by CTC."""
+"""``slam_ctc``: the trunk and a linear layer, for speech recognition with CTC."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,14 +15,14 @@ from slam_plugin.models.base.presets import SIZES, set_size
 
 @dataclass
 class SlamCtcModelConfig(SpeechEncoderConfig, CtcHeadConfig):
-    """The encoder's configuration and what is above it."""
+    """The encoder's configuration and that of the output layer."""
 
-    final_dropout: float = field(default=0.1, metadata={"help": "dropout before the output layer"})
+    final_dropout: float = field(default=0.1, metadata={"help": "dropout before the CTC output layer"})
 
 
 @register_model("slam_ctc", dataclass=SlamCtcModelConfig)
 class SlamCtc(FairseqEncoderModel):
-    """CTC model. Its blank is ``<s>``, which no target holds."""
+    """CTC model. Its blank is ``<s>``, which never occurs in targets."""
 
     def __init__(self, encoder: TrunkEncoder, symbols: int, blank: int, dropout: float) -> None:
         super().__init__(encoder)
@@ -38,11 +38,11 @@ class SlamCtc(FairseqEncoderModel):
 
     @property
     def ctc_layer(self) -> nn.Linear:
-        """The CTC head."""
+        """Return the CTC head, from states of the trunk to symbols."""
         return self.output
 
     def build_search(self, dictionary: Dictionary, beam: int) -> CtcGenerator:
-        """What decodes with models of this kind."""
+        """Return the search for CTC models."""
         return CtcGenerator(dictionary, beam, self.blank)
 
     def forward(
@@ -52,7 +52,10 @@ class SlamCtc(FairseqEncoderModel):
         state_mask: Tensor | None = None,
         channel_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """What :class:`TrunkEncoder` takes of speech -> ``logits`` (batch, T, symbols) in fp32, mask (batch, T)"""
+        """Return ``logits`` (batch, T, symbols) in fp32 and ``padding_mask`` (batch, T).
+
+        The arguments are those of :class:`TrunkEncoder`.
+        """
         encoded = self.encoder(features, padding_mask, state_mask=state_mask, channel_mask=channel_mask)
         states = encoded["encoder_out"][0].transpose(0, 1).float()
         return {"logits": self.output(self.dropout(states)), "padding_mask": encoded["encoder_padding_mask"][0]}

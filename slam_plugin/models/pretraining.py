@@ -1,4 +1,4 @@
-"""``slam_pretraining``: the trunk under its pre-training objectives."""
+"""``slam_pretraining``: the trunk and its pre-training objectives."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,12 +22,12 @@ from slam_plugin.objectives.base import BuildContext, MaskedPass, Output, build_
 
 @dataclass
 class SlamPretrainingConfig(InheritingTrunkConfig):
-    """The trunk's configuration; what is trained on, and by which objectives, stands in ``corpora.yaml``."""
+    """The trunk's configuration; corpora and objectives are in ``corpora.yaml``."""
 
     dropout: float = field(default=0.0, metadata={"help": "dropout in the encoder, attention weights included"})
     mask_vectors: ChoiceEnum(["learned", "random"]) = field(
         default="learned",
-        metadata={"help": "what masked speech states become: one learned vector, or noise (w2v-BERT's random vectors)"},
+        metadata={"help": "what replaces masked speech states: one learned vector, or random vectors as in w2v-BERT"},
     )
 
 
@@ -36,9 +36,9 @@ class SlamPretraining(BaseFairseqModel):
     """SLAM in pre-training (Bapna et al. 2021).
 
     Args:
-        objectives: built around this very trunk.
+        objectives: built for this very trunk.
         config: anything with the fields ``autocast`` and ``mask_vectors``.
-        vocabulary_hash: of the text side, in hexadecimal; the weights carry it.
+        vocabulary_hash: of the text vocabulary, in hexadecimal; it is saved with the weights.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SlamPretraining(BaseFairseqModel):
 
     @classmethod
     def build_model(cls, cfg: SlamPretrainingConfig, task: Any) -> "SlamPretraining":
-        """Build from a configuration that the task has settled: every field of the trunk is filled in."""
+        """Build from a configuration that the task has resolved: every field of the trunk is filled in."""
         dictionary = task.source_dictionary
         trunk = build_trunk(cfg, len(dictionary), dictionary.pad())
         context = BuildContext(
@@ -68,20 +68,20 @@ class SlamPretraining(BaseFairseqModel):
         return cls(trunk, build_objectives(task.corpora.objectives, context), cfg, task.vocabulary.hash)
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """As fairseq's, after a look at the vocabulary: one of another size would fail on the shape of the embedding.
+        """Load weights as fairseq does, after a check of the vocabulary, before the embedding's shape could fail.
 
-        Raises :class:`DataError` with both hashes where the weights belong to another vocabulary than this model's.
+        Raises :class:`DataError` with both hashes if the weights belong to another vocabulary than this model's.
         """
-        if "vocabulary_hash" in state_dict:  # else fairseq says that it is missing
+        if "vocabulary_hash" in state_dict:  # else fairseq reports that it is missing
             hashes = state_dict["vocabulary_hash"], self.vocabulary_hash
             theirs, ours = (bytes(found.tolist()).hex() for found in hashes)
             check_hashes(ours, theirs, "this run", "the checkpoint")
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Output]:
-        """The passes of a micro-batch that its objectives read, and what each objective makes of them.
+        """Run the passes that the objectives of this micro-batch read; return each objective's output by name.
 
-        An objective whose weight is 0 at the present update has no part in training, only in validation.
+        An objective whose weight is 0 at the current update is skipped in training, not in validation.
         """
         device = next(self.parameters()).device
         generator = torch.Generator(device).manual_seed(batch["seed"])
@@ -91,7 +91,7 @@ class SlamPretraining(BaseFairseqModel):
             if batch["kind"] in objective.kinds and (objective.weight > 0 or not self.training)
         }
         with autocast(self.config, device):
-            # Drawn before any pass: which passes run must not move the draws.
+            # Drawn before any pass, so that the draws do not depend on which passes run.
             mask_vectors = self._mask_vectors(batch["mask_indices"], generator) if "mask_indices" in batch else None
             passes = Passes(self.trunk, batch, mask_vectors, places_read(objectives.values()))
             view = MaskedPass(
@@ -105,14 +105,14 @@ class SlamPretraining(BaseFairseqModel):
             return {name: objective(view) for name, objective in objectives.items()}
 
     def _mask_vectors(self, mask_indices: Tensor, generator: torch.Generator) -> Tensor:
-        """What masked states become: (D,), or for a mask (batch, T) noise (batch, T, D) of unit variance."""
+        """Return what replaces masked states (batch, T): a learned vector (D,) or unit-variance noise (batch, T, D)."""
         if self.speech_mask is not None:
             return self.speech_mask
         shape = (*mask_indices.shape, self.trunk.dim)
         return torch.randn(shape, generator=generator, device=mask_indices.device)
 
     def max_positions(self) -> None:
-        """No limit of the model's: length limits belong to the corpora."""
+        """Return None: length limits belong to the corpora."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""``slam_speech_to_text``: the trunk and fairseq's Transformer decoder."""
+"""``slam_speech_to_text``: the trunk and fairseq's Transformer decoder, for speech translation and recognition."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,10 @@ class SlamSpeechToTextModelConfig(DecodedTrunkConfig, SpeechEncoderConfig, CtcHe
 
     ctc_head: bool = field(
         default=False,
-        metadata={"help": "spell src_text from the encoder's states as well; needs a criterion with CTC"},
+        metadata={
+            "help": "add a CTC head that predicts src_text from the encoder; needs "
+            "--criterion slam_label_smoothed_cross_entropy_with_ctc"
+        },
     )
 
 
@@ -26,10 +29,10 @@ class SlamSpeechToTextModelConfig(DecodedTrunkConfig, SpeechEncoderConfig, CtcHe
 class SlamSpeechToText(FairseqEncoderDecoderModel):
     """Speech translation and recognition with attention, decoded by fairseq's generator.
 
-    Where the task has a source vocabulary, the model translates text as well.
+    If the task has a source vocabulary, the model translates text as well.
 
     Args:
-        ctc_layer: CTC head beside the decoder, from states of the encoder to symbols of the transcript; None for none.
+        ctc_layer: CTC head beside the decoder, from encoder states to symbols of the transcript; None for no head.
     """
 
     def __init__(self, encoder: TrunkEncoder, decoder: Decoder, ctc_layer: nn.Linear | None = None) -> None:
@@ -57,11 +60,11 @@ class SlamSpeechToText(FairseqEncoderDecoderModel):
     ) -> tuple[Tensor, dict[str, Any]]:
         """Return fp32 logits (batch, L, symbols), and fairseq's extras.
 
-        With a CTC head and speech, these have ``ctc_logits`` (batch, T, symbols of the transcript) in fp32 and
+        With a CTC head and speech, the extras include ``ctc_logits`` (batch, T, symbols of the transcript) in fp32 and
         ``ctc_padding_mask`` (batch, T).
 
         Args:
-            prev_output_tokens: (batch, L); the others are what :class:`TrunkEncoder` takes.
+            prev_output_tokens: (batch, L); the other arguments are those of :class:`TrunkEncoder`.
         """
         encoded = self.encoder(features, padding_mask, src_tokens, src_lengths, state_mask, channel_mask)
         logits, extra = self.decoder(prev_output_tokens, encoder_out=encoded)

@@ -13,12 +13,12 @@ from slam_plugin.models.base.presets import SIZES, set_size
 
 @dataclass
 class SlamTextToTextModelConfig(DecodedTrunkConfig):
-    """The encoder's configuration and the decoder's; of the trunk, the fields of the speech side are not read."""
+    """The encoder's configuration and the decoder's; the trunk's fields of the speech side are ignored."""
 
 
 @register_model("slam_text_to_text", dataclass=SlamTextToTextModelConfig)
 class SlamTextToText(FairseqEncoderDecoderModel):
-    """Text translation and text normalisation with attention, decoded by fairseq's generator."""
+    """Text translation and text normalization with attention, decoded by fairseq's generator."""
 
     @classmethod
     def build_model(cls, cfg: SlamTextToTextModelConfig, task: Any) -> "SlamTextToText":
@@ -28,7 +28,12 @@ class SlamTextToText(FairseqEncoderDecoderModel):
     def forward(
         self, src_tokens: Tensor, src_lengths: Tensor, prev_output_tokens: Tensor
     ) -> tuple[Tensor, dict[str, Any]]:
-        """(batch, S) from ``<s>`` to ``</s>``, (batch,), (batch, L) -> fp32 logits (batch, L, symbols), extras"""
+        """Return fp32 logits (batch, L, symbols), and fairseq's extras.
+
+        Args:
+            src_tokens: (batch, S), from ``<s>`` to ``</s>``, padded at the end; src_lengths: (batch,).
+            prev_output_tokens: (batch, L).
+        """
         encoded = self.encoder(src_tokens=src_tokens, src_lengths=src_lengths)
         return self.decoder(prev_output_tokens, encoder_out=encoded)
 

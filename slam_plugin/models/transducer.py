@@ -1,4 +1,4 @@
-"""``slam_transducer``: the trunk, a prediction network and a joint network, for recognition (Graves 2012)."""
+"""``slam_transducer``: the trunk, a prediction network and a joint network, for speech recognition (Graves 2012)."""
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -13,7 +13,7 @@ from slam_plugin.models.base.presets import SIZES, filled, set_size
 from slam_plugin.models.base.trunk import autocast
 from slam_plugin.modules.transducer import JointNetwork, PredictionNetwork, State
 
-# ``base`` and ``xl`` have the paper's: 2 layers of 640, joined in 640.
+# ``base`` and ``xl`` have the paper's: 2 LSTM layers of 640 and a joint network of 640.
 _PAPER = {"prediction_dim": 640, "prediction_layers": 2, "joint_dim": 640}
 NETWORKS: dict[str, dict[str, int]] = {
     "tiny": {"prediction_dim": 160, "prediction_layers": 2, "joint_dim": 160},
@@ -27,21 +27,27 @@ NETWORKS: dict[str, dict[str, int]] = {
 class SlamTransducerModelConfig(SpeechEncoderConfig):
     """The encoder's configuration and that of the two networks; sizes left out follow ``size``."""
 
-    prediction_dim: Optional[int] = field(default=None, metadata={"help": "size of a state of the prediction network"})
-    prediction_layers: Optional[int] = field(default=None, metadata={"help": "LSTM layers of the prediction network"})
+    prediction_dim: Optional[int] = field(
+        default=None, metadata={"help": "dimension of the prediction network (default: by --size)"}
+    )
+    prediction_layers: Optional[int] = field(
+        default=None, metadata={"help": "LSTM layers of the prediction network (default: by --size)"}
+    )
     prediction_dropout: float = field(default=0.1, metadata={"help": "dropout in the prediction network"})
-    joint_dim: Optional[int] = field(default=None, metadata={"help": "inner size of the joint network"})
+    joint_dim: Optional[int] = field(
+        default=None, metadata={"help": "hidden dimension of the joint network (default: by --size)"}
+    )
 
 
 @register_model("slam_transducer", dataclass=SlamTransducerModelConfig)
 class SlamTransducer(BaseFairseqModel):
-    """Transducer. Its blank is ``<s>``, which no target holds; the prediction network never reads it.
+    """Transducer model. Its blank is ``<s>``, which never occurs in targets or in the prediction network's input.
 
     The prediction network begins with the first of ``prev_output_tokens``: ``</s>``, or the tag of the language to
     write.
 
-    Training holds the logits of every (state, token) pair of a batch, each as long as its longest member: utterances x
-    T x L x symbols, see :mod:`slam_plugin.criterions.transducer` for what that takes.
+    Training holds the logits of every (state, token) pair of a batch, padded to the longest utterance and target:
+    utterances x T x L x symbols. :mod:`slam_plugin.criterions.transducer` has the memory that this takes.
     """
 
     def __init__(
@@ -67,7 +73,7 @@ class SlamTransducer(BaseFairseqModel):
         return cls(encoder, prediction, joint, dictionary.bos(), cfg)
 
     def build_search(self, dictionary: Dictionary, beam: int) -> TransducerGenerator:
-        """What decodes with models of this kind."""
+        """Return the search for transducer models."""
         return TransducerGenerator(dictionary, beam, self.blank)
 
     def forward(
@@ -78,19 +84,22 @@ class SlamTransducer(BaseFairseqModel):
         state_mask: Tensor | None = None,
         channel_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """What :meth:`encode` takes, and (batch, L) -> ``logits`` (batch, T, L, symbols), mask (batch, T)
+        """Return ``logits`` (batch, T, L, symbols) in fp32 and ``padding_mask`` (batch, T).
 
-        Logits [:, t, u] are of the symbol that follows the first u tokens at state t; L is one more than the tokens.
-        T is that of the longest utterance, even if the batch is padded beyond it.
+        Logits [:, t, u] are of the symbol that follows the first u tokens at state t; L is the number of tokens plus
+        one. T is that of the longest utterance, even if the batch is padded beyond it.
+
+        Args:
+            prev_output_tokens: (batch, L); the other arguments are those of :meth:`encode`.
         """
         encoded, padding_mask = self.encode(features, padding_mask, state_mask, channel_mask)
-        # torchaudio's loss takes no more states, and the joint network need not compute them.
+        # torchaudio's loss refuses more states, and the joint network need not compute them.
         longest = int((~padding_mask).sum(1).max())
         encoded, padding_mask = encoded[:, :longest], padding_mask[:, :longest]
         predicted, _ = self.predict(prev_output_tokens)
         return {"logits": self.join(encoded[:, :, None], predicted[:, None]), "padding_mask": padding_mask}
 
-    # ---- the parts, as search takes them
+    # ---- the parts, which search calls one by one
 
     def encode(
         self,
@@ -99,23 +108,26 @@ class SlamTransducer(BaseFairseqModel):
         state_mask: Tensor | None = None,
         channel_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What :class:`TrunkEncoder` takes of speech -> (batch, T, joint dim), (batch, T)"""
+        """Return states (batch, T, joint dim) and padding mask (batch, T); takes speech as :class:`TrunkEncoder`."""
         encoded = self.encoder(features, padding_mask, state_mask=state_mask, channel_mask=channel_mask)
         with autocast(self.config, features.device):
             states = self.joint.from_encoder(encoded["encoder_out"][0].transpose(0, 1))
         return states, encoded["encoder_padding_mask"][0]
 
     def predict(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """(batch, L) and the state behind the tokens before -> (batch, L, joint dim) and the state behind these.
+        """Return outputs (batch, L, joint dim) of the prediction network for tokens (batch, L), and its last state.
 
-        The LSTM runs in fp32: it sums up over the sentence, and costs little beside the trunk.
+        The LSTM runs in fp32: rounding would add up over the sentence, and it costs little compared with the trunk.
+
+        Args:
+            state: after the tokens before these; None at the beginning.
         """
         predicted, state = self.prediction(tokens, state)
         with autocast(self.config, tokens.device):
             return self.joint.from_prediction(predicted), state
 
     def join(self, encoded: Tensor, predicted: Tensor) -> Tensor:
-        """(..., joint dim) twice, broadcast -> fp32 logits (..., symbols)"""
+        """Return fp32 logits (..., symbols) of encoder states and predictions (..., joint dim), which are broadcast."""
         with autocast(self.config, encoded.device):
             logits = self.joint(encoded, predicted)
         return logits.float()

@@ -174,10 +174,10 @@ def test_contradictions_with_the_pretrained_trunk_are_named(tmp_path):
     earlier = read_earlier(tmp_path / "pre.pt")
     with pytest.raises(DataError) as error:
         settle(configuration(encoder_dim=64, positions="none", speech_layers=1), earlier)
-    assert "encoder_dim is 64 here and 32 there" in str(error.value)
-    assert "positions is none here and rotary there" in str(error.value)
+    assert "encoder_dim: found 64, expected 32" in str(error.value)
+    assert "positions: found none, expected rotary" in str(error.value)
     assert "speech_layers" not in str(error.value)
-    with pytest.raises(DataError, match="says small.*encoder_dim is 256 here and 32 there"):
+    with pytest.raises(DataError, match="--arch: small.*encoder_dim: found 256, expected 32"):
         settle(configuration(size="small"), earlier)
 
 
@@ -212,10 +212,10 @@ def test_what_is_no_checkpoint_of_ours_is_named(tmp_path):
     with pytest.raises(DataError, match="pre.pt: there is no such checkpoint"):
         read_earlier(tmp_path / "pre.pt")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "pre.pt")
-    with pytest.raises(DataError, match="pre.pt: holds no "):
+    with pytest.raises(DataError, match="pre.pt: has no "):
         read_earlier(tmp_path / "pre.pt")
     save(tmp_path / "pre.pt", {}, {"layer.weight": torch.zeros(1)})
-    with pytest.raises(DataError, match="holds no trunk.*layer.weight"):
+    with pytest.raises(DataError, match="has no trunk.*layer.weight"):
         read_earlier(tmp_path / "pre.pt")
 
 

@@ -415,7 +415,7 @@ def test_a_size_left_out_is_tiny():
 def test_the_architectures_name_and_the_size_must_agree():
     assert str(training.configuration(Path("data"), arch="slam_pretraining_small").model.size) == "small"
     assert str(training.configuration(Path("data"), arch="slam_pretraining", size="base").model.size) == "base"
-    with pytest.raises(ValueError, match="size: found base beside an architecture of size tiny"):
+    with pytest.raises(ValueError, match="--size base: found with an --arch of size tiny"):
         training.configuration(Path("data"), arch="slam_pretraining_tiny", size="base")
 
 

@@ -1,4 +1,4 @@
-"""The CTC head of a source checkpoint: the linear layer over the trunk's states that a new model takes along."""
+"""The CTC head of a source checkpoint: the linear layer over the trunk's states, which a new model may copy."""
 
 import logging
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class CtcHeadConfig(FairseqDataclass):
 
     fresh_ctc_head: bool = field(
         default=False,
-        metadata={"help": "initialize the CTC head at random even if the checkpoint of --pretrained has one"},
+        metadata={"help": "initialize the CTC head at random even if the --pretrained checkpoint has one"},
     )
 
 
@@ -36,8 +36,8 @@ class CtcHead(NamedTuple):
     weight: Tensor  # (symbols, dim)
     bias: Tensor  # (symbols,)
     vocabulary_hash: str
-    place: str  # of the states it reads: the end of the "speech" encoder, "middle" or "top" of the shared layers
-    names: tuple[str, ...]  # of the checkpoint's weights that are the head's alone
+    place: str  # states that it reads: the end of the "speech" encoder, "middle" or "top" of the shared layers
+    names: tuple[str, ...]  # the checkpoint's weights that only the head uses
 
 
 def ctc_head(earlier: Earlier) -> CtcHead | None:
@@ -48,7 +48,7 @@ def ctc_head(earlier: Earlier) -> CtcHead | None:
         transcripts = "transcript_vocabulary" if "transcript_vocabulary" in earlier.task else "source_vocabulary"
         return _linear(earlier, _BESIDE, transcripts, _TOP)
     if f"{_PRETRAINING}.bias" in earlier.weights:
-        # A checkpoint that does not hold its objectives is older than the choice of a layer.
+        # A checkpoint without its objectives is older than the choice of a layer.
         place = earlier.task.get("objectives", {}).get("ctc", {}).get("layer", "speech")
         if f"{_PRETRAINING}.blank_vector" in earlier.weights:
             return _tied(earlier, place)
@@ -63,7 +63,7 @@ def _linear(earlier: Earlier, layer: str, vocabulary: str, place: str) -> CtcHea
 
 
 def _tied(earlier: Earlier, place: str) -> CtcHead:
-    """Return a head that scores symbols by the text embedding, and the blank by a vector of its own."""
+    """Return a head that scores symbols by the text embedding and the blank by a separate vector."""
     names = f"{_PRETRAINING}.blank_vector", f"{_PRETRAINING}.bias"
     weight, vocabulary = earlier.weights[_EMBEDDING].clone(), Vocabulary.from_state(earlier.task["vocabulary"])
     weight[vocabulary.dictionary.bos()] = earlier.weights[names[0]]
@@ -71,7 +71,7 @@ def _tied(earlier: Earlier, place: str) -> CtcHead:
 
 
 def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, earlier: Earlier, fresh: bool) -> tuple[str, ...]:
-    """Copy the CTC head of a checkpoint into ``layer`` if both score the same symbols; the log says what was done.
+    """Copy the CTC head of a checkpoint into ``layer`` if both score the same symbols; log what was done.
 
     Args:
         layer: from the trunk's states to the symbols of ``vocabulary``.
@@ -81,17 +81,17 @@ def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, earlier: Earlier, fr
     """
     head = ctc_head(earlier)
     if head is None:
-        logger.info("%s: has no CTC head, this one starts at random", earlier.path)
+        logger.info("%s: no CTC head found, the new one is initialized at random", earlier.path)
         return ()
     if fresh:
-        logger.info("%s: left the CTC head: --fresh-ctc-head", earlier.path)
+        logger.info("%s: CTC head not taken: --fresh-ctc-head", earlier.path)
         return ()
     if head.place != _TOP:
-        logger.info("%s: left the CTC head: another layer, found %s, expected %s", earlier.path, head.place, _TOP)
+        logger.info("%s: CTC head not taken: of layer %s, expected %s", earlier.path, head.place, _TOP)
         return ()
     if head.vocabulary_hash != vocabulary.hash:
         found = head.vocabulary_hash, vocabulary.hash, vocabulary.source
-        logger.info("%s: left the CTC head: another vocabulary, found %s, expected %s (%s)", earlier.path, *found)
+        logger.info("%s: CTC head not taken: of vocabulary %s, expected %s (%s)", earlier.path, *found)
         return ()
     with torch.no_grad():
         layer.weight.copy_(head.weight)

@@ -28,21 +28,30 @@ DECODERS: dict[str, dict[str, int]] = {
 class DecodedTrunkConfig(TrunkEncoderConfig):
     """The encoder's configuration and the decoder's; decoder sizes left out follow ``size``."""
 
-    decoder_dim: Optional[int] = field(default=None, metadata={"help": "size of a decoder state"})
-    decoder_heads: Optional[int] = field(default=None, metadata={"help": "attention heads of a decoder layer"})
-    decoder_ffn_dim: Optional[int] = field(default=None, metadata={"help": "inner size of the decoder's feed-forward"})
-    decoder_layers: Optional[int] = field(default=None, metadata={"help": "decoder layers"})
+    decoder_dim: Optional[int] = field(
+        default=None, metadata={"help": "model dimension of the decoder (default: by --size)"}
+    )
+    decoder_heads: Optional[int] = field(
+        default=None, metadata={"help": "attention heads of a decoder layer (default: by --size)"}
+    )
+    decoder_ffn_dim: Optional[int] = field(
+        default=None, metadata={"help": "hidden dimension of the decoder's feed-forward (default: by --size)"}
+    )
+    decoder_layers: Optional[int] = field(
+        default=None, metadata={"help": "number of decoder layers (default: by --size)"}
+    )
     decoder_dropout: float = field(default=0.1, metadata={"help": "dropout in the decoder"})
     decoder_attention_dropout: float = field(
         default=0.0, metadata={"help": "dropout of the decoder's attention weights"}
     )
     decoder_word_dropout: float = field(
         default=0.0,
-        metadata={"help": "share of the decoder's input tokens that training hides, so that it listens to the encoder"},
+        metadata={"help": "share of decoder input tokens replaced by <unk> in training, so that it uses the encoder"},
     )
-    decoder_max_positions: int = field(default=1024, metadata={"help": "longest target, in tokens"})
+    decoder_max_positions: int = field(default=1024, metadata={"help": "maximum target length in tokens"})
     share_output: bool = field(
-        default=True, metadata={"help": "turn off to give the output layer a matrix other than the embedding's"}
+        default=True,
+        metadata={"help": "share the output matrix with the decoder's embedding; turn off for a separate one"},
     )
 
 
@@ -58,7 +67,7 @@ class Decoder(TransformerDecoderBase):
 
     @classmethod
     def build(cls, config: DecodedTrunkConfig, dictionary: Dictionary, encoder_dim: int) -> "Decoder":
-        """A new decoder that writes ``dictionary`` and reads states of ``encoder_dim``."""
+        """Return a new decoder over the symbols of ``dictionary`` and encoder states of size ``encoder_dim``."""
         sizes = filled(config, DECODERS)
         embedding = nn.Embedding(len(dictionary), sizes["decoder_dim"], dictionary.pad())
         nn.init.normal_(embedding.weight, std=sizes["decoder_dim"] ** -0.5)
@@ -66,7 +75,7 @@ class Decoder(TransformerDecoderBase):
         return cls(_fairseq_config(config, sizes, encoder_dim), dictionary, embedding, config)
 
     def forward(self, prev_output_tokens: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
-        """(batch, L), and what fairseq's decoder takes -> fp32 logits (batch, L, symbols), fairseq's extras"""
+        """Return fp32 logits (batch, L, symbols) and fairseq's extras; takes (batch, L) and fairseq's arguments."""
         if self.training and self.config.decoder_word_dropout:
             prev_output_tokens = self._hide(prev_output_tokens)
         with autocast(self.config, prev_output_tokens.device):
@@ -81,7 +90,7 @@ class Decoder(TransformerDecoderBase):
 
 
 def _fairseq_config(config: DecodedTrunkConfig, sizes: dict[str, int], encoder_dim: int) -> TransformerConfig:
-    """The decoder's side of fairseq's configuration: pre-norm, sinusoidal positions."""
+    """Return fairseq's configuration of the decoder: pre-norm, sinusoidal positions."""
     dim = sizes["decoder_dim"]
     return TransformerConfig(
         activation_fn="relu",

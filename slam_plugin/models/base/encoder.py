@@ -23,43 +23,47 @@ class TrunkEncoderConfig(InheritingTrunkConfig):
     """The trunk as an encoder that is fine-tuned."""
 
     freeze_encoder_updates: int = field(
-        default=0, metadata={"help": "keep the trunk as it is for this many updates at the beginning"}
+        default=0, metadata={"help": "freeze the pre-trained encoder for this many updates at the beginning"}
     )
     encoder_lr_scale: float = field(
-        default=1.0, metadata={"help": "learning rate of the trunk over that of the rest; needs --optimizer slam_adamw"}
+        default=1.0,
+        metadata={
+            "help": "learning rate of the encoder, as a multiple of the rest's; needs --optimizer slam_adamw or "
+            "slam_muon"
+        },
     )
     encoder_warmup_updates: Optional[int] = field(
         default=None,
         metadata={
-            "help": "warm-up of the trunk (default: that of the rest); needs --optimizer slam_adamw and "
-            "--lr-scheduler slam_inverse_sqrt"
+            "help": "warm-up updates of the encoder (default: as the rest); needs --optimizer slam_adamw or slam_muon, "
+            "and --lr-scheduler slam_inverse_sqrt"
         },
     )
 
 
 @dataclass
 class SpeechEncoderConfig(TrunkEncoderConfig):
-    """An encoder of speech: what is masked of the front end's states in training, after wav2vec 2.0."""
+    """An encoder of speech: masking of front-end states in fine-tuning, as in wav2vec 2.0."""
 
     state_mask_rate: float = field(
-        default=0.0, metadata={"help": "expected share of the front end's states that training masks; 0 masks none"}
+        default=0.0, metadata={"help": "expected share of front-end states masked in training, in spans; 0 is off"}
     )
-    state_mask_span: int = field(default=10, metadata={"help": "states of a masked span of time"})
+    state_mask_span: int = field(default=10, metadata={"help": "length of a span of masked states (40 ms each)"})
     channel_mask_rate: float = field(
         default=0.0,
-        metadata={"help": "expected share of their channels that training zeroes in an utterance; 0 zeroes none"},
+        metadata={"help": "expected share of front-end channels zeroed in training, in spans; 0 is off"},
     )
-    channel_mask_span: int = field(default=64, metadata={"help": "channels of a masked span"})
+    channel_mask_span: int = field(default=64, metadata={"help": "width of a span of zeroed channels"})
 
 
 class TrunkEncoder(FairseqEncoder):
-    """Speech or text to states, with the output that fairseq's decoders expect.
+    """The trunk as a fairseq encoder: speech or text to states, in the form that fairseq's decoders expect.
 
     Args:
-        trunk: has the sides that are asked of it.
+        trunk: with a speech side, a text side or both.
         padding_idx: of the text side.
         config: read for ``autocast``, ``freeze_encoder_updates`` and the two fields of the trunk's learning rate.
-        masks_states: learn the vector that masked states of speech become.
+        masks_states: learn a vector that replaces masked states of speech.
     """
 
     def __init__(self, trunk: Trunk, padding_idx: int, config: TrunkEncoderConfig, masks_states: bool = False) -> None:
@@ -73,11 +77,11 @@ class TrunkEncoder(FairseqEncoder):
 
     @classmethod
     def build(cls, config: TrunkEncoderConfig, text: Dictionary | None, speech: bool = True) -> "TrunkEncoder":
-        """A new trunk; every size field of ``config`` is filled in already.
+        """Return an encoder with a new trunk; every size field of ``config`` is filled in already.
 
         Args:
-            text: symbols of the text side; None builds none.
-            speech: whether there is a speech side.
+            text: symbols of the text side; None for no text side.
+            speech: whether to build a speech side.
         """
         vocab_size, padding_idx = (None, 0) if text is None else (len(text), text.pad())
         masks_states = speech and config.state_mask_rate > 0
@@ -100,15 +104,15 @@ class TrunkEncoder(FairseqEncoder):
 
         Args:
             src_tokens: (batch, L), from ``<s>`` to ``</s>``, padded at the end.
-            src_lengths: not read; fairseq's batches of text hold it.
-            state_mask: (batch, T) front-end states that become the mask vector.
-            channel_mask: (batch, dim) channels of the front-end states that become zero.
+            src_lengths: not used; fairseq's batches of text hold it.
+            state_mask: (batch, T) front-end states that the mask vector replaces.
+            channel_mask: (batch, dim) channels of the front-end states that are set to zero.
 
         Returns:
             ``encoder_out`` [(T, batch, dim)] and ``encoder_padding_mask`` [(batch, T)]; T is L for text.
         """
         if (features is None) == (src_tokens is None):
-            raise ValueError("the encoder takes features or src_tokens, one of the two")
+            raise ValueError("the encoder expects either features or src_tokens, found both or neither")
         gradients = torch.is_grad_enabled() and not self.frozen
         device = (src_tokens if features is None else features).device
         with autocast(self.config, device), torch.set_grad_enabled(gradients):
@@ -129,19 +133,19 @@ class TrunkEncoder(FairseqEncoder):
         return front._replace(states=states)
 
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor) -> dict[str, list[Tensor]]:
-        """The rows ``new_order`` of the batch; beam search asks for them."""
+        """Return the rows ``new_order`` of the batch, for beam search."""
         return {
             "encoder_out": [states.index_select(1, new_order) for states in encoder_out["encoder_out"]],
             "encoder_padding_mask": [mask.index_select(0, new_order) for mask in encoder_out["encoder_padding_mask"]],
         }
 
     def max_positions(self) -> None:
-        """No limit of the trunk's: the task limits lengths."""
+        """Return None: the task limits lengths."""
         return None
 
 
 def take_mask_vector(encoder: TrunkEncoder, earlier: Earlier) -> tuple[str, ...]:
-    """Copy the vector that masked states become out of a checkpoint, if both have one; return its name there."""
+    """Copy the mask vector of a checkpoint if both have one; return its name in the checkpoint."""
     found = [name for name in MASK_VECTORS if name in earlier.weights]
     if encoder.speech_mask is None or not found:
         return ()
@@ -152,5 +156,5 @@ def take_mask_vector(encoder: TrunkEncoder, earlier: Earlier) -> tuple[str, ...]
 
 
 def frozen_parameters(model: Any) -> list[nn.Parameter]:
-    """The parameters that the present update has to leave as they are."""
+    """Return the parameters that are frozen in the current update."""
     return list(model.encoder.parameters()) if model.encoder.frozen else []

@@ -1,4 +1,4 @@
-"""The passes of a micro-batch through the trunk. Those that begin with the same features share the front end."""
+"""The passes of a micro-batch through the trunk; passes over the same features share the front end's states."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -13,7 +13,7 @@ TOKENS = {MASKED: "tokens", CLEAN: "token_targets"}  # of the batch, by pass
 
 
 def places_read(objectives: Iterable[Objective]) -> dict[str, str]:
-    """Return the passes that ``objectives`` read, each with the highest of the trunk's ``PLACES`` read of it."""
+    """Return the passes that ``objectives`` read, each with the highest of the trunk's ``PLACES`` that is read."""
     highest: dict[str, str] = {}
     for objective in objectives:
         for name, place in objective.reads.items():
@@ -25,8 +25,8 @@ class Passes:
     """Runs the passes of one micro-batch by name (:mod:`slam_plugin.objectives.base`).
 
     Args:
-        mask_vectors: what masked states become, (D,) or (batch, T, D); None if no speech is masked.
-        places: the highest states that are read of each pass.
+        mask_vectors: what replaces masked states, (D,) or (batch, T, D); None if no speech is masked.
+        places: the highest states that are read, by pass.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Passes:
         )
 
     def rematched(self, name: str, encoded: Encoded, utterances: Tensor) -> Encoded:
-        """Run the shared layers over each text of the pass ``name`` beside another utterance of the batch.
+        """Run the shared layers over each text of the pass ``name`` paired with another utterance of the batch.
 
         The front end and the speech encoder do not run again.
 
         Args:
             encoded: output of the pass.
-            utterances: (batch,) the row of the utterance of each text.
+            utterances: (batch,) row of the utterance that each text is paired with.
         """
         padding_mask = encoded.speech_padding_mask
         return self.trunk.encode_pairs(
@@ -71,7 +71,7 @@ class Passes:
 
     @cached_property
     def _front(self) -> Front | None:
-        """Return the front end's states, which all passes but that of augmented speech begin with."""
+        """Return the front end's states, shared by all passes but that of augmented speech; None without speech."""
         if "features" not in self.batch:
             return None
         return self.trunk.encode_front(self.batch["features"], self.batch["feature_padding_mask"])

@@ -38,15 +38,15 @@ SIZES: dict[str, dict[str, int]] = {
         "subsample_channels": 256,
     },
 }
-# A few layers need an order: without it, masked states that the convolutions do not tell apart are all the same. The
-# paper's depth does without.
+# A few layers need positions: without them, masked states that the convolutions do not tell apart are all the same.
+# The paper's depth needs none.
 POSITIONS = {"tiny": "rotary", "small": "rotary", "base": "none", "xl": "none"}
 
 
 def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
-    """The fields of the preset ``config.size``, each from ``config`` where it is set there, else from the preset.
+    """Return the fields of the preset ``config.size``, each from ``config`` if it is set there, else from the preset.
 
-    Where ``config.size`` is None it is that of ``DEFAULT``.
+    If ``config.size`` is None, the preset is ``DEFAULT``.
     """
     size = DEFAULT if config.size is None else str(config.size)
     if size not in sizes:
@@ -56,18 +56,18 @@ def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[
 
 
 def positions_of(config: Any) -> str:
-    """Return the positions in self-attention that ``config`` names, else those of its preset."""
+    """Return the kind of positions in self-attention that ``config`` sets, else that of its preset."""
     given = getattr(config, "positions", None)
     return POSITIONS[DEFAULT if config.size is None else str(config.size)] if given is None else str(given)
 
 
 def set_size(size: str) -> Callable[[Any], None]:
-    """The architecture function of ``--arch NAME_size``: it sets ``size``, and refuses another ``--size`` beside it."""
+    """Return the architecture function of ``--arch NAME_size``: it sets ``size``, ValueError if ``--size`` differs."""
 
     def architecture(cfg: Any) -> None:
         asked = getattr(cfg, "size", None)
         if asked is not None and str(asked) != size:
-            raise ValueError(f"size: found {asked} beside an architecture of size {size}; leave one of the two out")
+            raise ValueError(f"--size {asked}: found with an --arch of size {size}; leave one of the two out")
         cfg.size = size
 
     return architecture

@@ -1,4 +1,4 @@
-"""A frozen trunk up to one of its layers, whose states are clustered in HuBERT's later rounds (Hsu et al. 2021)."""
+"""A frozen trunk up to one layer, whose states are clustered as in HuBERT's later rounds (Hsu et al. 2021)."""
 
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -13,11 +13,11 @@ from slam_plugin.models.base.warm_start import Earlier, architecture, trunk_weig
 
 
 class Teacher(nn.Module):
-    """States of speech at one Conformer layer, without gradient and without dropout, in training as well.
+    """States of speech at one Conformer layer, without gradient or dropout, even in training.
 
     Args:
         trunk: sizes and choices of the whole trunk, from :func:`slam_plugin.models.base.warm_start.architecture`.
-        layer: counted from 0 over the layers of the speech encoder and, after these, the shared ones.
+        layer: counted from 0 over the speech encoder's layers and then the shared ones.
     """
 
     def __init__(self, trunk: Mapping[str, Any], layer: int) -> None:
@@ -32,7 +32,7 @@ class Teacher(nn.Module):
 
     @classmethod
     def of_checkpoint(cls, earlier: Earlier, layer: int) -> tuple[Self, dict[str, Any]]:
-        """Return the teacher that a checkpoint's trunk makes, and its arguments in plain types.
+        """Return a teacher made of a checkpoint's trunk, and its constructor's arguments in plain types.
 
         A negative ``layer`` counts from the last one. Raises :class:`DataError` if there is no such layer or no speech
         side.
@@ -41,7 +41,7 @@ class Teacher(nn.Module):
         trunk = {key: value if isinstance(value, int) else str(value) for key, value in described.items()}
         count = trunk["speech_layers"] + trunk["multimodal_layers"]
         if "subsampler.project.weight" not in weights:
-            raise DataError(f"{earlier.path}: was fine-tuned on text and has no speech side, which clusters are of")
+            raise DataError(f"{earlier.path}: was fine-tuned on text; clustering needs a trunk with a speech side")
         if not -count <= layer < count:
             raise DataError(
                 f"{earlier.path}: has {count} Conformer layers; found layer {layer}, expected {-count} to {count - 1}"
@@ -52,7 +52,7 @@ class Teacher(nn.Module):
         return teacher, arguments
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation: the targets have no noise."""
+        """Stay in evaluation mode, so that the targets have no dropout noise."""
         return super().train(False)
 
     @torch.no_grad()

@@ -22,45 +22,62 @@ from slam_plugin.optim.muon import mark_matrices
 
 @dataclass
 class TrunkConfig(FairseqDataclass):
-    """Sizes and choices of the trunk. A size field left out is filled from the preset that ``size`` names."""
+    """Sizes and options of the trunk. A size field left out is filled from the preset that ``size`` names."""
 
-    size: ChoiceEnum(list(SIZES)) = field(default=DEFAULT, metadata={"help": "preset that fills the fields left out"})
-    encoder_dim: Optional[int] = field(default=None, metadata={"help": "size of a state"})
-    encoder_heads: Optional[int] = field(default=None, metadata={"help": "attention heads of a Conformer layer"})
-    encoder_ffn_dim: Optional[int] = field(default=None, metadata={"help": "inner size of the feed-forward modules"})
-    speech_layers: Optional[int] = field(default=None, metadata={"help": "Conformer layers of the speech encoder"})
+    size: ChoiceEnum(list(SIZES)) = field(
+        default=DEFAULT, metadata={"help": "preset for sizes that are not set; xl is the paper's"}
+    )
+    encoder_dim: Optional[int] = field(
+        default=None, metadata={"help": "model dimension of the encoder (default: by --size)"}
+    )
+    encoder_heads: Optional[int] = field(
+        default=None, metadata={"help": "attention heads of a Conformer layer (default: by --size)"}
+    )
+    encoder_ffn_dim: Optional[int] = field(
+        default=None, metadata={"help": "hidden dimension of the encoder's feed-forward modules (default: by --size)"}
+    )
+    speech_layers: Optional[int] = field(
+        default=None, metadata={"help": "Conformer layers of the speech encoder (default: by --size)"}
+    )
     multimodal_layers: Optional[int] = field(
-        default=None, metadata={"help": "Conformer layers shared by speech and text"}
+        default=None, metadata={"help": "Conformer layers shared by speech and text (default: by --size)"}
     )
     subsample_channels: Optional[int] = field(
-        default=None, metadata={"help": "filters of the two front-end convolutions"}
+        default=None, metadata={"help": "channels of the two subsampling convolutions (default: by --size)"}
     )
-    conv_kernel: int = field(default=5, metadata={"help": "depthwise kernel of the conv module, odd"})
+    conv_kernel: int = field(
+        default=5, metadata={"help": "kernel size of the depthwise convolution in Conformer layers, odd"}
+    )
     conv_norm: ChoiceEnum(["group", "layer"]) = field(
-        default="group", metadata={"help": "norm of the conv module; group is the paper's"}
+        default="group", metadata={"help": "normalization in the convolution module; group is the paper's"}
     )
     conv_groups: int = field(
-        default=8, metadata={"help": "groups of the conv module's group norm; the paper gives no number"}
+        default=8, metadata={"help": "groups of the convolution module's group norm; not given in the paper"}
     )
     positions: Optional[ChoiceEnum(["none", "rotary"])] = field(
         default=None,
-        metadata={"help": "positions in self-attention (default: rotary at tiny and small, none, the paper's, above)"},
+        metadata={
+            "help": "positions in self-attention; none is the paper's (default: rotary for tiny and small, none for "
+            "base and xl)"
+        },
     )
     dropout: float = field(default=0.1, metadata={"help": "dropout in the encoder, attention weights included"})
     autocast: ChoiceEnum(["none", "bf16"]) = field(
-        default="none", metadata={"help": "type of the matrix products; losses, softmax and norms stay in fp32"}
+        default="none",
+        metadata={"help": "bf16 computes matrix products in bf16; losses, softmax and norms stay in fp32"},
     )
     checkpoint_activations: bool = field(
         default=False,
-        metadata={"help": "keep only the Conformer layers' inputs for the backward pass, and run each layer twice"},
+        metadata={"help": "save memory: recompute the Conformer layers' activations in the backward pass"},
     )
     compile: bool = field(
         default=False,
-        metadata={"help": "torch.compile the Conformer layers: for GPUs, on a CPU it costs a minute and gains little"},
+        metadata={"help": "torch.compile the Conformer layers; for GPUs: a CPU compiles for a minute and gains little"},
     )
 
 
-PLACES = ("speech", "middle", "top")  # of speech states: end of the speech encoder, amid and end of the shared layers
+# Where speech states are taken: end of the speech encoder, middle and end of the shared layers.
+PLACES = ("speech", "middle", "top")
 
 
 class Front(NamedTuple):
@@ -80,7 +97,7 @@ class Encoded(NamedTuple):
     speech_padding_mask: Tensor | None = None  # (batch, T)
     text: Tensor | None = None  # (batch, L, D) output of the multimodal encoder over the text
     text_padding_mask: Tensor | None = None  # (batch, L)
-    speech_layers: tuple[Tensor, ...] = ()  # each Conformer layer's output over the speech, if all layers were kept
+    speech_layers: tuple[Tensor, ...] = ()  # output of each Conformer layer over the speech, if keep_layers
     text_layers: tuple[Tensor, ...] = ()  # the same over the text
 
     def states(self, place: str) -> Tensor:
@@ -91,15 +108,15 @@ class Encoded(NamedTuple):
 class Trunk(nn.Module):
     """SLAM's encoder (Bapna et al. 2021, section 3.1).
 
-    Speech goes through the convolutional front end and ``speech_layers`` Conformer layers, text through an embedding;
-    the ``multimodal_layers`` above take speech, or text, or text and speech one behind the other.
+    Speech goes through the convolutional front end and ``speech_layers`` Conformer layers, text through an embedding.
+    The ``multimodal_layers`` above take speech, or text, or text and speech as one sequence.
 
     Args:
         speech_layers: None builds a trunk for text alone.
         vocab_size: symbols of the text side; None builds a trunk for speech alone.
-        conv_groups: groups of the conv modules' group norm; None takes layer norm.
+        conv_groups: groups of the convolution modules' group norm; None for layer norm.
         rotary: rotary positions in self-attention; without them it sees no order.
-        checkpoint_activations: keep a Conformer layer's input alone for the backward pass, and run the layer twice.
+        checkpoint_activations: keep only a Conformer layer's input for the backward pass, and run the layer twice.
         norm: class of the Conformer layers' norms, called with ``dim``.
     """
 
@@ -158,15 +175,15 @@ class Trunk(nn.Module):
     ) -> Encoded:
         """Encode speech, text, or the two as one sequence: text, a gap, speech.
 
-        The gap is half a depthwise kernel of padding in every layer, so the convolutions never mix the two sides while
+        The gap is half a depthwise kernel of padding in every layer, so the convolutions never mix the two sides, and
         attention sees both.
 
         Args:
             features: (batch, frames, 80) log-mel; feature_padding_mask: (batch, frames), True at padding.
             tokens: (batch, L) ids; token_padding_mask: (batch, L), True at padding.
             mask_indices: (batch, T) speech states that are replaced by mask_vectors, (D,) or (batch, T, D).
-            front: what :meth:`encode_front` made of the features, in place of these.
-            until: the highest of ``PLACES`` that is computed; below "top" for speech alone.
+            front: output of :meth:`encode_front`, in place of the features.
+            until: the highest of ``PLACES`` that is computed; below "top" only for speech alone.
             keep_layers: return the output of every layer as well.
         """
         if until != "top" and tokens is not None:
@@ -193,18 +210,18 @@ class Trunk(nn.Module):
         return encoded._replace(speech_layers=tuple(kept or ()))
 
     def encode_front(self, features: Tensor, padding_mask: Tensor | None) -> Front:
-        """(batch, frames, 80) and (batch, frames) -> states (batch, T, D) and (batch, T): the convolutions alone."""
+        """Run the front end alone: (batch, frames, 80) and mask (batch, frames) -> (batch, T, D) and (batch, T)."""
         if not self.has_speech:
             raise ValueError("this trunk has no speech side: it was built for text alone")
         return Front(*self.subsampler(features, padding_mask))
 
     def encode_speech(self, features: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(batch, frames, 80) and (batch, frames) -> (batch, T, D) and (batch, T): the whole way of unmasked speech."""
+        """Encode unmasked speech: (batch, frames, 80) and mask (batch, frames) -> (batch, T, D) and (batch, T)."""
         encoded = self(features=features, feature_padding_mask=padding_mask)
         return encoded.speech, encoded.speech_padding_mask
 
     def encode_states(self, states: Tensor, padding_mask: Tensor | None, until: str) -> Tensor:
-        """Run the shared layers alone, up to "middle" or "top", over states that stand for speech.
+        """Run the shared layers alone, up to "middle" or "top", over states in place of speech.
 
         (batch, T, D) and (batch, T), True at padding -> (batch, T, D)
         """
@@ -215,7 +232,7 @@ class Trunk(nn.Module):
     def encode_pairs(
         self, context: Tensor, padding_mask: Tensor | None, tokens: Tensor, token_padding_mask: Tensor | None
     ) -> Encoded:
-        """Run the shared layers over texts and over utterances that the speech encoder has read.
+        """Run the shared layers over pairs of a text and an utterance that the speech encoder has encoded.
 
         Args:
             context: (batch, T, D) output of the speech encoder; padding_mask: (batch, T), True at padding.
@@ -225,7 +242,7 @@ class Trunk(nn.Module):
         return self._encode_pair(encoded, self._embed(tokens), token_padding_mask, None)
 
     def encode_text(self, tokens: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(batch, L) and (batch, L) -> (batch, L, D) and (batch, L)"""
+        """Encode text: ids (batch, L) and padding mask (batch, L) -> (batch, L, D) and (batch, L)."""
         encoded = self(tokens=tokens, token_padding_mask=padding_mask)
         return encoded.text, encoded.text_padding_mask
 
@@ -246,7 +263,7 @@ class Trunk(nn.Module):
     def _encode_pair(
         self, encoded: Encoded, text: Tensor, text_padding: Tensor | None, kept: list[Tensor] | None
     ) -> Encoded:
-        """Add to ``encoded``, the speech encoder's part, what the shared layers make of text and speech in sequence."""
+        """Add to ``encoded``, the speech encoder's output, the shared layers' output over text, gap and speech."""
         speech = self.speech_projection(encoded.context)
         batch, tokens = text.shape[:2]
         gap = text.new_zeros(batch, self.gap, self.dim, dtype=speech.dtype)
@@ -283,8 +300,8 @@ class Trunk(nn.Module):
         """Return the last layer's output.
 
         Args:
-            sides: what ``states`` (batch, time, D) is made of, if it has several sides.
-            kept: gets the output of every layer.
+            sides: the parts that ``states`` (batch, time, D) was concatenated from, if several.
+            kept: list to which the output of every layer is appended.
         """
         rotation = self._rotation(*(sides or (states,)))
         for layer in layers:
@@ -297,10 +314,10 @@ class Trunk(nn.Module):
         return states
 
     def _rotation(self, *sides: Tensor) -> Rotation | None:
-        """For the layers over ``sides``, each (batch, length, D), one behind the other."""
+        """Return the rotary angles for the concatenation of ``sides``, (batch, length, D) each; None if not rotary."""
         if not self.rotary:
             return None
-        # Each side counts its own positions: padding between the sides moves nothing.
+        # Each side counts its own positions, so that padding between the sides changes nothing.
         positions = torch.cat([torch.arange(side.size(1), device=side.device) for side in sides])
         return rotary_angles(positions, self.head_dim)
 
@@ -326,7 +343,7 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, s
         vocab_size=vocab_size,
         padding_idx=padding_idx,
         checkpoint_activations=config.checkpoint_activations,
-        norm=LayerNorm,  # fairseq's: apex's fused one where that is installed and a GPU is there, else torch's
+        norm=LayerNorm,  # fairseq's: apex's fused one if apex is installed and there is a GPU, else torch's
     )
     for layers in (*((trunk.speech_layers,) if speech else ()), trunk.multimodal_layers):
         mark_matrices(layers)
@@ -337,5 +354,5 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, s
 
 
 def autocast(config: TrunkConfig, device: torch.device) -> contextlib.AbstractContextManager:
-    """The autocast that ``config.autocast`` asks for: model code enters it in ``forward``, fairseq's own stays off."""
+    """Return the context of ``config.autocast``: models enter it in ``forward``, fairseq's own autocast stays off."""
     return torch.autocast(device.type, torch.bfloat16, enabled=str(config.autocast) == "bf16")

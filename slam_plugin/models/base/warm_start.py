@@ -1,4 +1,4 @@
-"""Where a model starts from: sizes of an earlier checkpoint, weights of a pre-trained one."""
+"""Starting a model from a source checkpoint: its sizes, and its weights."""
 
 import dataclasses
 import logging
@@ -20,67 +20,85 @@ from slam_plugin.models.base.trunk import Trunk, TrunkConfig
 
 logger = logging.getLogger(__name__)
 
-# What makes two trunks different; ``size`` is only a name for some of these.
+# Fields that define a trunk's architecture; ``size`` is only a name for values of some of these.
 ARCHITECTURE = (*SIZES["tiny"], "conv_kernel", "conv_norm", "conv_groups", "positions")
-PRETRAINED, FINE_TUNED = "trunk.", "encoder.trunk."  # what the names of a trunk's weights begin with
+PRETRAINED, FINE_TUNED = "trunk.", "encoder.trunk."  # prefixes of a trunk's weights in a checkpoint
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrunkConfig)}
 
 
 @dataclass
 class InheritingTrunkConfig(TrunkConfig):
-    """A trunk that may come from an earlier checkpoint: what is left out is then that one's."""
+    """A trunk that may start from a source checkpoint; fields left out are then the checkpoint's."""
 
     size: Optional[ChoiceEnum(list(SIZES))] = field(
         default=None,
-        metadata={"help": "preset that fills the fields left out (default: the earlier checkpoint's, or tiny)"},
+        metadata={
+            "help": "preset for sizes that are not set; xl is the paper's (default: the --pretrained checkpoint's, or "
+            "tiny)"
+        },
     )
-    conv_kernel: Optional[int] = field(default=None, metadata={"help": "depthwise kernel of the conv module, odd"})
+    conv_kernel: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "kernel size of the depthwise convolution in Conformer layers, odd (default: the --pretrained "
+            "checkpoint's, or 5)"
+        },
+    )
     conv_norm: Optional[ChoiceEnum(["group", "layer"])] = field(
-        default=None, metadata={"help": "norm of the conv module; group is the paper's"}
+        default=None,
+        metadata={
+            "help": "normalization in the convolution module; group is the paper's (default: the --pretrained "
+            "checkpoint's, or group)"
+        },
     )
-    conv_groups: Optional[int] = field(default=None, metadata={"help": "groups of the conv module's group norm"})
+    conv_groups: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "groups of the convolution module's group norm (default: the --pretrained checkpoint's, or 8)"
+        },
+    )
     pretrained: Optional[str] = field(
         default=None,
-        metadata={"help": "checkpoint that a new model starts from; not read when a run resumes or decodes"},
+        metadata={"help": "checkpoint to start a new model from; ignored when a run resumes and in decoding"},
     )
 
 
 class Earlier(NamedTuple):
-    """What an earlier checkpoint says of its model."""
+    """A checkpoint that a model starts or resumes from."""
 
     path: str
-    config: Any  # its model's configuration
-    weights: Mapping[str, Tensor]  # its model's state
-    task: Mapping[str, Any]  # its task's state
+    config: Any  # the model's configuration
+    weights: Mapping[str, Tensor]  # the model's state
+    task: Mapping[str, Any]  # the task's state
 
 
 def read_earlier(path: str | Path) -> Earlier:
-    """Read a checkpoint of this plugin; :class:`DataError` where it is absent, carries code or has no trunk."""
+    """Read a checkpoint of this plugin; :class:`DataError` if it is missing, carries code or has no trunk."""
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such checkpoint")
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         earlier = Earlier(str(path), state["cfg"]["model"], state["model"], state["task_state"])
     except KeyError as error:
-        raise DataError(f"{path}: holds no {error}, which every checkpoint of fairseq-train has") from error
+        raise DataError(f"{path}: has no {error}; expected a checkpoint written by fairseq-train") from error
     if _trunk_prefix(earlier.weights) is None:
         found = ", ".join(list(earlier.weights)[:3]) or "nothing"
-        raise DataError(f"{path}: holds no trunk; expected a checkpoint of a SLAM model, found {found}")
+        raise DataError(f"{path}: has no trunk; expected a checkpoint of a SLAM model, found the weights {found}")
     return earlier
 
 
 def text_vocabulary(earlier: Earlier) -> Vocabulary:
-    """The vocabulary of a checkpoint's text side; :class:`DataError` where its trunk has none."""
+    """Return the vocabulary of a checkpoint's text side; :class:`DataError` if its trunk has no text side."""
     if not any(name.endswith("trunk.text_embedding.tokens.weight") for name in earlier.weights):
-        raise DataError(f"{earlier.path}: was fine-tuned on speech and has no text side, which this task reads")
+        raise DataError(f"{earlier.path}: was fine-tuned on speech; this task needs a trunk with a text side")
     return Vocabulary.from_state(earlier.task.get("source_vocabulary", earlier.task["vocabulary"]), earlier.path)
 
 
 def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
     """Write every field of the trunk into ``cfg``: from the flags, else from ``earlier``, else from the preset.
 
-    The checkpoint then holds the whole configuration, whatever presets a later version has. Raises :class:`DataError`
-    that names the fields where the flags contradict ``earlier``.
+    New checkpoints then hold the whole configuration, even if a later version changes its presets. Raises
+    :class:`DataError` with the fields in which the flags contradict ``earlier``.
     """
     with open_dict(cfg):
         ARCH_CONFIG_REGISTRY[cfg._name](cfg)
@@ -98,7 +116,7 @@ def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
 
 
 def load_trunk(trunk: Trunk, earlier: Earlier, elsewhere: Collection[str] = ()) -> None:
-    """Copy the trunk's weights out of a checkpoint; the log names what was taken and what was left.
+    """Copy the trunk's weights from a checkpoint; log which weights were taken and which were not.
 
     Args:
         elsewhere: names of weights that other parts of the model have taken.
@@ -113,30 +131,32 @@ def load_trunk(trunk: Trunk, earlier: Earlier, elsewhere: Collection[str] = ()) 
 
 
 def trunk_weights(earlier: Earlier) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint's trunk by their names in the trunk."""
+    """Return the weights of a checkpoint's trunk, by their names in the trunk."""
     prefix = _trunk_prefix(earlier.weights)
     return {name.removeprefix(prefix): value for name, value in earlier.weights.items() if name.startswith(prefix)}
 
 
 def load_pretraining(model: nn.Module, earlier: Earlier) -> None:
-    """Copy what a pre-training checkpoint and ``model`` have in common: the trunk, and objectives of one name.
+    """Copy what a pre-training checkpoint and ``model`` share: the trunk, and objectives of the same name.
 
-    An objective that has other targets than the checkpoint's begins afresh. The log names what was taken, what was
-    left, and what ``model`` begins afresh.
+    An objective whose targets differ from the checkpoint's keeps its new weights. The log names the weights that were
+    taken, those that were not, and those of ``model`` that are newly initialized.
     """
     if _trunk_prefix(earlier.weights) != PRETRAINED:
-        raise DataError(f"{earlier.path}: is of a fine-tuned model, expected a checkpoint of pre-training")
+        raise DataError(f"{earlier.path}: found a fine-tuned model, expected a checkpoint of pre-training")
     own = model.state_dict()
-    afresh = tuple(_others(model, earlier))
-    taken = {name: value for name, value in earlier.weights.items() if name in own and not name.startswith(afresh)}
+    changed = tuple(_changed_objectives(model, earlier))
+    taken = {name: value for name, value in earlier.weights.items() if name in own and not name.startswith(changed)}
     _refuse_misfits(earlier, own, taken, needed=[name for name in own if name.startswith(PRETRAINED)])
     model.load_state_dict({**own, **taken})
     _log_taken(earlier, taken, [name for name in earlier.weights if name not in taken])
-    logger.info("%s: not there, begun afresh: %s", earlier.path, _modules(own.keys() - taken.keys()) or "nothing")
+    logger.info(
+        "%s: not taken from it, newly initialized: %s", earlier.path, _modules(own.keys() - taken.keys()) or "-"
+    )
 
 
-def _others(model: nn.Module, earlier: Earlier) -> Iterator[str]:
-    """What the names of weights begin with whose objective has other targets in ``earlier`` than in ``model``."""
+def _changed_objectives(model: nn.Module, earlier: Earlier) -> Iterator[str]:
+    """Yield the weights' prefix of each objective whose targets differ between ``earlier`` and ``model``."""
     for name, objective in model.objectives.items():
         prefix = f"objectives.{name}."
         theirs = {key.removeprefix(prefix): v for key, v in earlier.weights.items() if key.startswith(prefix)}
@@ -152,17 +172,20 @@ def _refuse_misfits(
         f"{n} {tuple(v.shape)}, expected {tuple(own[n].shape)}" for n, v in taken.items() if v.shape != own[n].shape
     ]
     if missing or unequal:
-        raise DataError(f"{earlier.path}: does not fit: missing {missing or 'nothing'}, unequal {unequal or 'nothing'}")
+        raise DataError(
+            f"{earlier.path}: its weights do not fit the model: missing {missing or 'none'}, of another shape "
+            f"{unequal or 'none'}"
+        )
 
 
 def _log_taken(earlier: Earlier, taken: Mapping[str, Tensor], left: Collection[str]) -> None:
     numbers = sum(value.numel() for value in taken.values())
     logger.info("%s: took %d tensors (%d numbers): %s", earlier.path, len(taken), numbers, _modules(taken))
-    logger.info("%s: left %d tensors: %s", earlier.path, len(left), _modules(left) or "none")
+    logger.info("%s: did not take %d tensors: %s", earlier.path, len(left), _modules(left) or "none")
 
 
 def _asked(cfg: DictConfig) -> dict[str, Any]:
-    """What the flags say of the architecture; a preset asked for by name says all its fields."""
+    """Return the fields of the architecture that the flags set; a preset set by name sets all its fields."""
     given = {key: cfg[key] for key in ARCHITECTURE if cfg[key] is not None}
     return {**(filled(cfg) if cfg.size is not None else {}), **given}
 
@@ -170,7 +193,7 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
 def architecture(config: Any) -> dict[str, Any]:
     """Return the architecture in a checkpoint's configuration, in plain types.
 
-    A field that is younger than the checkpoint has its default.
+    A field that the checkpoint is too old to have gets its default.
     """
     fields = {key: getattr(config, key, None) for key in ARCHITECTURE}
     known = {key: _DEFAULTS[key] if value is None else value for key, value in fields.items()}
@@ -179,23 +202,23 @@ def architecture(config: Any) -> dict[str, Any]:
 
 def _refuse_contradictions(asked: Mapping[str, Any], settled: Mapping[str, Any], size: Any, earlier: Earlier) -> None:
     wrong = [
-        f"{key} is {value} here and {settled[key]} there"
+        f"{key}: found {value}, expected {settled[key]}"
         for key, value in asked.items()
         if str(value) != str(settled[key])
     ]
     if wrong:
-        named = "" if size is None else f" (--size or --arch says {size})"
+        named = "" if size is None else f" (from --size or --arch: {size})"
         raise DataError(
-            f"{earlier.path}: its encoder is another than the one asked for{named}: {'; '.join(wrong)}. "
-            "Leave these out to take the checkpoint's"
+            f"{earlier.path}: the flags{named} contradict the checkpoint's encoder: {'; '.join(wrong)}. "
+            "Leave these flags out to take the checkpoint's values"
         )
 
 
 def _trunk_prefix(weights: Mapping[str, Tensor]) -> str | None:
-    """What the names of a checkpoint's trunk begin with; None where there is no trunk."""
+    """Return the prefix of the trunk's weights in a checkpoint; None if it has no trunk."""
     return next((p for p in (PRETRAINED, FINE_TUNED) if any(name.startswith(p) for name in weights)), None)
 
 
 def _modules(names: Any) -> str:
-    """Names without repetition: the first two parts of each."""
+    """Return the first two parts of each name, without repetition, as one line."""
     return ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))

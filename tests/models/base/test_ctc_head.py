@@ -68,7 +68,7 @@ def test_a_recognizer_takes_the_head_of_a_recognizer(ctc, tmp_path, caplog):
     found, expected = (each.eval()(features, padding_mask)["logits"] for each in (model, ctc.model))
     assert torch.equal(found, expected)
     assert f"model.pt: took the CTC head ({len(ctc.task.vocabulary.dictionary)} symbols)" in caplog.text
-    assert "model.pt: left 0 tensors: none" in caplog.text
+    assert "model.pt: did not take 0 tensors: none" in caplog.text
 
 
 @pytest.mark.parametrize("source", ["own", "tied"])
@@ -124,7 +124,7 @@ def test_a_fresh_head_is_that_of_a_run_without_it(source, request, tmp_path, cap
         _, model = begin(tmp_path, source, "--fresh-ctc-head")
     assert not same(model.ctc_layer, head.weight, head.bias)
     assert model.ctc_layer.bias.abs().max() <= 16**-0.5, "torch's initialization"
-    assert "left the CTC head: --fresh-ctc-head" in caplog.text and "took the CTC head" not in caplog.text
+    assert "CTC head not taken: --fresh-ctc-head" in caplog.text and "took the CTC head" not in caplog.text
 
 
 def test_the_head_of_another_vocabulary_is_left_with_both_hashes(ctc, tmp_path, caplog):
@@ -134,7 +134,7 @@ def test_the_head_of_another_vocabulary_is_left_with_both_hashes(ctc, tmp_path, 
         task, model = begin(tmp_path, ctc, lines=lines)
     found, expected = ctc.task.vocabulary.hash, task.vocabulary.hash
     assert len(task.vocabulary.dictionary) == len(ctc.task.vocabulary.dictionary) and found != expected
-    assert f"left the CTC head: another vocabulary, found {found}, expected {expected}" in caplog.text
+    assert f"CTC head not taken: of vocabulary {found}, expected {expected}" in caplog.text
     assert not torch.equal(model.ctc_layer.weight, ctc.model.output.weight)
 
 
@@ -143,7 +143,7 @@ def test_the_head_of_another_layer_is_left(tmp_path, caplog):
     source = pretrained(tmp_path / "source", "inputs: clean, layer: speech")
     with caplog.at_level(logging.INFO):
         begin(tmp_path / "data", source)
-    assert "left the CTC head: another layer, found speech, expected top" in caplog.text
+    assert "CTC head not taken: of layer speech, expected top" in caplog.text
     earlier = read_earlier(source.path)
     assert ctc_head(earlier).place == "speech"
     del earlier.task["objectives"]
@@ -156,4 +156,4 @@ def test_a_checkpoint_without_a_head_is_said_to_have_none(name, request, tmp_pat
     assert ctc_head(read_earlier(source.path)) is None
     with caplog.at_level(logging.INFO):
         begin(tmp_path, source)
-    assert "has no CTC head, this one starts at random" in caplog.text
+    assert "no CTC head found, the new one is initialized at random" in caplog.text
