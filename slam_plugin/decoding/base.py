@@ -1,4 +1,4 @@
-"""What searches over alignments share: their hypotheses, and how fairseq's commands take them."""
+"""The base of searches over alignments (CTC, transducer): hypotheses, and the interface to fairseq's commands."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 class Hypothesis(NamedTuple):
-    """``score`` is a log-probability; ``token_scores`` are those of the tokens, each at one place of an alignment."""
+    """A hypothesis: its log-probability ``score``, and that of each token at one place of an alignment."""
 
     tokens: tuple[int, ...]
     score: float
     token_scores: tuple[float, ...]
 
     def as_fairseq(self) -> dict[str, Any]:
-        """With the keys that fairseq prints."""
+        """Return it as a dictionary with the keys that fairseq prints."""
         return {
             "tokens": torch.tensor(self.tokens, dtype=torch.long),
             "score": self.score,
@@ -28,7 +28,7 @@ class Hypothesis(NamedTuple):
 
 
 class AlignmentGenerator:
-    """Decodes as fairseq's SequenceGenerator does with decoders; a subclass gives the search and its ``name``.
+    """A generator with the interface of fairseq's SequenceGenerator; a subclass defines ``search`` and ``name``.
 
     Args:
         beam: hypotheses kept; 1 is greedy.
@@ -49,21 +49,21 @@ class AlignmentGenerator:
         prefix_tokens: Tensor | None = None,
         constraints: Tensor | None = None,
     ) -> list[list[dict[str, Any]]]:
-        """Hypotheses of each utterance of the batch, best first, with the keys that fairseq prints.
+        """Return the hypotheses of each utterance, best first, as dictionaries with the keys that fairseq prints.
 
-        Raises ValueError where fairseq would have a hypothesis begin with, or contain, given tokens.
+        Raises ValueError for prefix tokens and constraints, which these searches do not support.
         """
         if prefix_tokens is not None or constraints is not None:
-            raise ValueError(f"{self.name} decoding knows neither --prefix-size nor --constraints")
+            raise ValueError(f"{self.name} decoding supports neither --prefix-size nor --constraints")
         found = self.search(models, sample["net_input"])
         return [[hypothesis.as_fairseq() for hypothesis in nbest] for nbest in found]
 
     def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
-        """Of each utterance its hypotheses, best first; several models average probabilities."""
+        """Return the hypotheses of each utterance, best first; probabilities of several models are averaged."""
         raise NotImplementedError
 
 
 def log_add(a: float, b: float) -> float:
-    """The logarithm of the sum of two numbers whose logarithms are given; either may be -inf."""
+    """Return log(exp(a) + exp(b)); either may be -inf."""
     high, low = (a, b) if a > b else (b, a)
     return high if low == -math.inf else high + math.log1p(math.exp(low - high))

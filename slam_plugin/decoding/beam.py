@@ -1,4 +1,4 @@
-"""Beam search over a Transformer decoder: fairseq's hypotheses and scores in less time."""
+"""Beam search over a Transformer decoder: fairseq's hypotheses and scores, computed faster."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from torch import Tensor
 from slam_plugin.decoding.decoder_step import Caches, DecoderStep
 from slam_plugin.kernels.ngrams import block_repeats
 
-BLOCK = 64  # scores among which one maximum is looked for
-FEW = 64  # times as many scores as are wanted are searched directly
+BLOCK = 64  # scores in a block of top()
+DIRECT = 64  # top() uses torch.topk directly if there are fewer than DIRECT blocks for each score wanted
 
 
 class Hypothesis(NamedTuple):
-    """What was written for a sentence.
+    """A hypothesis of a sentence.
 
     Attributes:
         tokens: (length,) ids, without the start symbol and ``</s>``; on the CPU.
@@ -29,12 +29,12 @@ class Hypothesis(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Continuations of a sentence's hypotheses, (batch, 2 * beam) each, the likeliest first.
+    """The likeliest continuations of the hypotheses of each sentence, (batch, 2 * beam) each, best first.
 
     Attributes:
-        scores: log-probability of the whole.
-        parents: the hypothesis that is continued.
-        symbols: by what.
+        scores: log-probability of the whole hypothesis after it is continued.
+        parents: index, within the sentence, of the hypothesis that is continued.
+        symbols: the symbol that is appended.
     """
 
     scores: Tensor
@@ -42,23 +42,23 @@ class Candidates(NamedTuple):
     symbols: Tensor
 
     def of(self, sentences: Tensor) -> "Candidates":
-        """Those of some sentences, in their order."""
+        """Return the candidates of ``sentences``, in that order."""
         return Candidates(*(field[sentences] for field in self))
 
     def at(self, places: Tensor) -> "Candidates":
-        """Those at (batch, n) places in the order."""
+        """Return the candidates at ``places`` (batch, n) of each sentence's list."""
         return Candidates(*(field.gather(1, places) for field in self))
 
 
 class Live:
-    """Sentences that are being decoded: one hypothesis of each at first, then a whole beam.
+    """The sentences still being decoded: with one hypothesis each at first, then with a whole beam.
 
     Attributes:
-        tokens: (batch * hypotheses, 1 + step) the start symbol and what was written.
-        scores: (batch * hypotheses, step) log-probability after each token.
-        sentences: (batch,) which sentence it is.
-        limits: (batch,) tokens at most, ``</s>`` not counted.
-        finished: (batch,) hypotheses that ended.
+        tokens: (batch * hypotheses, 1 + step) the start symbol and the tokens so far.
+        scores: (batch * hypotheses, step) log-probability of the hypothesis up to each token.
+        sentences: (batch,) number of each sentence in the input batch.
+        limits: (batch,) maximum number of tokens, ``</s>`` not counted.
+        finished: (batch,) number of hypotheses that have ended.
     """
 
     def __init__(self, start: Tensor, limits: Tensor) -> None:
@@ -69,38 +69,43 @@ class Live:
 
     @property
     def step(self) -> int:
-        """Tokens written of each hypothesis."""
+        """Return the number of tokens of each hypothesis so far."""
         return self.scores.size(1)
 
     @property
     def hypotheses(self) -> int:
-        """Of each sentence."""
+        """Return the number of live hypotheses per sentence."""
         return len(self.tokens) // len(self.sentences)
 
     def follow(self, rows: Tensor, chosen: Candidates) -> None:
-        """Continue the hypotheses ``rows``, in the batch as it was before :meth:`keep`, by what was chosen."""
+        """Replace the hypotheses by ``rows`` of themselves, each with the symbol of its chosen candidate appended.
+
+        Args:
+            rows: (batch * beam,) rows of ``tokens``, numbered as before :meth:`keep`, which leaves ``tokens`` alone.
+            chosen: (batch, beam) candidates of the sentences that are kept.
+        """
         self.tokens = torch.cat((self.tokens[rows], chosen.symbols.flatten()[:, None]), dim=1)
         self.scores = torch.cat((self.scores[rows], chosen.scores.flatten()[:, None]), dim=1)
 
     def keep(self, order: Tensor) -> None:
-        """Only the sentences ``order`` go on."""
+        """Keep only the sentences ``order``, in that order; :meth:`follow` then selects their hypotheses."""
         self.sentences, self.limits, self.finished = self.sentences[order], self.limits[order], self.finished[order]
 
 
 class BeamSearch:
-    """Finds what fairseq's ``SequenceGenerator`` finds with one model, scores normalised by length.
+    """Finds the hypotheses of fairseq's ``SequenceGenerator`` with one model and length-normalized scores.
 
     Args:
         decoder: see :class:`DecoderStep`; its weights are read here.
-        beam: hypotheses kept of a sentence, and returned.
-        max_len_a, max_len_b: a hypothesis has at most ``max_len_a`` times the encoder's states of its sentence plus
-            ``max_len_b`` tokens, ``</s>`` not counted, and fits the decoder's positions. fairseq counts the padded
+        beam: hypotheses kept, and returned, for each sentence.
+        max_len_a, max_len_b: a hypothesis has at most ``max_len_a`` times the number of encoder states of its sentence
+            plus ``max_len_b`` tokens, ``</s>`` not counted, and fits the decoder's positions. fairseq counts the padded
             input of the longest sentence in the batch instead.
-        min_len: tokens of a hypothesis at least, ``</s>`` not counted.
-        len_penalty: above 1 favours longer hypotheses.
-        unk_penalty: above 0 fewer unknown symbols.
-        no_repeat_ngram_size: no n-gram of so many tokens is written twice; 0 lets all pass.
-        suppress: symbols that are never written, besides padding.
+        min_len: minimum number of tokens of a hypothesis, ``</s>`` not counted.
+        len_penalty: above 1 favors longer hypotheses.
+        unk_penalty: above 0 favors fewer unknown symbols.
+        no_repeat_ngram_size: n-grams of this size occur at most once in a hypothesis; 0 is off.
+        suppress: symbols that are never output, besides padding.
     """
 
     def __init__(
@@ -128,44 +133,46 @@ class BeamSearch:
 
     @torch.inference_mode()
     def __call__(self, encoder_out: Mapping[str, Sequence[Tensor]], start: Tensor) -> list[list[Hypothesis]]:
-        """The hypotheses of each sentence, the best first.
+        """Return the hypotheses of each sentence, best first.
 
         Args:
             encoder_out: ``encoder_out`` [(T, batch, D)] and ``encoder_padding_mask`` [(batch, T)], True at padding.
             start: (batch,) the symbol that each sentence begins with, ``</s>`` or a language's tag; on the same device.
 
-        Raises ValueError where a sentence may not be as long as ``min_len``, or where nothing that the options allow
-        has a probability.
+        Raises ValueError if a sentence's length limit is below ``min_len``, or if nothing that the options allow has a
+        probability.
         """
         limits = self._limits(encoder_out)
-        shortest = int(limits.min())
+        shortest = int(limits.min())  # until this step no sentence reaches its limit, and some checks are skipped
         found: list[list[Hypothesis]] = [[] for _ in start]
         caches = self.decoder.begin(encoder_out, hypotheses=1)
         live = Live(start, limits)
         while len(live.sentences):
             candidates = self._candidates(self._scores(live, caches, shortest), live)
             ends = candidates.symbols == self.eos
+            # A sentence can only be done if one of its best candidates ends, or at its limit.
             if live.step >= shortest or ends[:, : self.beam].any():
                 order = self._finish(candidates, ends, live, found)
             else:
                 order = torch.arange(len(ends), device=ends.device)
             self._continue(candidates, ends, order, live, caches)
         if not all(found):
-            raise ValueError("the decoder gives no hypothesis that the options allow a probability")
-        return [sorted(hypotheses, key=lambda each: -each.score) for hypotheses in found]
+            raise ValueError("found no hypothesis with a probability above 0 that the search options allow")
+        return [sorted(hypotheses, key=lambda hypothesis: -hypothesis.score) for hypotheses in found]
 
     def _limits(self, encoder_out: Mapping[str, Sequence[Tensor]]) -> Tensor:
-        """(batch,) tokens of the longest hypothesis of each sentence."""
+        """Return the maximum number of tokens of each sentence (batch,)."""
         states, mask = encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
         lengths = torch.full(states.shape[1:2], len(states), device=states.device) if mask is None else (~mask).sum(1)
         limits = (self.max_len_a * lengths + self.max_len_b).long().clamp(max=self.longest)
         if int(limits.min()) < self.min_len:
-            raise ValueError(f"found sentences of at most {int(limits.min())} tokens, expected min_len {self.min_len}")
+            raise ValueError(f"min_len: found {self.min_len}, expected at most the length limit {int(limits.min())}")
         return limits
 
     def _scores(self, live: Live, caches: Caches, shortest: int) -> Tensor:
-        """(batch, hypotheses, symbols) log-probability of each continuation, -inf where it is not allowed."""
+        """Return the log-probability of each next symbol (batch, hypotheses, symbols), -inf if it is not allowed."""
         scores = self.decoder(live.tokens[:, -1], caches).log_softmax(dim=-1)
+        # Apply the options: suppressed symbols, penalty of unknown ones, minimum length, no repeated n-grams.
         scores.index_fill_(1, self.never, -torch.inf)
         if self.unk_penalty:
             scores[:, self.unk] -= self.unk_penalty
@@ -174,6 +181,7 @@ class BeamSearch:
         if self.ngram:
             block_repeats(live.tokens, scores, self.ngram, live.step)
         scores = scores.view(len(live.sentences), live.hypotheses, -1)
+        # A sentence at its limit can only end.
         if live.step >= shortest:
             full = live.step >= live.limits
             ends = scores[full, :, self.eos]
@@ -182,7 +190,7 @@ class BeamSearch:
         return scores
 
     def _candidates(self, scores: Tensor, live: Live) -> Candidates:
-        """Twice as many as there are hypotheses, because each of these may end."""
+        """Return the 2 * beam likeliest continuations of each sentence: up to ``beam`` of them may end."""
         symbols = scores.size(-1)
         if live.step:
             scores += live.scores[:, -1].view(*scores.shape[:2], 1)
@@ -190,58 +198,73 @@ class BeamSearch:
         return Candidates(best, places // symbols, places % symbols)
 
     def _finish(self, candidates: Candidates, ends: Tensor, live: Live, found: Sequence[list[Hypothesis]]) -> Tensor:
-        """Take what ended among the ``beam`` best candidates; the sentences that go on, in the order to go on in.
+        """Add the ended ones of the ``beam`` best candidates to ``found``; return the sentences that are not done.
 
-        A sentence is done when ``beam`` hypotheses have ended or it may not be longer.
+        A sentence is done if ``beam`` hypotheses have ended or it is at its limit. The sentences (left,) are numbered
+        within the live batch, in the order of :func:`left`.
         """
+        # Which of the beam best candidates end (batch, beam), no more of a sentence than its beam has room for.
         ended = ends[:, : self.beam] & candidates.scores[:, : self.beam].isfinite()
         ended &= live.finished[:, None] + ended.cumsum(1) <= self.beam
         live.finished += ended.sum(1)
+        # Their hypotheses: rows of the live batch, the scores after each token, and what each token added.
         sentence, place = ended.nonzero(as_tuple=True)
         rows = sentence * live.hypotheses + candidates.parents[sentence, place]
         totals = torch.cat((live.scores[rows], candidates.scores[sentence, place][:, None]), dim=1)
         token_scores = totals.diff(dim=1, prepend=torch.zeros_like(totals[:, :1])).cpu()
         scores = (totals[:, -1] / totals.size(1) ** self.len_penalty).tolist()
         tokens = live.tokens[rows, 1:].cpu()
-        for number, each in enumerate(live.sentences[sentence].tolist()):
-            found[each].append(Hypothesis(tokens[number], scores[number], token_scores[number]))
+        for row, number in enumerate(live.sentences[sentence].tolist()):
+            found[number].append(Hypothesis(tokens[row], scores[row], token_scores[row]))
         return left((live.finished >= self.beam) | (live.step >= live.limits))
 
     def _continue(self, candidates: Candidates, ends: Tensor, order: Tensor, live: Live, caches: Caches) -> None:
-        """Go on with the ``beam`` best candidates that did not end, of the sentences ``order``."""
+        """Continue the sentences ``order`` with their ``beam`` best candidates that did not end."""
         hypotheses, width = live.hypotheses, ends.size(1)
+        # Drop the sentences that are done.
         if len(order) < len(ends):
             live.keep(order)
             caches.keep(order)
             candidates, ends = candidates.of(order), ends[order]
+        # Choose the best candidates that did not end: those that did rank behind all others.
         ranks = torch.arange(width, device=ends.device) + width * ends
         chosen = candidates.at(ranks.topk(self.beam, largest=False).indices)
+        # Append their symbols to the hypotheses that they continue: rows of the batch before sentences were dropped.
         rows = (order[:, None] * hypotheses + chosen.parents).flatten()
         live.follow(rows, chosen)
         caches.follow(rows)
 
 
 def top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` largest of (batch, n) in order, and their places: both (batch, count).
+    """Return the ``count`` largest of ``scores`` (batch, n), largest first, and their places: both (batch, count).
 
-    They lie in the ``count`` blocks with the largest maxima, and maxima are found much faster than order.
+    ``Tensor.topk``, faster for large n: the largest scores are all in the ``count`` blocks with the largest maxima, and
+    a maximum is found much faster than an order.
     """
     batch, total = scores.shape
-    if total < FEW * BLOCK * count:
+    if total < DIRECT * BLOCK * count:
         return scores.topk(count)
+    # Cut into blocks, but for a rest shorter than a block, and find the blocks with the largest maxima.
     whole = total - total % BLOCK
     blocks = scores[:, :whole].view(batch, -1, BLOCK)
-    likely = blocks.amax(dim=2).topk(count).indices
-    places = likely[:, :, None] * BLOCK + torch.arange(BLOCK, device=scores.device)
+    best_blocks = blocks.amax(dim=2).topk(count).indices
+    # Search the scores of these blocks and the rest: places (batch, count * BLOCK + rest).
+    places = best_blocks[:, :, None] * BLOCK + torch.arange(BLOCK, device=scores.device)
     rest = torch.arange(whole, total, device=scores.device).expand(batch, -1)
     places = torch.cat((places.flatten(1), rest), dim=1)
     best, within = scores.gather(1, places).topk(count)
+    # From places among the searched scores back to places among all.
     return best, places.gather(1, within)
 
 
 def left(done: Tensor) -> Tensor:
-    """The numbers that are not ``done``, few of them out of place: the last fill the gaps."""
+    """Return the indices (left,) of the False entries of ``done`` (batch,), in an order that moves few of them.
+
+    Index n stays at place n if possible; the gaps that done entries leave are filled with the last indices. Caches then
+    copy only what moves (:meth:`Caches.keep`).
+    """
     going = (~done).nonzero()[:, 0]
     order = torch.arange(len(going), device=done.device)
+    # The first len(going) places hold as many done entries as there are going ones after these places.
     order[done[: len(going)]] = going[going >= len(going)]
     return order

@@ -1,4 +1,4 @@
-"""Search for CTC (Graves et al. 2006), best path or prefix beam, behind the interface of fairseq's generators."""
+"""Search for CTC (Graves et al. 2006), best path or prefix beam, with the interface of fairseq's generators."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
 
 
 def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
-    """The likeliest symbol of each frame of (frames, symbols), repeats merged and blanks dropped; the path's score."""
+    """Return the best path through (frames, symbols), repeats merged and blanks dropped, with the path's score."""
     path = log_probs.argmax(axis=1)
     emissions = log_probs[np.arange(len(path)), path]
     begins = (path != blank) & (np.diff(path, prepend=blank) != 0)
@@ -19,15 +19,19 @@ def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
 
 
 def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis]:
-    """The ``beam`` likeliest sequences of (frames, symbols), best first, each scored over all its paths (Hannun 2014).
+    """Return the ``beam`` likeliest hypotheses, best first, each scored over all its paths (Hannun 2014).
 
-    Only the 2 * beam likeliest symbols of a frame extend a prefix. Exact where ``beam`` is the number of all prefixes.
-    A token's score is its highest emission where it may begin.
+    Only the 2 * beam likeliest symbols of a frame extend a prefix. The search is exact if ``beam`` is at least the
+    number of all prefixes. A token's score is its highest log-probability at a frame where it may begin.
+
+    Args:
+        log_probs: (frames, symbols).
     """
     # prefix -> log-probability of the paths that end in a blank, and of those that end in the prefix's last symbol
     beams: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
     token_scores: dict[tuple[int, ...], tuple[float, ...]] = {(): ()}
     for frame in log_probs:
+        # The scores of all prefixes after this frame, collected by add().
         likeliest = np.argsort(-frame, kind="stable")[: 2 * beam].tolist()
         scores = frame.tolist()
         following: dict[tuple[int, ...], tuple[float, float]] = {}
@@ -38,10 +42,12 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
             following[prefix] = (log_add(old[0], blank_score), log_add(old[1], symbol_score))
 
         for prefix, (ends_blank, ends_symbol) in beams.items():
+            # The prefix stays the same: the frame is blank or repeats its last symbol.
             total = log_add(ends_blank, ends_symbol)
             repeated = ends_symbol + scores[prefix[-1]] if prefix else -math.inf
             add(prefix, total + scores[blank], repeated)
             rescored.setdefault(prefix, token_scores[prefix])
+            # The prefix grows by a symbol; by the same symbol again only after a blank.
             for symbol in likeliest:
                 before = ends_blank if prefix and symbol == prefix[-1] else total
                 if symbol == blank or before == -math.inf:
@@ -57,7 +63,7 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
 
 
 class CtcGenerator(AlignmentGenerator):
-    """Best path with a beam of 1, else prefix beam."""
+    """CTC search: best path with a beam of 1, else prefix beam."""
 
     name = "CTC"
 
@@ -66,7 +72,7 @@ class CtcGenerator(AlignmentGenerator):
         log_probs = torch.stack([output["logits"].float().log_softmax(-1) for output in outputs])
         log_probs = (log_probs.logsumexp(0) - math.log(len(outputs))).cpu().numpy()
         lengths = (~outputs[0]["padding_mask"]).sum(1).tolist()
-        utterances = [each[:length] for each, length in zip(log_probs, lengths, strict=True)]
+        utterances = [frames[:length] for frames, length in zip(log_probs, lengths, strict=True)]
         if self.beam == 1:
-            return [[best_path(each, self.blank)] for each in utterances]
-        return [prefix_beam(each, self.blank, self.beam) for each in utterances]
+            return [[best_path(frames, self.blank)] for frames in utterances]
+        return [prefix_beam(frames, self.blank, self.beam) for frames in utterances]

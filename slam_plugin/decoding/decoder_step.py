@@ -1,4 +1,4 @@
-"""fairseq's Transformer decoder, one token of every hypothesis at a time; what a beam shares is computed once."""
+"""fairseq's Transformer decoder, one token of every hypothesis at a time; a beam's shared work is done once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -7,18 +7,18 @@ import torch
 from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor, nn
 
-FIRST_PLACES = 64  # of keys and values that the caches have room for at first; it doubles when it is full
+FIRST_PLACES = 64  # keys and values that the caches have room for at first; the room doubles when it is full
 
 
 class Linear(NamedTuple):
-    """Weight (in, out) and bias (out,) of a product; transposed, as large products of few rows are quicker."""
+    """Weight (in, out) and bias (out,) of a linear layer; transposed, which is faster for few rows."""
 
     weight: Tensor
     bias: Tensor | None
 
     @classmethod
     def of(cls, modules: Sequence[nn.Linear], dtype: torch.dtype, scale: float = 1.0) -> "Linear":
-        """The products of ``modules`` with one input as one; what the first of them gives is scaled."""
+        """Return ``modules``, which share an input, as one layer; the first one's output is multiplied by ``scale``."""
         scales = [scale] + [1.0] * (len(modules) - 1)
         weights = [module.weight * factor for module, factor in zip(modules, scales, strict=True)]
         weight = torch.cat(weights).to(dtype).t().contiguous()
@@ -33,7 +33,7 @@ class Linear(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What a step reads of a decoder layer; queries come out scaled."""
+    """The parts of a decoder layer that a step uses; its queries are already scaled."""
 
     self_norm: nn.Module
     self_qkv: Linear
@@ -64,16 +64,16 @@ class Layer(NamedTuple):
 
 
 class Caches:
-    """Keys and values of the sentences that are being decoded, each with as many hypotheses as the others.
+    """Keys and values of the sentences that are being decoded; all sentences have the same number of hypotheses.
 
-    Those of the encoder's states are there once for all hypotheses of a sentence. Those of tokens stay in the places
-    where they were written: a hypothesis sees its ancestors' through ``visible``. So a step reads those of all
-    hypotheses of a sentence, and copies none where hypotheses are copied and dropped.
+    Keys and values of encoder states are shared by all hypotheses of a sentence. Those of tokens stay where they were
+    written, and ``visible`` selects those of a hypothesis's own tokens. So a step reads the tokens of all hypotheses of
+    a sentence, and nothing is copied when hypotheses are copied or dropped.
 
     Args:
         cross_keys: (layers, batch, heads, C / heads, T); cross_values: (layers, batch, heads, T, C / heads).
-        cross_bias: (batch, 1, 1, T), -inf at padding and 0 elsewhere; None where there is no padding.
-        hypotheses: of each sentence in the first step.
+        cross_bias: (batch, 1, 1, T), -inf at padding and 0 elsewhere; None if there is no padding.
+        hypotheses: per sentence, in the first step.
     """
 
     def __init__(self, cross_keys: Tensor, cross_values: Tensor, cross_bias: Tensor | None, hypotheses: int) -> None:
@@ -81,12 +81,12 @@ class Caches:
         layers, self.batch, heads, dim, _ = cross_keys.shape
         self.keys = cross_keys.new_empty(layers, self.batch, heads, dim, FIRST_PLACES)
         self.values = cross_keys.new_empty(layers, self.batch, heads, FIRST_PLACES, dim)
-        # (batch * hypotheses, places), 0 at a hypothesis's own tokens, -inf at others'
+        # (batch * hypotheses, places), 0 at a hypothesis's own tokens, -inf at those of others
         self.visible = cross_keys.new_empty(self.batch * hypotheses, 0)
         self.steps = 0
 
     def advance(self) -> None:
-        """Begin a step."""
+        """Begin a step: make room for its tokens, each visible to its own hypothesis."""
         hypotheses = len(self.visible) // self.batch
         while self.visible.size(1) + hypotheses > self.keys.size(4):
             self.keys, self.values = _doubled(self.keys, 4), _doubled(self.values, 3)
@@ -95,10 +95,10 @@ class Caches:
         self.steps += 1
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep those of this step's tokens, both (batch, hypotheses, heads, C / heads).
+        """Store the keys and values of this step's tokens, both (batch, hypotheses, heads, C / heads).
 
         Returns:
-            All so far: keys (batch, heads, C / heads, places) and values (batch, heads, places, C / heads).
+            All stored keys (batch, heads, C / heads, places) and values (batch, heads, places, C / heads).
         """
         places = self.visible.size(1)
         begin = places - keys.size(1)
@@ -107,11 +107,11 @@ class Caches:
         return self.keys[layer, ..., :places], self.values[layer, :, :, :places]
 
     def follow(self, rows: Tensor) -> None:
-        """Hypotheses go on from ``rows`` of (batch * hypotheses), in the batch as it was before :meth:`keep`."""
+        """Replace the hypotheses by ``rows`` (n,) of themselves, numbered as before :meth:`keep`."""
         self.visible = self.visible[rows]
 
     def keep(self, order: Tensor) -> None:
-        """Drop sentences: the n-th of those left is ``order[n]``, n itself for all that need not be moved."""
+        """Keep the sentences ``order`` (left,); the n-th is copied only if ``order[n]`` is not n."""
         holes = (order != torch.arange(len(order), device=order.device)).nonzero()[:, 0]
         movers, places, self.batch = order[holes], self.visible.size(1), len(order)
         for cache in (self.cross_keys, self.cross_values, self.keys[..., :places], self.values[:, :, :, :places]):
@@ -127,12 +127,12 @@ def _doubled(tensor: Tensor, dim: int) -> Tensor:
 
 
 class DecoderStep:
-    """Gives the logits that fairseq's decoder gives with ``incremental_state``, in evaluation.
+    """Computes the logits of fairseq's decoder with ``incremental_state``, in evaluation.
 
-    The weights are read when it is made: after training or a move to another device it has to be made anew.
+    The weights are read in the constructor: after training or a move to another device, make a new one.
 
     Args:
-        decoder: pre-norm; in bf16 where its ``config.autocast`` says so, the sum that runs through its layers in fp32.
+        decoder: pre-norm; computed in bf16 if its ``config.autocast`` is bf16, with the residual sum in fp32.
     """
 
     def __init__(self, decoder: TransformerDecoderBase) -> None:
@@ -152,10 +152,10 @@ class DecoderStep:
             self.positions = decoder.embed_positions(symbols.to(self.embedding.weight.device))[0]
 
     def begin(self, encoder_out: Mapping[str, Sequence[Tensor]], hypotheses: int) -> Caches:
-        """Caches for ``encoder_out`` [(T, batch, D)] and ``encoder_padding_mask`` [(batch, T)].
+        """Return the caches for ``encoder_out`` [(T, batch, D)] and ``encoder_padding_mask`` [(batch, T)].
 
         Args:
-            hypotheses: of each sentence in the first step.
+            hypotheses: per sentence, in the first step.
         """
         states, mask = encoder_out["encoder_out"][0], encoder_out["encoder_padding_mask"][0]
         shape = (*states.shape[:2], len(self.layers), self.heads, -1)
@@ -167,7 +167,7 @@ class DecoderStep:
         return Caches(keys.contiguous(), values.contiguous(), bias, hypotheses)
 
     def __call__(self, tokens: Tensor, caches: Caches) -> Tensor:
-        """The latest token of each hypothesis (batch * hypotheses) -> fp32 logits (batch * hypotheses, symbols)"""
+        """Return fp32 logits (batch * hypotheses, symbols) after the latest token (batch * hypotheses,) of each."""
         x = self.embedding(tokens) * self.scale + self.positions[caches.steps]
         caches.advance()
         for number, layer in enumerate(self.layers):
@@ -188,7 +188,7 @@ class DecoderStep:
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-    """(batch, n, heads, d), (batch, heads, d, places), (batch, heads, places, d) -> (batch * n, heads * d)"""
+    """Attend: (batch, n, heads, d), (batch, heads, d, places), (batch, heads, places, d) -> (batch * n, heads * d)."""
     scores = queries.transpose(1, 2) @ keys
     if bias is not None:
         scores += bias
@@ -197,12 +197,12 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) 
 
 
 def _check(decoder: TransformerDecoderBase) -> None:
-    """Raise ValueError for what a step does not compute."""
+    """Raise ValueError if the decoder has parts that a step does not compute."""
     layer = decoder.layers[0]
     unknown = {
         "post-norm layers": decoder.layer_norm is None or not layer.normalize_before,
         "no attention to an encoder": layer.encoder_attn is None,
-        "a norm of embeddings": decoder.layernorm_embedding is not None,
+        "a norm of its embeddings": decoder.layernorm_embedding is not None,
         "embeddings of another size": decoder.project_in_dim is not None or decoder.project_out_dim is not None,
         "no positions": decoder.embed_positions is None,
         "an adaptive softmax": decoder.adaptive_softmax is not None,
@@ -210,6 +210,6 @@ def _check(decoder: TransformerDecoderBase) -> None:
             getattr(layer, part) is not None for part in ("attn_ln", "c_attn", "ffn_layernorm", "w_resid")
         ),
     }
-    found = [what for what, here in unknown.items() if here]
+    found = [feature for feature, present in unknown.items() if present]
     if found:
         raise ValueError(f"found a decoder with {', '.join(found)}; expected a pre-norm Transformer with positions")

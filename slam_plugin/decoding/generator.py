@@ -1,4 +1,4 @@
-"""fairseq's own search, its decoders stepping as the project's search does."""
+"""fairseq's own search, with this project's faster decoder steps."""
 
 import math
 from typing import Any
@@ -11,14 +11,14 @@ from slam_plugin.decoding.decoder_step import DecoderStep
 
 
 class SteppingEnsemble(EnsembleModel):
-    """What the search asks of its models, with :class:`DecoderStep` in the place of each decoder.
+    """fairseq's ensemble of models, with a :class:`DecoderStep` in place of each decoder.
 
-    The steps are made anew for every search, as weights change between two validations, and live with their caches in
-    the search's ``incremental_states``. No attention weights go out.
+    The steps are made anew for every search, since weights change between two validations. They are kept, with their
+    caches, in the search's ``incremental_states``. No attention weights are returned.
     """
 
     def reorder_encoder_out(self, encoder_outs: list[dict[str, Any]], new_order: Tensor) -> list[dict[str, Any]]:
-        """Left as they are, one for all hypotheses of a sentence: the caches are made of them in the first step."""
+        """Return the encoder's output unchanged, once per sentence: the caches are made of it in the first step."""
         return encoder_outs
 
     def forward_decoder(
@@ -28,7 +28,11 @@ class SteppingEnsemble(EnsembleModel):
         incremental_states: list[dict[str, Any]],
         temperature: float = 1.0,
     ) -> tuple[Tensor, None]:
-        """(batch * beam, L) -> log-probabilities of the next token (batch * beam, symbols), of the models' mean."""
+        """Return the next token's log-probabilities (batch * beam, symbols), averaged over models, and None.
+
+        Args:
+            tokens: (batch * beam, L), of which only the last is read.
+        """
         found = []
         for model, encoder_out, state in zip(self.models, encoder_outs, incremental_states, strict=True):
             if not state:
@@ -41,7 +45,7 @@ class SteppingEnsemble(EnsembleModel):
         return torch.stack(found).logsumexp(dim=0) - math.log(len(found)), None
 
     def reorder_incremental_state(self, incremental_states: list[dict[str, Any]], new_order: Tensor) -> None:
-        """Go on from the hypotheses ``new_order`` of (batch * beam); sentences that it lacks are dropped."""
+        """Keep the hypotheses ``new_order``, rows of (batch * beam); sentences without any are dropped."""
         for state in incremental_states:
             caches = state["caches"]
             beam = len(caches.visible) // caches.batch
@@ -52,7 +56,7 @@ class SteppingEnsemble(EnsembleModel):
 
 
 class SteppingGenerator(SequenceGenerator):
-    """``SequenceGenerator`` over :class:`SteppingEnsemble`: its hypotheses and scores, ``attention`` left empty."""
+    """``SequenceGenerator`` over :class:`SteppingEnsemble`: the same hypotheses and scores, no ``attention``."""
 
     def __init__(self, models: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(SteppingEnsemble(models), *args, **kwargs)

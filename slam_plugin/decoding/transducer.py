@@ -1,7 +1,7 @@
-"""Search for transducers (Graves 2012), greedy or with a beam, behind the interface of fairseq's generators.
+"""Search for transducers (Graves 2012), greedy or with a beam, with the interface of fairseq's generators.
 
-Both searches go over a batch of utterances at once: bookkeeping is in Python, utterance by utterance, and the networks
-run on all that the batch asks for.
+Both searches decode a batch of utterances at once: bookkeeping is in Python, utterance by utterance, and the networks
+run on all utterances together.
 """
 
 import math
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
 
-# At 25 states a second 250 tokens a second, far above speech: what stops a model that has not learned to stop.
+# At 25 states a second, 250 tokens a second: far above speech. It stops a model that has not learned to stop.
 MAX_SYMBOLS = 10
 
-Prefix = tuple[int, ...]  # number of the utterance, then tokens
+Prefix = tuple[int, ...]  # the utterance's number in the batch, then the tokens so far
 
 
 class Scorer:
@@ -35,11 +35,11 @@ class Scorer:
         self.lengths: list[int] = (~encoded[0][1]).sum(1).tolist()
 
     def log_probs(self, utterances: Sequence[int], times: Sequence[int], predicted: Sequence[Tensor]) -> Tensor:
-        """Log-probabilities (N, symbols) of the next symbol.
+        """Return the log-probabilities (N, symbols) of the next symbol.
 
         Args:
-            utterances: of each of the N rows, its utterance; ``times`` its state.
-            predicted: of each model, outputs (N, dim) of its prediction network.
+            utterances: utterance of each of the N rows; times: its encoder state.
+            predicted: outputs (N, dim) of each model's prediction network.
         """
         device = self._states[0].device
         where = torch.tensor(utterances, device=device), torch.tensor(times, device=device)
@@ -51,12 +51,12 @@ class Scorer:
 
 
 class Predictions:
-    """Outputs and LSTM states of the prediction networks, a row for each prefix.
+    """Outputs and LSTM states of the prediction networks, one row per prefix.
 
-    The same extensions come up state after state; a prefix that is known is not computed again.
+    The same prefixes come up state after state, so that known ones are not computed again.
 
     Args:
-        starts: (batch,), what the prediction networks read first; prefixes are then ``(0,)``, ``(1,)``, ...
+        starts: (batch,), the first input of the prediction networks; the prefixes are then ``(0,)``, ``(1,)``, ...
     """
 
     def __init__(self, models: Sequence[nn.Module], starts: Tensor) -> None:
@@ -65,12 +65,12 @@ class Predictions:
         self._held = [_flat(*model.predict(starts[:, None])) for model in models]
 
     def outputs(self, prefixes: Sequence[Prefix]) -> list[Tensor]:
-        """Of each model (N, dim)."""
+        """Return each model's outputs (N, dim) for ``prefixes``."""
         rows = self._indices([self._rows[prefix] for prefix in prefixes])
         return [outputs[rows] for outputs, _, _ in self._held]
 
     def extend(self, prefixes: Sequence[Prefix]) -> None:
-        """Have a row for each of these, whose prefixes without the last token have one."""
+        """Compute the rows of new ``prefixes``; without their last token they must have a row."""
         new = [prefix for prefix in dict.fromkeys(prefixes) if prefix not in self._rows]
         if not new:
             return
@@ -85,7 +85,7 @@ class Predictions:
         self._rows.update((prefix, count + i) for i, prefix in enumerate(new))
 
     def keep(self, prefixes: Sequence[Prefix]) -> None:
-        """Forget all others, once that is worth a copy."""
+        """Drop the rows of all other prefixes if they are at least half of all."""
         if len(self._rows) < 2 * len(prefixes):
             return
         rows = self._indices([self._rows[prefix] for prefix in prefixes])
@@ -104,9 +104,9 @@ def _flat(predicted: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tens
 
 
 def greedy(scorer: Scorer, starts: Tensor, blank: int, max_symbols: int) -> list[Hypothesis]:
-    """Of each utterance the path that takes the likeliest symbol at each place, and its log-probability.
+    """Return for each utterance the path of the likeliest symbol at each step, with its log-probability.
 
-    A blank goes to the next state; it is taken as well behind ``max_symbols`` symbols at one state.
+    A blank goes to the next state; it is also taken after ``max_symbols`` symbols at one state.
     """
     batch = range(len(starts))
     predictions = Predictions(scorer.models, starts)
@@ -129,11 +129,11 @@ def greedy(scorer: Scorer, starts: Tensor, blank: int, max_symbols: int) -> list
         predictions.extend(prefixes)
         predictions.keep(prefixes)
     found = zip(prefixes, scores, token_scores, strict=True)
-    return [Hypothesis(prefix[1:], score, tuple(each)) for prefix, score, each in found]
+    return [Hypothesis(prefix[1:], score, tuple(of_tokens)) for prefix, score, of_tokens in found]
 
 
 class Path(NamedTuple):
-    """A prefix, its log-probability, and the log-probability of each token on the likeliest way to it."""
+    """A prefix, its log-probability, and the log-probability of each token on the likeliest alignment."""
 
     prefix: Prefix
     score: float
@@ -141,16 +141,16 @@ class Path(NamedTuple):
 
     @property
     def rank(self) -> float:
-        """The score by length, as torchaudio's search ranks: tokens, the start symbol, and one for what ends."""
+        """Return the length-normalized score, as torchaudio's search ranks: the start symbol and the end count too."""
         return self.score / (len(self.prefix) + 1)
 
 
 def beam_search(scorer: Scorer, starts: Tensor, blank: int, beam: int, max_symbols: int) -> list[list[Hypothesis]]:
-    """Of each utterance the ``beam`` best hypotheses, the best first, as torchaudio's ``RNNTBeamSearch`` finds them.
+    """Return the ``beam`` best hypotheses of each utterance, best first, as torchaudio's ``RNNTBeamSearch`` does.
 
-    State by state: a path may end the state with a blank, or go on with a symbol, at most ``max_symbols`` times and
-    while it is likelier than the ``beam``-th best of those that have ended it. Paths with the same symbols that end a
-    state are one, and their probabilities are added. Scores are log-probabilities; :attr:`Path.rank` ranks.
+    State by state, a path either ends the state with a blank or emits a symbol: at most ``max_symbols`` times, and only
+    if it is likelier than the ``beam``-th best of the paths that have ended the state. Paths with the same symbols that
+    end a state are merged, and their probabilities added. Scores are log-probabilities; :attr:`Path.rank` ranks.
     """
     predictions = Predictions(scorer.models, starts)
     beams = [[Path((i,), 0.0, ())] for i in range(len(starts))]
@@ -177,7 +177,7 @@ def beam_search(scorer: Scorer, starts: Tensor, blank: int, beam: int, max_symbo
 
 
 def _end(ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], blank_scores: Sequence[float]) -> None:
-    """Add to the paths that have ended the state those that do so now."""
+    """Add the blank to the paths ``going`` and merge them into those that have ended the state."""
     for path, blank_score in zip(going, blank_scores, strict=True):
         same = ended[path.prefix[0]]
         path = path._replace(score=path.score + blank_score)
@@ -191,7 +191,7 @@ def _end(ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], blank_scor
 def _go_on(
     ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], log_probs: Tensor, blank: int, beam: int
 ) -> list[Path]:
-    """Of each utterance the ``beam`` likeliest paths with one symbol more that may still come among its best."""
+    """Return for each utterance the ``beam`` likeliest paths with one more symbol that can still be among its best."""
     symbols = log_probs.index_fill(1, torch.tensor([blank], device=log_probs.device), -math.inf)
     scores, tokens = (values.tolist() for values in symbols.topk(min(beam, symbols.size(1) - 1)))
     longer: dict[int, list[tuple[float, Path, int, float]]] = {}
@@ -201,21 +201,21 @@ def _go_on(
     following = []
     for i, candidates in longer.items():
         best = sorted((path.score for path in ended[i].values()), reverse=True)
-        least = best[beam - 1] if len(best) >= beam else -math.inf
+        threshold = best[beam - 1] if len(best) >= beam else -math.inf
         candidates.sort(key=lambda candidate: -candidate[0])
         following += [
             Path((*path.prefix, token), score, (*path.token_scores, token_score))
             for score, path, token, token_score in candidates[:beam]
-            if score > least
+            if score > threshold
         ]
     return following
 
 
 class TransducerGenerator(AlignmentGenerator):
-    """Greedy with a beam of 1, else :func:`beam_search`.
+    """Transducer search: greedy with a beam of 1, else :func:`beam_search`.
 
     Args:
-        max_symbols: most symbols written at one state.
+        max_symbols: maximum number of symbols emitted at one state.
     """
 
     name = "transducer"

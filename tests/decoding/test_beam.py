@@ -214,7 +214,7 @@ def test_what_cannot_be_searched_is_named():
     model, inputs = build(), speech()
     with pytest.raises(ValueError, match=f"beam: found 0, expected 1 to {len(SYMBOLS) // 2}"):
         ours(model, inputs, 0)
-    with pytest.raises(ValueError, match="found sentences of at most 4 tokens, expected min_len 5"):
+    with pytest.raises(ValueError, match="min_len: found 5, expected at most the length limit 4"):
         ours(model, inputs, 2, max_len_b=4, min_len=5)
     with pytest.raises(ValueError, match="no hypothesis"):
         ours(model, inputs, 2, suppress=[0, *range(EOS + 1, len(SYMBOLS))], min_len=2)
