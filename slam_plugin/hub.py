@@ -1,11 +1,11 @@
-"""Any checkpoint of the plugin, as an object that does with speech and text what it was trained to do.
+"""The Python API: any checkpoint of the plugin as an object that transcribes, translates, classifies or encodes.
 
     from slam_plugin.hub import Slam
     slam = Slam.load("checkpoint_best.pt")
     print(slam)                          # what this checkpoint is, and what it can do
     slam.transcribe(["a.wav", "b.flac"])
 
-Loading needs the one file: what the model was trained on may be gone.
+The checkpoint file is all that loading needs; the training data may be gone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,20 +23,20 @@ from slam_plugin.inference.inputs import Speech
 
 
 class Slam(Checkpoint):
-    """One checkpoint; :meth:`load` makes it.
+    """A checkpoint loaded by :meth:`load`, with a method for each ability.
 
     Speech is a path (a sound file, ``.npy`` features, or ``pack.zip:offset:length``), the bytes of a sound file, a pair
-    (array, sample rate) with an array (samples,) or (samples, channels), or a list of these. A list gives a list,
-    computed in batches of similar length. Text is a string or a list of strings; to be classified, a tuple of two is a
-    pair. What cannot be used raises :class:`DataError` with the input's name, or with
-    its number in the list from 0; so does a request that the checkpoint cannot serve.
+    (array, sample rate) with an array (samples,) or (samples, channels), or a list of these. Text is a string or a list
+    of strings; a tuple of two strings is a sentence pair for :meth:`classify`. A list of inputs gives a list of
+    results, computed in batches of similar length. An unusable input raises :class:`DataError` with the input's name,
+    or its number in the list from 0; so does an ability that the checkpoint does not have.
     """
 
     def transcribe(self, speech: Speech | list[Speech], *, target: str | None = None, beam: int = 1) -> str | list[str]:
-        """The words of each utterance, in its own language.
+        """Return the transcript of each utterance.
 
         Args:
-            target: that language, of a model that writes several.
+            target: the utterances' language, if the model writes several.
         """
         return self._texts("transcribe", "speech", speech, beam, target)
 
@@ -48,20 +48,20 @@ class Slam(Checkpoint):
         target: str | None = None,
         beam: int = 5,
     ) -> str | list[str]:
-        """Each utterance or text in another language.
+        """Return a translation of each utterance or text.
 
         Args:
-            target: the language, of a model that translates into several.
+            target: language to translate into, if the model has several.
         """
         side, inputs = _one_side("translate", speech, text)
         return self._texts("translate", side, inputs, beam, target)
 
     def normalize(self, text: str | list[str], *, beam: int = 5) -> str | list[str]:
-        """Each text as it is read aloud, or whatever else the model was taught to make of it."""
+        """Return each text normalized: as it is read aloud, or what else the model was trained to write."""
         return self._texts("normalize", "text", text, beam)
 
     def classify(self, text: Sentences | list[Sentences]) -> Label | float | list[Label] | list[float]:
-        """The likeliest class of each text, or of a pair of two, with its probability; of a regression its number."""
+        """Return the likeliest class of each text or pair with its probability, or its number for regression."""
         return one_or_all(text, self.labels)
 
     def encode(
@@ -72,20 +72,22 @@ class Slam(Checkpoint):
         layer: int = -1,
         pool: bool = False,
     ) -> Tensor | list[Tensor]:
-        """States (T, D), fp32 on the CPU: of speech at 25 Hz, of text for each of ``<s>``, the pieces and ``</s>``.
+        """Return the states (T, D) of each input, fp32 on the CPU.
+
+        Speech has 25 states a second, text one for each of ``<s>``, the pieces and ``</s>``.
 
         Args:
-            layer: the multimodal layer whose output is taken, as Python counts: 0 is the first, -1 the last.
-            pool: take the mean over T, (D,).
+            layer: the multimodal layer whose output is returned: 0 is the first, -1 the last.
+            pool: return the mean over T, (D,).
         """
         side, inputs = _one_side("encode", speech, text)
         return one_or_all(inputs, lambda listed: self.states(side, listed, layer, pool))
 
     def attention(self, *, speech: Speech, text: str) -> Attention:
-        """What a pre-training checkpoint attends to in ``speech`` from each piece of ``text``."""
+        """Return a pre-training checkpoint's attention from each piece of ``text`` to ``speech``."""
         return attention(self, speech, text)
 
-    # ---- streams: the result of each input in order, or the error that takes its place
+    # ---- streams: iterators over the result of each input in order, or its error
 
     def write(
         self, ability: str, side: str, inputs: Iterable[Any], beam: int, nbest: int = 1, target: str | None = None

@@ -1,4 +1,4 @@
-"""What a checkpoint can do, by the task that trained it. A new task is one line of ``KINDS``."""
+"""What a checkpoint can do, by the task that trained it; a new task is one line of ``KINDS``."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from torch import nn
 
 from slam_plugin.inference.inputs import Limits
 
-# Ability: what a checkpoint that has it does.
+# ability: the verb in "this checkpoint transcribes and encodes"
 VERBS = {
     "transcribe": "transcribes",
     "translate": "translates",
@@ -19,12 +19,12 @@ VERBS = {
 
 
 class Kind(NamedTuple):
-    """What is to be known of the checkpoints of one task; ``config`` is the task's.
+    """The abilities and input limits of a task's checkpoints, from the task's configuration ``config``.
 
     Attributes:
         abilities: (config, model) -> names out of ``VERBS``.
-        frames: config -> the speech that the model takes, in frames of 10 ms.
-        tokens: config -> the text that the model takes, in tokens, ``<s>`` and ``</s>`` included.
+        frames: config -> limits of speech, in frames of 10 ms.
+        tokens: config -> limits of text, in tokens, ``<s>`` and ``</s>`` included.
     """
 
     abilities: Callable[[Any, nn.Module], set[str]]
@@ -33,19 +33,19 @@ class Kind(NamedTuple):
 
 
 def _from_speech(config: Any, model: nn.Module) -> set[str]:
-    """A model with a search of its own, whose output follows the speech in time, is a recogniser if nothing is told."""
-    untold = {"transcribe"} if hasattr(model, "build_search") else {"transcribe", "translate"}
-    return _told({"transcribe": config.eval_wer, "translate": config.eval_bleu}, untold)
+    """CTC and transducer models only transcribe, unless validation was set to score BLEU."""
+    default = {"transcribe"} if hasattr(model, "build_search") else {"transcribe", "translate"}
+    return _scored({"transcribe": config.eval_wer, "translate": config.eval_bleu}, default)
 
 
 def _from_text(config: Any, model: nn.Module) -> set[str]:
     scored = {"normalize": config.eval_accuracy or config.eval_wer, "translate": config.eval_bleu}
-    return _told(scored, set(scored))
+    return _scored(scored, set(scored))
 
 
-def _told(scored: Mapping[str, bool], untold: set[str]) -> set[str]:
-    """The abilities that validation scored; ``untold`` where it scored none."""
-    return {ability for ability, score in scored.items() if score} or untold
+def _scored(scored: Mapping[str, bool], default: set[str]) -> set[str]:
+    """Return the abilities that validation scored, ``default`` if none."""
+    return {ability for ability, score in scored.items() if score} or default
 
 
 def _source_positions(config: Any) -> Limits:
@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
     "slam_joint_translation": Kind(
         lambda config, model: {"translate"},
         frames=_source_positions,
-        tokens=lambda config: Limits(1, config.max_target_positions),  # training has no longer text on either side
+        tokens=lambda config: Limits(1, config.max_target_positions),  # training limits source texts by it as well
     ),
     "slam_translation": Kind(_from_text, tokens=lambda config: Limits(1, config.max_source_positions)),
     "slam_sentence_prediction": Kind(

@@ -1,4 +1,4 @@
-"""Any number of inputs through a model, in batches of similar length, each with its result or its error."""
+"""Running a model over any number of inputs, in batches of similar length: a result or an error for each input."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
 
-# Inputs that are read, and sorted by length, together: what is in memory at one time.
+# Inputs that are read and sorted by length together, and so are in memory at one time.
 POOL = 256
 
 Result = TypeVar("Result")
 
 
 class Side(NamedTuple):
-    """One of the two things that a trunk reads, and how it is batched.
+    """How speech or text is read and batched.
 
     Attributes:
-        read: one input and its number -> (length, ...); :class:`DataError` where it cannot be used.
-        pad: what follows a short item in a batch.
-        budget: of one batch, padding included, in items' length.
+        read: (input, its number) -> tensor (length, ...); :class:`DataError` if the input cannot be used.
+        pad: padding value.
+        budget: maximum size of a batch, padding included, in the unit of the items' length.
     """
 
     read: Callable[[Any, int], Tensor]
@@ -32,10 +32,10 @@ class Side(NamedTuple):
 def in_batches(
     inputs: Iterable[Any], side: Side, compute: Callable[[Tensor, Tensor], Sequence[Result]]
 ) -> Iterator[Result | DataError]:
-    """The result of each input in order, or the error of reading it.
+    """Yield the result of each input in order, or the error of reading it.
 
     Args:
-        compute: (batch, longest, ...) and its padding mask (batch, longest) -> a result for each row.
+        compute: (batch, longest, ...) and padding mask (batch, longest) -> a result for each row.
     """
     numbered = enumerate(inputs)
     while pool := list(itertools.islice(numbered, POOL)):
@@ -53,14 +53,14 @@ def in_batches(
 
 
 def pad(items: Sequence[Tensor], value: float) -> tuple[Tensor, Tensor]:
-    """(batch, longest, ...) and padding (batch, longest)."""
+    """Return ``items`` padded with ``value`` (batch, longest, ...), and the padding mask (batch, longest)."""
     lengths = torch.tensor([len(item) for item in items])
     padded = nn.utils.rnn.pad_sequence(list(items), batch_first=True, padding_value=value)
     return padded, torch.arange(padded.size(1)) >= lengths[:, None]
 
 
 def _cut(lengths: dict[int, int], budget: int) -> Iterator[list[int]]:
-    """Keys by length, the longest first, in batches whose size after padding is within ``budget``, or of one item."""
+    """Yield batches of keys, longest first, each within ``budget`` after padding or of one item."""
     batch: list[int] = []
     for key in sorted(lengths, key=lambda key: -lengths[key]):
         if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
@@ -72,7 +72,7 @@ def _cut(lengths: dict[int, int], budget: int) -> Iterator[list[int]]:
 
 
 def one_or_all(inputs: Any, compute: Callable[[list[Any]], Iterable[Result | DataError]]) -> Result | list[Result]:
-    """A list for a list, one result for anything else; the first error is raised."""
+    """Return a list of results for a list of inputs, else the one result; raise the first error."""
     if isinstance(inputs, list):
         return [_checked(result) for result in compute(inputs)]
     return _checked(next(iter(compute([inputs]))))

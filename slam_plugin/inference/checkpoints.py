@@ -1,4 +1,4 @@
-"""A checkpoint of any of the plugin's tasks, loaded from its one file."""
+"""Loading a checkpoint of any of the plugin's tasks for inference, from its one file."""
 
 import zipfile
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from slam_plugin.models.base.warm_start import Earlier, load_trunk
 from slam_plugin.models.pretraining import SlamPretrainingConfig
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask
 
-# Of one batch, padding included: log-mel frames of 10 ms, and tokens, which are one state each as four frames are.
+# Sizes of a batch, padding included: log-mel frames of 10 ms, and tokens. A token is one state, four frames are one.
 BATCH_FRAMES, BATCH_TOKENS = 12_000, 3_000
 
 _UNITS = {"speech": "frames of 10 ms", "text": "tokens"}
@@ -32,15 +32,15 @@ _UNITS = {"speech": "frames of 10 ms", "text": "tokens"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Checkpoint:
-    """A model, and what is to be known to run it.
+    """A model with all that is needed to run it.
 
     Attributes:
-        config: of the task that trained the model; ``architecture`` is the model's name and its size's.
-        abilities: what may be asked of it, names out of ``VERBS``.
-        vocabulary: of what is written; of a model that writes nothing, of the text that it reads.
-        source_vocabulary: of the text that the trunk reads; None where it reads none.
-        trunk: the encoder; ``model`` is all of a fine-tuned model, and the trunk itself of a pre-training checkpoint.
-        task: what ``model`` was fine-tuned by; None of a pre-training checkpoint.
+        config: of the task that trained the model; architecture: name of the model and of its size.
+        abilities: what it can do, names out of ``VERBS``.
+        vocabulary: of the output text; if the model writes no text, of its input text.
+        source_vocabulary: of the trunk's input text; None if it reads no text.
+        trunk: the encoder; model: the whole fine-tuned model, or the trunk again for a pre-training checkpoint.
+        task: the task that fine-tuned ``model``; None for a pre-training checkpoint.
     """
 
     path: str
@@ -57,11 +57,11 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "auto", bf16: bool = False) -> Self:
-        """Load any checkpoint of the plugin; one that names code is refused, and nothing in it is run.
+        """Load any checkpoint of the plugin; one that contains code is refused, and nothing in it is run.
 
         Args:
             device: such as cpu or cuda:1; "auto" is a GPU if there is one.
-            bf16: matrix products in bf16, whatever the model was trained with; results are fp32 all the same.
+            bf16: compute matrix products in bf16, whatever the model was trained with; results are fp32.
         """
         compat.register()
         device = _checked_device(device)
@@ -88,7 +88,7 @@ class Checkpoint:
             raise DataError(f"{self.path}: this checkpoint {self.says()}; it cannot {cannot}")
 
     def says(self) -> str:
-        """The abilities in words, such as "transcribes and encodes"."""
+        """Return the abilities in words, such as "transcribes and encodes"."""
         return " and ".join(verb for name, verb in VERBS.items() if name in self.abilities)
 
     def __repr__(self) -> str:
@@ -112,17 +112,17 @@ class Checkpoint:
 
     @property
     def reads(self) -> list[str]:
-        """The sides of the trunk: "speech", "text" or both."""
+        """Return the sides of the trunk: "speech", "text" or both."""
         sides = {"speech": self.trunk.has_speech, "text": self.source_vocabulary is not None}
-        return [side for side, there in sides.items() if there]
+        return [side for side, exists in sides.items() if exists]
 
     def limits(self, side: str) -> Limits:
-        """Lengths that the model takes: frames of 10 ms, or tokens."""
+        """Return the limits of the input's length: in frames of 10 ms for "speech", in tokens for "text"."""
         kind = KINDS[self.config._name]
         return kind.frames(self.config) if side == "speech" else kind.tokens(self.config)
 
     def side(self, name: str) -> Side:
-        """How "speech" or "text" is read and batched; :class:`DataError` where the trunk does not read it."""
+        """Return how "speech" or "text" is read and batched; :class:`DataError` if the trunk does not read it."""
         if name not in self.reads:
             trained = " and ".join(self.reads)
             raise DataError(f"{self.path}: this checkpoint was fine-tuned on {trained} and has no {name} side")
@@ -134,7 +134,7 @@ class Checkpoint:
         return Side(lambda text, number: read_text(text, f"input {number}", vocabulary, limits), pad, BATCH_TOKENS)
 
     def run_trunk(self, **inputs: Tensor) -> None:
-        """The trunk alone; hooks take from it what they want."""
+        """Run the trunk alone; its output is taken by hooks of the caller."""
         moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             self.trunk(**moved)
@@ -150,34 +150,35 @@ def _checked_device(name: str | torch.device) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise DataError(f"device: found {device}, expected auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise DataError(f"device: found {device}, but torch finds no GPU here; expected cpu")
+        raise DataError(f"device: found {device}, expected cpu: torch finds no GPU on this machine")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DataError(f"device: found {device}, but torch counts {torch.cuda.device_count()} GPUs, from cuda:0")
+        last = torch.cuda.device_count() - 1
+        raise DataError(f"device: found {device}, expected cuda:0{f' to cuda:{last}' if last else ''}")
     return device
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    """What fairseq's trainer saved; :class:`DataError` unless it is a checkpoint of one of the plugin's tasks."""
+    """Read what fairseq's trainer saved; :class:`DataError` unless it is a checkpoint of one of the plugin's tasks."""
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such checkpoint")
-    # Any other file might be read as a pickle, and fail in any way.
+    # A file that is no zip would be read as a pickle, which can fail in any way.
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: is no checkpoint, or one that was cut short; expected a file that torch.save wrote")
+        raise DataError(f"{path}: is not a checkpoint, or is truncated; expected a file written by torch.save")
     expected = f"expected one of {' or '.join(KINDS)}"
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         task = state["cfg"]["task"]["_name"]
     except (KeyError, TypeError, RuntimeError) as error:
-        raise DataError(f"{path}: is no checkpoint of fairseq ({error!r}), {expected}") from error
+        raise DataError(f"{path}: is not a checkpoint of fairseq ({error!r}), {expected}") from error
     if task not in KINDS:
-        raise DataError(f"{path}: is a checkpoint of the task {task}, {expected}")
+        raise DataError(f"{path}: found a checkpoint of the task {task}, {expected}")
     return state
 
 
 def _pretrained_trunk(path: str | Path, state: Mapping[str, Any], vocabulary: Vocabulary) -> Trunk:
-    """The trunk alone: its objectives stand in a corpora.yaml that may be gone, and only training needs them."""
+    """Return the trunk without its objectives: only training needs them, and their corpora.yaml may be gone."""
     config = merge_with_parent(SlamPretrainingConfig(), state["cfg"]["model"], remove_missing=True)
-    config.compile = False  # pays in training alone
+    config.compile = False  # only pays in training
     dictionary = vocabulary.dictionary
     trunk = build_trunk(config, len(dictionary), dictionary.pad())
     load_trunk(trunk, Earlier(str(path), config, state["model"], state["task_state"]))
@@ -189,7 +190,7 @@ def _fine_tuned(path: str | Path, state: Mapping[str, Any]) -> tuple[FineTuningT
     name = cfg.task._name
     config = merge_with_parent(TASK_DATACLASS_REGISTRY[name](), cfg.task, remove_missing=True)
     config.path = str(path)  # as fairseq-generate has it: errors about vocabularies name it
-    # Not by setup_task: it looks into the data folder, which may be gone or hold another vocabulary by now.
+    # Not by setup_task: it reads the data folder, which may be gone or have another vocabulary by now.
     task = TASK_REGISTRY[name](config, None)
     task.load_state_dict(state["task_state"])
     model = task.build_model(cfg.model, from_checkpoint=True)

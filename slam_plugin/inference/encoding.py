@@ -1,4 +1,4 @@
-"""What the encoder makes of speech or text: states of a layer, and what its attention weighs."""
+"""Encoder output for speech or text: the states of a layer, and attention from text to speech."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from slam_plugin.inference.inputs import Speech
 from slam_plugin.modules.subsampler import FRAMES_PER_STATE, subsampled_length
 
 _SECONDS_PER_STATE = FRAMES_PER_STATE / FRAMES_PER_SECOND
-# What the trunk calls each side and its padding, and the states that an item of a length has.
+# side: the trunk's arguments for its items and their padding mask, and the number of states of an item by its length
 _SIDES = {
     "speech": ("features", "feature_padding_mask", subsampled_length),
     "text": ("tokens", "token_padding_mask", int),
@@ -23,20 +23,20 @@ _SIDES = {
 
 
 class Attention(NamedTuple):
-    """What the multimodal layers attend to, from the text of a pair to its speech.
+    """Attention of the multimodal layers from the text of a pair to its speech.
 
-    ``weights`` (layers, heads, L, T) are the part that goes to speech: a row and what goes to the text sum to one.
+    ``weights`` (layers, heads, L, T) are those on speech; together with those on text, a row sums to one.
     """
 
     weights: Tensor
-    pieces: list[str]  # the L rows, <s> and </s> included
-    seconds: float  # what the T columns span together
+    pieces: list[str]  # of the L rows, <s> and </s> included
+    seconds: float  # duration of the T columns together
 
 
 def states(
     checkpoint: Checkpoint, side: str, inputs: Iterable[Any], layer: int, pool: bool
 ) -> Iterator[Tensor | DataError]:
-    """Each input's states (T, D), or (D,) where pooled, fp32 on the CPU; see :meth:`Slam.encode`."""
+    """Yield each input's states (T, D), or their mean (D,) if ``pool``, in fp32 on the CPU; see :meth:`Slam.encode`."""
     checkpoint.require("encode")
     layers = checkpoint.trunk.multimodal_layers
     if not -len(layers) <= layer < len(layers):
@@ -55,7 +55,7 @@ def states(
 
 
 def attention(checkpoint: Checkpoint, speech: Speech, text: str) -> Attention:
-    """What each piece of ``text`` attends to in ``speech``."""
+    """Return the attention from each piece of ``text`` to ``speech``."""
     checkpoint.require("attention")
     features = checkpoint.side("speech").read(speech, 0)[None]
     tokens = checkpoint.side("text").read(text, 0)[None]

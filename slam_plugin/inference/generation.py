@@ -1,4 +1,4 @@
-"""What models write: transcripts, translations, normalised text."""
+"""Text generation with a fine-tuned model: transcripts, translations, normalized text."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ from slam_plugin.inference.checkpoints import Checkpoint
 
 
 class Written(NamedTuple):
-    """A hypothesis and its log-probability: the mean of its tokens by a decoder, else of the whole."""
+    """A hypothesis and its log-probability: the mean over tokens for models with a decoder, else that of the whole."""
 
     text: str
     score: float
 
 
-# What the encoder takes, and the first symbol (batch,) -> of each row its hypotheses, tokens and score, the best first.
+# (the encoder's arguments, the first symbol (batch,)) -> for each row its hypotheses, (tokens, score), best first
 Search = Callable[[dict[str, Tensor], Tensor], list[list[tuple[Tensor, float]]]]
 
 
@@ -34,13 +34,13 @@ def write(
     nbest: int = 1,
     target: str | None = None,
 ) -> Iterator[list[Written] | DataError]:
-    """The hypotheses of each input, the best first, at most ``nbest``.
+    """Yield the hypotheses of each input, best first, at most ``nbest``, or the error of an unusable input.
 
     Args:
         ability: "transcribe", "translate" or "normalize".
-        side: what the inputs are, "speech" or "text".
+        side: type of the inputs, "speech" or "text".
         beam: hypotheses kept in the search.
-        target: the language to write; None of a model that writes one.
+        target: language to write; None for the model's only or default one.
     """
     checkpoint.require(ability)
     if not 1 <= nbest <= beam:
@@ -63,7 +63,7 @@ def write(
 
 
 def _start(checkpoint: Checkpoint, target: str | None) -> int:
-    """The first symbol, of the language asked for or else of the one that the model was trained to write."""
+    """Return the first symbol, that of ``target``, or of the language that the model was trained to write."""
     config, vocabulary = checkpoint.config, checkpoint.vocabulary
     if target is None and vocabulary.languages:
         target = config.tgt_lang or config.get("target_lang")
@@ -71,7 +71,7 @@ def _start(checkpoint: Checkpoint, target: str | None) -> int:
 
 
 def _beam_search(checkpoint: Checkpoint, beam: int) -> Search:
-    """Over a Transformer decoder, which never writes ``<mask>`` or the tag of a language."""
+    """Return the beam search over a Transformer decoder, without ``<mask>`` and language tags in the output."""
     model, vocabulary = checkpoint.model, checkpoint.vocabulary
     never = [vocabulary.dictionary.index(MASK), *vocabulary.languages.values()]
     beam_search = BeamSearch(model.decoder, beam=beam, suppress=never)
@@ -84,7 +84,7 @@ def _beam_search(checkpoint: Checkpoint, beam: int) -> Search:
 
 
 def _own_search(checkpoint: Checkpoint, beam: int) -> Search:
-    """What a model without such a decoder brings."""
+    """Return the search that a model without such a decoder defines (CTC, transducer)."""
     model = checkpoint.model
     own = model.build_search(checkpoint.vocabulary.dictionary, beam)
 

@@ -1,4 +1,4 @@
-"""What a user hands in, one input at a time: speech as normalised features, text as the ids of its pieces."""
+"""Reading one input of a user: speech as normalized features, text as the ids of its pieces."""
 
 import io
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _WAV_TYPES = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64
 
 
 class Limits(NamedTuple):
-    """Lengths that a model takes; ``most`` is None where it says none."""
+    """Lengths that a model takes; None for no maximum."""
 
     least: int
     most: int | None
@@ -34,7 +34,7 @@ class Limits(NamedTuple):
 
 
 def name_of(source: object, number: int) -> str:
-    """How errors call speech: by its path, or by its number in the list, from 0."""
+    """Return the name of speech in errors: its path, or its number in the list, from 0."""
     return str(source) if isinstance(source, str | Path) else f"input {number}"
 
 
@@ -43,12 +43,12 @@ def name_of(source: object, number: int) -> str:
 
 
 def read_speech(source: Speech, name: str, limits: Limits) -> Tensor:
-    """Normalised log-mel (frames, 80); :class:`DataError` with ``name`` where there is none within ``limits``."""
+    """Return normalized log-mel (frames, 80); :class:`DataError` with ``name`` if unreadable or not in ``limits``."""
     features = _log_mel_of(source, name)
     if len(features) not in limits:
         raise DataError(
-            f"{name}: {len(features)} frames ({len(features) / FRAMES_PER_SECOND:.2f} s), "
-            f"expected {limits}, as the model was trained on"
+            f"{name}: found {len(features)} frames ({len(features) / FRAMES_PER_SECOND:.2f} s), "
+            f"expected {limits}, as in the model's training"
         )
     return normalize(features)
 
@@ -63,7 +63,7 @@ def _log_mel_of(source: Speech, name: str) -> Tensor:
 
 
 def _sound_bytes(source: Speech) -> bytes:
-    """The bytes of a sound file; an array becomes one, and so goes the very way that files go."""
+    """Return the bytes of a sound file; an array is written to one, so that arrays and files are read alike."""
     if isinstance(source, bytes):
         return source
     match source:
@@ -82,7 +82,7 @@ def _wav(samples: np.ndarray, rate: int) -> bytes:
     try:
         soundfile.write(file, samples, rate, subtype=subtype, format="WAV")
     except soundfile.SoundFileError as error:
-        raise DataError(f"an array of shape {samples.shape} at {rate} Hz is no sound ({error})") from error
+        raise DataError(f"found an array of shape {samples.shape} at {rate} Hz, expected sound ({error})") from error
     return file.getvalue()
 
 
@@ -91,32 +91,32 @@ def _wav(samples: np.ndarray, rate: int) -> bytes:
 
 
 def read_text(text: str, name: str, vocabulary: Vocabulary, limits: Limits) -> Tensor:
-    """``<s>``, the pieces and ``</s>``, (L,); :class:`DataError` with ``name`` where that is not within ``limits``."""
+    """Return ``<s>``, the pieces and ``</s>`` (L,); :class:`DataError` with ``name`` if L is not in ``limits``."""
     return read_sentences([text], name, vocabulary, limits)
 
 
 def read_sentences(texts: Sequence[str], name: str, vocabulary: Vocabulary, limits: Limits) -> Tensor:
-    """The ids (L,) of a sentence, or of two as :func:`join_sentences` joins them; errors as :func:`read_text`."""
+    """Return the ids (L,) of one sentence, or of two by :func:`join_sentences`; errors as in :func:`read_text`."""
     pieces = [_pieces_of(text, name, vocabulary) for text in texts]
-    length = sum(len(each) + 2 for each in pieces)
+    length = sum(len(ids) + 2 for ids in pieces)
     if length not in limits:
-        raise DataError(f"{name}: {length} tokens, expected {limits}, as the model was trained on")
+        raise DataError(f"{name}: found {length} tokens, expected {limits}, as in the model's training")
     return join_sentences(pieces, vocabulary.dictionary, max(length, LEAST_POSITIONS))
 
 
 def _pieces_of(text: str, name: str, vocabulary: Vocabulary) -> Tensor:
-    """The pieces (L,) of a text that holds something which the vocabulary knows."""
+    """Return the ids (L,) of a text's pieces; :class:`DataError` if the vocabulary knows none of them."""
     if not isinstance(text, str):
         raise TypeError(f"text: found {type(text).__name__}, expected a string or a list of these")
     if not text.strip():
-        raise DataError(f"{name}: the text is empty")
+        raise DataError(f"{name}: found an empty text")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{name}: {text!r} is no text in Unicode ({error.reason})") from None
+        raise DataError(f"{name}: {text!r} is not valid Unicode ({error.reason})") from None
     pieces = vocabulary.encode(text)
     dictionary = vocabulary.dictionary
-    # SentencePiece puts a blank before the text, and it may be a piece: alone it is nothing that was read.
+    # SentencePiece puts a space before the text, which may be a piece of its own and does not count.
     if not set(pieces.tolist()) - {dictionary.unk(), dictionary.index("▁")}:
-        raise DataError(f"{name}: the model's vocabulary holds nothing of {text!r}: it was trained on other scripts")
+        raise DataError(f"{name}: the model's vocabulary knows no piece of {text!r}; it was trained on other scripts")
     return pieces

@@ -138,8 +138,8 @@ def test_lines_of_standard_input(normalizer, capsys, monkeypatch):
     records = [json.loads(line) for line in lines]
     assert [record["id"] for record in records] == [0, 2, 4]
     assert [record["text"] for record in records] == Slam.load(normalizer.path).normalize([texts[i] for i in (0, 2, 4)])
-    assert "slam normalize: input 1: the text is empty\n" in errors
-    assert "slam normalize: input 3: the model's vocabulary holds nothing of '東京'" in errors
+    assert "slam normalize: input 1: found an empty text\n" in errors
+    assert "slam normalize: input 3: the model's vocabulary knows no piece of '東京'" in errors
 
 
 def test_standard_input_that_is_no_text(normalizer, capsys, monkeypatch):
@@ -212,7 +212,7 @@ def test_what_stops_everything_is_one_line(checkpoint, folder, capsys):
             sound,
         ],
         "there is no such checkpoint": ["transcribe", "--checkpoint", missing, sound],
-        "notes.txt: is no checkpoint, or one that was cut short": ["transcribe", "--checkpoint", text, sound],
+        "notes.txt: is not a checkpoint, or is truncated": ["transcribe", "--checkpoint", text, sound],
         "the folder holds no sound file": ["transcribe", "--checkpoint", checkpoint, folder / "empty"],
         "expected -3 to 2": ["encode", "--checkpoint", checkpoint, "--layer", 3, "--out", folder / "out", sound],
     }

@@ -51,9 +51,9 @@ def test_a_regression_gives_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("sentences", "message"),
     [
-        ("", "input 1: the text is empty"),
-        (("ahoj", " "), "input 1: the text is empty"),
-        (("東京", "ahoj"), "input 1: the model's vocabulary holds nothing of '東京'"),
+        ("", "input 1: found an empty text"),
+        (("ahoj", " "), "input 1: found an empty text"),
+        (("東京", "ahoj"), "input 1: the model's vocabulary knows no piece of '東京'"),
         (("a", "b", "c"), "input 1: found 3 sentences, expected one or a pair"),
         ((), "input 1: found 0 sentences, expected one or a pair"),
     ],

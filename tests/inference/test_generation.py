@@ -136,7 +136,7 @@ def test_text_beyond_the_models_limit_is_named(joint, normalizer, classifier):
     ]
     for ask in asked:
         ask(fits)
-        with pytest.raises(DataError, match="input 1: 25 tokens, expected 1 to 24, as the model was trained on"):
+        with pytest.raises(DataError, match="input 1: found 25 tokens, expected 1 to 24, as in the model's training"):
             ask(["a", long])
 
 
