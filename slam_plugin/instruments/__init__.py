@@ -1,4 +1,4 @@
-"""Measures of a trunk and its objectives that show a bad pre-training early, and the warnings that follow from them.
+"""Measures of a trunk and its objectives that reveal a bad pre-training early, and the warnings based on them.
 
-``docs/is_my_pretraining_working.md`` says what each measure means.
+``docs/is_my_pretraining_working.md`` explains each measure.
 """

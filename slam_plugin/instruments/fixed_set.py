@@ -1,4 +1,4 @@
-"""The few validation items that the instruments read: the same ones at every validation and on every rank."""
+"""The few validation items that the instruments use: the same ones in every validation and on every rank."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,20 +8,20 @@ import numpy as np
 from slam_plugin.data.plan.batching import Batches
 from slam_plugin.data.shards import Shard
 
-LIMIT = 16  # items of a kind
+LIMIT = 16  # items per kind
 
 
 def fixed_batches(
     corpora: Mapping[str, Shard], cuts: Mapping[str, Batches], budgets: Mapping[str, int], limit: int = LIMIT
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return micro-batches of the first items of each kind, ``limit`` of them in all, masked as validation masks them.
+    """Return micro-batches of the first items of each kind, at most ``limit`` per kind, masked as in validation.
 
-    Corpora of one kind share the limit evenly, and each gives at least one item. All pairs are true.
+    Corpora of one kind share the limit evenly, and each contributes at least one item. All pairs are true.
 
     Args:
-        corpora: opened validation data by the names of the corpora.
-        cuts: the batches of each; items outside a corpus's length limits are in none.
-        budgets: padded size of a batch of each, which no batch here exceeds: what fits in training fits here.
+        corpora: opened validation data, by corpus.
+        cuts: batches of each corpus; items outside its length limits are in none.
+        budgets: padded size of a batch of each corpus, which no batch here exceeds: what fits in training fits here.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for name, corpus in corpora.items():
@@ -34,7 +34,7 @@ def fixed_batches(
 
 
 def _within(budget: int, items: np.ndarray, lengths: np.ndarray) -> list[list[int]]:
-    """Return ``items`` (N,) in groups, short ones first, whose padded size is within ``budget``."""
+    """Return ``items`` (N,) in groups, short items first, each with a padded size within ``budget``."""
     groups: list[list[int]] = [[]]
     for place in np.argsort(lengths, kind="stable"):
         if groups[-1] and (len(groups[-1]) + 1) * int(lengths[place]) > budget:
@@ -44,7 +44,7 @@ def _within(budget: int, items: np.ndarray, lengths: np.ndarray) -> list[list[in
 
 
 def transcripts(batch: Mapping[str, Any]) -> Sequence[Sequence[int]]:
-    """Return the ids of each transcript of a batch of pairs, without ``<s>``, ``</s>`` and padding."""
+    """Return the ids of each transcript in a batch of pairs, without ``<s>``, ``</s>`` and padding."""
     padding_mask = batch["token_padding_mask"]
     targets = batch["token_targets"]
     lengths = [targets.size(1)] * len(targets) if padding_mask is None else (~padding_mask).sum(1).tolist()

@@ -1,4 +1,4 @@
-"""Gradients of the objectives on the layers that all of them share."""
+"""Gradient norms of the objectives on the layers that they share."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def gradient_norms(losses: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> dict[str, float]:
-    """Return the Euclidean norm of the gradient of each loss by all ``parameters`` together.
+    """Return the Euclidean norm of each loss's gradient with respect to all ``parameters`` together.
 
-    ``parameter.grad`` stays as it is. The losses may share one graph, which is kept. A loss that no parameter reaches
-    has a norm of 0.
+    ``parameter.grad`` is not changed. The losses may share one graph, which is kept. The norm is 0 for a loss that
+    depends on none of the parameters.
     """
     norms = {}
     for name, loss in losses.items():
@@ -21,6 +21,6 @@ def gradient_norms(losses: Mapping[str, Tensor], parameters: Sequence[Tensor]) -
 
 
 def shares(norms: Mapping[str, float]) -> dict[str, float]:
-    """Return each norm divided by the sum of all, zeros where all are 0."""
+    """Return each norm divided by the sum of all; zeros if all are 0."""
     total = sum(norms.values())
     return {name: norm / total if total else 0.0 for name, norm in norms.items()}

@@ -1,4 +1,4 @@
-"""All instruments over the fixed set, as numbers to log."""
+"""All instruments, measured on the fixed set, as numbers to log."""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from slam_plugin.instruments.fixed_set import transcripts
 from slam_plugin.instruments.gradients import gradient_norms, shares
-from slam_plugin.instruments.recognition import spell
+from slam_plugin.instruments.recognition import decode
 from slam_plugin.instruments.states import effective_rank, mean_pooled, own_share, probed_frames, retrieval_accuracy
 from slam_plugin.models.base.trunk import Encoded, Front, Trunk, build_trunk
 from slam_plugin.scoring import text as scoring
 
-PROBES = 2  # frames of each utterance that are replaced, one at a time
+PROBES = 2  # frames of each utterance that are replaced, in turn
 FRESH_SEED = 1
 
 Batch = Mapping[str, Any]
@@ -25,15 +25,15 @@ Batches = Mapping[str, Sequence[Batch]]
 def measure(
     model: nn.Module, batches: Batches, text_of: Callable[[Sequence[int]], str], active: Collection[str]
 ) -> dict[str, float]:
-    """Return what the instruments show of a ``SlamPretraining``, by the names that are logged.
+    """Return the instruments' values for a ``SlamPretraining``, by the names that are logged.
 
-    What the run has no data or no objective for is left out. The model, its gradients and all random states stay as
-    they are.
+    Values for which the run has no data or no objective are left out. The model, its gradients and all random states
+    are not changed.
 
     Args:
         batches: micro-batches of each kind on the model's device (:func:`fixed_set.fixed_batches`).
-        text_of: ids to text.
-        active: kinds that are trained now. An objective of another kind has no share of the gradient.
+        text_of: function from ids to text.
+        active: kinds that are trained now. Objectives of other kinds have no share of the gradient.
     """
     with _evaluating(model):
         with torch.no_grad():
@@ -45,10 +45,10 @@ def measure(
 
 
 def fresh_values(model: nn.Module, batches: Batches) -> dict[str, float]:
-    """Return :func:`trunk_values` of an untrained trunk like the model's, each under its name and ``_fresh``.
+    """Return :func:`trunk_values` of an untrained trunk like the model's, each under its name plus ``_fresh``.
 
-    The weights come from a fixed seed, so they are the same after a resume or a start from other weights. No global
-    random state moves.
+    The weights come from a fixed seed, so that they are the same after a resume or a start from other weights. No
+    global random state is changed.
     """
     if not model.trunk.has_speech:
         return {}
@@ -76,7 +76,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def trunk_values(trunk: Trunk, batches: Batches) -> dict[str, float]:
-    """Return ``own`` and the effective ranks of front end, speech encoder and top over speech alone."""
+    """Return ``own`` and the effective ranks of front end, speech encoder and top states, over speech alone."""
     owns, states = [], {"rank_front_end": [], "rank_speech": [], "rank_top": []}
     for batch in batches.get("speech") or batches.get("pairs", ()):
         front = trunk.encode_front(batch["features"], batch["feature_padding_mask"])
@@ -91,7 +91,10 @@ def trunk_values(trunk: Trunk, batches: Batches) -> dict[str, float]:
 
 
 def _own(trunk: Trunk, front: Front, before: Tensor) -> Tensor:
-    """Return ``own`` (PROBES * batch,) of top states; a frame's state becomes that of one half an utterance away."""
+    """Return ``own`` (PROBES * batch,) of the top states.
+
+    A probe replaces a frame's front-end state by that of the frame half an utterance away.
+    """
     states, padding_mask = front
     rows = torch.arange(len(states), device=states.device)
     lengths = torch.full_like(rows, states.size(1)) if padding_mask is None else (~padding_mask).sum(1)
@@ -128,7 +131,7 @@ def _pairs_values(
 
 
 def _both_sides(trunk: Trunk, batch: Batch) -> tuple[Encoded, Encoded]:
-    """Return the speech and the transcripts of a batch, each encoded alone and without masks."""
+    """Return the states of a batch's speech and of its transcripts, each encoded alone and without masks."""
     speech = trunk(batch["features"], batch["feature_padding_mask"], keep_layers=True)
     text = trunk(tokens=batch["token_targets"], token_padding_mask=batch["token_padding_mask"], keep_layers=True)
     return speech, text
@@ -137,7 +140,7 @@ def _both_sides(trunk: Trunk, batch: Batch) -> tuple[Encoded, Encoded]:
 def _retrieval_values(
     sides: Sequence[tuple[Encoded, Encoded]], references: Sequence[str], shared_layers: int
 ) -> dict[str, float]:
-    """Return how often an utterance finds its transcript, by shared layer; utterances of equal words count once."""
+    """Return the accuracy of retrieving an utterance's transcript, by shared layer; equal transcripts count once."""
     distinct = list({reference: row for row, reference in reversed(list(enumerate(references)))}.values())
     if len(distinct) < 2:
         return {}
@@ -154,18 +157,19 @@ def _ctc_values(
     ctc: nn.Module, speech: Sequence[Encoded], references: Sequence[str], text_of: Callable[[Sequence[int]], str]
 ) -> dict[str, float]:
     """Return the CTC head's character error rate in percent and its share of blanks."""
-    spelled = [
-        spell(ctc.log_probs(each.states(ctc.place)), each.speech_padding_mask, ctc.blank, text_of) for each in speech
+    decoded = [
+        decode(ctc.log_probs(encoded.states(ctc.place)), encoded.speech_padding_mask, ctc.blank, text_of)
+        for encoded in speech
     ]
-    texts = [text for each in spelled for text in each.texts]
-    blanks, states = (sum(each[part] for each in spelled) for part in (1, 2))
+    texts = [text for batch in decoded for text in batch.texts]
+    blanks, states = sum(batch.blanks for batch in decoded), sum(batch.states for batch in decoded)
     return {"ctc_cer": scoring.cer(texts, references), "ctc_blanks": blanks / states}
 
 
 def _text_values(model: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
-    """Return TLM's text loss in nats with the own utterance, another's and none, and that of a guess by frequency.
+    """Return TLM's text loss in nats with the right utterance, another one and none, and that of a frequency guess.
 
-    "Another's" is the next utterance of the batch, so a batch of one is left out.
+    The other utterance is the next one of the batch, so a batch of one is left out.
     """
     sums = dict.fromkeys(("own", "other", "none", "chance"), 0.0)
     tokens = 0.0
@@ -182,7 +186,7 @@ def _text_values(model: nn.Module, batches: Sequence[Batch]) -> dict[str, float]
 
 
 def _with_other_speech(batch: Batch) -> dict[str, Any]:
-    """Return the batch with each transcript beside the speech of the next pair."""
+    """Return the batch with each transcript paired with the speech of the next pair."""
     speech = ("features", "feature_padding_mask", "mask_indices", "augmented_features")
     moved = {name: batch[name].roll(1, dims=0) for name in speech if batch.get(name) is not None}
     return {**batch, **moved}
@@ -197,10 +201,10 @@ def _text_alone(batch: Batch) -> dict[str, Any]:
 
 
 def _gradient_values(model: nn.Module, batches: Batches, active: Collection[str]) -> dict[str, float]:
-    """Return each objective's share of the gradient's norm on the shared layers, over one batch of each kind.
+    """Return each objective's share of the gradient norms on the shared layers, over one batch of each kind.
 
-    An objective of several kinds counts with the root of the sum of squares: gradients of different batches are nearly
-    orthogonal.
+    For an objective of several kinds, the norm is the root of the sum of squares: gradients of different batches are
+    nearly orthogonal.
     """
     parameters = [parameter for parameter in model.trunk.multimodal_layers.parameters() if parameter.requires_grad]
     squares = dict.fromkeys((n for n, o in model.objectives.items() if set(o.kinds) & batches.keys()), 0.0)

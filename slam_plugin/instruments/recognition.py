@@ -8,7 +8,7 @@ from torch import Tensor
 from slam_plugin.decoding.ctc import best_path
 
 
-class Spelled(NamedTuple):
+class Decoded(NamedTuple):
     """Results of best-path decoding."""
 
     texts: list[str]
@@ -16,19 +16,19 @@ class Spelled(NamedTuple):
     states: int
 
 
-def spell(
+def decode(
     log_probs: Tensor, padding_mask: Tensor | None, blank: int, text_of: Callable[[Sequence[int]], str]
-) -> Spelled:
-    """Return the best paths through ``log_probs`` (batch, T, symbols) as texts, and how many of their states are blank.
+) -> Decoded:
+    """Return the best paths through ``log_probs`` (batch, T, symbols) as texts, and their number of blank states.
 
     Best-path decoding: Graves et al. 2006, section 3.2.
 
     Args:
         padding_mask: (batch, T), True at padding.
-        text_of: ids to text.
+        text_of: function from ids to text.
     """
     valid = log_probs.new_ones(log_probs.shape[:2]).bool() if padding_mask is None else ~padding_mask
     blanks = int(((log_probs.argmax(-1) == blank) & valid).sum())
     paths = zip(log_probs.float().cpu().numpy(), valid.sum(1).tolist(), strict=True)
     texts = [text_of(best_path(scores[:length], blank).tokens) for scores, length in paths]
-    return Spelled(texts, blanks, int(valid.sum()))
+    return Decoded(texts, blanks, int(valid.sum()))

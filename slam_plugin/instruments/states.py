@@ -1,4 +1,4 @@
-"""Measures of encoder states: own share of a frame, effective rank, retrieval by pooled states."""
+"""Measures of encoder states: a frame's own share, effective rank, retrieval by mean-pooled states."""
 
 import math
 
@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 
 def own_share(before: Tensor, after: Tensor, frames: Tensor, padding_mask: Tensor | None) -> Tensor:
-    """Return the share of the squared change of the states that falls on the frame whose input was replaced.
+    """Return how much of the squared change of all states is at the frame whose input was replaced.
 
-    With the change ``d[t] = after[t] - before[t]`` and the replaced frame ``f`` it is ``|d[f]|^2 / sum_t |d[t]|^2``.
-    States that do not change at all read nothing of that frame: their share is 0.
+    With the change ``d[t] = after[t] - before[t]`` and the replaced frame ``f``, it is ``|d[f]|^2 / sum_t |d[t]|^2``.
+    If no state changes, the states ignore that frame and the share is 0.
 
     Args:
         before, after: (probes, T, D) output states without and with the replacement.
@@ -29,10 +29,12 @@ def own_share(before: Tensor, after: Tensor, frames: Tensor, padding_mask: Tenso
 
 
 def probed_frames(lengths: Tensor, probe: int, probes: int) -> Tensor:
-    """Return the frame (batch,) of each utterance that probe number ``probe`` replaces: the middle of its part.
+    """Return the frame (batch,) of each utterance that probe number ``probe`` replaces.
+
+    It is the middle of that part of the utterance, if it is divided into ``probes`` equal parts.
 
     Args:
-        lengths: (batch,) states of each utterance, which are divided into ``probes`` equal parts.
+        lengths: (batch,) states of each utterance.
     """
     return ((2 * probe + 1) * lengths) // (2 * probes)
 
@@ -41,7 +43,7 @@ def effective_rank(states: Tensor) -> float:
     """Return exp(entropy) of the normalized singular values of ``states`` (N, D): from 1 to min(N, D).
 
     Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007, definition 2.1. The
-    states are not centered: where all frames look alike, the rank is 1. NaN where a state is not finite.
+    states are not centered: if all are equal, the rank is 1. NaN if a state is not finite.
     """
     if not states.isfinite().all():
         return math.nan
@@ -59,10 +61,10 @@ def mean_pooled(states: Tensor, padding_mask: Tensor | None) -> Tensor:
 
 
 def retrieval_accuracy(queries: Tensor, keys: Tensor) -> float:
-    """Return the share of ``queries`` (N, D) whose own key, the row of the same number, is the nearest of all.
+    """Return the share of ``queries`` (N, D) whose nearest key is their own, the row of the same number.
 
-    Nearest by the cosine after each side's mean is taken off: all speech may lie away from all text. A tie is not
-    right, so collapsed states get 0. A guess gets 1 / N.
+    Nearest by cosine after each side's mean is subtracted, since all speech may lie away from all text. A tie counts as
+    wrong, so that collapsed states get 0. Guessing gets 1 / N.
     """
     similarity = _directions(queries) @ _directions(keys).T  # (N, N)
     own = similarity.diagonal()

@@ -1,6 +1,6 @@
-"""Warnings in words: faults that the logged values of a validation show, and what to change.
+"""Warnings: problems that the logged values of a validation reveal, and what to change.
 
-Needs no torch: the report reads the same values from a log.
+Does not need torch: the report reads the same values from a log.
 """
 
 from collections.abc import Mapping
@@ -9,31 +9,32 @@ DEAD_PERPLEXITY = 4.0
 DEAD_SHARE = 0.05  # of the codes that as many frames can reach
 MIN_OWN = 0.3
 MIN_RANK = 0.1  # of a fresh trunk's
-# Under this character error rate in percent CTC spells. A good recognizer reads a frame's neighbors as well: own was
-# .26 to .44 after fine-tuning, and .26 after 3,000 updates of CTC on pairs alone, the recipe that gained most.
+# Below this character error rate in percent, CTC recognizes speech. A good recognizer reads a frame's neighbors as
+# well: own was .26 to .44 after fine-tuning, and .26 after 3,000 updates of CTC on pairs alone, the recipe that gained
+# most.
 SPELLING_CER = 80.0
 MAX_BLANKS = 0.99
-CTC_PATIENCE = 0.15  # of the updates that train CTC
+CTC_PATIENCE = 0.15  # share of the updates that train CTC, after which it should output something
 
 PLACES = {"front_end": "the front end", "speech": "the speech encoder", "top": "the shared layers"}
 
 
 def is_dead(perplexity: float, codes_used: float, codes_reachable: float = 1.0) -> bool:
-    """Return whether a codebook says next to nothing about the speech: so few codes are in use.
+    """Return whether so few codes are in use that the codebook carries almost no information about the speech.
 
     Args:
         codes_used: share of the codes that occur.
-        codes_reachable: share that would occur on average if all codes were equally frequent. Few frames reach few of
-            BEST-RQ's 8,192 codes: 300 frames 3.6 %.
+        codes_reachable: share that would occur on average if all codes were equally frequent: 300 frames can reach only
+            3.6 % of BEST-RQ's 8,192 codes.
     """
     return perplexity < DEAD_PERPLEXITY or codes_used < DEAD_SHARE * codes_reachable
 
 
 def warnings(values: Mapping[str, float]) -> list[str]:
-    """Return a sentence or two for each fault, the worst first; empty for a run that looks well.
+    """Return a warning for each problem, the worst first; empty if there is none.
 
     Args:
-        values: of one validation, by the names that are logged. What is not there is not judged.
+        values: of one validation, by the names that are logged. Missing values are not judged.
     """
     return [*_collapse(values), *_codebooks(values), *_silent_ctc(values)]
 
@@ -43,34 +44,35 @@ def _collapse(values: Mapping[str, float]) -> list[str]:
     own, fresh = values.get("own"), values.get("own_fresh")
     spells = values.get("ctc_cer", 100.0) < SPELLING_CER
     if own is not None and own < MIN_OWN and not spells:
-        beside = "" if fresh is None else f" ({fresh:.2f} in a fresh trunk)"
+        baseline = "" if fresh is None else f" (untrained: {fresh:.2f})"
         found.append(
-            f"The encoder reads a frame's neighbors and hardly the frame itself: own is {own:.2f}{beside}, and under "
-            f"{MIN_OWN} fine-tuning has been worse than from scratch. Lower the learning rate (5e-4 to 1e-3 at tiny "
-            "size), train on more speech per update (--update-freq), and count the loss at unmasked frames as well "
-            "(unmasked_weight of masked_prediction, best_rq or kmeans)."
+            f"The encoder's states depend on a frame's neighbors and hardly on the frame itself: own is {own:.2f}"
+            f"{baseline}. Below {MIN_OWN}, fine-tuning has been worse than training from scratch. Lower the learning "
+            "rate (5e-4 to 1e-3 at size tiny), train on more speech per update (--update-freq), and add a loss at "
+            "unmasked frames (unmasked_weight of masked_prediction, best_rq or kmeans)."
         )
     for place, words in PLACES.items():
         rank, fresh = values.get(f"rank_{place}"), values.get(f"rank_{place}_fresh")
         if rank is not None and fresh is not None and rank < MIN_RANK * fresh:
             found.append(
-                f"The states of {words} look all alike: their effective rank is {rank:.1f} ({fresh:.1f} in a fresh "
-                "trunk). Lower the learning rate, make the warm-up longer, and lower --clip-norm if gnorm is high."
+                f"The states of {words} have collapsed, they are nearly all the same: their effective rank is "
+                f"{rank:.1f} (untrained: {fresh:.1f}). Lower the learning rate, make the warm-up longer, and lower "
+                "--clip-norm if gnorm is high."
             )
     return found
 
 
 def _codebooks(values: Mapping[str, float]) -> list[str]:
-    """Judge every histogram of codes, logged as ``NAME_perplexity``, ``NAMEs_used`` and ``NAMEs_reachable``."""
+    """Return a warning for each dead codebook, logged as ``NAME_perplexity``, ``NAMEs_used``, ``NAMEs_reachable``."""
     found = []
     for key, perplexity in values.items():
         name = key.removesuffix("_perplexity")
         used, reachable = values.get(f"{name}s_used"), values.get(f"{name}s_reachable", 1.0)
         if name != key and used is not None and is_dead(perplexity, used, reachable):
             found.append(
-                f"The codebook is dead ({name}): perplexity {perplexity:.1f}, {100 * used:.0f} % of the codes in use. "
-                "The targets say next to nothing about the speech, and losses on them mean nothing. Lower the learning "
-                "rate, raise diversity_weight of contrastive, or take fixed targets (best_rq, kmeans)."
+                f"The codebook ({name}) is dead: perplexity {perplexity:.1f}, {100 * used:.0f} % of the codes in use. "
+                "The targets carry almost no information about the speech, so losses on them mean nothing. Lower the "
+                "learning rate, raise diversity_weight of contrastive, or use fixed targets (best_rq, kmeans)."
             )
     return found
 
@@ -80,7 +82,7 @@ def _silent_ctc(values: Mapping[str, float]) -> list[str]:
     if blanks is None or progress is None or blanks < MAX_BLANKS or progress < CTC_PATIENCE:
         return []
     return [
-        f"CTC still writes nothing: {100 * blanks:.0f} % of its states are blank after {100 * progress:.0f} % of its "
-        "updates. Raise its weight or lower those of the other objectives, start it alone (stages), take characters "
-        "instead of pieces, and look whether ctc_left_out says that many lines do not fit into their states."
+        f"CTC still outputs nothing: {100 * blanks:.0f} % of its states are blank after {100 * progress:.0f} % of its "
+        "updates. Raise its weight or lower those of the other objectives, train it alone first (stages), use "
+        "characters instead of larger pieces, and check ctc_left_out: the transcripts too long for their speech."
     ]

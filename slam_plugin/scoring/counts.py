@@ -1,4 +1,4 @@
-"""Scores of decoded text as sums that add up over batches and ranks, and the scores of those sums."""
+"""Validation metrics of decoded text, kept as sums so that they can be reduced over batches and ranks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _CORRECT, _SENTENCES = "_correct", "_sentences"
 
 
 def error_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
-    """Return edits and reference units, of words and of characters, as ``slam_plugin.scoring.text`` counts them."""
+    """Return the edits and the reference's length, in words and in characters, as in ``slam_plugin.scoring.text``."""
     pairs = list(zip(hypotheses, references, strict=True))
     words, characters = ([edits_of(metric, *pair) for pair in pairs] for metric in ("wer", "cer"))
     return {
@@ -26,7 +26,7 @@ def error_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[s
 
 
 def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
-    """What BLEU is made of: matching and all n-grams of each order, and both lengths (sacrebleu, 13a, case kept)."""
+    """Return BLEU's statistics: matches and totals of n-grams, and both lengths (sacrebleu, 13a, case kept)."""
     bleu = BLEU().corpus_score(list(hypotheses), [list(references)])
     counts = {f"_bleu_match_{n}": int(bleu.counts[n]) for n in _ORDERS}
     totals = {f"_bleu_total_{n}": int(bleu.totals[n]) for n in _ORDERS}
@@ -36,30 +36,30 @@ def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[st
 def accuracy_counts(
     hypotheses: Sequence[str], references: Sequence[str], names: Sequence[str] = (), codes: Sequence[int] = ()
 ) -> dict[str, int]:
-    """Sentences that are right as a whole, as ``slam_plugin.scoring.text`` counts them, and all sentences.
+    """Return the number of correct sentences (equal as a whole, as in ``slam_plugin.scoring.text``) and of all.
 
-    The same of each class of ``names``, whether the batch has it or not: two ranks have to log the same keys.
+    Also for each class of ``names``, even those that the batch does not have: all ranks must log the same keys.
 
     Args:
-        codes: (batch,) each sentence's class, an index into ``names``.
+        codes: (batch,) class of each sentence, an index into ``names``.
     """
     right = [normalise(h) == normalise(r) for h, r in zip(hypotheses, references, strict=True)]
     counts = {_CORRECT: sum(right), _SENTENCES: len(right)}
     for code, name in enumerate(names):
-        mine = [correct for correct, other in zip(right, codes, strict=True) if other == code]
-        counts.update({f"{_CORRECT}_{name}": sum(mine), f"{_SENTENCES}_{name}": len(mine)})
+        of_class = [correct for correct, other in zip(right, codes, strict=True) if other == code]
+        counts.update({f"{_CORRECT}_{name}": sum(of_class), f"{_SENTENCES}_{name}": len(of_class)})
     return counts
 
 
 def log_errors(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-    """Log ``wer`` and ``cer`` in percent of summed :func:`error_counts`."""
+    """Log ``wer`` and ``cer``, in percent, from summed :func:`error_counts`."""
     if log_sums(logging_outputs, ("_word_errors", "_words", "_char_errors", "_chars")):
         metrics.log_derived("wer", _rate("_word_errors", "_words"))
         metrics.log_derived("cer", _rate("_char_errors", "_chars"))
 
 
 def log_accuracy(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-    """Log ``accuracy``, and ``accuracy_`` and its name for each class, in percent of summed :func:`accuracy_counts`."""
+    """Log ``accuracy``, and ``accuracy_CLASS`` of each class, in percent, from summed :func:`accuracy_counts`."""
     suffixes = [name.removeprefix(_CORRECT) for name in next(iter(logging_outputs), {}) if name.startswith(_CORRECT)]
     for suffix in suffixes:
         names = _CORRECT + suffix, _SENTENCES + suffix
@@ -68,14 +68,17 @@ def log_accuracy(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def log_bleu(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-    """Log ``bleu`` of summed :func:`bleu_counts`."""
+    """Log ``bleu`` from summed :func:`bleu_counts`."""
     names = [f"_bleu_{kind}_{n}" for kind in ("match", "total") for n in _ORDERS]
     if log_sums(logging_outputs, (*names, "_bleu_sys_len", "_bleu_ref_len")):
         metrics.log_derived("bleu", _bleu)
 
 
 def log_sums(logging_outputs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
-    """Log each sum; False where nothing was counted, as in training. Plain numbers: a checkpoint holds the meters."""
+    """Log the sum of each name; return False if nothing was counted, as in training.
+
+    Sums are plain numbers, not tensors: checkpoints hold the meters.
+    """
     if not any(names[0] in log for log in logging_outputs):
         return False
     for name in names:
@@ -92,7 +95,7 @@ def _rate(errors: str, total: str) -> Callable[[Mapping[str, Any]], float]:
 
 def _bleu(meters: Mapping[str, Any]) -> float:
     def count(name: str) -> int:
-        return round(meters["_bleu_" + name].sum)  # a float where ranks were summed, which sacrebleu refuses
+        return round(meters["_bleu_" + name].sum)  # a float after a sum over ranks, which sacrebleu refuses
 
     bleu = BLEU.compute_bleu(
         correct=[count(f"match_{n}") for n in _ORDERS],

@@ -1,7 +1,7 @@
-"""Scores of classes and of numbers as sums that add up over batches and ranks, and the scores of those sums.
+"""Validation metrics of classification and regression, kept as sums so that they reduce over batches and ranks.
 
-In percent, as fairseq's accuracy. Its own criterion logs the predictions themselves to score them, lists that several
-ranks cannot add up.
+Scores are in percent, like fairseq's accuracy. fairseq's own criterion logs lists of predictions instead, which cannot
+be added up over ranks.
 """
 
 import math
@@ -20,21 +20,21 @@ _MOMENTS = ("_n", "_x", "_y", "_xx", "_yy", "_xy")
 
 
 def class_counts(predicted: Tensor, true: Tensor, classes: int) -> dict[str, int]:
-    """For each class how often it is predicted, how often it is true, and how often both; from two (rows,)."""
+    """Return for each class how often it is predicted, true, and both, from predicted and true classes (rows,)."""
     parts = zip(_KINDS, (predicted[predicted == true], predicted, true), strict=True)
     counts = {kind: part.bincount(minlength=classes).tolist() for kind, part in parts}
     return {_name(kind, label): counts[kind][label] for kind in _KINDS for label in range(classes)}
 
 
 def number_sums(predicted: Tensor, true: Tensor) -> dict[str, float]:
-    """What a correlation is made of: sums of both (rows,), of their squares and of their products."""
+    """Return the sums that a correlation needs: of predicted and true (rows,), of their squares and their products."""
     x, y = predicted.double().cpu(), true.double().cpu()
     sums = (len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y)
     return {name: float(value) for name, value in zip(_MOMENTS, sums, strict=True)}
 
 
 def log_classes(logging_outputs: Sequence[Mapping[str, Any]], classes: int, positive: int | None) -> None:
-    """Log ``mcc`` and, of the class ``positive``, ``f1``, of summed :func:`class_counts`."""
+    """Log ``mcc``, and ``f1`` of the class ``positive`` if not None, from summed :func:`class_counts`."""
     if log_sums(logging_outputs, [_name(kind, label) for kind in _KINDS for label in range(classes)]):
         metrics.log_derived("mcc", _mcc(classes))
         if positive is not None:
@@ -42,7 +42,7 @@ def log_classes(logging_outputs: Sequence[Mapping[str, Any]], classes: int, posi
 
 
 def log_numbers(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-    """Log ``pearson`` of summed :func:`number_sums`."""
+    """Log ``pearson`` from summed :func:`number_sums`."""
     if log_sums(logging_outputs, _MOMENTS):
         metrics.log_derived("pearson", _pearson)
 
@@ -52,7 +52,7 @@ def _name(kind: str, label: int) -> str:
 
 
 def _f1(positive: int) -> Callable[[Meters], float]:
-    """Harmonic mean of precision and recall; 0 where the class is neither predicted nor true."""
+    """Return the function for F1, the harmonic mean of precision and recall; 0 if the class never occurs."""
 
     def f1(meters: Meters) -> float:
         hits, predicted, true = (meters[_name(kind, positive)].sum for kind in _KINDS)
@@ -62,7 +62,7 @@ def _f1(positive: int) -> Callable[[Meters], float]:
 
 
 def _mcc(classes: int) -> Callable[[Meters], float]:
-    """Matthews' correlation for any number of classes (Gorodkin 2004); 0 where one side is always the same."""
+    """Return the function for Matthews' correlation of any number of classes (Gorodkin 2004); 0 if undefined."""
 
     def mcc(meters: Meters) -> float:
         hits, predicted, true = ([meters[_name(kind, label)].sum for label in range(classes)] for kind in _KINDS)
@@ -74,13 +74,13 @@ def _mcc(classes: int) -> Callable[[Meters], float]:
 
 
 def _pearson(meters: Meters) -> float:
-    """Pearson's correlation; 0 where one side is always the same."""
+    """Return Pearson's correlation; 0 if one side is constant."""
     n, x, y, xx, yy, xy = (meters[name].sum for name in _MOMENTS)
     return _percent(n * xy - x * y, math.sqrt(_spread(n, x, xx) * _spread(n, y, yy)))
 
 
 def _spread(n: float, total: float, squares: float) -> float:
-    """n squared times the variance; 0 where it is no more than what rounding makes of equal numbers."""
+    """Return n squared times the variance; 0 if it is within rounding of 0."""
     found = n * squares - total * total
     return found if found > 1e-12 * n * squares else 0.0
 

@@ -1,7 +1,7 @@
 """Significance of differences between systems: intervals over seeds, and the paired bootstrap over sentences.
 
-Statistics of a sentence add up over a corpus: edits and reference units for error rates, sacrebleu's own for BLEU and
-chrF. A bootstrap draws sentences with replacement, the same for both systems (Koehn 2004).
+Statistics of sentences add up over a corpus: edits and reference lengths for error rates, sacrebleu's own for BLEU and
+chrF. The bootstrap draws sentences with replacement, the same ones for both systems (Koehn 2004).
 """
 
 import math
@@ -19,7 +19,7 @@ Score = Callable[[np.ndarray], float]
 
 
 class Interval(NamedTuple):
-    """Mean of ``count`` values, and half the width of its interval, NaN for a single value."""
+    """Mean of ``count`` values, and half the width of its confidence interval, NaN for a single value."""
 
     mean: float
     half_width: float
@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Return the mean of independent values and its interval by Student's t. Raises ValueError for no values."""
+    """Return the mean of independent values and its confidence interval by Student's t; ValueError for no values."""
     if not values:
         raise ValueError("an interval: found no values, expected at least one")
     count, mean = len(values), math.fsum(values) / len(values)
@@ -57,16 +57,16 @@ def paired_bootstrap(
 ) -> Comparison:
     """Compare two systems on the sentences of ``references``.
 
-    A system is the hypotheses of each of its training seeds; its score is the mean over them, and a sentence is drawn
-    for all of them at once. The p-value is the share of resamples that lie as far from their mean as the difference
-    lies from 0. Not sacrebleu's ``PairedTest``: it takes absolute differences first, and knows no seeds.
+    A system is given as the hypotheses of each of its training seeds; its score is the mean over seeds, and a sentence
+    is drawn for all seeds at once. The p-value is the share of resamples that are as far from their mean as the
+    difference is from 0. Not sacrebleu's ``PairedTest``: it takes absolute differences first, and has no seeds.
 
     Args:
         metric: one of ``METRICS``.
         seed: of the resampling; the default is sacrebleu's.
     """
     score = score_of(metric)
-    systems = [np.stack([sentence_statistics(metric, each, references) for each in runs]) for runs in (first, second)]
+    systems = [np.stack([sentence_statistics(metric, run, references) for run in runs]) for runs in (first, second)]
     drawn = np.random.default_rng(seed).choice(len(references), size=(resamples, len(references)), replace=True)
 
     def difference(rows: np.ndarray) -> float:
@@ -100,7 +100,7 @@ def score_of(metric: str) -> Score:
     """
     if metric in ("bleu", "chrf"):
         scorer = scorer_of(metric)
-        # Whole numbers, as sacrebleu has them where it does not resample.
+        # Integers, as in sacrebleu when it does not resample.
         return lambda sums: scorer._compute_score_from_stats([int(value) for value in sums]).score
     if metric in ("cer", "wer"):
         return lambda sums: 100.0 * sums[0] / sums[1]

@@ -1,11 +1,11 @@
-"""Scores of what ``fairseq-generate`` wrote: CER and WER by editdistance, BLEU and chrF by sacrebleu, accuracy.
+"""Scores of ``fairseq-generate``'s output: CER and WER by editdistance, BLEU and chrF by sacrebleu, accuracy.
 
-The references are the file's own T- lines, the hypotheses its D- lines (detokenised; the first of an n-best list).
-Error rates are of the corpus: all edits over all reference units, so a long sentence counts for more than a short one.
-Accuracy is of sentences: the share of those that are right as a whole, with ``--classes FILE`` of each class as well;
-the file has a class a line for each row of the data set. For error rates and accuracy both sides are normalised alike:
-Unicode NFC, runs of white space made one space, ends stripped; case and punctuation stay, and the space between words
-is a character. BLEU and chrF see the text as it is: their signatures say what they do to it.
+References are the file's T- lines, hypotheses its D- lines (detokenized; the first of an n-best list). Error rates are
+of the corpus: all edits over the length of all references, so a long sentence counts more than a short one. Accuracy is
+the share of sentences that are entirely correct; with ``--classes FILE``, a class per line for each row of the data
+set, also by class. For error rates and accuracy, both sides are made comparable in the same way: Unicode NFC, runs of
+white space replaced by one space, ends stripped. Case and punctuation stay, and the space between words counts as a
+character. BLEU and chrF get the text unchanged; their signatures describe what they do to it.
 """
 
 import unicodedata
@@ -20,17 +20,17 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.classes import read_classes
 
 METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
-DEFAULT_METRICS = METRICS[:4]  # few sentences of a translation are right as a whole
+DEFAULT_METRICS = METRICS[:4]  # without accuracy: few sentences of a translation are entirely correct
 Scores = dict[str, float | str]
 NORMALISATION = "NFC, white space collapsed; case and punctuation kept"
 
-# fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each becomes one character,
-# so that it is one error, never a match and never five.
+# fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each is replaced by one character,
+# a different one, so that it is one error, never a match and never five errors.
 _UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", "\ufffd"), ("<unk>", "\u2047")
 
 
 class Generated(NamedTuple):
-    """One sentence of a generation file; ``id`` is the row of the data set."""
+    """One sentence of a generation file; ``id`` is its row in the data set."""
 
     id: int
     hypothesis: str
@@ -40,8 +40,8 @@ class Generated(NamedTuple):
 def read_generated(path: str | Path) -> list[Generated]:
     """Return the best hypothesis and the reference of every sentence, in the order of their ids.
 
-    Raises :class:`DataError` where the file holds no hypothesis, a malformed line, an id twice (two runs in one
-    file), or hypotheses and references that do not belong to the same sentences.
+    Raises :class:`DataError` if the file has no hypothesis, a malformed line, an id twice (two runs in one file), or
+    hypotheses and references of different sentences.
     """
     references: dict[int, str] = {}
     hypotheses: dict[int, str] = {}
@@ -53,7 +53,7 @@ def read_generated(path: str | Path) -> list[Generated]:
             width = 2 if kind == "T-" else 3
             if len(fields) != width or not fields[0][2:].isdecimal():
                 raise DataError(
-                    f"{path}:{number}: expected {width} tab-separated fields, the first like {kind}12: {line!r}"
+                    f"{path}:{number}: found {line!r}, expected {width} tab-separated fields, the first like {kind}12"
                 )
             sentence = int(fields[0][2:])
             if kind == "D-":
@@ -63,12 +63,12 @@ def read_generated(path: str | Path) -> list[Generated]:
             else:
                 references[sentence] = fields[1]
     if not hypotheses:
-        raise DataError(f"{path}: no hypothesis (a line that starts with D-); expected the output of fairseq-generate")
+        raise DataError(f"{path}: found no hypothesis (D- line), expected the output of fairseq-generate")
     if references.keys() != hypotheses.keys():
         odd = sorted(references.keys() ^ hypotheses.keys())
         raise DataError(
-            f"{path}: {len(hypotheses)} hypotheses (D-) and {len(references)} references (T-); expected one of each a "
-            f"sentence, but not so for {len(odd)} ids, such as {odd[0]}"
+            f"{path}: found {len(hypotheses)} hypotheses (D-) and {len(references)} references (T-), expected one of "
+            f"each per sentence; {len(odd)} sentences lack one, such as {odd[0]}"
         )
     return [
         Generated(i, hypotheses[i].replace(*_UNKNOWN_HYPOTHESIS), references[i].replace(*_UNKNOWN_REFERENCE))
@@ -87,18 +87,18 @@ def cer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return the word error rate of the corpus in percent; words are what white space separates."""
+    """Return the word error rate of the corpus in percent; words are separated by white space."""
     return _error_rate("wer", hypotheses, references)
 
 
 def accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return the share of sentences that are right as a whole, in percent."""
+    """Return the share of sentences that are entirely correct, in percent."""
     right = [normalise(h) == normalise(r) for h, r in zip(hypotheses, references, strict=True)]
     return 100.0 * sum(right) / len(right)
 
 
 _OURS = {"cer": cer, "wer": wer, "accuracy": accuracy}
-# The parts of a normalized text that an error rate counts.
+# Splits a text into the units that an error rate counts.
 UNITS: dict[str, Callable[[str], list[str]]] = {"cer": list, "wer": str.split}
 
 
@@ -107,7 +107,7 @@ def score(
 ) -> dict[str, float | str]:
     """Return each metric in percent, for BLEU and chrF with ``bleu_signature`` and ``chrf_signature``.
 
-    Raises ValueError for an unknown metric, and where the lists differ in length or hold no reference.
+    Raises ValueError for an unknown metric, and if the lists differ in length or are empty.
     """
     check_lengths(hypotheses, references)
     scores: Scores = {}
@@ -127,7 +127,7 @@ def check_lengths(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     """Raise ValueError if the lists differ in length or are empty."""
     if len(hypotheses) != len(references) or not references:
         raise ValueError(
-            f"{len(hypotheses)} hypotheses and {len(references)} references; expected as many of both, and some"
+            f"found {len(hypotheses)} hypotheses and {len(references)} references, expected equal numbers above 0"
         )
 
 
@@ -137,7 +137,7 @@ def scorer_of(metric: str) -> BLEU | CHRF:
 
 
 def edits_of(metric: str, hypothesis: str, reference: str) -> tuple[int, int]:
-    """Return the edits from a hypothesis to its reference, and the units of the reference, of ``cer`` or ``wer``."""
+    """Return the number of edits from a hypothesis to its reference, and the reference's length, for cer or wer."""
     wanted = UNITS[metric](normalise(reference))
     return editdistance.eval(UNITS[metric](normalise(hypothesis)), wanted), len(wanted)
 
@@ -145,7 +145,7 @@ def edits_of(metric: str, hypothesis: str, reference: str) -> tuple[int, int]:
 def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS, classes: str | Path | None = None) -> Scores:
     """Return :func:`score` of a generation file.
 
-    With ``classes`` (see :func:`read_classes`), ``accuracy_`` and its name of each class that was decoded as well.
+    With ``classes`` (see :func:`read_classes`), also ``accuracy_CLASS`` of each class that was decoded.
     """
     generated = read_generated(path)
     scores = score([g.hypothesis for g in generated], [g.reference for g in generated], metrics)
@@ -168,5 +168,5 @@ def _error_rate(metric: str, hypotheses: Sequence[str], references: Sequence[str
     counts = [edits_of(metric, *pair) for pair in zip(hypotheses, references, strict=True)]
     edits, total = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
     if total == 0:
-        raise ValueError("every reference is empty: an error rate has no denominator")
+        raise ValueError("found only empty references, for which an error rate is undefined")
     return 100.0 * edits / total

@@ -4,18 +4,18 @@ import itertools
 
 import torch
 
-from slam_plugin.instruments.recognition import spell
+from slam_plugin.instruments.recognition import decode
 
 
 def test_repeats_are_merged_blanks_dropped_and_padding_never_read():
     log_probs = torch.randn(3, 9, 5, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
     lengths = [9, 4, 6]
     padding = torch.arange(9) >= torch.tensor(lengths)[:, None]
-    found = spell(log_probs, padding, 0, lambda ids: "".join(map(str, ids)))
+    found = decode(log_probs, padding, 0, lambda ids: "".join(map(str, ids)))
     paths = [row[:length].argmax(-1).tolist() for row, length in zip(log_probs, lengths, strict=True)]
     expected = ["".join(str(symbol) for symbol, _ in itertools.groupby(path) if symbol) for path in paths]
     assert found == (expected, sum(path.count(0) for path in paths), 19)
-    whole = spell(log_probs, None, 0, lambda ids: "".join(map(str, ids)))
+    whole = decode(log_probs, None, 0, lambda ids: "".join(map(str, ids)))
     assert whole.states == 27 and whole.texts[0] == expected[0]
 
 

@@ -32,13 +32,13 @@ def test_a_good_run_and_one_without_instruments_are_warned_of_nothing():
     ("bad", "good", "words"),
     [
         ({"own": 0.29}, {"own": 0.29, "ctc_cer": 79.0}, ["own is 0.29"]),  # CTC that spells reads neighbors
-        ({"own": 0.29}, {"own": 0.3}, ["own is 0.29 (0.96 in a fresh trunk)", "Lower the learning rate"]),
-        ({"rank_top": 13.9}, {"rank_top": 14.1}, ["states of the shared layers", "13.9 (140.0 in a fresh trunk)"]),
+        ({"own": 0.29}, {"own": 0.3}, ["own is 0.29 (untrained: 0.96)", "Lower the learning rate"]),
+        ({"rank_top": 13.9}, {"rank_top": 14.1}, ["states of the shared layers", "13.9 (untrained: 140.0)"]),
         ({"rank_speech": 1.2}, {"rank_speech": 14.1}, ["states of the speech encoder", "is 1.2"]),
         ({"rank_front_end": 1.0}, {"rank_front_end": 14.1}, ["states of the front end", "warm-up"]),
         ({"ctc_blanks": 0.995}, {"ctc_blanks": 0.98}, ["100 % of its states are blank after 90 %", "Raise its weight"]),
         ({"ctc_blanks": 1.0, "ctc_progress": 0.16}, {"ctc_blanks": 1.0, "ctc_progress": 0.14}, ["after 16 %"]),
-        ({"code_perplexity": 3.9}, {"code_perplexity": 4.1}, ["codebook is dead (code): perplexity 3.9", "diversity"]),
+        ({"code_perplexity": 3.9}, {"code_perplexity": 4.1}, ["codebook (code) is dead: perplexity 3.9", "diversity"]),
         ({"codes_used": 0.04}, {"codes_used": 0.06}, ["4 % of the codes in use"]),
     ],
 )

@@ -130,8 +130,8 @@ def test_text_with_unusual_line_separators_stays_one_line(tmp_path):
         ("T-0\ta\nT-1\tb\nD-0\t-0.1\ta\n", r"1 hypotheses .* 2 references .* such as 1"),
         ("D-0\t-0.1\ta\n", r"1 hypotheses .* 0 references"),
         ("T-0\ta\nD-0\t-0.1\ta\nT-0\ta\n", r":3: T-0 appears twice"),
-        ("T-0\ta\nD-0\t-0.1\n", r":2: expected 3 tab-separated fields"),
-        ("T-x\ta\n", r":1: expected 2 tab-separated fields"),
+        ("T-0\ta\nD-0\t-0.1\n", r":2: found .*, expected 3 tab-separated fields"),
+        ("T-x\ta\n", r":1: found .*, expected 2 tab-separated fields"),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(tmp_path, text, message):
@@ -145,7 +145,7 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, text, message):
 def test_lists_that_cannot_be_scored_are_refused():
     with pytest.raises(ValueError, match="1 hypotheses and 2 references"):
         scoring.score(["a"], ["a", "b"])
-    with pytest.raises(ValueError, match="every reference is empty"):
+    with pytest.raises(ValueError, match="only empty references"):
         scoring.score(["a"], [""], ["cer"])
     with pytest.raises(ValueError, match="unknown metric 'ter'"):
         scoring.score(["a"], ["a"], ["ter"])
