@@ -1,7 +1,7 @@
-"""Command-line programs: help, errors and exit codes, and menus of them.
+"""Command-line programs: their help, errors and exit codes, and menus of commands.
 
-Exit codes: 0 if all went well, 1 after an error, which standard error names, 2 for a wrong command line, 130 after
-Ctrl-C, 141 if the reader of the output has gone (``slam check data | head``).
+Exit codes: 0 for success, 1 after an error, which is printed on standard error, 2 for a wrong command line, 130 after
+Ctrl-C, 141 if the reader of the output has closed it (``slam check data | head``).
 """
 
 import argparse
@@ -19,11 +19,11 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 class ProgramError(Exception):
-    """A failure that is no fault of the input; the message says what failed and what was expected."""
+    """A failure that the input did not cause; the message says what failed and what was expected."""
 
 
 class UsageError(Exception):
-    """Arguments that do not go together."""
+    """Command-line arguments that do not go together."""
 
 
 ERRORS = (DataError, ProgramError, OSError, UnicodeDecodeError)
@@ -43,11 +43,11 @@ def program(
     """Return the ``main`` of a program, a function of the arguments that returns the exit code.
 
     Args:
-        name: as it is typed, such as ``slam vocab``.
-        doc: the module's docstring. Its first line is the program's description, the rest its help below the flags.
-        run: returns the exit code, None for 0. It raises one of :data:`ERRORS` for a fault of its input, and
+        name: as the user types it, such as ``slam vocab``.
+        doc: the module's docstring. Its first line is the program's description, the rest is shown below the flags.
+        run: returns the exit code, None for 0. It raises one of :data:`ERRORS` for a bad input, and
             :class:`UsageError` for arguments that do not go together.
-        passes_flags: leave flags that the program does not know in ``passed``, instead of refusing them.
+        passes_flags: collect unknown flags in ``passed``, instead of refusing them.
 
     Example::
 
@@ -77,14 +77,14 @@ def parser_of(name: str, doc: str) -> argparse.ArgumentParser:
 def guarded(name: str, run: Callable[[], int | None]) -> int:
     """Call ``run`` and return its exit code; print its error, if it raises one, with the program's name."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 gets escapes
+        if hasattr(stream, "reconfigure"):  # print escapes on a terminal without UTF-8
             stream.reconfigure(errors="backslashreplace")
     try:
         code = run() or 0
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Python flushes standard output once more at exit.
+        # Python flushes standard output once more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except UsageError as error:
@@ -106,7 +106,7 @@ def _message(error: Exception) -> str:
 
 
 def plain(doc: str) -> str:
-    """Return a docstring as a terminal shows it: ``code`` and :mod:`roles` without their marks."""
+    """Return a docstring without the markup of ``code`` and :mod:`roles`, as a terminal shows it."""
     return re.sub(r":\w+:`~?([^`]+)`", r"\1", doc).replace("``", "")
 
 
@@ -131,7 +131,7 @@ def dispatch(program: str, menu: Menu, words: Sequence[str]) -> int:
 
 
 def overview(program: str, usage: str, menu: Menu) -> str:
-    """Return the usage and one line a command, by purpose: the first line of its module's docstring."""
+    """Return the usage and a line for each command, by purpose: the first line of its module's docstring."""
     width = max(len(name) for group in menu.values() for name in group)
     lines = [usage]
     for purpose, group in menu.items():

@@ -1,9 +1,9 @@
-"""Average several checkpoints of one run, often a better model than each of them (Popel and Bojar 2018).
+"""Average the weights of several checkpoints of one run, which often gives a better model (Popel and Bojar 2018).
 
     slam average --inputs runs/st/checkpoint.best_*.pt --output runs/st/checkpoint_average.pt
 
-fairseq has a script for it that its wheels do not contain. The result decodes and pre-trains like any checkpoint, and
-holds no state of the optimiser: no run can resume from it.
+fairseq has a script for it, which its wheels do not contain. The result can be decoded with and passed to
+``--pretrained`` like any checkpoint. It has no optimizer state: no run can resume from it.
 """
 
 import argparse
@@ -21,18 +21,18 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.program import program
 
-# What checkpoints of one run have in common; the length of training, say, may change when a run resumes.
+# What checkpoints of one run must share; other options, such as the length of training, may change when a run resumes.
 _SAME = ("common.seed", "checkpoint.save_dir", "model", "task._name")
 _VOCABULARIES = ("vocabulary", "source_vocabulary", "transcript_vocabulary")
 
 
 def average(inputs: Sequence[str | Path], output: str | Path) -> None:
-    """Write ``output``: the first of ``inputs`` with the mean of all their models' weights.
+    """Write to ``output`` the first checkpoint of ``inputs`` with the mean of the weights of all.
 
-    Raises :class:`DataError` where there are less than two, one cannot be read, or they are not of one run.
+    Raises :class:`DataError` if there are fewer than two inputs, one cannot be read, or they are not of one run.
     """
     if len({Path(path).absolute() for path in inputs}) < max(2, len(inputs)):
-        raise DataError(f"--inputs: found {len(inputs)} checkpoints, expected two or more, each once")
+        raise DataError(f"--inputs: found {len(inputs)} checkpoints, expected two or more different ones")
     compat.apply()
     first = _read(inputs[0])
     described = _description(first)
@@ -56,12 +56,12 @@ def _read(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path}: there is no such checkpoint")
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
     if not isinstance(state.get("cfg"), DictConfig) or "model" not in state:
-        raise DataError(f"{path}: expected a checkpoint of fairseq-train with a configuration and a model")
+        raise DataError(f"{path}: found no configuration or no model, expected a checkpoint of fairseq-train")
     return state
 
 
 def _description(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to be the same, one value a name."""
+    """Return the values that checkpoints of one run must share, by name."""
     fields: dict[str, Any] = {}
     for name in _SAME:
         value = OmegaConf.select(state["cfg"], name)
@@ -73,20 +73,20 @@ def _description(state: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_others(found: Mapping[str, Any], expected: Mapping[str, Any], path: Any, first: Any) -> None:
     differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
     if differing:
-        said = "; ".join(f"{name} is {found.get(name)} here and {expected.get(name)} there" for name in differing)
-        raise DataError(f"{path}: is not of the run of {first}: {said}")
+        values = "; ".join(f"{name}: found {found.get(name)}, expected {expected.get(name)}" for name in differing)
+        raise DataError(f"{path}: is not a checkpoint of the same run as {first}: {values}")
 
 
 def _add(total: dict[str, Tensor], weights: Mapping[str, Tensor], path: Any, first: Any) -> None:
     odd = sorted(total.keys() ^ weights.keys())
     odd += [name for name in total.keys() & weights.keys() if total[name].shape != weights[name].shape]
     if odd:
-        raise DataError(f"{path}: its weights are not those of {first}: {', '.join(odd[:3])}")
+        raise DataError(f"{path}: its weights differ in name or shape from those of {first}: {', '.join(odd[:3])}")
     for name, value in weights.items():
         if value.is_floating_point():
             total[name] += value
         elif not torch.equal(total[name], value):
-            raise DataError(f"{path}: {name} holds whole numbers other than those of {first}: they have no mean")
+            raise DataError(f"{path}: {name} holds other integers than in {first}, which cannot be averaged")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the mean."""
+    """Write the averaged checkpoint and print its path."""
     average(options.inputs, options.output)
     print(options.output)
 

@@ -2,8 +2,8 @@
 
     slam build-kernel --fairseq-source DIR
 
-fairseq's wheels bring neither the kernel nor its source. This compiles it from a checkout of fairseq with nvcc and puts
-it beside the installed fairseq, whose generator then takes it by itself on a GPU.
+fairseq's wheels contain neither the kernel nor its source. This command compiles it with nvcc from a checkout of
+fairseq and installs it next to the installed fairseq, whose generator then uses it on a GPU.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from slam_plugin.kernels.ngrams import MODULE
 from slam_plugin.program import ProgramError, program
 
 SOURCES = ("fairseq/clib/cuda/ngram_repeat_block_cuda.cpp", "fairseq/clib/cuda/ngram_repeat_block_cuda_kernel.cu")
-# What torch compiles for where it sees no device: Turing, Ampere and Ada, Hopper, and by PTX all that came later.
+# Compiled for if torch sees no GPU: Turing, Ampere and Ada, Hopper, and through PTX all later ones.
 DEFAULT_ARCHITECTURES = "7.5;8.0;9.0+PTX"
 
 
 class BuildError(ProgramError):
-    """Why the kernel cannot be built or used, and the cure."""
+    """The kernel cannot be built or used; the message says why, and what to do."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Build the kernel and install it beside fairseq."""
     print(f"installed {build(options.fairseq_source)}")
-    print("fairseq's generator takes it on a GPU; `slam doctor` says whether it works there")
+    print("fairseq's generator uses it on a GPU; `slam doctor` checks whether it works there")
 
 
 def build(source: Path) -> Path:
-    """Compile the kernel of the checkout ``source`` and install it; returns where. Takes minutes.
+    """Compile the kernel of the checkout ``source``, install it, and return its path. Takes minutes.
 
-    Everything is checked before the compiler starts; raises :class:`BuildError`.
+    Raises :class:`BuildError`; everything is checked before the compiler starts.
     """
     sources = find_sources(source)
     check_toolkit()
@@ -60,7 +60,7 @@ def build(source: Path) -> Path:
 
 
 def find_sources(source: Path) -> list[Path]:
-    """The kernel's files in a checkout of fairseq."""
+    """Return the paths of the kernel's source files in a checkout of fairseq."""
     missing = [name for name in SOURCES if not (source / name).is_file()]
     if missing:
         raise BuildError(
@@ -70,7 +70,7 @@ def find_sources(source: Path) -> list[Path]:
 
 
 def check_toolkit() -> None:
-    """Whether torch is built with CUDA, and nvcc with its headers is where torch looks for it."""
+    """Raise :class:`BuildError` unless torch is built with CUDA and finds nvcc with its headers."""
     if torch.version.cuda is None:
         raise BuildError(f"torch {torch.__version__}: built without CUDA, expected a build with it")
     from torch.utils.cpp_extension import CUDA_HOME  # found when this module is imported
@@ -85,21 +85,21 @@ def check_toolkit() -> None:
 
 
 def fairseq_folder() -> Path:
-    """The folder of the fairseq that Python imports."""
+    """Return the folder of the fairseq that Python imports."""
     spec = importlib.util.find_spec("fairseq")
     if spec is None or not spec.submodule_search_locations:
-        raise BuildError("found no installed fairseq, beside which the kernel goes")
+        raise BuildError("found no installed fairseq, expected one to install the kernel into")
     folder = Path(spec.submodule_search_locations[0])
     if not os.access(folder, os.W_OK):
-        raise BuildError(f"{folder}: not writable, and the kernel goes there")
+        raise BuildError(f"{folder}: not writable; the kernel must be installed there")
     return folder
 
 
 @contextmanager
 def architectures() -> Iterator[str]:
-    """Sets ``TORCH_CUDA_ARCH_LIST`` where it is not set and there is no device to ask, for which torch has no default.
+    """Set ``TORCH_CUDA_ARCH_LIST`` within the block if it is not set and there is no GPU; torch has no default then.
 
-    Gives its value; empty where torch asks the devices.
+    Yields its value; empty if torch asks the GPUs.
     """
     named = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
     if named or torch.cuda.is_available():
@@ -113,13 +113,16 @@ def architectures() -> Iterator[str]:
 
 
 def compile_extension(sources: Sequence[Path], folder: Path) -> Path:
-    """The compiled module, under ``folder``, by setuptools and torch's rules for CUDA; the compilers' words show."""
+    """Compile the module below ``folder`` with setuptools and torch's CUDA rules; return its path.
+
+    The compilers' output is shown.
+    """
     from setuptools import Distribution, errors
     from torch.utils.cpp_extension import BuildExtension, CUDAExtension
 
     quiet = ["-O3", "-w"]
     extension = CUDAExtension(MODULE, [str(path) for path in sources], extra_compile_args={"cxx": quiet, "nvcc": quiet})
-    # Two files: ninja, which torch would otherwise ask for, gains nothing.
+    # Without ninja, which torch would otherwise require: with two files it saves no time.
     commands = {"build_ext": BuildExtension.with_options(use_ninja=False)}
     command = Distribution({"name": MODULE, "ext_modules": [extension], "cmdclass": commands}).get_command_obj(
         "build_ext"
@@ -135,15 +138,15 @@ def compile_extension(sources: Sequence[Path], folder: Path) -> Path:
 
 
 def check_import(library: Path) -> None:
-    """Import the module in a fresh process: what does not import must not lie beside fairseq, which would be silent."""
+    """Import the module in a new process: fairseq would silently ignore an installed module that does not import."""
     code = f"import sys; sys.path.insert(0, {str(library.parent)!r}); import torch, {MODULE}; {MODULE}.forward"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if done.returncode != 0:
-        raise BuildError(f"it compiled, but does not import: {done.stderr.strip().splitlines()[-1]}")
+        raise BuildError(f"the kernel compiled, but cannot be imported: {done.stderr.strip().splitlines()[-1]}")
 
 
 def install(library: Path, folder: Path) -> Path:
-    """Copy the module into ``folder``, where it appears whole or not at all."""
+    """Copy the module into ``folder`` by an atomic rename; return its path."""
     target = folder / library.name
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{library.name}.")
     os.close(handle)

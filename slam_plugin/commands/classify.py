@@ -1,10 +1,10 @@
-"""Print the class of each text or pair of texts; for a regression its number.
+"""Print the class of each text or text pair, or its number for regression.
 
     slam classify --checkpoint checkpoint_best.pt "a fine film" "a waste of time"
     slam classify --checkpoint checkpoint_best.pt - < reviews.txt
 
-Two texts with a tab between them are a pair. ``-`` reads texts from standard input, one a line. ``slam predict`` scores
-a whole data folder.
+Two texts separated by a tab are a pair. ``-`` reads texts from standard input, one per line. ``slam predict`` predicts
+and scores a whole data folder.
 """
 
 import argparse
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add nothing: the command has no arguments of its own."""
 
 
-def _show(options: argparse.Namespace, each: Input, label: Any) -> Printed:
+def _show(options: argparse.Namespace, item: Input, label: Any) -> Printed:
     if isinstance(label, float):
         return Printed(str(label), {"number": label})
     return Printed(label.label, label._asdict())

@@ -1,6 +1,6 @@
-"""``slam COMMAND``: every program of the project by its name.
+"""``slam COMMAND``: the project's one command line.
 
-A command's module is imported when it is called, so that ``slam`` alone answers at once.
+A command's module is imported only when it is called, so that ``slam`` alone answers at once.
 """
 
 import sys
@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from slam_plugin.program import Menu, dispatch, guarded, overview
 
-USAGE = "usage: slam COMMAND ...      slam COMMAND --help explains one"
+USAGE = "usage: slam COMMAND ...      slam COMMAND --help explains a command"
 COMMANDS: Menu = {
     "Prepare data": {
         "prepare": "data_prep.__main__",
@@ -45,7 +45,7 @@ COMMANDS: Menu = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; without one, list them."""
+    """Run a command and return its exit code; without a command, list all of them."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         return guarded("slam", lambda: print(overview("slam", USAGE, COMMANDS)))

@@ -1,9 +1,9 @@
-"""Fit the k-means centroids that the pre-training objective ``kmeans`` predicts.
+"""Fit k-means clusters to speech, the targets of the pre-training objective ``kmeans``.
 
-    slam cluster data/speech/train.tsv --out data/kmeans.npz
-
-Heavy imports stand inside functions: a wrong argument is to be named at once.
+slam cluster data/speech/train.tsv --out data/kmeans.npz
 """
+
+# Heavy imports are inside functions, so that a wrong argument is reported at once.
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from slam_plugin.data.manifests.manifest import Manifest
 
-# of scikit-learn's MiniBatchKMeans
+# options of scikit-learn's MiniBatchKMeans
 STARTS = 3
 BATCH = 10_000
 PATIENCE = 20  # batches without a better inertia
@@ -31,29 +31,36 @@ PATIENCE = 20  # batches without a better inertia
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="speech to fit them to, as .tsv")
+    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="manifests of speech (.tsv)")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the .npz to write; corpora.yaml names kmeans.npz"
+        "--out", type=Path, required=True, metavar="FILE", help="the .npz to write, such as the data's kmeans.npz"
     )
-    parser.add_argument("--clusters", type=int, default=200, help="number of centroids (%(default)s)")
+    parser.add_argument("--clusters", type=int, default=200, help="number of clusters (%(default)s)")
     parser.add_argument("--hours", type=float, default=1.0, help="hours of speech to sample (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the sample and of the fit (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the sample and the fit (%(default)s)")
     parser.add_argument(
-        "--audio-root", type=Path, metavar="FOLDER", help="of relative paths (default: each manifest's folder)"
+        "--audio-root",
+        type=Path,
+        metavar="FOLDER",
+        help="folder that relative audio paths start from (default: each manifest's folder)",
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="cluster the states of this model, not the input's cepstra"
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="cluster the states of this model (default: cepstra of the input)",
     )
     parser.add_argument(
         "--layer",
         type=int,
         metavar="N",
-        help="with --checkpoint: the layer, from 0 over the speech encoder's and then the shared ones; -1 the last",
+        help="with --checkpoint: layer to cluster, counted from 0 over the speech encoder's layers and then the shared "
+        "ones; -1 is the last",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Fit and write the centroids."""
+    """Fit the centroids and write them."""
     import numpy as np
 
     from slam_plugin.data.manifests.manifest import Manifest
@@ -65,7 +72,10 @@ def run(options: argparse.Namespace) -> None:
     rows = sample(manifests, options.hours, options.seed)
     frames = np.concatenate(list(_frames(manifests, rows, options.audio_root, frames_of)))
     if len(frames) < options.clusters:
-        raise DataError(f"--clusters {options.clusters}: found {len(frames)} states of 40 ms, expected as many or more")
+        raise DataError(
+            f"--clusters {options.clusters}: found only {len(frames)} states of 40 ms in the sample, expected at least "
+            "as many as clusters"
+        )
     centroids, counts = fit(frames, options.clusters, options.seed)
     recipe |= {
         "manifests": {path.name: found.fingerprint for path, found in zip(options.manifests, manifests, strict=True)},
@@ -81,18 +91,19 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise :class:`UsageError` for numbers out of their bounds, and for one of two flags that belong together."""
+    """Raise :class:`UsageError` for numbers out of bounds, and if only one of two flags is there that go together."""
     if options.clusters < 2 or options.hours <= 0:
         raise UsageError(
-            f"--clusters {options.clusters}, --hours {options.hours:g}: expected at least 2, and more than 0"
+            f"--clusters {options.clusters}, --hours {options.hours:g}: expected at least 2 clusters and more than 0 "
+            "hours"
         )
     if (options.checkpoint is None) != (options.layer is None):
         found, missing = ("--layer", "--checkpoint") if options.checkpoint is None else ("--checkpoint", "--layer")
-        raise UsageError(f"{found}: expected {missing} beside it")
+        raise UsageError(f"{found}: found without {missing}, expected both or neither")
 
 
 def _source(options: argparse.Namespace) -> "tuple[Callable[..., Tensor], dict[str, Any], dict[str, np.ndarray]]":
-    """Return what makes frames of features, what the recipe says of it, and its weights."""
+    """Return the function from features to the frames to cluster, its description, and its weights."""
     from slam_plugin import compat
     from slam_plugin.models.base.teacher import Teacher
     from slam_plugin.models.base.warm_start import read_earlier
@@ -108,7 +119,7 @@ def _source(options: argparse.Namespace) -> "tuple[Callable[..., Tensor], dict[s
 
 
 def sample(manifests: "Sequence[Manifest]", hours: float, seed: int) -> list[tuple[int, int]]:
-    """Return (manifest, row) of as many utterances, drawn without replacement, as reach ``hours``; all if none do."""
+    """Return (manifest, row) of utterances drawn without replacement until they reach ``hours``, or all of them."""
     import numpy as np
 
     frames = np.concatenate([manifest.column("n_frames") for manifest in manifests])
@@ -120,7 +131,7 @@ def sample(manifests: "Sequence[Manifest]", hours: float, seed: int) -> list[tup
 
 
 def fit(frames: "np.ndarray", clusters: int, seed: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Return the centroids (V, D) of frames (N, D) in fp32, and how many frames are nearest to each (V,)."""
+    """Return fp32 centroids (V, D) of frames (N, D), and the number of frames nearest to each centroid (V,)."""
     import numpy as np
     import torch
     from sklearn.cluster import MiniBatchKMeans
@@ -142,7 +153,7 @@ def _frames(
     root: Path | None,
     frames_of: "Callable[[Tensor, None], Tensor]",
 ) -> "Iterator[np.ndarray]":
-    """What ``frames_of`` makes (T, D) of each row's features, which are normalized as the model gets them."""
+    """Yield the frames (T, D) of each row: ``frames_of`` its features, normalized as in the model's input."""
     from slam_plugin.data.audio import load_features, normalize
 
     for number, row in tqdm(rows, unit="utterance", disable=None):

@@ -1,9 +1,9 @@
-"""Say what of this machine fits the plugin, what does not, and the one-line cure.
+"""Check this machine and its packages for the plugin: what works, what does not, and how to fix it.
 
     slam doctor
 
-Needs nothing but Python: it says what is wrong where torch or fairseq is missing or broken. Exit status 1 where
-something must be cured before training.
+Needs only Python, so that it can report a missing or broken torch or fairseq. The exit code is 1 if something must be
+fixed before training.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from slam_plugin.machine import NVIDIA_DRIVER, bf16_supported, cores, import_err
 from slam_plugin.program import program
 
 PYTHONS = ((3, 11), (3, 12))
-# distribution: module, the versions in requirements.lock, with which the tests ran
+# distribution: (module, versions in requirements.lock, with which the tests ran)
 TESTED = {
     "torch": ("torch", ("2.11.0",)),
     "torchaudio": ("torchaudio", ("2.11.0",)),
@@ -33,14 +33,14 @@ TESTED = {
     "editdistance": ("editdistance", ("0.8.1",)),
     "pyarrow": ("pyarrow", ("26.0.1",)),
 }
-# Other distributions of the same module that serve as well.
+# Other distributions of the same module that work as well.
 ALTERNATIVES = {"ve-fairseq": ("fairseq-fixed",)}
-REINSTALL = "`make venv` installs the tested set"
+REINSTALL = "`make venv` installs the tested versions"
 DEMO_GIB = 6
 
 
 class Finding(NamedTuple):
-    """One line of the report. ``cure`` is empty where nothing is to be done; ``fatal`` where training cannot work."""
+    """One line of the report. ``cure`` is empty if there is nothing to fix; ``fatal`` means training cannot work."""
 
     subject: str
     found: str
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         if finding.cure:
             print(f"{'':5}  {'':{width}}  -> {finding.cure}")
     fatal = sum(finding.fatal for finding in findings)
-    print(f"\n{fatal} of {len(findings)} things are wrong" if fatal else "\nnothing is wrong")
+    print(f"\n{fatal} of {len(findings)} checks failed" if fatal else "\nall checks passed")
     return 1 if fatal else 0
 
 
@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check_python() -> list[Finding]:
+    """Check the version of Python."""
     found = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info[:2] in PYTHONS:
         return [Finding("python", found)]
@@ -75,7 +76,7 @@ def check_python() -> list[Finding]:
 
 
 def check_packages() -> list[Finding]:
-    """Every package of ``TESTED``: installed, importable, and which version against the tested one."""
+    """Check every package of ``TESTED``: is it installed and importable, and is its version a tested one?"""
     return [_package(name, module, tested) for name, (module, tested) in TESTED.items()]
 
 
@@ -88,21 +89,21 @@ def _package(name: str, module: str, tested: Sequence[str]) -> Finding:
     if version is None:
         return Finding(name, f"module {module} without an installed distribution", REINSTALL)
     if _release(version) not in tested:
-        return Finding(name, f"{version}, tested with {' and '.join(tested)}", f"if it gives trouble: {REINSTALL}")
+        return Finding(name, f"{version}, tested with {' and '.join(tested)}", f"if it causes problems: {REINSTALL}")
     return Finding(name, version)
 
 
 def check_torch_pair() -> list[Finding]:
-    """torchaudio is compiled against one torch, and fails in odd ways with another."""
+    """Check that torch and torchaudio are of one release: torchaudio fails in odd ways with another torch."""
     torch, torchaudio = installed_version("torch"), installed_version("torchaudio")
     if torch is None or torchaudio is None or _release(torch) == _release(torchaudio):
         return []
     cure = f"`pip install torchaudio=={_release(torch)}`, or {REINSTALL}"
-    return [Finding("torch and torchaudio", f"{torch} with {torchaudio}: not of one release", cure, fatal=True)]
+    return [Finding("torch and torchaudio", f"{torch} with {torchaudio}: different releases", cure, fatal=True)]
 
 
 def check_sound_formats() -> list[Finding]:
-    """A second of noise, written and read back in each format that corpora come in."""
+    """Check that a second of noise can be written and read back in each format that corpora come in."""
     if import_error("soundfile") is not None or import_error("numpy") is not None:
         return []
     import numpy as np
@@ -124,21 +125,22 @@ def check_sound_formats() -> list[Finding]:
 
 
 def check_plugin() -> list[Finding]:
-    """Whether the plugin's tasks and models register, and which workarounds for fairseq are installed."""
+    """Check that the plugin's tasks and models register, and list its workarounds for fairseq."""
     if import_error("fairseq") is not None:
         return []
     try:
         compat = importlib.import_module("slam_plugin.compat")
         compat.register()
-    except Exception as error:  # whatever a broken installation raises is the finding
+    except Exception as error:  # a broken installation can raise anything, which is the finding
         return [Finding("plugin", f"does not load: {type(error).__name__}: {error}", REINSTALL, fatal=True)]
     return [
         Finding("plugin", f"loads from {Path(__file__).resolve().parents[1]}"),
-        Finding("workarounds for fairseq", ", ".join(item.name for item in compat.WORKAROUNDS)),
+        Finding("fairseq workarounds", ", ".join(item.name for item in compat.WORKAROUNDS)),
     ]
 
 
 def check_fused_paths() -> list[Finding]:
+    """List the fused kernels that are in use."""
     if import_error("torch") is not None or import_error("fairseq") is not None:
         return []
     from slam_plugin.kernels.status import fused_paths
@@ -147,7 +149,7 @@ def check_fused_paths() -> list[Finding]:
 
 
 def _release(version: str) -> str:
-    """2.11.0 of 2.11.0+cu130: the builds of one release are alike here."""
+    """Return the release of a version without its build: 2.11.0 for 2.11.0+cu130."""
     return version.split("+")[0]
 
 
@@ -156,12 +158,13 @@ def _release(version: str) -> str:
 
 
 def check_hardware() -> list[Finding]:
+    """List cores, memory, GPU and bf16 support."""
     memory = memory_gib()
     if memory < DEMO_GIB:
-        room = Finding("memory", f"{memory:.1f} GiB", f"`make demo` wants {DEMO_GIB} GiB")
+        room = Finding("memory", f"{memory:.1f} GiB", f"`make demo` needs {DEMO_GIB} GiB")
     else:
         room = Finding("memory", "unknown" if math.isinf(memory) else f"{memory:.1f} GiB")
-    bf16 = "yes: autocast to bf16 pays" if bf16_supported() else "no: train in fp32 (--autocast none)"
+    bf16 = "yes: --autocast bf16 saves time" if bf16_supported() else "no: train in fp32 (--autocast none)"
     return [Finding("processor cores", str(cores())), room, _cuda(), Finding("bf16", bf16)]
 
 
@@ -174,11 +177,11 @@ def _cuda() -> Finding:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Finding("CUDA", f"{torch.version.cuda}, {', '.join(names)}")
     if not NVIDIA_DRIVER.exists():
-        return Finding("CUDA", "no device, training runs on the CPU")
+        return Finding("CUDA", "no GPU found, training runs on the CPU")
     if torch.version.cuda is None:
-        return Finding("CUDA", "a driver is there, but this torch is built without CUDA", REINSTALL)
+        return Finding("CUDA", "found an NVIDIA driver, but this torch is built without CUDA", REINSTALL)
     return Finding(
-        "CUDA", f"a driver is there, but torch cannot use it with CUDA {torch.version.cuda}", "update the driver"
+        "CUDA", f"found an NVIDIA driver that torch cannot use with CUDA {torch.version.cuda}", "update the driver"
     )
 
 

@@ -1,9 +1,9 @@
-"""Write the encoder's states of each sound file or text as ``.npy``: (states of 40 ms or pieces, dimensions).
+"""Write encoder states of each sound file or text as ``.npy``: (states of 40 ms or pieces, dimensions).
 
     slam encode --checkpoint checkpoint_last.pt --out states recordings/
 
-``states/NAME.npy`` has the name of its sound file, or the number of its text, from 0. ``-`` reads paths, or with
-``--text`` lines, from standard input.
+``states/NAME.npy`` is named after its sound file, or by the number of its text, from 0. ``-`` reads paths (with
+``--text``: texts, one per line) from standard input.
 """
 
 import argparse
@@ -18,34 +18,34 @@ from slam_plugin.data.files import atomic_write
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the .npy files go")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write the .npy files to")
     parser.add_argument(
-        "--layer", type=int, default=-1, help="multimodal layer, 0 the first, -1 the last (%(default)s)"
+        "--layer", type=int, default=-1, help="multimodal layer: 0 is the first, -1 the last (%(default)s)"
     )
-    parser.add_argument("--pool", action="store_true", help="write the mean over time, (dimensions,)")
+    parser.add_argument("--pool", action="store_true", help="write the mean over time, of shape (dimensions,)")
 
 
 def _encode(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
     return slam.states("text" if options.text else "speech", sources, options.layer, options.pool)
 
 
-def _store(options: argparse.Namespace, each: Input, states: Any) -> Printed:
-    """Write (T, D), or (D,) if pooled, as a ``.npy`` file of its own."""
+def _store(options: argparse.Namespace, item: Input, states: Any) -> Printed:
+    """Write the states of one input, (T, D) or (D,) if pooled, to its ``.npy`` file."""
     import numpy as np
 
-    path = options.out / f"{each.name}.npy"
+    path = options.out / f"{item.name}.npy"
     with atomic_write(path, "wb") as file:
         np.save(file, states.numpy())
     return Printed(str(path), {"states": str(path), "shape": list(states.shape)})
 
 
 def _refuse_same_names(options: argparse.Namespace, inputs: list[Input]) -> None:
-    """Raise :class:`DataError` if two inputs would be written to one file."""
+    """Raise :class:`DataError` if two inputs would be written to the same file."""
     first: dict[str, str | int] = {}
-    for each in inputs:
-        other = first.setdefault(each.name, each.id)
-        if other != each.id:
-            raise DataError(f"{other} and {each.id} would both be written to {each.name}.npy: encode them in two runs")
+    for item in inputs:
+        other = first.setdefault(item.name, item.id)
+        if other != item.id:
+            raise DataError(f"{other} and {item.id} would both be written to {item.name}.npy; encode them in two runs")
 
 
 main = model_program(Command("encode", "either", _encode, _store, check=_refuse_same_names), __doc__, add_arguments)

@@ -1,11 +1,10 @@
-"""Decode several test sets with ``fairseq-generate`` and score them all: one table, as the paper has for SpeechStew.
+"""Decode several test sets and score them in one table, as the paper does for SpeechStew.
 
     slam evaluate DATA --checkpoint checkpoint_best.pt --subsets ami_ihm cv wsj --out DIR
 
-``DIR/generate-SUBSET.txt`` is what ``fairseq-generate`` wrote; the scores are in
-``DIR/scores.json`` and ``DIR/scores.md``.
-A subset that was decoded before is not decoded again while checkpoint, data and flags are the same. Flags that are not
-known here go to ``fairseq-generate`` as they are.
+``fairseq-generate`` decodes into ``DIR/generate-SUBSET.txt``; the scores are in ``DIR/scores.json`` and
+``DIR/scores.md``. A subset is not decoded again as long as checkpoint, data and flags are the same. Other flags are
+passed on to ``fairseq-generate``.
 """
 
 import argparse
@@ -36,21 +35,21 @@ from slam_plugin.scoring.text import METRICS, Generated, normalise, read_generat
 
 PLUGIN = Path(__file__).resolve().parents[1]
 TAIL_LINES = 20
-SPLIT_SUFFIXES = (".tsv", ".bin", ".idx")  # of the files that a split is, unlike those made of them
+SPLIT_SUFFIXES = (".tsv", ".bin", ".idx")  # of a split's files; others are derived from them
 
 
 class Evaluation(NamedTuple):
-    """What is decoded, and how."""
+    """What to decode and how."""
 
     data: Path
-    checkpoint: str  # several with a colon between them are an ensemble
+    checkpoint: str  # or several, separated by colons, for an ensemble
     task: str
-    flags: tuple[str, ...]  # of fairseq-generate
+    flags: tuple[str, ...]  # for fairseq-generate
     out: Path
 
 
 class Row(NamedTuple):
-    """A test set, those of its translations that are in one language, or the average of all, which has no size."""
+    """A row of the table: a test set, its translations into one language, or the average, which has no size."""
 
     name: str
     utterances: int | None
@@ -60,11 +59,11 @@ class Row(NamedTuple):
 
 
 def evaluate(evaluation: Evaluation, subsets: Sequence[str], metrics: Sequence[str]) -> list[Row]:
-    """Decode what of ``subsets`` is not decoded yet, score all, and write ``scores.json`` and ``scores.md``.
+    """Decode the subsets that are not decoded yet, score all, and write ``scores.json`` and ``scores.md``.
 
-    Returns a row a test set, in the order of ``subsets``, or one for each language where ``tgt_lang`` names several;
-    then the unweighted average of all. Raises :class:`DataError` where a checkpoint or a subset is not there, or a
-    generation fails or leaves sentences out.
+    Returns a row for each test set, in the order of ``subsets``, or for each of its languages if ``tgt_lang`` has
+    several; then the unweighted average of all rows. Raises :class:`DataError` if a checkpoint or a subset is missing,
+    or a generation fails or leaves sentences out.
     """
     files = {subset: _files_of(evaluation.data, subset) for subset in subsets}
     checkpoint = [_digest(path) for path in _checkpoints(evaluation.checkpoint)]
@@ -90,7 +89,7 @@ def evaluate(evaluation: Evaluation, subsets: Sequence[str], metrics: Sequence[s
 
 
 def table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """The rows as a table of markdown that is also one to the eye."""
+    """Return the rows as a Markdown table with aligned columns."""
     cells = [["test set", "utterances", "hours", "words", *(metric.upper() for metric in metrics)]]
     for row in rows:
         sizes = [row.utterances, None if row.hours is None else f"{row.hours:.2f}", row.words]
@@ -106,7 +105,7 @@ def table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# what there is
+# inputs
 
 
 def _checkpoints(names: str) -> list[Path]:
@@ -118,7 +117,7 @@ def _checkpoints(names: str) -> list[Path]:
 
 
 def _files_of(data: Path, subset: str) -> list[Path]:
-    """The manifest of a split, or the files that its text is in."""
+    """Return the manifest of a split, or the files of its binarized text."""
     if not data.is_dir():
         raise DataError(f"{data}: there is no such data folder")
     splits: dict[str, list[Path]] = {}
@@ -127,7 +126,7 @@ def _files_of(data: Path, subset: str) -> list[Path]:
         if dot and path.suffix in SPLIT_SUFFIXES:
             splits.setdefault(name, []).append(path)
     if subset not in splits:
-        raise DataError(f"{data}: found no split {subset!r}, only {', '.join(splits) or 'none at all'}")
+        raise DataError(f"{data}: expected the split {subset!r}, found {', '.join(splits) or 'none'}")
     return splits[subset]
 
 
@@ -160,10 +159,10 @@ def _partial(out: Path, subset: str) -> Path:
 
 
 def _decode(command: Sequence[str], subset: str, out: Path) -> None:
-    """Run ``command`` and keep what it wrote; :class:`DataError` with the end of its log where it fails.
+    """Run ``command`` in a new process and keep its output; :class:`DataError` with the end of its log if it fails.
 
-    A process of its own: fairseq's logging and a GPU's memory end with it, and what kills it does not kill the others'.
-    A fork, which has imported all that it needs; so nothing here may touch a GPU before.
+    The process isolates fairseq's logging, a GPU's memory and crashes from the other subsets. It is a fork, which has
+    imported everything already, so nothing in this process may use a GPU before.
     """
     partial, log = _partial(out, subset), out / f"generate-{subset}.log"
     shutil.rmtree(partial, ignore_errors=True)
@@ -173,12 +172,10 @@ def _decode(command: Sequence[str], subset: str, out: Path) -> None:
     process.join()
     written = partial / f"generate-{subset}.txt"
     if process.exitcode != 0:
-        # Once its data is there, fairseq logs into the file of its results.
-        told = "".join(path.read_text(errors="replace") for path in (written, log) if path.is_file())
-        tail = "\n".join(f"  {line}" for line in told.splitlines()[-TAIL_LINES:])
-        raise DataError(
-            f"{subset}: {_ended(process.exitcode)}: {shlex.join(command)}\nThe end of what it said:\n{tail}"
-        )
+        # Once its data is loaded, fairseq logs into the file of its results.
+        output = "".join(path.read_text(errors="replace") for path in (written, log) if path.is_file())
+        tail = "\n".join(f"  {line}" for line in output.splitlines()[-TAIL_LINES:])
+        raise DataError(f"{subset}: {_ended(process.exitcode)}: {shlex.join(command)}\nThe end of its output:\n{tail}")
     os.replace(written, out / written.name)
     shutil.rmtree(partial)
 
@@ -194,7 +191,7 @@ def _generate(command: list[str], log: Path) -> None:
 
 
 def _ended(code: int) -> str:
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -202,13 +199,13 @@ def _ended(code: int) -> str:
 
 
 def _score(files: Sequence[Path], subset: str, generated: Sequence[Generated], metrics: Sequence[str]) -> list[Row]:
-    """The row of a test set, or one of each language that it holds translations into."""
+    """Return the row of a test set, or one for each language that it has translations into."""
     manifest = Manifest.open(files[0]) if files[0].suffix == ".tsv" else None
     expected = _sentences_in(files[0]) if manifest is None else len(manifest)
     if expected != len(generated):
         raise DataError(
-            f"{subset}: found {len(generated)} decoded sentences, expected the {expected} of {files[0]}; limits of "
-            "length that leave some out give no score of the set"
+            f"{subset}: found {len(generated)} decoded sentences, expected all {expected} of {files[0]}; raise the "
+            "length limits that leave some out"
         )
     if manifest is None:
         return [_row(subset, generated, None, metrics)]
@@ -224,14 +221,14 @@ def _score(files: Sequence[Path], subset: str, generated: Sequence[Generated], m
 
 
 def _sentences_in(path: Path) -> int:
-    """How many sentences a file of fairseq's memory-mapped text holds."""
+    """Return the number of sentences in a file of fairseq's memory-mapped text."""
     return len(MMapIndexedDataset(str(path.with_suffix(""))))
 
 
 def _row(name: str, generated: Sequence[Generated], frames: np.ndarray | None, metrics: Sequence[str]) -> Row:
-    references = [each.reference for each in generated]
+    references = [sentence.reference for sentence in generated]
     words = sum(len(normalise(reference).split()) for reference in references)
-    scores = score([each.hypothesis for each in generated], references, metrics)
+    scores = score([sentence.hypothesis for sentence in generated], references, metrics)
     return Row(name, len(generated), None if frames is None else int(frames.sum()) / FRAMES_PER_HOUR, words, scores)
 
 
@@ -242,14 +239,20 @@ def _average(rows: Sequence[Row], metrics: Sequence[str]) -> Row:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("data", type=Path, help="folder with the test sets: SUBSET.tsv, or SUBSET.A-B.A.bin of text")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE[:FILE...]", help="model; several: an ensemble")
-    parser.add_argument("--subsets", nargs="+", required=True, metavar="SUBSET", help="test sets")
+    parser.add_argument(
+        "data", type=Path, help="folder with the test sets: SUBSET.tsv of speech, or SUBSET.A-B.A.bin of text"
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="FILE[:FILE...]", help="checkpoint, or several for an ensemble"
+    )
+    parser.add_argument("--subsets", nargs="+", required=True, metavar="SUBSET", help="names of the test sets")
     parser.add_argument("--metrics", nargs="+", choices=METRICS, default=["wer", "cer"], help="default: wer cer")
-    parser.add_argument("--beam", type=int, default=5, help="width of the search (default: 5)")
-    parser.add_argument("--max-tokens", type=int, default=20000, help="frames or tokens in a batch (default: 20000)")
-    parser.add_argument("--task", default="slam_speech_to_text", help="default: slam_speech_to_text")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of results")
+    parser.add_argument("--beam", type=int, default=5, help="beam size of the search (%(default)s)")
+    parser.add_argument(
+        "--max-tokens", type=int, default=20000, help="frames or tokens per batch, with padding (%(default)s)"
+    )
+    parser.add_argument("--task", default="slam_speech_to_text", help="fairseq task that decodes (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for outputs and scores")
 
 
 def run(options: argparse.Namespace) -> None:

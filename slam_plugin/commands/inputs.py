@@ -1,8 +1,8 @@
 """Inputs of the commands that run a model, and the loop over them.
 
-An input is a text, a sound file or a folder of sound files; ``-`` reads inputs from standard input, one a line. An
-input that cannot be used is named on standard error and left out, and the exit code is then 1. ``--json`` prints a
-JSON object a line, whose ``id`` is the path of a file or the number of a text, from 0.
+An input is a text, a sound file or a folder of sound files; ``-`` reads inputs from standard input, one per line. An
+input that cannot be used is reported on standard error and skipped, and the exit code is then 1. ``--json`` prints one
+JSON object per line, whose ``id`` is the path of a file or the number of a text, from 0.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from slam_plugin.program import Main, UsageError, positive, program
 
 SOUND_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
 READS = {
-    "speech": "sound file, folder, or - to read paths",
-    "text": "text, or - to read lines",
-    "either": "sound file, folder, or - to read paths; with --text a text, or - to read lines",
+    "speech": "sound file, folder of sound files, or - to read paths from standard input",
+    "text": "text, or - to read texts from standard input, one per line",
+    "either": "sound file, folder of sound files, or with --text a text; - reads paths or texts from standard input",
 }
 
 
@@ -31,8 +31,8 @@ class Input(NamedTuple):
     Attributes:
         source: a path, a text, or a pair of texts.
         id: the path, or the number of a text.
-        name: of the file that its states are written to. For a sound file, its path relative to the folder that it
-            was found in, without a sound suffix.
+        name: of the file that its states are written to: the number of a text, or a sound file's path relative to the
+            folder that was given, without the sound suffix.
     """
 
     source: str | tuple[str, ...]
@@ -41,7 +41,7 @@ class Input(NamedTuple):
 
 
 class Printed(NamedTuple):
-    """One result: as a line, and the fields that ``--json`` prints beside the input's ``id``."""
+    """One result: as a line, and as the fields that ``--json`` prints after the input's ``id``."""
 
     line: str
     record: dict[str, Any]
@@ -52,11 +52,11 @@ class Command(NamedTuple):
 
     Attributes:
         name: of the command.
-        reads: what its inputs are, "speech", "text", or "either", where ``--text`` decides.
+        reads: type of its inputs: "speech", "text", or "either", chosen by ``--text``.
         run: (slam, options, sources) -> a result or an error for each source, in order.
-        show: (options, input, result) -> what is printed of it.
-        pairs: a tab in a text separates two texts.
-        check: raises :class:`UsageError` for options, :class:`DataError` for inputs that do not go together.
+        show: (options, input, result) -> what to print.
+        pairs: whether a tab in a text separates two texts.
+        check: (options, inputs); raises :class:`UsageError` for wrong options, :class:`DataError` for wrong inputs.
     """
 
     name: str
@@ -68,17 +68,17 @@ class Command(NamedTuple):
 
 
 def model_program(command: Command, doc: str, add_arguments: Callable[[argparse.ArgumentParser], None]) -> Main:
-    """Return the ``main`` of ``command``; ``add_arguments`` adds what no other command has."""
+    """Return the ``main`` of ``command``; ``add_arguments`` adds the command's own arguments."""
 
     def add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("inputs", nargs="+", metavar="INPUT", help=READS[command.reads])
-        parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint of this plugin")
+        parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint to load")
         if command.reads == "either":
-            parser.add_argument("--text", action="store_true", help="the inputs are texts")
+            parser.add_argument("--text", action="store_true", help="inputs are texts, not sound files")
         else:
             parser.set_defaults(text=command.reads == "text")
         add_arguments(parser)
-        parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+        parser.add_argument("--json", action="store_true", help="print one JSON object per input")
         add_device(parser)
 
     return program(f"slam {command.name}", doc, add, lambda options: _run(command, options))
@@ -86,31 +86,31 @@ def model_program(command: Command, doc: str, add_arguments: Callable[[argparse.
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device`` and ``--bf16``."""
-    parser.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
-    parser.add_argument("--bf16", action="store_true", help="matrix products in bf16")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    parser.add_argument("--bf16", action="store_true", help="compute matrix products in bf16")
 
 
 def add_search(parser: argparse.ArgumentParser, beam: int) -> None:
-    """Add ``--beam``, by default ``beam``, and ``--nbest``."""
-    parser.add_argument("--beam", type=positive, default=beam, help="hypotheses kept in the search (%(default)s)")
-    parser.add_argument("--nbest", type=positive, default=1, help="hypotheses in the JSON object (%(default)s)")
+    """Add ``--beam``, with the default ``beam``, and ``--nbest``."""
+    parser.add_argument("--beam", type=positive, default=beam, help="beam size of the search (%(default)s)")
+    parser.add_argument("--nbest", type=positive, default=1, help="with --json: hypotheses per input (%(default)s)")
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Add ``--target``."""
     parser.add_argument(
-        "--target", metavar="LANGUAGE", help="language to write, such as de, of a model that writes several"
+        "--target", metavar="LANGUAGE", help="language to write, such as de, if the model writes several"
     )
 
 
 def check_search(options: argparse.Namespace, inputs: list[Input]) -> None:
-    """Raise :class:`UsageError` for several hypotheses on one line."""
+    """Raise :class:`UsageError` if several hypotheses are asked for without ``--json``."""
     if options.nbest > 1 and not options.json:
-        raise UsageError("--nbest: a line holds one hypothesis; expected --json beside it")
+        raise UsageError("--nbest: found without --json, expected both: a line of text holds one hypothesis")
 
 
 def write(ability: str) -> Callable[[Any, argparse.Namespace, list[Any]], Iterator[Any]]:
-    """Return the ``run`` of a command that decodes text, by ``ability``."""
+    """Return the ``run`` of a command that generates text by ``ability``."""
 
     def run(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
         side = "text" if options.text else "speech"
@@ -119,8 +119,8 @@ def write(ability: str) -> Callable[[Any, argparse.Namespace, list[Any]], Iterat
     return run
 
 
-def show_written(options: argparse.Namespace, each: Input, nbest: list[Any]) -> Printed:
-    """Print the best hypothesis; the JSON object holds all that were asked for."""
+def show_written(options: argparse.Namespace, item: Input, nbest: list[Any]) -> Printed:
+    """Return the best hypothesis as the line; the JSON object has all hypotheses that were asked for."""
     best = nbest[0]
     record = best._asdict()
     if options.nbest > 1:
@@ -129,32 +129,32 @@ def show_written(options: argparse.Namespace, each: Input, nbest: list[Any]) -> 
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:
-    """Print the result of each input; return 1 if one has none, else 0."""
+    """Print the result of each input; return 1 if an input had an error, else 0."""
     report = _Reporter(f"slam {command.name}")
     inputs, faults = inputs_of(options.inputs, options.text, command.pairs)
     for fault in faults:
         report(fault)
     command.check(options, inputs)
-    # Imported here: torch takes seconds, and a wrong argument is to be named at once.
+    # Imported here: torch takes seconds, and a wrong argument should be reported at once.
     from slam_plugin.hub import Slam
 
     slam = Slam.load(options.checkpoint, options.device, options.bf16)
-    results = command.run(slam, options, [each.source for each in inputs])
+    results = command.run(slam, options, [item.source for item in inputs])
     unit = "text" if options.text else "file"
     with tqdm(total=len(inputs), unit=unit, disable=not _expanded(options, inputs)) as progress:
-        for each, result in zip(inputs, results, strict=True):
+        for item, result in zip(inputs, results, strict=True):
             if isinstance(result, DataError):
                 report(str(result))
             else:
-                printed = command.show(options, each, result)
-                record = {"id": each.id, **printed.record}
+                printed = command.show(options, item, result)
+                record = {"id": item.id, **printed.record}
                 _print(json.dumps(record, ensure_ascii=False) if options.json else printed.line)
             progress.update()
     return 1 if report.count else 0
 
 
 class _Reporter:
-    """Prints faults on standard error, above the progress bar, and counts them."""
+    """Prints errors on standard error, above the progress bar, and counts them."""
 
     def __init__(self, name: str) -> None:
         self.name, self.count = name, 0
@@ -165,19 +165,19 @@ class _Reporter:
 
 
 def _print(line: str) -> None:
-    """Print a line above the progress bar. A file's name may hold bytes that are no text, which are escaped."""
+    """Print a line above the progress bar; bytes of file names that are not valid text are escaped."""
     tqdm.write(line.encode(errors="backslashreplace").decode())
 
 
 def _expanded(options: argparse.Namespace, inputs: list[Input]) -> bool:
-    """Whether there are inputs that no argument names."""
+    """Return whether inputs came from a folder or from standard input, so that a progress bar helps."""
     if options.text:
         return "-" in options.inputs
-    return bool(inputs) and [each.id for each in inputs] != options.inputs
+    return bool(inputs) and [item.id for item in inputs] != options.inputs
 
 
 def inputs_of(arguments: Iterable[str], are_texts: bool, pairs: bool) -> tuple[list[Input], list[str]]:
-    """Return the inputs that the arguments name, and a message on each folder without sound files."""
+    """Return the inputs that the arguments name, and a message for each folder without sound files."""
     named = list(_named(arguments, keep_empty=are_texts))
     if not are_texts:
         return _files(named)
@@ -194,12 +194,12 @@ def _named(arguments: Iterable[str], keep_empty: bool) -> Iterator[str]:
         try:
             lines = [line.rstrip("\n") for line in sys.stdin]
         except UnicodeDecodeError as error:
-            raise DataError(f"standard input: is no text in {error.encoding} ({error.reason})") from error
+            raise DataError(f"standard input: expected text in {error.encoding}, found {error.reason}") from error
         yield from (line for line in lines if line or keep_empty)
 
 
 def _files(arguments: Iterable[str]) -> tuple[list[Input], list[str]]:
-    """Return every file that the arguments name, those of a folder by name; and a message on each empty folder."""
+    """Return all files, those of a folder sorted by name, and a message for each folder without sound files."""
     inputs: list[Input] = []
     faults: list[str] = []
     for argument in arguments:
@@ -210,7 +210,7 @@ def _files(arguments: Iterable[str]) -> tuple[list[Input], list[str]]:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES and path.is_file())
         inputs += [Input(str(path), str(path), _stem(path.relative_to(folder))) for path in files]
         if not files:
-            faults.append(f"{argument}: the folder holds no sound file ({', '.join(sorted(SOUND_SUFFIXES))})")
+            faults.append(f"{argument}: found no sound file in the folder ({', '.join(sorted(SOUND_SUFFIXES))})")
     return inputs, faults
 
 

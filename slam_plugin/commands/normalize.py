@@ -1,8 +1,8 @@
-"""Print each text as it is read aloud.
+"""Print each text normalized, as it is read aloud.
 
     slam normalize --checkpoint checkpoint_best.pt "it costs $3.50"
 
-``-`` reads texts from standard input, one a line.
+``-`` reads texts from standard input, one per line.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""Predict the classes or numbers of a binarised data folder, score them, and write them as GLUE wants them.
+"""Predict the classes or numbers of a binarized data folder, score them, and write them in GLUE's format.
 
     slam predict DATA --checkpoint FILE --subset test [--out FOLDER [--glue MNLI-m]] [--json]
 
-``DATA`` is a folder that ``slam_sentence_prediction`` trains on; vocabulary and labels may be missing, the checkpoint
-has them. Where the subset has labels, scores are printed: accuracy, Matthews' correlation and, of two classes, F1, of
-numbers Pearson's and Spearman's correlation, all in percent; ``cut`` rows were too long for the model. ``--out`` writes
-``FOLDER/SUBSET.tsv``, with ``--glue`` ``FOLDER/MNLI-m.tsv``, for which the labels have to be those that the benchmark's
-server knows: ``index`` from 0, and ``prediction``, in the order of the folder's rows.
+``DATA`` is a data folder of ``slam_sentence_prediction``; its vocabulary and labels may be missing, the checkpoint has
+them. If the subset has labels, scores are printed in percent: accuracy, Matthews' correlation and, for two classes, F1;
+for numbers, Pearson's and Spearman's correlation. ``cut`` is the number of rows that were too long for the model.
+``--out`` writes ``FOLDER/SUBSET.tsv`` (with ``--glue``: ``FOLDER/MNLI-m.tsv``, if the labels are those of the
+benchmark) with the columns ``index``, from 0, and ``prediction``, in the folder's order.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from slam_plugin.tasks.sentence_prediction import SlamSentencePredictionTask
 
 BATCH_TOKENS = 4000
 
-# The labels of each task's submission file; STS-B has numbers.
+# Labels in the submission file of each task; STS-B has numbers.
 _ENTAILMENT = {"entailment", "neutral", "contradiction"}
 GLUE: dict[str, set[str]] = {
     "MNLI-m": _ENTAILMENT,
@@ -43,7 +43,7 @@ GLUE: dict[str, set[str]] = {
 
 
 class Predicted(NamedTuple):
-    """Of each row in the folder's order: its class or its number, what it should be (None where nobody says)."""
+    """Predictions in row order, with the references (None if unlabeled)."""
 
     predictions: Tensor  # (rows,)
     targets: Tensor | None  # (rows,)
@@ -52,12 +52,12 @@ class Predicted(NamedTuple):
 def load_classifier(
     path: str | Path, data: str | Path, device: str = "auto", bf16: bool = False
 ) -> tuple[SlamSentencePredictionTask, nn.Module]:
-    """The model of a checkpoint and the task that it was fine-tuned by, over the folder ``data``.
+    """Return the model of a checkpoint and its task, with ``data`` as the task's data folder.
 
-    Raises :class:`DataError` where the checkpoint is of another task, or the folder has another vocabulary or labels.
+    Raises :class:`DataError` if the checkpoint is of another task, or the folder has another vocabulary or labels.
 
     Args:
-        bf16: matrix products in bf16, whatever the model was trained with.
+        bf16: compute matrix products in bf16, whatever the model was trained with.
     """
     checkpoint = Checkpoint.load(path, device, bf16)
     checkpoint.require("classify")
@@ -83,9 +83,9 @@ def predict(task: SlamSentencePredictionTask, model: nn.Module, subset: str) -> 
 
 
 def score(predicted: Predicted, positive: int | None, regresses: bool) -> dict[str, float]:
-    """Scores in percent of predictions whose targets are known; F1 is of the class ``positive``.
+    """Return scores in percent of predictions with references; F1 is that of the class ``positive``.
 
-    A correlation with what is always the same is undefined; scipy warns of it, and it counts as 0.
+    The correlation with a constant is undefined; scipy warns of it, and it counts as 0.
     """
     found, true = predicted.predictions.numpy(), predicted.targets.numpy()
     if regresses:
@@ -98,7 +98,7 @@ def score(predicted: Predicted, positive: int | None, regresses: bool) -> dict[s
 
 
 def write_predictions(path: Path, task: SlamSentencePredictionTask, predictions: Tensor) -> None:
-    """``index`` and ``prediction`` of each row, tab-separated, under a header with these names."""
+    """Write ``index`` and ``prediction`` of each row, tab-separated, with a header."""
     values = predictions.tolist()
     shown = [f"{value:.3f}" for value in values] if task.regresses else [task.labels[value] for value in values]
     with atomic_write(path) as file:
@@ -107,17 +107,17 @@ def write_predictions(path: Path, task: SlamSentencePredictionTask, predictions:
 
 
 def check_glue(name: str, task: SlamSentencePredictionTask) -> None:
-    """Raise :class:`DataError` unless the model's labels are those that GLUE's server knows for the task ``name``."""
+    """Raise :class:`DataError` unless the model's labels are those of the GLUE task ``name``."""
     found = set(task.labels or ())
     if found != GLUE[name]:
         named = [", ".join(sorted(labels)) or "numbers" for labels in (found, GLUE[name])]
-        raise DataError(f"{task.cfg.path}: predicts {named[0]}; GLUE expects {named[1]} of {name}")
+        raise DataError(f"{task.cfg.path}: predicts {named[0]}; GLUE expects {named[1]} for {name}")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Predict, score, write, and print what was found."""
+    """Predict, score, write the predictions, and print the scores."""
     if options.glue and not options.out:
-        raise UsageError("--glue: names the file in --out FOLDER; expected --out beside it")
+        raise UsageError("--glue: found without --out, expected both: it names the file in --out FOLDER")
     result = _result(options)
     if options.json:
         print(json.dumps(result))
@@ -144,12 +144,14 @@ def _result(options: argparse.Namespace) -> dict[str, Any]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder with input0/, for pairs input1/, and label/")
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="of slam_sentence_prediction")
-    parser.add_argument("--subset", default="test", help="(%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the predictions are written as .tsv")
-    parser.add_argument("--glue", choices=GLUE, help="the benchmark's task whose submission file --out is to have")
-    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with input0/ (and input1/ for pairs), label/")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="checkpoint of slam_sentence_prediction"
+    )
+    parser.add_argument("--subset", default="test", help="subset to predict (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder to write the predictions to, as .tsv")
+    parser.add_argument("--glue", choices=GLUE, help="name the file in --out for this task of the GLUE benchmark")
+    parser.add_argument("--json", action="store_true", help="print the scores as a JSON object")
     add_device(parser)
 
 

@@ -1,9 +1,9 @@
-"""List the recipes that come with the plugin, or print where one is.
+"""List the recipes that come with the plugin, or print the path of one.
 
     slam recipes
     fairseq-train data --corpora $(slam recipes laptop/speech_text_pairs.yaml) ...
 
-A recipe is a configuration of pre-training (a corpora file) or of fine-tuning (for fairseq-hydra-train).
+A recipe is a configuration for pre-training (a corpora file) or for fine-tuning (with fairseq-hydra-train).
 """
 
 import argparse
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("recipe", nargs="?", help="one recipe, as the list names it: print its path")
+    parser.add_argument("recipe", nargs="?", help="name of a recipe in the list: print its path")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
         return
     path = FOLDER / options.recipe
     if not path.is_file():
-        raise DataError(f"there is no recipe {options.recipe!r}; slam recipes lists them")
+        raise DataError(f"there is no recipe {options.recipe!r}; `slam recipes` lists them")
     print(path)
 
 

@@ -1,4 +1,4 @@
-"""Write ``report.html`` into a run's folder: one page that shows what the run did.
+"""Write ``report.html`` into a run's folder: one page with its scores, curves, warnings and examples.
 
 slam report runs/demo
 """
@@ -13,8 +13,8 @@ from slam_plugin.reporting.page import write_picture, write_report
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("run_dir", type=Path, help="the folder of a run, such as runs/demo")
-    parser.add_argument("--picture", type=Path, help="write the main charts of pre-training here as well, as an SVG")
+    parser.add_argument("run_dir", type=Path, help="folder of a run, such as runs/demo")
+    parser.add_argument("--picture", type=Path, help="also write the main charts of pre-training to this SVG file")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Score what ``fairseq-generate`` wrote: CER, WER, BLEU, chrF, accuracy.
+"""Score the output of ``fairseq-generate``: CER, WER, BLEU, chrF, accuracy.
 
 slam score --generated generate-test.txt --metrics cer wer
 """
@@ -14,15 +14,20 @@ from slam_plugin.scoring.text import DEFAULT_METRICS, METRICS, NORMALISATION, sc
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("--generated", required=True, type=Path, help="a generate-*.txt that fairseq-generate wrote")
+    parser.add_argument("--generated", required=True, type=Path, help="a generate-*.txt written by fairseq-generate")
     default = f"default: {' '.join(DEFAULT_METRICS)}"
     parser.add_argument("--metrics", nargs="+", choices=METRICS, default=DEFAULT_METRICS, help=default)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--classes", type=Path, help="a class a line: accuracy of each class (with --metrics accuracy)")
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        help="file with the class of each row of the data set, one per line: also print the accuracy of each class "
+        "(with --metrics accuracy)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print a line a metric, with the signature of the scorer."""
+    """Print a line for each metric, with the scorer's signature."""
     if options.classes is not None and "accuracy" not in options.metrics:
         raise UsageError("--classes: found without --metrics accuracy")
     try:

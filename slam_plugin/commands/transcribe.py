@@ -1,8 +1,8 @@
-"""Print the words of each sound file.
+"""Print a transcript of each sound file.
 
     slam transcribe --checkpoint checkpoint_best.pt talk.flac recordings/
 
-``-`` reads paths from standard input. A file that cannot be used is named on standard error, and the exit code is 1.
+``-`` reads paths from standard input. A file that cannot be used is reported on standard error, and the exit code is 1.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     slam translate --checkpoint checkpoint_best.pt --target de talk.flac
     slam translate --checkpoint checkpoint_best.pt --target de --text "dobry den"
 
-``-`` reads paths, or with ``--text`` lines, from standard input. An input that cannot be used is named on standard
-error, and the exit code is 1.
+``-`` reads paths (with ``--text``: texts, one per line) from standard input. An input that cannot be used is reported
+on standard error, and the exit code is 1.
 """
 
 import argparse

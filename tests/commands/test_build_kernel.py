@@ -107,7 +107,7 @@ def test_it_compiles_and_installs_beside_fairseq(tmp_path):
         ("this is no C++", "compiling failed: command "),
         (
             "",
-            "it compiled, but does not import: ImportError: dynamic module does not define module export",
+            "the kernel compiled, but cannot be imported: ImportError: dynamic module does not define module export",
         ),
     ],
 )

@@ -109,7 +109,7 @@ def test_hypotheses_with_their_scores(translation, folder, capsys):
     }
     assert call(capsys, *arguments) == (0, [expected[0].text], "")
     code, lines, errors = call(capsys, *arguments, "--nbest", 3)
-    assert (code, lines) == (2, []) and "expected --json beside it" in errors
+    assert (code, lines) == (2, []) and "--nbest: found without --json" in errors
     code, lines, errors = call(capsys, *arguments, "--nbest", 5, "--json")
     assert (code, lines, errors) == (
         1,
@@ -146,7 +146,7 @@ def test_standard_input_that_is_no_text(normalizer, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ahoj\n\xff\n"), encoding="utf-8"))
     code, lines, errors = call(capsys, "normalize", "--checkpoint", normalizer.path, "-")
     assert (code, lines) == (1, [])
-    assert errors.startswith("slam normalize: standard input: is no text in utf-8") and errors.count("\n") == 1
+    assert errors.startswith("slam normalize: standard input: expected text in utf-8") and errors.count("\n") == 1
 
 
 def test_classes_of_texts_and_pairs(classifier, capsys):
@@ -213,7 +213,7 @@ def test_what_stops_everything_is_one_line(checkpoint, folder, capsys):
         ],
         "there is no such checkpoint": ["transcribe", "--checkpoint", missing, sound],
         "notes.txt: is not a checkpoint, or is truncated": ["transcribe", "--checkpoint", text, sound],
-        "the folder holds no sound file": ["transcribe", "--checkpoint", checkpoint, folder / "empty"],
+        "found no sound file in the folder": ["transcribe", "--checkpoint", checkpoint, folder / "empty"],
         "expected -3 to 2": ["encode", "--checkpoint", checkpoint, "--layer", 3, "--out", folder / "out", sound],
     }
     for message, arguments in cases.items():

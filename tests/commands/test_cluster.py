@@ -113,12 +113,15 @@ def test_clusters_that_are_there_are_found():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"clusters": 1}, "--clusters 1, --hours 1: expected at least 2, and more than 0"),
+        ({"clusters": 1}, "--clusters 1, --hours 1: expected at least 2 clusters and more than 0 hours"),
         ({"hours": 0}, "--clusters 8, --hours 0: expected"),
-        ({"clusters": 100_000}, "--clusters 100000: found [0-9]+ states of 40 ms, expected as many or more"),
+        (
+            {"clusters": 100_000},
+            "--clusters 100000: found only [0-9]+ states of 40 ms in the sample, expected at least",
+        ),
         ({"audio-root": "nowhere"}, "nowhere/wav"),
-        ({"layer": 1}, "--layer: expected --checkpoint beside it"),
-        ({"checkpoint": "some.pt"}, "--checkpoint: expected --layer beside it"),
+        ({"layer": 1}, "--layer: found without --checkpoint, expected both or neither"),
+        ({"checkpoint": "some.pt"}, "--checkpoint: found without --layer, expected both or neither"),
         ({"checkpoint": "some.pt", "layer": 1}, "some.pt: there is no such checkpoint"),
     ],
 )

@@ -95,16 +95,16 @@ def test_only_what_changed_is_decoded_again(data, run, evaluated, tmp_path, caps
 
 
 def test_what_cannot_be_evaluated_is_named(data, run, tmp_path, capsys):
-    def said(*given: str) -> str:
+    def errors_of(*given: str) -> str:
         assert evaluate.main(list(given)) == 1
         return capsys.readouterr().err
 
     last = run / "checkpoint_last.pt"
-    assert "no split 'ted', only cv, train, wsj" in said(*arguments(data, last, tmp_path, "ted"))
-    assert "none.pt: there is no such checkpoint" in said(*arguments(data, f"{last}:{run}/none.pt", tmp_path))
-    assert "no such data folder" in said(*arguments(tmp_path / "none", last, tmp_path))
-    failed = said(*arguments(data, last, tmp_path, "--no-such-flag"))
-    assert "cv: exit status 2" in failed and "unrecognized arguments: --no-such-flag" in failed
+    assert "expected the split 'ted', found cv, train, wsj" in errors_of(*arguments(data, last, tmp_path, "ted"))
+    assert "none.pt: there is no such checkpoint" in errors_of(*arguments(data, f"{last}:{run}/none.pt", tmp_path))
+    assert "no such data folder" in errors_of(*arguments(tmp_path / "none", last, tmp_path))
+    failed = errors_of(*arguments(data, last, tmp_path, "--no-such-flag"))
+    assert "cv: failed with exit code 2" in failed and "unrecognized arguments: --no-such-flag" in failed
     assert not (tmp_path / "generate-cv.txt").exists()
 
 
@@ -158,7 +158,7 @@ def test_checkpoints_that_have_no_mean_are_refused(run, tmp_path):
     refused("expected two or more", first)
     refused("expected two or more", first, first)
     refused("none.pt: there is no such checkpoint", first, tmp_path / "none.pt")
-    refused("common.seed is 9 here and 1 there", first, changed(lambda s: s["cfg"]["common"].update(seed=9)))
+    refused("common.seed: found 9, expected 1", first, changed(lambda s: s["cfg"]["common"].update(seed=9)))
     refused("model.final_dropout", first, changed(lambda s: s["cfg"]["model"].update(final_dropout=0.7)))
-    refused("vocabulary is", first, changed(lambda s: s["task_state"]["vocabulary"].update(hash="00")))
-    refused("weights are not those", first, changed(lambda s: s["model"].pop("output.bias")))
+    refused("vocabulary: found 00", first, changed(lambda s: s["task_state"]["vocabulary"].update(hash="00")))
+    refused("weights differ in name or shape", first, changed(lambda s: s["model"].pop("output.bias")))

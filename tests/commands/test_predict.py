@@ -1,4 +1,4 @@
-"""Real sentences learned by heart, and the command that predicts, scores and writes what GLUE wants."""
+"""Real sentences learned by heart, and the command that predicts, scores and writes GLUE's submission files."""
 
 import json
 import shutil
@@ -101,7 +101,7 @@ def test_real_sentences_are_learned_by_heart(run):
     assert (last["accuracy"], last["f1"], last["mcc"]) == (100, 100, 100)
 
 
-def test_the_command_writes_what_glue_wants(best, reviews, tmp_path, capsys):
+def test_the_command_writes_a_file_for_glue(best, reviews, tmp_path, capsys):
     arguments = [str(reviews), "--checkpoint", str(best), "--out", str(tmp_path), "--glue", "SST-2", "--json"]
     assert main(arguments) == 0
     written = tmp_path / "SST-2.tsv"
@@ -140,7 +140,7 @@ def test_probabilities_sum_to_one_and_bf16_moves_them_a_little(best, reviews):
 
 def test_labels_that_glue_does_not_know_are_refused(best, reviews, tmp_path, capsys):
     assert main([str(reviews), "--checkpoint", str(best), "--out", str(tmp_path), "--glue", "QNLI"]) == 1
-    assert "predicts 0, 1; GLUE expects entailment, not_entailment of QNLI" in capsys.readouterr().err
+    assert "predicts 0, 1; GLUE expects entailment, not_entailment for QNLI" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
