@@ -1,1 +1,1 @@
-"""The report: logs read, figures drawn, sections written; ``page`` puts them together."""
+"""The HTML report of a run: reading logs, drawing figures, writing sections; ``page`` assembles them."""

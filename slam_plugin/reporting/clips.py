@@ -1,4 +1,4 @@
-"""The section that plays test utterances beside what each twin wrote."""
+"""The section with examples: test utterances to play, with the output of both twins."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from slam_plugin.reporting.templating import render
 
 
 def clips_section(clips: Sequence[Mapping[str, str]], folder: Path) -> str:
-    """Return a table of recognized clips and one of translated ones, a player for each. The page contains the sound.
+    """Return a table of recognized clips and one of translated clips, each with a player; the page embeds the sound.
 
     Args:
-        clips: ``file``, a FLAC file below ``folder``, ``reference``, ``pretrained`` and ``scratch``; translated ones
-            have ``source``, what was said, as well.
+        clips: with ``file``, a FLAC file below ``folder``, ``reference``, ``pretrained`` and ``scratch``; translated
+            ones also with ``source``, the transcript.
     """
     if not clips:
-        return missing("clips.json was not found: no recordings to play.")
+        return missing("No recordings: there is no clips.json.")
     rows = [{"source": None, **clip, "sound": _data_uri(folder / clip["file"])} for clip in clips]
     translated = [row for row in rows if row["source"]]
     recognized = [row for row in rows if not row["source"]]

@@ -1,4 +1,7 @@
-"""The sections on fine-tuning: scores of both twins, their curves, translations; and what the run cost."""
+"""The sections on fine-tuning: scores and curves with and without pre-training; and the time of the run.
+
+The two models that are compared, fine-tuned from the pre-trained checkpoint and from scratch, are called twins.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,9 +19,9 @@ _CURVES = {"loss": "validation loss", "cer": "CER, %", "uer": "UER, %", "wer": "
 
 
 def scores_section(results: Mapping) -> str:
-    """Return the table of scores, a row a twin, and the signatures of BLEU and chrF."""
+    """Return the table of scores, with a row for each twin, and the signatures of BLEU and chrF."""
     if not any(task in results for task in TASKS):
-        return missing("results.json holds no scores yet.")
+        return missing("There are no scores in results.json yet.")
     rows = []
     for twin, title in TWINS.items():
         cells = []
@@ -31,8 +34,8 @@ def scores_section(results: Mapping) -> str:
     signatures = {found[twin][key] for twin in TWINS if twin in found for key in _signatures(found[twin])}
     notes = "".join(f"<li><code>{escape(signature)}</code></li>" for signature in sorted(signatures))
     return (
-        '<table class="scores"><thead><tr><td></td><th colspan="2" scope="colgroup">recognition</th>'
-        f'<th colspan="2" scope="colgroup">translation</th></tr><tr><td></td>{head}</tr></thead>'
+        '<table class="scores"><thead><tr><td></td><th colspan="2" scope="colgroup">speech recognition</th>'
+        f'<th colspan="2" scope="colgroup">speech translation</th></tr><tr><td></td>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
         + (f'<p class="small">Signatures of sacrebleu:</p><ul class="small">{notes}</ul>' if notes else "")
     )
@@ -43,14 +46,14 @@ def _signatures(scores: Mapping) -> list[str]:
 
 
 def task_and_twin(log_name: str) -> tuple[str, str] | None:
-    """Return which task and twin a log is of by the words of its name (``asr-scratch``, ``st_pretrained``), or None."""
+    """Return the task and twin of a log by the words of its name (``asr-scratch``, ``st_pretrained``), or None."""
     words = set(re.split(r"[^a-z]+", log_name.lower()))
     task = next((task for task in TASKS if task in words), None)
     return None if task is None else (task, "scratch" if "scratch" in words else "pretrained")
 
 
 def curves_section(logs: Mapping[str, Sequence[Record]]) -> str:
-    """Return validation curves of fine-tuning, both twins in one chart; ``logs`` maps a log's name to its records."""
+    """Return the validation curves of fine-tuning, both twins in a chart; ``logs`` maps a log's name to its records."""
     found = {task_and_twin(name): records for name, records in logs.items() if records}
     parts = []
     for task, title in TASKS.items():
@@ -60,7 +63,7 @@ def curves_section(logs: Mapping[str, Sequence[Record]]) -> str:
         for key, caption in _CURVES.items():
             lines = [
                 Line(
-                    "pre-trained" if twin == "pretrained" else "scratch",
+                    "pre-trained" if twin == "pretrained" else "from scratch",
                     twin,
                     series(records, validation(records), key),
                     marks=True,
@@ -72,13 +75,13 @@ def curves_section(logs: Mapping[str, Sequence[Record]]) -> str:
                 charts.append(f"<figure><figcaption>{caption}</figcaption>{chart}</figure>")
         if charts:
             parts.append(f'<h3>{title}</h3><div class="pair">{"".join(charts)}</div>')
-    return "".join(parts) or missing("No log of fine-tuning was found: no curves to draw.")
+    return "".join(parts) or missing("No curves: there is no log of fine-tuning.")
 
 
 def seconds_section(seconds: Mapping[str, float]) -> str:
     """Return the wall time of each step as bars."""
     if not seconds:
-        return missing("results.json holds no times yet.")
+        return missing("There are no times in results.json yet.")
     longest = max(max(seconds.values()), 1e-9)
     bar = '<i class="bar" style="width:{:.1f}%"></i>'
     rows = "".join(
@@ -97,7 +100,9 @@ def facts_section(results: Mapping) -> str:
             items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in results[key].items())
             parts.append(f"<div><h3>{title}</h3><dl>{items}</dl></div>")
     return (
-        f'<div class="pair">{"".join(parts)}</div>' if parts else missing("results.json names no machine and versions.")
+        f'<div class="pair">{"".join(parts)}</div>'
+        if parts
+        else missing("There is neither a machine nor versions in results.json.")
     )
 
 

@@ -1,6 +1,6 @@
-"""Figures as inline SVG. Colours come from the page's style sheet and follow the reader's light or dark theme.
+"""Figures as inline SVG. Colors come from the page's style sheet and follow the reader's light or dark theme.
 
-By hand rather than by a plotting library: a chart is 3 kB instead of 30, its words are text, and themes work.
+Written by hand, not by a plotting library: a chart takes 3 kB instead of 30, its labels are text, and themes work.
 """
 
 import base64
@@ -16,17 +16,17 @@ import numpy as np
 Point = tuple[float, float]
 
 WIDTH, HEIGHT = 400, 200
-LEFT, RIGHT, TOP, BOTTOM = 40, 110, 10, 32  # margins: numbers at the left and below, the lines' names at the right
+LEFT, RIGHT, TOP, BOTTOM = 40, 110, 10, 32  # margins: numbers at the left and below, labels of lines at the right
 LABEL_GAP = 13
-CAPTION = 24  # height of the words above a chart of a sheet
-MOST_POINTS = 160
+CAPTION = 24  # height of the caption above a chart in a sheet
+MAX_POINTS = 160
 
 ROW, LABEL_WIDTH, PICTURE_WIDTH = 17, 92, 640
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: ``style`` is a class of the style sheet; ``frames`` says whether it must be wholly in view."""
+    """A curve: ``style`` is a class in the style sheet; ``frames`` means that all of it must be in view."""
 
     label: str
     style: str
@@ -36,7 +36,7 @@ class Line:
 
 
 class Chart(NamedTuple):
-    """A chart of :func:`line_chart` and the words above it."""
+    """A chart of :func:`line_chart` and its caption."""
 
     caption: str
     picture: str
@@ -60,9 +60,9 @@ def line_chart(
     low: float | None = None,
     unit: str = "updates",
 ) -> str:
-    """Return a chart of ``lines`` over 0 to ``x_end`` of ``unit``, each named at its right end with its last value.
+    """Return a chart of ``lines`` over 0 to ``x_end`` of ``unit``, each labeled at its right end with its last value.
 
-    ``low`` fixes the lower end of the vertical axis. Empty lines are left out; raises ValueError where all are.
+    ``low`` fixes the lower end of the vertical axis. Empty lines are left out; raises ValueError if all are empty.
     """
     lines = [line for line in lines if line.points]
     if not lines:
@@ -103,10 +103,7 @@ def line_chart(
 
 
 def sheet(charts: Sequence[Chart], columns: int, style: str) -> str:
-    """Return some charts with their captions as one picture that stands in a file of its own.
-
-    ``style`` is the style sheet that the charts need.
-    """
+    """Return charts with their captions as one SVG, complete with the style sheet ``style``, for a file of its own."""
     width, height = WIDTH * min(columns, len(charts)), (HEIGHT + CAPTION) * math.ceil(len(charts) / columns)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
@@ -122,7 +119,7 @@ def sheet(charts: Sequence[Chart], columns: int, style: str) -> str:
 
 
 def _range(lines: Sequence[Line], low: float | None) -> tuple[float, float]:
-    """Return the vertical range: all of the lines that frame the view, and the others but for their extremes."""
+    """Return the vertical range: all of the lines that must be in view, and the others without their extremes."""
     ends = []
     for line in lines:
         values = np.array([value for _, value in line.points])
@@ -133,7 +130,7 @@ def _range(lines: Sequence[Line], low: float | None) -> tuple[float, float]:
 
 
 def nice_ticks(low: float, high: float, about: int) -> list[float]:
-    """Return about that many round numbers from ``low`` to ``high``: multiples of 1, 2 or 5 times a power of ten."""
+    """Return ``about`` that many round numbers from ``low`` to ``high``: multiples of 1, 2 or 5 times a power of 10."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
@@ -141,7 +138,7 @@ def nice_ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def show_tick(tick: float, ticks: Sequence[float], show: Callable[[float], str]) -> str:
-    """Return a tick's number with no more digits than tell the ticks apart."""
+    """Return a tick's number with just enough digits to tell the ticks apart."""
     if show is percent:
         return f"{100 * tick:g} %"
     digits = next(d for d in range(8) if len({f"{t:.{d}f}" for t in ticks}) == len(ticks))
@@ -149,8 +146,8 @@ def show_tick(tick: float, ticks: Sequence[float], show: Callable[[float], str])
 
 
 def thinned(points: Sequence[Point]) -> list[Point]:
-    """Return at most ``MOST_POINTS`` points, means of neighbours where there are more."""
-    size = math.ceil(len(points) / MOST_POINTS)
+    """Return at most ``MAX_POINTS`` points: means of neighbors if there are more."""
+    size = math.ceil(len(points) / MAX_POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size)]
     return [(sum(u for u, _ in g) / len(g), sum(v for _, v in g) / len(g)) for g in groups]
 
@@ -171,7 +168,8 @@ def spread(heights: Sequence[float], gap: float, bottom: float) -> list[float]:
 def attention_picture(weights: np.ndarray, pieces: Sequence[str], seconds: float) -> str:
     """Return the attention of text pieces (rows) to speech (columns) as a picture with its two axes.
 
-    weights: (text, speech), non-negative. Each row is scaled by its largest weight: a row says where a piece looks.
+    Args:
+        weights: (text, speech), non-negative. Each row is scaled by its largest weight.
     """
     rows = weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-12)
     height = ROW * len(pieces)
@@ -192,8 +190,8 @@ def attention_picture(weights: np.ndarray, pieces: Sequence[str], seconds: float
 
 
 def png(values: np.ndarray) -> str:
-    """Return an array (rows, columns) in 0..1 as the data URI of a PNG, one pixel a value."""
-    from matplotlib import image  # training imports this module for its words, and may have no matplotlib
+    """Return an array (rows, columns) in 0..1 as the data URI of a PNG, one pixel per value."""
+    from matplotlib import image  # imported here: a page without pictures does not need matplotlib
 
     buffer = io.BytesIO()
     image.imsave(buffer, values, cmap="magma", vmin=0.0, vmax=1.0, format="png", metadata={"Software": None})

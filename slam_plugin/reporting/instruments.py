@@ -1,4 +1,4 @@
-"""The section on the instruments of pre-training, and the warnings at the head of the page."""
+"""The section on the instruments of pre-training, and the warnings at the top of the page."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -12,45 +12,49 @@ from slam_plugin.reporting.templating import render
 PALETTE = [f"series {nth}" for nth in ("first", "second", "third", "fourth", "fifth", "sixth")]  # of the style sheet
 MAX_LAYERS = 4  # curves of retrieval in one chart
 
-# title, words, names of charts
+# title, explanation, names of charts
 PANELS = (
     (
-        "Does a state say something of its own frame?",
-        "own: the share of the squared change of the top states that falls on the frame whose front-end state was "
-        "replaced. Under the red line, fine-tuning has been worse than from scratch, unless CTC spells.",
+        "Does a state describe its own frame?",
+        "One frame of the front end’s output is replaced; “own” is the share of the resulting (squared) change of the "
+        "top states that is at that frame. Below the red line, fine-tuning has been worse than training from scratch, "
+        "unless CTC already recognizes speech.",
         ("own",),
     ),
     (
-        "How many directions do the states use?",
-        "Effective rank. Where all frames look alike it is 1.",
+        "Have the states collapsed?",
+        "Effective rank: how many directions the states use. It is 1 if the states of all frames are the same.",
         tuple(f"rank_{place}" for place in PLACES),
     ),
     (
-        "Does CTC spell?",
-        "Best path on held-out pairs. Without output the error rate is 100; blanks come first, letters later.",
+        "Does CTC recognize speech?",
+        "Best-path decoding of held-out pairs. The error rate is 100 % as long as CTC outputs only blanks; a healthy "
+        "run begins like that and outputs letters later.",
         ("ctc_cer", "ctc_blanks"),
     ),
     (
-        "Does text read the speech?",
-        "TLM’s loss on masked text beside its own utterance, another one and none. The curves part once text and "
-        "speech are aligned.",
+        "Does the text side use the speech?",
+        "Loss of the translation LM (TLM) on masked text with its own utterance, with another one, and without speech. "
+        "The curves separate once text and speech are aligned.",
         ("tlm_text",),
     ),
     (
-        "Does an utterance find its transcript?",
-        "The nearest of the fixed set’s transcripts by mean-pooled states of each shared layer.",
+        "Do speech and its transcript get similar states?",
+        "How often an utterance’s nearest transcript in the fixed set is its own, by the mean of its states, for each "
+        "shared layer.",
         ("retrieval",),
     ),
     (
-        "Who pulls at the shared layers?",
-        "Share of each objective in the gradient’s norm on the shared layers. One far above the others decides.",
+        "Which objective dominates the shared layers?",
+        "Share of each objective in the gradient norms on the shared layers. An objective far above the others "
+        "determines what is learned.",
         ("gradient",),
     ),
 )
 
 
 def warnings_section(records: Sequence[Record]) -> str:
-    """Return the warnings of the last validation, or of the last one that had any; empty for a run without."""
+    """Return the warnings of the last validation, or of the last one that had any; empty if there was none."""
     by_update: dict[int, dict[str, float]] = {}
     for record in records:
         if record.subset == validation(records):
@@ -58,7 +62,7 @@ def warnings_section(records: Sequence[Record]) -> str:
     found = [(update, warnings(values)) for update, values in sorted(by_update.items())]
     if not found:
         return ""
-    earlier = next((each for each in reversed(found) if each[1]), None)
+    earlier = next((entry for entry in reversed(found) if entry[1]), None)
     return render("warnings.html.j2", current=found[-1][1], earlier=earlier)
 
 
@@ -66,13 +70,13 @@ def instruments_section(records: Sequence[Record]) -> str:
     """Return a panel for each instrument that was logged."""
     charts = instrument_charts(records)
     if not charts:
-        return missing("The log holds no instruments: the run had --no-instruments, or no validation.")
+        return missing("The log has no instruments: the run had --no-instruments, or no validation.")
     panels = [(title, words, [charts[name] for name in names if name in charts]) for title, words, names in PANELS]
     return render("instruments.html.j2", panels=[panel for panel in panels if panel[2]])
 
 
 def instrument_charts(records: Sequence[Record]) -> dict[str, Chart]:
-    """Return the charts of what was logged by the names in ``PANELS``."""
+    """Return the charts of the values that were logged, by the names in ``PANELS``."""
     curves = _Curves(records)
     gradients = [(key.removeprefix("gradient_").replace("_", " "), key) for key in curves.keys("gradient_")]
     layers = [(f"layer {layer}", f"retrieval_layer_{layer}") for layer in curves.layers()]
@@ -80,7 +84,7 @@ def instrument_charts(records: Sequence[Record]) -> dict[str, Chart]:
     cer = curves.chart("character error rate, %", [("CTC", "ctc_cer")], level=Level("no output", "chance", 100.0))
     blanks = [("blanks", "ctc_blanks")]
     charts = {
-        "own": curves.chart("own", [("own", "own")], [("fresh trunk", "own_fresh")], level=_warning(MIN_OWN), low=0.0),
+        "own": curves.chart("own", [("own", "own")], [("untrained", "own_fresh")], level=_warning(MIN_OWN), low=0.0),
         **{f"rank_{place}": curves.rank(place, words) for place, words in PLACES.items()},
         "ctc_cer": cer,
         "ctc_blanks": curves.chart("share of blanks", blanks, show=percent, level=_warning(MAX_BLANKS), low=0.0),
@@ -92,7 +96,7 @@ def instrument_charts(records: Sequence[Record]) -> dict[str, Chart]:
 
 
 class Level(NamedTuple):
-    """A horizontal line: its label, its class of the style sheet and where it lies."""
+    """A horizontal line: its label, its class in the style sheet and its value."""
 
     label: str
     style: str
@@ -104,7 +108,7 @@ def _warning(value: float) -> Level:
 
 
 class _Curves:
-    """Charts of what validation logged."""
+    """Charts of the values that validation logged."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records, self.subset = records, validation(records)
@@ -130,11 +134,11 @@ class _Curves:
         level: Level | None = None,
         low: float | None = None,
     ) -> Chart | None:
-        """Return the chart of some (label, key), None if none of them was measured.
+        """Return the chart of the curves ``measured``, (label, key) each; None if none of them was logged.
 
         Args:
-            beside: (label, key) of what a fresh trunk or chance gives.
-            low: the lower end of the vertical axis.
+            beside: (label, key) of the baselines: an untrained trunk, or chance.
+            low: lower end of the vertical axis.
         """
         colors = PALETTE * 3
         lines = [Line(label, colors[i], self._points(key), marks=True) for i, (label, key) in enumerate(measured)]
@@ -146,12 +150,12 @@ class _Curves:
         return Chart(caption, line_chart(lines, f"{caption} over updates", self.end, show, low))
 
     def rank(self, place: str, words: str) -> Chart | None:
-        """Return the chart of the effective rank of a place."""
+        """Return the chart of the effective rank at a place."""
         key = f"rank_{place}"
         fresh = self._points(f"{key}_fresh")
         level = _warning(MIN_RANK * fresh[-1][1]) if fresh else None
         caption = f"effective rank, {words.removeprefix('the ')}"
-        return self.chart(caption, [("rank", key)], [("fresh trunk", f"{key}_fresh")], level=level, low=0.0)
+        return self.chart(caption, [("rank", key)], [("untrained", f"{key}_fresh")], level=level, low=0.0)
 
     def _points(self, key: str) -> list[Point]:
         return series(self.records, self.subset, key)

@@ -1,10 +1,10 @@
-"""fairseq's JSON logs (``--log-format json``) as series of numbers, and what pre-training came to.
+"""Reading fairseq's JSON logs (``--log-format json``) as series of numbers, and summaries of pre-training.
 
 A statistics line is a JSON object, alone or after fairseq's ``date | level | subset |``. Lines of an interval of
 training have plain keys (``loss``), lines of a whole epoch or of a validation have their subset's name before each key
 (``valid_loss``). Values are strings, numbers or null. Losses of objectives are in nats, shares from 0 to 1.
 
-``NAME_chance`` and ``NAME_chance_loss`` are the accuracy and the loss of a guess without knowledge of the input.
+``NAME_chance`` and ``NAME_chance_loss`` are the accuracy and the loss of a guess that does not look at the input.
 """
 
 import json
@@ -27,9 +27,9 @@ class Record(NamedTuple):
 
 
 def read_log(path: str | Path) -> list[Record]:
-    """Return the statistics of one log, without those of updates that a killed attempt made and a later one made again.
+    """Return the statistics of one log; of updates that were repeated after a crash, only the last ones.
 
-    Lines that are no statistics, or that a killed process left half-written, are passed over.
+    Other lines, and those that a killed process left half-written, are skipped.
     """
     records: list[Record] = []
     with open(path, encoding="utf-8", errors="replace") as lines:
@@ -61,7 +61,7 @@ def _parse(line: str) -> Record | None:
 
 
 def _number(value: object) -> float | None:
-    """Return a finite number, None for whatever else a log may hold (null, nan, text)."""
+    """Return a finite number, None for anything else that a log may contain (null, nan, text)."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -70,17 +70,17 @@ def _number(value: object) -> float | None:
 
 
 def series(records: Iterable[Record], subset: str, key: str) -> list[tuple[int, float]]:
-    """Return (update, value) wherever ``subset`` logged ``key``, in order; the last value of an update counts."""
+    """Return (update, value) of ``key`` in the logs of ``subset``, in order; the last value of an update counts."""
     return sorted({r.update: r.values[key] for r in records if r.subset == subset and key in r.values}.items())
 
 
 def validation(records: Iterable[Record]) -> str:
-    """Return the name of the first validation subset (fairseq's is ``valid``), ``valid`` where there was none."""
+    """Return the name of the first validation subset (``valid`` in fairseq), ``valid`` if there was none."""
     return next((record.subset for record in records if record.subset not in (INTERVAL, "train")), "valid")
 
 
 def objectives(records: Iterable[Record]) -> list[str]:
-    """Return the names before ``_loss`` and ``_accuracy`` in the order in which they first appear."""
+    """Return the objectives' names, those before ``_loss`` and ``_accuracy``, in the order of their first lines."""
     names: dict[str, None] = {}
     for record in records:
         for key in record.values:
@@ -91,21 +91,21 @@ def objectives(records: Iterable[Record]) -> list[str]:
 
 
 def is_pretraining(records: Iterable[Record]) -> bool:
-    """Whether the log is of pre-training, whatever its objectives: that criterion alone logs this speed."""
+    """Return whether a log is of pre-training, with any objectives: only its criterion logs this speed."""
     return any("audio_seconds_per_second" in record.values for record in records)
 
 
 def chance_key(name: str, metric: str) -> str:
-    """Return the key under which the chance level of an objective's ``loss`` or ``accuracy`` is logged."""
+    """Return the log key of the chance level of an objective's ``loss`` or ``accuracy``."""
     return f"{name}_chance" if metric == "accuracy" else f"{name}_chance_loss"
 
 
 def pretraining_summary(records: Sequence[Record]) -> dict[str, dict[str, float | str | None]]:
     """Return first and last validation value, chance and direction of each metric, for ``results.json``.
 
-    Keys are ``contrastive_loss``, ``contrastive_accuracy`` ...; ``first`` is the value of the first validation, which
-    covers every objective, one that no stage has trained so far included; ``chance`` is that of the last one, None
-    where none is logged; ``better`` is ``lower`` or ``higher``.
+    Keys are ``contrastive_loss``, ``contrastive_accuracy`` ... ``first`` is the value in the first validation, which
+    covers every objective, even those that no stage has trained so far; ``chance`` is the last one, None if it is not
+    logged; ``better`` is ``lower`` or ``higher``.
     """
     subset = validation(records)
     summary: dict[str, dict[str, float | str | None]] = {}
@@ -124,10 +124,10 @@ def pretraining_summary(records: Sequence[Record]) -> dict[str, dict[str, float 
 
 
 def codebook_summary(records: Sequence[Record], size: int | None = None) -> dict[str, float | int | None]:
-    """Return ``perplexity`` and ``codes_used`` (a share) at the last validation, None for what was not logged.
+    """Return ``perplexity`` and ``codes_used`` (a share) in the last validation, None if they were not logged.
 
-    ``codes_reachable`` is the share of the codes that as many frames can reach, all of them in logs that do not have
-    it. ``size``, the number of codes, is handed through: no log holds it.
+    ``codes_reachable`` is the share of the codes that as many frames can reach, 1 if it was not logged. ``size``, the
+    number of codes, is passed through: logs do not have it.
     """
     subset = validation(records)
     perplexity, used = series(records, subset, "code_perplexity"), series(records, subset, "codes_used")

@@ -1,16 +1,16 @@
-"""One page that shows what a run did.
+"""The report as one page: scores, examples, curves of pre-training and fine-tuning, warnings.
 
-It reads these files of the run's folder, if they exist. A section whose input is missing says so. The section on a
-learned codebook is left out if the run has none:
+It reads these files of the run's folder, as far as they exist. A section whose input is missing says so; the section on
+a learned codebook is left out if the run has none:
 
-- ``*.log`` and ``logs/*.log``: what fairseq printed with ``--log-format json``. The log of pre-training is known by
-  its objectives, those of fine-tuning by their names (``asr`` or ``st``; ``scratch``: the twin without pre-training);
+- ``*.log`` and ``logs/*.log``: fairseq's output with ``--log-format json``. The log of pre-training is recognized by
+  its metrics, those of fine-tuning by their names (``asr`` or ``st``; ``scratch`` for the model without pre-training);
 - ``results.json``: pretraining, codebook, asr, st, seconds, machine, versions;
-- ``clips.json``: a list of ``{"file", "reference", "pretrained", "scratch"}``, test utterances and what was
-  recognized, or translated where there is a ``"source"``;
+- ``clips.json``: a list of ``{"file", "reference", "pretrained", "scratch"}``: test utterances with both models'
+  transcripts, or their translations if there is a ``"source"``;
 - ``attention.npz``: ``weights`` (heads, pieces, frames), ``pieces`` (strings), ``seconds`` (of the utterance).
 
-The page is one file that loads nothing.
+The page is one file that loads nothing else.
 """
 
 import json
@@ -25,18 +25,19 @@ from slam_plugin.reporting.logs import Record, codebook_summary, is_pretraining,
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
 
 CAVEAT = (
-    "This is one run with one seed on a very small set. It shows that every part works on real input, and proves "
-    "nothing about the method: the twins may differ by no more than another seed would change, so no claim is made."
+    "This is one run with one seed on a very small data set. It shows that every part works on real input and proves "
+    "nothing about the method: another seed may change the scores by more than the two models differ, so no claim is "
+    "made."
 )
 
-# Charts of ``--picture``, which make sense without text.
+# Charts of ``--picture``, which can be read without text.
 PICTURE = ("own", "rank_speech", "rank_top", "ctc_cer", "ctc_blanks", "tlm_text", "retrieval")
 
 
 def write_report(run_dir: str | Path) -> Path:
-    """Write ``report.html`` into ``run_dir`` from what is there, and return its path.
+    """Write ``report.html`` into ``run_dir`` from the files that are there, and return its path.
 
-    Raises FileNotFoundError where there is no such folder, ValueError where an input is malformed.
+    Raises FileNotFoundError if there is no such folder, ValueError if an input is malformed.
     """
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
@@ -55,27 +56,27 @@ def write_report(run_dir: str | Path) -> Path:
 
 
 def read_logs(run_dir: str | Path) -> dict[str, list[Record]]:
-    """Return the statistics of each log of a run by the log's name without its ending."""
+    """Return the statistics of each log of a run, by the log's name without its suffix."""
     run_dir = Path(run_dir)
     return {path.stem: read_log(path) for path in sorted([*run_dir.glob("*.log"), *run_dir.glob("logs/*.log")])}
 
 
 def pretraining_records(logs: Mapping[str, Sequence[Record]]) -> Sequence[Record]:
-    """Return the statistics of pre-training: of the longest log that holds its objectives; empty where none does."""
+    """Return the statistics of the longest log of pre-training; empty if there is none."""
     return max((records for records in logs.values() if is_pretraining(records)), key=len, default=[])
 
 
 def write_picture(run_dir: str | Path, path: str | Path) -> None:
-    """Write the main charts of a run's pre-training into ``path``, an SVG for a document.
+    """Write the main charts of a run's pre-training to ``path``, an SVG for use in a document.
 
-    Raises ValueError where the run's logs hold none of them.
+    Raises ValueError if the run's logs have none of them.
     """
     records = pretraining_records(read_logs(run_dir))
     found = instruments.instrument_charts(records)
     charts = [found[name] for name in PICTURE if name in found]
     charts += pretraining.codebook_charts(records)[:1]
     if not charts:
-        raise ValueError(f"{run_dir}: found no log of pre-training with instruments or a codebook")
+        raise ValueError(f"{run_dir}: found no log of pre-training with instruments or a codebook, expected one")
     with atomic_write(path) as file:
         file.write(sheet(charts, 3, COLORS + CHARTS))
 
@@ -85,15 +86,17 @@ def _read_json(path: Path, default):
 
 
 def _in_short(records: Sequence[Record], results: Mapping) -> list[str]:
-    """Return the sentences at the head of the page."""
+    """Return the summary sentences at the top of the page."""
     lines = []
     losses = {k: v for k, v in pretraining_summary(records).items() if k.endswith("_loss") and v["chance"] is not None}
     if losses:
         beat = sum(entry["last"] < entry["chance"] for entry in losses.values())
-        lines.append(f"<b>{beat} of {len(losses)}</b> losses with a chance level end below it on validation.")
+        lines.append(
+            f"<b>{beat} of {len(losses)}</b> pre-training losses are better than chance in the last validation."
+        )
     codebook = codebook_summary(records) if records else results.get("codebook", {})
     if codebook.get("perplexity") is not None and codebook.get("codes_used") is not None:
-        state = "dead" if pretraining.codebook_is_dead(codebook) else "alive"
+        state = "dead" if pretraining.codebook_is_dead(codebook) else "in use"
         lines.append(f"The codebook is <b>{state}</b> (perplexity {codebook['perplexity']:.0f}).")
     for task, metric, words in (("asr", "cer", "Character error rate"), ("st", "bleu", "BLEU")):
         scores = results.get(task, {})
@@ -104,8 +107,8 @@ def _in_short(records: Sequence[Record], results: Mapping) -> list[str]:
             )
     if results.get("seconds"):
         lines.append(
-            f"The steps’ times add up to <b>{downstream.duration(sum(results['seconds'].values()))}</b>; "
-            "steps that ran side by side count each."
+            f"All steps took <b>{downstream.duration(sum(results['seconds'].values()))}</b> together; steps that ran "
+            "at the same time are added up."
         )
     return lines
 
@@ -122,52 +125,59 @@ def _page(
     sections = [
         (
             "Scores on the test set",
-            "Both twins are fine-tuned on the same data with the same number of updates. Error rates and BLEU are in "
-            "percent, the arrow points to better.",
+            "Both models are fine-tuned on the same data with the same number of updates; only one of them starts from "
+            "the pre-trained checkpoint. CER and WER are character and word error rates in percent, BLEU and chrF are "
+            "from 0 to 100. The arrow points to the better direction.",
             downstream.scores_section(results),
         ),
         (
-            "Listen",
-            "Test utterances, which are in no training data, and what each twin recognized and translated.",
+            "Examples",
+            "Utterances of the test set, which are not in the training data, with the output of both models.",
             clips,
         ),
         (
-            "Pre-training: is anything learned?",
-            "For each objective, look whether the validation curve leaves the dashed line, which is what a guess "
-            "without knowledge gets. Validation covers pairs from the first epoch on, training only from the second "
-            "stage: the curves on pairs begin untrained.",
+            "Pre-training: does each objective learn?",
+            "An objective learns if its validation curve gets better than the dashed line: the score of a guess that "
+            "does not look at the input. Validation covers pairs from the first epoch on, training only from the "
+            "second stage, so curves on pairs begin untrained.",
             pretraining.objectives_section(records),
         ),
         (
-            "Codebook: are the speech targets worth predicting?",
-            "A quantiser likes to put everything into a few codes; the objectives on speech then become easy and "
-            "empty. Look for curves well above the dashed line.",
+            "Codebook: do the speech targets carry information?",
+            "The quantizer turns each speech frame into one of a set of codes, which the model then predicts. A "
+            "quantizer tends to use only a few codes; predicting them is then easy and teaches nothing. Healthy curves "
+            "are well above the dashed line.",
             pretraining.codebook_section(records, results),
         ),
         (
-            "Instruments: is the pre-training worth going on with?",
-            "Measured at each validation on a small fixed set. Dashed lines are what an untrained trunk or a guess "
-            "gets. At a red line begins a warning.",
+            "Instruments: is it worth continuing this pre-training?",
+            "Measured in each validation on a small fixed set of items. Dashed lines are the values of an untrained "
+            "encoder or of a guess. Values beyond a red line cause a warning.",
             instruments.instruments_section(records),
         ),
         (
-            "Attention: does text find its place in speech?",
-            "A pair that no training saw. Each row is a piece of the transcript, bright where it looks in the "
-            "utterance, and of one colour where it looks everywhere alike. Were text and speech aligned, a diagonal "
-            "would run from the top left to the bottom right.",
+            "Attention: are text and speech aligned?",
+            "A pair of speech and transcript that was not in training. Each row is a piece of the transcript; bright "
+            "spots are the parts of the utterance that it attends to, and a row of one color attends everywhere "
+            "equally. If the model has aligned text and speech, a diagonal runs from the top left to the bottom right.",
             pretraining.attention_section(attention),
         ),
         (
-            "Fine-tuning",
-            "Validation while training. Look at how early the curves part, if they do.",
+            "Fine-tuning: does pre-training help?",
+            "Validation scores during fine-tuning, with and without pre-training. If pre-training helps, the curves "
+            "separate, and the earlier the more.",
             downstream.curves_section(fine_tuning),
         ),
         (
             "Time",
-            "Wall time of each step, summed over its attempts where it was stopped and went on.",
+            "Wall time of each step. For a step that was stopped and resumed, the times of all attempts are added up.",
             downstream.seconds_section(results.get("seconds", {})),
         ),
-        ("What it ran on", "Times above mean something only beside these.", downstream.facts_section(results)),
+        (
+            "Machine and versions",
+            "The times above hold for this machine and these versions.",
+            downstream.facts_section(results),
+        ),
     ]
     body = "".join(
         f"<section><h2>{title}</h2><p>{words}</p>{content}</section>" for title, words, content in sections if content
@@ -176,7 +186,8 @@ def _page(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>SLAM for fairseq: report</title>'
         f"<style>{STYLE}</style></head><body><header><h1>SLAM for fairseq</h1>"
-        '<p class="lead">One Conformer pre-trained on unpaired speech, unpaired text and pairs, then fine-tuned to '
-        f'recognise and to translate.</p>{warned}<ul class="short">{short}</ul><p class="caveat">{CAVEAT}</p></header>'
+        '<p class="lead">One Conformer, pre-trained on unpaired speech, unpaired text and pairs, then fine-tuned to '
+        f'recognize and translate speech.</p>{warned}<ul class="short">{short}</ul><p class="caveat">{CAVEAT}</p>'
+        "</header>"
         f"<main>{body}</main></body></html>\n"
     )

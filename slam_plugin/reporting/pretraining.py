@@ -1,4 +1,4 @@
-"""The sections on pre-training: objectives against chance, the codebook, attention from text to speech."""
+"""The sections on pre-training: objectives compared with chance, the codebook, attention from text to speech."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -19,54 +19,61 @@ from slam_plugin.reporting.logs import (
     validation,
 )
 
-NO_TASKS = ("diversity",)  # a loss that asks nothing of the model
+NO_TASKS = ("diversity",)  # regularizers without a task for the model
 
-_UNMASKED = "Multimodal encoder. The same at the frames that are not masked, which the model can read."
-_TLM_SPEECH = "Pairs. As above, with three quarters of the speech masked and the transcript there to help."
-# name: title, what is asked of the model; an objective of a user's own goes by its name
+_UNMASKED = "Multimodal encoder. The same prediction at frames that are not masked, which the model can see."
+_TLM_SPEECH = "Pairs. The same, with three quarters of the speech masked and the transcript as context."
+# name: (title, the model's task); an objective of a user's own is shown by its name
 OBJECTIVES = {
     "contrastive": (
-        "Contrastive",
-        "Speech encoder. Which of these quantized frames stood behind the mask? The others are of the same utterance.",
+        "Contrastive loss",
+        "Speech encoder. Find the true quantized frame behind the mask among other frames of the same utterance.",
     ),
     "masked_prediction": (
         "Masked prediction",
-        "Multimodal encoder. Which code has the masked frame? Chance moves with the codebook: a guess that knows only "
-        "how frequent the codes are.",
+        "Multimodal encoder. Predict the code of the masked frame. Chance is a guess by the codes’ frequency, so it "
+        "changes with the codebook.",
     ),
     "masked_prediction_unmasked": ("Masked prediction, unmasked frames", _UNMASKED),
     "best_rq": (
         "BEST-RQ",
-        "Multimodal encoder. Which code has the masked frame? A fixed random projection of the input gives the codes.",
+        "Multimodal encoder. Predict the code of the masked frame. The codes come from a fixed random projection of "
+        "the input.",
     ),
     "best_rq_unmasked": ("BEST-RQ, unmasked frames", _UNMASKED),
     "kmeans": (
         "K-means targets",
-        "Multimodal encoder. In which cluster is the masked frame? The clusters were fitted before training.",
+        "Multimodal encoder. Predict the cluster of the masked frame. The clusters were fitted before training.",
     ),
     "kmeans_unmasked": ("K-means targets, unmasked frames", _UNMASKED),
     "span_mlm": (
-        "Span masking",
-        "Text. Which pieces stood in the masked spans? Chance knows only how frequent pieces are.",
+        "Masked language modeling",
+        "Text. Predict the pieces in the masked spans. Chance is a guess by the pieces’ frequency.",
     ),
-    "ctc": ("CTC", "Pairs. Spell the transcript from the speech alone."),
-    "text_ctc": ("CTC on text", "Text. Spell a text from its own units, stretched as if they were spoken."),
-    "tlm_span_mlm": ("Translation LM, text", "Pairs. Half of the transcript is masked; the speech is there to help."),
-    "tlm_contrastive": ("Translation LM, contrastive", "Pairs. As above, with three quarters of the speech masked."),
+    "ctc": ("CTC", "Pairs. Predict the transcript from the speech alone."),
+    "text_ctc": ("CTC on text", "Text. Predict a text from its own units, stretched to the length of speech."),
+    "tlm_span_mlm": (
+        "Translation LM, text",
+        "Pairs. Predict the masked half of the transcript, with the speech as context.",
+    ),
+    "tlm_contrastive": (
+        "Translation LM, contrastive loss",
+        "Pairs. The contrastive loss, with three quarters of the speech masked.",
+    ),
     "tlm_masked_prediction": ("Translation LM, masked prediction", _TLM_SPEECH),
     "tlm_best_rq": ("Translation LM, BEST-RQ", _TLM_SPEECH),
     "tlm_kmeans": ("Translation LM, k-means targets", _TLM_SPEECH),
-    "stm": ("Speech–text matching", "Pairs. Does this transcript belong to this utterance?"),
+    "stm": ("Speech–text matching", "Pairs. Decide whether a transcript belongs to an utterance."),
 }
 
 
 def missing(what: str) -> str:
-    """Return the paragraph that stands for a section whose input is not there."""
+    """Return the paragraph shown in place of a section whose input is missing."""
     return f'<p class="missing">{escape(what)}</p>'
 
 
 def verdict(entry: Mapping) -> str:
-    """Return in words whether a validation value moved the right way and where it ended against chance."""
+    """Return in words whether a validation value improved and how its last value compares with chance."""
     sign = -1 if entry["better"] == "lower" else 1
     gain = sign * (entry["last"] - entry["first"])
     moved = ("fell" if sign < 0 else "rose") if gain > 0 else ("did not fall" if sign < 0 else "did not rise")
@@ -74,13 +81,13 @@ def verdict(entry: Mapping) -> str:
         return f"it {moved}"
     beats = sign * (entry["last"] - entry["chance"]) > 0
     link = "and" if beats == (gain > 0) else "but"
-    return f"it {moved}, {link} {'beats' if beats else 'does not beat'} chance"
+    return f"it {moved}, {link} {'is' if beats else 'is not'} better than chance"
 
 
 def objectives_section(records: Sequence[Record]) -> str:
-    """Return a row for each objective: words, its loss and its accuracy over updates, chance drawn in."""
+    """Return a row for each objective: its task, and its loss and accuracy over updates, with chance."""
     if not records:
-        return missing("No log of pre-training was found: no curves to draw.")
+        return missing("No curves: there is no log of pre-training.")
     summary = pretraining_summary(records)
     known = [name for name in OBJECTIVES if name in objectives(records)]
     others = [
@@ -117,7 +124,7 @@ def _objective(name: str, records: Sequence[Record], summary: Mapping, end: int)
 
 
 def _training(records: Sequence[Record], key: str) -> list[tuple[int, float]]:
-    """Return what training logged: each interval, or each epoch in a run shorter than an interval."""
+    """Return the training values of each logging interval, or of each epoch if the run is shorter than an interval."""
     return series(records, INTERVAL, key) or series(records, "train", key)
 
 
@@ -127,30 +134,30 @@ def codebook_is_dead(codebook: Mapping) -> bool:
 
 
 def codebook_words(codebook: Mapping) -> str:
-    """Return one plain sentence on the codebook: alive or dead; empty where its use was not logged."""
+    """Return a sentence on whether the codebook is in use or dead; empty if its use was not logged."""
     perplexity, used, size = codebook["perplexity"], codebook["codes_used"], codebook["size"]
     if perplexity is None or used is None:
         return ""
     of = f" of {size} codes" if size else ""
-    numbers = f"perplexity {plain(perplexity)}{of}, {percent(used)} of the codes in use on validation"
+    numbers = f"perplexity {plain(perplexity)}{of}, {percent(used)} of the codes occur in validation"
     if codebook_is_dead(codebook):
         return (
-            f"The codebook is dead: {numbers}. The targets say next to nothing about the speech, and the losses of "
-            "masked prediction above mean nothing."
+            f"The codebook is dead: {numbers}. The targets carry almost no information about the speech, so the losses "
+            "of masked prediction above mean nothing."
         )
-    return f"The codebook is alive: {numbers}."
+    return f"The codebook is in use: {numbers}."
 
 
 def codebook_section(records: Sequence[Record], results: Mapping) -> str:
-    """Return perplexity and share of codes in use over updates, and whether the codebook is dead, in words.
+    """Return a sentence on whether the codebook is dead, and charts of its perplexity and share of codes in use.
 
     Empty if the logged pre-training learned no codebook.
     """
-    written = results.get("codebook", codebook_summary([]))
-    codebook = codebook_summary(records, written.get("size")) if records else written
+    stored = results.get("codebook", codebook_summary([]))
+    codebook = codebook_summary(records, stored.get("size")) if records else stored
     words = codebook_words(codebook)
     if not words:
-        return "" if records else missing("Neither a log nor results.json says how many codes were in use.")
+        return "" if records else missing("Neither a log nor results.json has the number of codes in use.")
     dead = codebook_is_dead(codebook)
     text = f'<p class="{"warning" if dead else "result"}">{escape(words)}</p>'
     figures = "".join(
@@ -161,7 +168,7 @@ def codebook_section(records: Sequence[Record], results: Mapping) -> str:
 
 
 def codebook_charts(records: Sequence[Record]) -> list[Chart]:
-    """Return the codes' perplexity and their share in use over updates, as far as they were logged."""
+    """Return charts of the codes' perplexity and of the share of codes in use, as far as they were logged."""
     end, subset = max((record.update for record in records), default=0), validation(records)
     charts = []
     for key, title, show, limit in (
@@ -179,13 +186,15 @@ def codebook_charts(records: Sequence[Record]) -> list[Chart]:
 
 
 def attention_section(path: Path) -> str:
-    """Return the picture of ``attention.npz``: the mean over heads with its axes, and each head small."""
+    """Return the pictures of ``attention.npz``: a large one of the mean over heads, and a small one of each head."""
     if not path.exists():
-        return missing("attention.npz was not found: no picture of attention.")
+        return missing("No picture: there is no attention.npz.")
     with np.load(path) as file:
         weights, pieces, seconds = file["weights"], [str(piece) for piece in file["pieces"]], float(file["seconds"])
     if weights.ndim != 3 or weights.shape[1] != len(pieces):
-        raise ValueError(f"{path}: weights {weights.shape} for {len(pieces)} pieces; expected (heads, pieces, frames)")
+        raise ValueError(
+            f"{path}: found weights {weights.shape} and {len(pieces)} pieces, expected weights (heads, pieces, frames)"
+        )
     main = f'<figure class="wide">{attention_picture(weights.mean(axis=0), pieces, seconds)}</figure>'
     if len(weights) == 1:
         return main

@@ -1,4 +1,4 @@
-"""The report's style sheet. Fonts are the reader's own; every colour is a variable with a light and a dark value."""
+"""The report's style sheet. Fonts are the reader's own; every color is a variable with a light and a dark value."""
 
 COLORS = """
 :root {
@@ -16,7 +16,7 @@ COLORS = """
 }
 """
 
-# A chart that stands in a file of its own needs these and the colors.
+# A chart in a file of its own needs these and the colors.
 CHARTS = """
 svg text { font-family: ui-sans-serif, system-ui, "Segoe UI", "Helvetica Neue", Arial, "Liberation Sans", sans-serif; }
 svg { overflow: visible; }

@@ -1,4 +1,4 @@
-"""Pages from jinja2 templates: the report's, in ``templates`` beside this file, or those of another folder."""
+"""Pages from jinja2 templates: the report's, in the folder ``templates``, or those of another folder."""
 
 from functools import cache
 from pathlib import Path
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent / "templates"
 
 
 def render(template: str, folder: Path = FOLDER, **values: Any) -> str:
-    """Return a template of ``folder`` filled in. Values are escaped unless marked as safe.
+    """Return a template of ``folder``, rendered with ``values``, which are escaped unless marked as safe.
 
     A name without a value is an error.
     """

@@ -22,4 +22,4 @@ def test_repeats_are_merged_blanks_dropped_and_padding_never_read():
 def test_all_blanks_spell_nothing():
     log_probs = torch.zeros(2, 3, 4)
     log_probs[..., 2] = 1.0
-    assert spell(log_probs, None, 2, str) == (["()", "()"], 6, 6)
+    assert decode(log_probs, None, 2, str) == (["()", "()"], 6, 6)

@@ -45,9 +45,9 @@ def records(*changes: dict[str, float]) -> list[Record]:
 def test_each_instrument_has_its_chart_with_what_it_is_measured_against():
     charts = instruments.instrument_charts(records({}, {}))
     assert charts.keys() == {name for _, _, names in instruments.PANELS for name in names}
-    for words in ("own 0.94", "fresh trunk 0.96", "warning 0.30"):
+    for words in ("own 0.94", "untrained 0.96", "warning 0.30"):
         assert words in charts["own"].picture
-    for words in ("rank 80.0", "fresh trunk 120", "warning 12.0"):
+    for words in ("rank 80.0", "untrained 120", "warning 12.0"):
         assert words in charts["rank_top"].picture
     assert "CTC 80.0" in charts["ctc_cer"].picture and "no output 100" in charts["ctc_cer"].picture
     assert all(f"{speech} 3.00" in charts["tlm_text"].picture for speech in ("own", "other", "none", "chance"))
@@ -60,26 +60,26 @@ def test_what_was_not_measured_has_no_chart_and_a_run_without_instruments_says_s
     speech = [Record("valid", 1, {"own": 0.9, "own_fresh": 0.96, "rank_top": 9.0})]
     assert instruments.instrument_charts(speech).keys() == {"own", "rank_top"}
     section = instruments.instruments_section(speech)
-    assert "own frame?" in section and "Does CTC spell?" not in section
+    assert "own frame?" in section and "Does CTC recognize" not in section
     assert "--no-instruments" in instruments.instruments_section(records()) and records()
 
 
 def test_warnings_of_the_last_validation_stand_at_the_head():
     section = instruments.warnings_section(records({}, {"own": 0.1}))
-    assert "This run looks bad" in section and "own is 0.10" in unescape(section)
+    assert "does not look healthy" in section and "own is 0.10" in unescape(section)
     assert "frame&#39;s" in section  # escaped by the template
 
 
-def test_warnings_that_went_away_are_told_and_a_good_run_has_none():
+def test_warnings_that_went_away_are_shown_and_a_good_run_has_none():
     section = instruments.warnings_section(records({"own": 0.1}, {"own": 0.2}, {}))
-    assert "looks bad" not in section and "The one at update 20 did" in section and "own is 0.20" in section
+    assert "healthy" not in section and "The one at update 20 had" in section and "own is 0.20" in section
     assert instruments.warnings_section(records({}, {})) == "" == instruments.warnings_section([])
 
 
 def test_values_of_one_validation_are_judged_together_though_subsets_log_apart():
     found = records({"own": 0.1})
     found.append(Record("valid_other", 10, {"loss": 1.0}))
-    assert "looks bad" in instruments.warnings_section(found)
+    assert "does not look healthy" in instruments.warnings_section(found)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def run_dir(tmp_path):
 def test_the_page_has_the_warnings_above_everything_and_the_curves(run_dir):
     page = report.write_report(run_dir).read_text(encoding="utf-8")
     head, _, rest = page.partition("</header>")
-    assert "own is 0.10" in head and "The codebook is dead (code): perplexity 2.0" in head
+    assert "own is 0.10" in head and "The codebook (code) is dead: perplexity 2.0" in head
     assert head.index("own is 0.10") < head.index("proves")
     assert all(title in rest for title, _, _ in instruments.PANELS)
 

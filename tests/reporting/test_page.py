@@ -178,10 +178,10 @@ def test_summary_has_first_and_last_validation_and_chance(tmp_path):
 @pytest.mark.parametrize(
     ("first", "last", "chance", "better", "words"),
     [
-        (4.0, 3.0, 3.5, "lower", "it fell, and beats chance"),
-        (4.0, 3.6, 3.5, "lower", "it fell, but does not beat chance"),
-        (3.0, 3.1, 3.5, "lower", "it did not fall, but beats chance"),
-        (0.1, 0.2, 0.3, "higher", "it rose, but does not beat chance"),
+        (4.0, 3.0, 3.5, "lower", "it fell, and is better than chance"),
+        (4.0, 3.6, 3.5, "lower", "it fell, but is not better than chance"),
+        (3.0, 3.1, 3.5, "lower", "it did not fall, but is better than chance"),
+        (0.1, 0.2, 0.3, "higher", "it rose, but is not better than chance"),
         (0.3, 0.2, None, "higher", "it did not rise"),
     ],
 )
@@ -196,7 +196,7 @@ def test_verdicts_in_words(first, last, chance, better, words):
 def test_a_dead_codebook_is_called_dead(perplexity, used, reachable, dead):
     codebook = {"perplexity": perplexity, "codes_used": used, "codes_reachable": reachable, "size": CODES}
     words = pretraining.codebook_words(codebook)
-    assert ("is dead" in words) == dead and ("is alive" in words) != dead
+    assert ("is dead" in words) == dead and ("is in use" in words) != dead
     records = [
         logs.Record("valid", 1, {"code_perplexity": perplexity, "codes_used": used, "codes_reachable": reachable})
     ]
@@ -205,7 +205,7 @@ def test_a_dead_codebook_is_called_dead(perplexity, used, reachable, dead):
 
 
 def test_a_run_without_a_learned_codebook_has_no_section_on_it(run_dir):
-    title = "Codebook: are the speech targets"
+    title = "Codebook: do the speech targets"
     assert title in report.write_report(run_dir).read_text(encoding="utf-8")
     (run_dir / "results.json").unlink()
     for log in (*run_dir.glob("*.log"), *run_dir.glob("logs/*.log")):
@@ -225,14 +225,14 @@ def test_a_whole_page(run_dir):
         "48.2 92.0 0.6 14.2",
         "53.0 95.5 0.4 13.0",
         "nrefs:1|tok:13a",
-        "Validation loss 3.90 → 3.60: it fell, and beats chance.",
-        "The codebook is alive: perplexity 60.0 of 320 codes, 50 % of the codes in use",
+        "Validation loss 3.90 → 3.60: it fell, and is better than chance.",
+        "The codebook is in use: perplexity 60.0 of 320 codes, 50 % of the codes occur in validation.",
         "▁ahoj",
         "5 min 00 s",
         "A <fast> one",
     ):
         assert words in page.text, words
-    assert "not found" not in page.text
+    assert "There are no" not in page.text and "there is no" not in page.text
     assert len(text) < 200_000 and str(run_dir) not in text
 
 
@@ -263,15 +263,15 @@ def test_an_objective_without_words_goes_by_its_name():
 def test_a_dead_codebook_is_said_in_the_report(run_dir):
     (run_dir / "logs" / "pretrain.log").write_text(fairseq_lines(range(1, 41), perplexity=2.1))
     text = Page(report.write_report(run_dir).read_text(encoding="utf-8")).text
-    assert "The codebook is dead" in text and "is alive" not in text
+    assert "The codebook is dead" in text and "codebook is in use" not in text
 
 
 def test_each_missing_input_is_named_and_the_rest_is_there(run_dir):
     (run_dir / "attention.npz").unlink()
     (run_dir / "logs" / "pretrain.log").unlink()
     text = Page(report.write_report(run_dir).read_text(encoding="utf-8")).text
-    assert "attention.npz was not found" in text and "No log of pre-training was found" in text
-    assert "The codebook is alive" in text and "48.2" in text  # both are in results.json
+    assert "there is no attention.npz" in text and "there is no log of pre-training" in text
+    assert "The codebook is in use" in text and "48.2" in text  # both are in results.json
 
 
 def test_the_page_plays_each_clip_beside_what_the_twins_wrote(run_dir):
@@ -280,19 +280,19 @@ def test_the_page_plays_each_clip_beside_what_the_twins_wrote(run_dir):
     assert base64.b64decode(sound.removeprefix("data:audio/flac;base64,")) == CLIP
     assert "say <it> sey it —" in page.text
     (run_dir / "clips.json").unlink()
-    assert "clips.json was not found" in Page(report.write_report(run_dir).read_text(encoding="utf-8")).text
+    assert "there is no clips.json" in Page(report.write_report(run_dir).read_text(encoding="utf-8")).text
 
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
     text = Page(report.write_report(tmp_path).read_text(encoding="utf-8")).text
-    for words in ("no scores yet", "No log of pre-training", "clips.json was not found", "no times yet"):
+    for words in ("no scores in results", "no log of pre-training", "there is no clips.json", "no times in results"):
         assert words in text
 
 
 def test_a_malformed_picture_is_an_error_that_names_it(run_dir, capsys):
     np.savez(run_dir / "attention.npz", weights=np.ones((2, 4, 5)), pieces=np.array(["a", "b"]), seconds=1.0)
     assert main([str(run_dir)]) == 1
-    assert "attention.npz: weights (2, 4, 5) for 2 pieces" in capsys.readouterr().err
+    assert "attention.npz: found weights (2, 4, 5) and 2 pieces" in capsys.readouterr().err
     assert main([str(run_dir / "absent")]) == 1
     assert "no such folder" in capsys.readouterr().err
 
@@ -316,7 +316,7 @@ def test_a_chart_puts_points_where_they_belong():
 
 def test_long_curves_are_thinned_to_means():
     thinned = figures.thinned([(float(u), float(u % 2)) for u in range(10_000)])
-    assert len(thinned) <= figures.MOST_POINTS
+    assert len(thinned) <= figures.MAX_POINTS
     assert all(value == pytest.approx(0.5, abs=0.02) for _, value in thinned)
     assert figures.thinned([(1.0, 2.0)]) == [(1.0, 2.0)]
 
