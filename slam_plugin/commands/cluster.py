@@ -106,14 +106,14 @@ def _source(options: argparse.Namespace) -> "tuple[Callable[..., Tensor], dict[s
     """Return the function from features to the frames to cluster, its description, and its weights."""
     from slam_plugin import compat
     from slam_plugin.models.base.teacher import Teacher
-    from slam_plugin.models.base.warm_start import read_earlier
+    from slam_plugin.models.base.warm_start import read_source
     from slam_plugin.modules.cepstra import cepstra
     from slam_plugin.objectives.clusters import CEPSTRA, LAYER
 
     if options.checkpoint is None:
         return cepstra, {"features": CEPSTRA}, {}
     compat.register()
-    teacher, arguments = Teacher.of_checkpoint(read_earlier(options.checkpoint), options.layer)
+    teacher, arguments = Teacher.of_checkpoint(read_source(options.checkpoint), options.layer)
     weights = {name: value.numpy() for name, value in teacher.state_dict().items()}
     return teacher, {"features": LAYER, "teacher": arguments, "checkpoint": options.checkpoint.name}, weights
 

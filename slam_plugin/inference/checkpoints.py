@@ -20,7 +20,7 @@ from slam_plugin.inference.abilities import KINDS, VERBS
 from slam_plugin.inference.batches import Side
 from slam_plugin.inference.inputs import Limits, name_of, read_speech, read_text
 from slam_plugin.models.base.trunk import Trunk, build_trunk
-from slam_plugin.models.base.warm_start import Earlier, load_trunk
+from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk
 from slam_plugin.models.pretraining import SlamPretrainingConfig
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask
 
@@ -181,7 +181,7 @@ def _pretrained_trunk(path: str | Path, state: Mapping[str, Any], vocabulary: Vo
     config.compile = False  # only pays in training
     dictionary = vocabulary.dictionary
     trunk = build_trunk(config, len(dictionary), dictionary.pad())
-    load_trunk(trunk, Earlier(str(path), config, state["model"], state["task_state"]))
+    load_trunk(trunk, SourceCheckpoint(str(path), config, state["model"], state["task_state"]))
     return trunk
 
 

@@ -28,7 +28,7 @@ from slam_plugin.data.shards import KINDS, Setting, Shard
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.instruments.verdicts import warnings
 from slam_plugin.kernels.status import log_fused_paths
-from slam_plugin.models.base.warm_start import load_pretraining, read_earlier, settle
+from slam_plugin.models.base.warm_start import load_pretraining, read_source, settle
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
 from slam_plugin.tasks.base.instruments import Instruments, progress_of
 from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
@@ -125,16 +125,16 @@ class SlamPretrainingTask(PlannedTask):
             cfg.compile = False  # only pays in training
             return super().build_model(cfg, True)
         resumed = resumed_from(self.cfg)
-        source = resumed or cfg.pretrained
-        earlier = read_earlier(source) if source else None
-        settle(cfg, earlier)
+        path = resumed or cfg.pretrained
+        source = read_source(path) if path else None
+        settle(cfg, source)
         model = super().build_model(cfg)
         if resumed and cfg.pretrained:
             logger.info("%s: not read, the run resumes from %s", cfg.pretrained, resumed)
-        if earlier and not resumed:
-            theirs = Vocabulary.from_state(earlier.task["vocabulary"], earlier.path)
-            self.vocabulary.check_same(theirs.hash, earlier.path)
-            load_pretraining(model, earlier)
+        if source and not resumed:
+            theirs = Vocabulary.from_state(source.task["vocabulary"], source.path)
+            self.vocabulary.check_same(theirs.hash, source.path)
+            load_pretraining(model, source)
         return model
 
     # ---- data

@@ -18,7 +18,7 @@ from slam_plugin.data.text.indexed import open_indexed
 from slam_plugin.data.text.labels import FOLDER, labels_in, read_labels, read_numbers
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, Vocabulary, read_symbols
 from slam_plugin.kernels.status import log_fused_paths
-from slam_plugin.models.base.warm_start import Earlier
+from slam_plugin.models.base.warm_start import SourceCheckpoint
 from slam_plugin.scoring import labels as label_scores
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask, FineTuningTaskConfig, vocabulary_in
 from slam_plugin.tasks.base.flag_checks import refuse_casting
@@ -129,11 +129,11 @@ class SlamSentencePredictionTask(FineTuningTask):
             found, expected = (", ".join(labels or ()) or "none (regression)" for labels in (self.labels, theirs))
             raise DataError(f"{self.cfg.data}: found the labels {found}; expected those of {where}: {expected}")
 
-    def _check_resumed(self, earlier: Earlier) -> None:
-        if "labels" not in earlier.task:
-            raise DataError(f"{earlier.path}: is not a checkpoint of a classifier, so this run cannot resume from it")
-        super()._check_resumed(earlier)
-        self._check_labels(earlier.task["labels"], earlier.path)
+    def _check_resumed(self, source: SourceCheckpoint) -> None:
+        if "labels" not in source.task:
+            raise DataError(f"{source.path}: is not a checkpoint of a classifier, so this run cannot resume from it")
+        super()._check_resumed(source)
+        self._check_labels(source.task["labels"], source.path)
 
     # ---- model
 

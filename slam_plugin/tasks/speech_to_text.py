@@ -30,7 +30,7 @@ from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.ctc_head import take_ctc_head
 from slam_plugin.models.base.encoder import TrunkEncoder, take_mask_vector
-from slam_plugin.models.base.warm_start import Earlier
+from slam_plugin.models.base.warm_start import SourceCheckpoint
 from slam_plugin.models.ctc import SlamCtc
 from slam_plugin.models.speech_to_text import SlamSpeechToText
 from slam_plugin.modules.subsampler import subsampled_length
@@ -136,11 +136,11 @@ class SlamSpeechToTextTask(WritingTask):
         super().load_state_dict(others)
         self._transcript_vocabulary = None if own is None else Vocabulary.from_state(own)
 
-    def _check_resumed(self, earlier: Earlier) -> None:
-        super()._check_resumed(earlier)
+    def _check_resumed(self, source: SourceCheckpoint) -> None:
+        super()._check_resumed(source)
         if self._transcript_vocabulary is not None:
-            theirs = Vocabulary.from_state(earlier.task["transcript_vocabulary"], earlier.path)
-            self._transcript_vocabulary.check_same(theirs.hash, earlier.path)
+            theirs = Vocabulary.from_state(source.task["transcript_vocabulary"], source.path)
+            self._transcript_vocabulary.check_same(theirs.hash, source.path)
 
     # ---- data
 
@@ -202,13 +202,13 @@ class SlamSpeechToTextTask(WritingTask):
         beside = getattr(model, "ctc_layer", None) is not None
         return CtcTexts(TRANSCRIPT_COLUMN, self.transcript_vocabulary) if beside else None
 
-    def take_others(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
+    def take_others(self, model: BaseFairseqModel, source: SourceCheckpoint) -> Collection[str]:
         """Copy the CTC head and the mask vector from a source checkpoint; return the names of the weights taken."""
-        taken = take_mask_vector(model.encoder, earlier)
+        taken = take_mask_vector(model.encoder, source)
         ctc = self._ctc_texts(model)
         if ctc is not None:
             fresh = model.encoder.config.fresh_ctc_head
-            taken += take_ctc_head(model.ctc_layer, ctc.vocabulary, earlier, fresh)
+            taken += take_ctc_head(model.ctc_layer, ctc.vocabulary, source, fresh)
         return taken
 
     # ---- validation

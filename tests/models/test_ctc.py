@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from slam_plugin.data.errors import DataError
 from slam_plugin.models.base.encoder import frozen_parameters
 from slam_plugin.models.base.trunk import build_trunk
-from slam_plugin.models.base.warm_start import load_trunk, read_earlier, settle
+from slam_plugin.models.base.warm_start import load_trunk, read_source, settle
 from slam_plugin.models.ctc import SlamCtc, SlamCtcModelConfig
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
@@ -164,28 +164,28 @@ def pretraining_checkpoint(path, **fields):
 def test_sizes_left_out_are_the_pretrained_ones(tmp_path):
     pretraining_checkpoint(tmp_path / "pre.pt")
     config = configuration()
-    settle(config, read_earlier(tmp_path / "pre.pt"))
+    settle(config, read_source(tmp_path / "pre.pt"))
     assert {key: config[key] for key in TINY} == TINY
     assert config.positions == "rotary"
 
 
 def test_contradictions_with_the_pretrained_trunk_are_named(tmp_path):
     pretraining_checkpoint(tmp_path / "pre.pt")
-    earlier = read_earlier(tmp_path / "pre.pt")
+    source = read_source(tmp_path / "pre.pt")
     with pytest.raises(DataError) as error:
-        settle(configuration(encoder_dim=64, positions="none", speech_layers=1), earlier)
+        settle(configuration(encoder_dim=64, positions="none", speech_layers=1), source)
     assert "encoder_dim: found 64, expected 32" in str(error.value)
     assert "positions: found none, expected rotary" in str(error.value)
     assert "speech_layers" not in str(error.value)
     with pytest.raises(DataError, match="--arch: small.*encoder_dim: found 256, expected 32"):
-        settle(configuration(size="small"), earlier)
+        settle(configuration(size="small"), source)
 
 
 def test_the_trunk_is_taken_and_the_rest_left_and_said_so(tmp_path, caplog):
     pretrained = pretraining_checkpoint(tmp_path / "pre.pt")
     model = build(positions="rotary")
     with caplog.at_level(logging.INFO):
-        load_trunk(model.encoder.trunk, read_earlier(tmp_path / "pre.pt"))
+        load_trunk(model.encoder.trunk, read_source(tmp_path / "pre.pt"))
     taken = pretrained.state_dict()
     for name, value in model.encoder.trunk.state_dict().items():
         assert torch.equal(value, taken[name]), name
@@ -203,25 +203,25 @@ def test_a_fine_tuned_checkpoint_serves_as_pretrained(tmp_path):
             p.add_(1)
     config = OmegaConf.to_container(source.encoder.config)
     save(tmp_path / "asr.pt", config, source.state_dict())
-    load_trunk(target.encoder.trunk, read_earlier(tmp_path / "asr.pt"))
+    load_trunk(target.encoder.trunk, read_source(tmp_path / "asr.pt"))
     for mine, theirs in zip(target.encoder.parameters(), source.encoder.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
 def test_what_is_no_checkpoint_of_ours_is_named(tmp_path):
     with pytest.raises(DataError, match="pre.pt: there is no such checkpoint"):
-        read_earlier(tmp_path / "pre.pt")
+        read_source(tmp_path / "pre.pt")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "pre.pt")
     with pytest.raises(DataError, match="pre.pt: has no "):
-        read_earlier(tmp_path / "pre.pt")
+        read_source(tmp_path / "pre.pt")
     save(tmp_path / "pre.pt", {}, {"layer.weight": torch.zeros(1)})
     with pytest.raises(DataError, match="has no trunk.*layer.weight"):
-        read_earlier(tmp_path / "pre.pt")
+        read_source(tmp_path / "pre.pt")
 
 
 def test_a_trunk_that_lacks_tensors_is_named(tmp_path):
     pretraining_checkpoint(tmp_path / "pre.pt")
-    earlier = read_earlier(tmp_path / "pre.pt")
-    del earlier.weights["trunk.speech_projection.bias"]
+    source = read_source(tmp_path / "pre.pt")
+    del source.weights["trunk.speech_projection.bias"]
     with pytest.raises(DataError, match="missing.*speech_projection.bias"):
-        load_trunk(build(positions="rotary").encoder.trunk, earlier)
+        load_trunk(build(positions="rotary").encoder.trunk, source)

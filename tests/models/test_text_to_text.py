@@ -9,7 +9,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from slam_plugin.models.base.trunk import build_trunk
-from slam_plugin.models.base.warm_start import Earlier, load_trunk, settle
+from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk, settle
 from slam_plugin.models.text_to_text import SlamTextToText, SlamTextToTextModelConfig
 
 TINY = {
@@ -128,7 +128,7 @@ def test_there_is_no_speech_side_and_the_text_side_is_the_pretrained_one():
     weights = {f"trunk.{name}": value for name, value in pretrained.state_dict().items()}
     model = SlamTextToText.build_model(config, TASK).eval()
     assert not model.encoder.trunk.has_speech
-    load_trunk(model.encoder.trunk, Earlier("pretrained.pt", config, weights, {}))
+    load_trunk(model.encoder.trunk, SourceCheckpoint("pretrained.pt", config, weights, {}))
     tokens = sample()["src_tokens"]
     states, _ = pretrained.eval().encode_text(tokens, tokens == PAD)
     found = model.encoder(src_tokens=tokens)["encoder_out"][0]

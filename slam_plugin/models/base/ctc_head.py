@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 from torch import Tensor, nn
 
 from slam_plugin.data.text.vocabulary import Vocabulary
-from slam_plugin.models.base.warm_start import Earlier
+from slam_plugin.models.base.warm_start import SourceCheckpoint
 
 logger = logging.getLogger(__name__)
 
@@ -40,37 +40,37 @@ class CtcHead(NamedTuple):
     names: tuple[str, ...]  # the checkpoint's weights that only the head uses
 
 
-def ctc_head(earlier: Earlier) -> CtcHead | None:
+def ctc_head(source: SourceCheckpoint) -> CtcHead | None:
     """Return the CTC head that a checkpoint holds, None if it holds none."""
-    if f"{_OUTPUT}.bias" in earlier.weights:
-        return _linear(earlier, _OUTPUT, "vocabulary", _TOP)
-    if f"{_BESIDE}.bias" in earlier.weights:
-        transcripts = "transcript_vocabulary" if "transcript_vocabulary" in earlier.task else "source_vocabulary"
-        return _linear(earlier, _BESIDE, transcripts, _TOP)
-    if f"{_PRETRAINING}.bias" in earlier.weights:
+    if f"{_OUTPUT}.bias" in source.weights:
+        return _linear(source, _OUTPUT, "vocabulary", _TOP)
+    if f"{_BESIDE}.bias" in source.weights:
+        transcripts = "transcript_vocabulary" if "transcript_vocabulary" in source.task else "source_vocabulary"
+        return _linear(source, _BESIDE, transcripts, _TOP)
+    if f"{_PRETRAINING}.bias" in source.weights:
         # A checkpoint without its objectives is older than the choice of a layer.
-        place = earlier.task.get("objectives", {}).get("ctc", {}).get("layer", "speech")
-        if f"{_PRETRAINING}.blank_vector" in earlier.weights:
-            return _tied(earlier, place)
-        return _linear(earlier, _PRETRAINING, "vocabulary", place)
+        place = source.task.get("objectives", {}).get("ctc", {}).get("layer", "speech")
+        if f"{_PRETRAINING}.blank_vector" in source.weights:
+            return _tied(source, place)
+        return _linear(source, _PRETRAINING, "vocabulary", place)
     return None
 
 
-def _linear(earlier: Earlier, layer: str, vocabulary: str, place: str) -> CtcHead:
+def _linear(source: SourceCheckpoint, layer: str, vocabulary: str, place: str) -> CtcHead:
     names = f"{layer}.weight", f"{layer}.bias"
-    weight, bias = (earlier.weights[name] for name in names)
-    return CtcHead(weight, bias, earlier.task[vocabulary]["hash"], place, names)
+    weight, bias = (source.weights[name] for name in names)
+    return CtcHead(weight, bias, source.task[vocabulary]["hash"], place, names)
 
 
-def _tied(earlier: Earlier, place: str) -> CtcHead:
+def _tied(source: SourceCheckpoint, place: str) -> CtcHead:
     """Return a head that scores symbols by the text embedding and the blank by a separate vector."""
     names = f"{_PRETRAINING}.blank_vector", f"{_PRETRAINING}.bias"
-    weight, vocabulary = earlier.weights[_EMBEDDING].clone(), Vocabulary.from_state(earlier.task["vocabulary"])
-    weight[vocabulary.dictionary.bos()] = earlier.weights[names[0]]
-    return CtcHead(weight, earlier.weights[names[1]], vocabulary.hash, place, names)
+    weight, vocabulary = source.weights[_EMBEDDING].clone(), Vocabulary.from_state(source.task["vocabulary"])
+    weight[vocabulary.dictionary.bos()] = source.weights[names[0]]
+    return CtcHead(weight, source.weights[names[1]], vocabulary.hash, place, names)
 
 
-def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, earlier: Earlier, fresh: bool) -> tuple[str, ...]:
+def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, source: SourceCheckpoint, fresh: bool) -> tuple[str, ...]:
     """Copy the CTC head of a checkpoint into ``layer`` if both score the same symbols; log what was done.
 
     Args:
@@ -79,22 +79,22 @@ def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, earlier: Earlier, fr
     Returns:
         the names of the checkpoint's weights that were taken
     """
-    head = ctc_head(earlier)
+    head = ctc_head(source)
     if head is None:
-        logger.info("%s: no CTC head found, the new one is initialized at random", earlier.path)
+        logger.info("%s: no CTC head found, the new one is initialized at random", source.path)
         return ()
     if fresh:
-        logger.info("%s: CTC head not taken: --fresh-ctc-head", earlier.path)
+        logger.info("%s: CTC head not taken: --fresh-ctc-head", source.path)
         return ()
     if head.place != _TOP:
-        logger.info("%s: CTC head not taken: of layer %s, expected %s", earlier.path, head.place, _TOP)
+        logger.info("%s: CTC head not taken: of layer %s, expected %s", source.path, head.place, _TOP)
         return ()
     if head.vocabulary_hash != vocabulary.hash:
         found = head.vocabulary_hash, vocabulary.hash, vocabulary.source
-        logger.info("%s: CTC head not taken: of vocabulary %s, expected %s (%s)", earlier.path, *found)
+        logger.info("%s: CTC head not taken: of vocabulary %s, expected %s (%s)", source.path, *found)
         return ()
     with torch.no_grad():
         layer.weight.copy_(head.weight)
         layer.bias.copy_(head.bias)
-    logger.info("%s: took the CTC head (%d symbols)", earlier.path, len(head.bias))
+    logger.info("%s: took the CTC head (%d symbols)", source.path, len(head.bias))
     return head.names

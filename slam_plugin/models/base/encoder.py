@@ -10,7 +10,7 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
 from slam_plugin.models.base.trunk import Front, Trunk, autocast, build_trunk
-from slam_plugin.models.base.warm_start import Earlier, InheritingTrunkConfig
+from slam_plugin.models.base.warm_start import InheritingTrunkConfig, SourceCheckpoint
 from slam_plugin.optim.adamw import GroupOptions, set_group
 
 logger = logging.getLogger(__name__)
@@ -144,14 +144,14 @@ class TrunkEncoder(FairseqEncoder):
         return None
 
 
-def take_mask_vector(encoder: TrunkEncoder, earlier: Earlier) -> tuple[str, ...]:
+def take_mask_vector(encoder: TrunkEncoder, source: SourceCheckpoint) -> tuple[str, ...]:
     """Copy the mask vector of a checkpoint if both have one; return its name in the checkpoint."""
-    found = [name for name in MASK_VECTORS if name in earlier.weights]
+    found = [name for name in MASK_VECTORS if name in source.weights]
     if encoder.speech_mask is None or not found:
         return ()
     with torch.no_grad():
-        encoder.speech_mask.copy_(earlier.weights[found[0]])
-    logger.info("%s: took the mask vector", earlier.path)
+        encoder.speech_mask.copy_(source.weights[found[0]])
+    logger.info("%s: took the mask vector", source.path)
     return (found[0],)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.models.base.trunk import build_trunk
-from slam_plugin.models.base.warm_start import Earlier, architecture, trunk_weights
+from slam_plugin.models.base.warm_start import SourceCheckpoint, architecture, trunk_weights
 
 
 class Teacher(nn.Module):
@@ -31,20 +31,20 @@ class Teacher(nn.Module):
         self.eval()
 
     @classmethod
-    def of_checkpoint(cls, earlier: Earlier, layer: int) -> tuple[Self, dict[str, Any]]:
+    def of_checkpoint(cls, source: SourceCheckpoint, layer: int) -> tuple[Self, dict[str, Any]]:
         """Return a teacher made of a checkpoint's trunk, and its constructor's arguments in plain types.
 
         A negative ``layer`` counts from the last one. Raises :class:`DataError` if there is no such layer or no speech
         side.
         """
-        described, weights = architecture(earlier.config), trunk_weights(earlier)
+        described, weights = architecture(source.config), trunk_weights(source)
         trunk = {key: value if isinstance(value, int) else str(value) for key, value in described.items()}
         count = trunk["speech_layers"] + trunk["multimodal_layers"]
         if "subsampler.project.weight" not in weights:
-            raise DataError(f"{earlier.path}: was fine-tuned on text; clustering needs a trunk with a speech side")
+            raise DataError(f"{source.path}: was fine-tuned on text; clustering needs a trunk with a speech side")
         if not -count <= layer < count:
             raise DataError(
-                f"{earlier.path}: has {count} Conformer layers; found layer {layer}, expected {-count} to {count - 1}"
+                f"{source.path}: has {count} Conformer layers; found layer {layer}, expected {-count} to {count - 1}"
             )
         arguments = {"trunk": trunk, "layer": layer % count}
         teacher = cls(**arguments)

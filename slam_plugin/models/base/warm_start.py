@@ -63,7 +63,7 @@ class InheritingTrunkConfig(TrunkConfig):
     )
 
 
-class Earlier(NamedTuple):
+class SourceCheckpoint(NamedTuple):
     """A checkpoint that a model starts or resumes from."""
 
     path: str
@@ -72,100 +72,100 @@ class Earlier(NamedTuple):
     task: Mapping[str, Any]  # the task's state
 
 
-def read_earlier(path: str | Path) -> Earlier:
+def read_source(path: str | Path) -> SourceCheckpoint:
     """Read a checkpoint of this plugin; :class:`DataError` if it is missing, carries code or has no trunk."""
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such checkpoint")
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-        earlier = Earlier(str(path), state["cfg"]["model"], state["model"], state["task_state"])
+        source = SourceCheckpoint(str(path), state["cfg"]["model"], state["model"], state["task_state"])
     except KeyError as error:
         raise DataError(f"{path}: has no {error}; expected a checkpoint written by fairseq-train") from error
-    if _trunk_prefix(earlier.weights) is None:
-        found = ", ".join(list(earlier.weights)[:3]) or "nothing"
+    if _trunk_prefix(source.weights) is None:
+        found = ", ".join(list(source.weights)[:3]) or "nothing"
         raise DataError(f"{path}: has no trunk; expected a checkpoint of a SLAM model, found the weights {found}")
-    return earlier
+    return source
 
 
-def text_vocabulary(earlier: Earlier) -> Vocabulary:
+def text_vocabulary(source: SourceCheckpoint) -> Vocabulary:
     """Return the vocabulary of a checkpoint's text side; :class:`DataError` if its trunk has no text side."""
-    if not any(name.endswith("trunk.text_embedding.tokens.weight") for name in earlier.weights):
-        raise DataError(f"{earlier.path}: was fine-tuned on speech; this task needs a trunk with a text side")
-    return Vocabulary.from_state(earlier.task.get("source_vocabulary", earlier.task["vocabulary"]), earlier.path)
+    if not any(name.endswith("trunk.text_embedding.tokens.weight") for name in source.weights):
+        raise DataError(f"{source.path}: was fine-tuned on speech; this task needs a trunk with a text side")
+    return Vocabulary.from_state(source.task.get("source_vocabulary", source.task["vocabulary"]), source.path)
 
 
-def settle(cfg: DictConfig, earlier: Earlier | None) -> None:
-    """Write every field of the trunk into ``cfg``: from the flags, else from ``earlier``, else from the preset.
+def settle(cfg: DictConfig, source: SourceCheckpoint | None) -> None:
+    """Write every field of the trunk into ``cfg``: from the flags, else from ``source``, else from the preset.
 
     New checkpoints then hold the whole configuration, even if a later version changes its presets. Raises
-    :class:`DataError` with the fields in which the flags contradict ``earlier``.
+    :class:`DataError` with the fields in which the flags contradict ``source``.
     """
     with open_dict(cfg):
         ARCH_CONFIG_REGISTRY[cfg._name](cfg)
         cfg._name = ARCH_MODEL_NAME_REGISTRY[cfg._name]
         asked = _asked(cfg)
-        if earlier is None:
+        if source is None:
             cfg.size = cfg.size or DEFAULT
             settled = {**{key: _DEFAULTS[key] for key in ARCHITECTURE}, **filled(cfg), **asked}
             settled["positions"] = positions_of(cfg)
         else:
-            settled = architecture(earlier.config)
-            _refuse_contradictions(asked, settled, cfg.size, earlier)
-            cfg.size = str(earlier.config.size or DEFAULT)
+            settled = architecture(source.config)
+            _refuse_contradictions(asked, settled, cfg.size, source)
+            cfg.size = str(source.config.size or DEFAULT)
         cfg.update(settled)
 
 
-def load_trunk(trunk: Trunk, earlier: Earlier, elsewhere: Collection[str] = ()) -> None:
+def load_trunk(trunk: Trunk, source: SourceCheckpoint, elsewhere: Collection[str] = ()) -> None:
     """Copy the trunk's weights from a checkpoint; log which weights were taken and which were not.
 
     Args:
         elsewhere: names of weights that other parts of the model have taken.
     """
-    prefix = _trunk_prefix(earlier.weights)
-    own, found = trunk.state_dict(), trunk_weights(earlier)
+    prefix = _trunk_prefix(source.weights)
+    own, found = trunk.state_dict(), trunk_weights(source)
     taken = {name: found[name] for name in own if name in found}
-    _refuse_misfits(earlier, own, taken, needed=own)
+    _refuse_misfits(source, own, taken, needed=own)
     trunk.load_state_dict(taken)
-    others = [name for name in earlier.weights if name.removeprefix(prefix) not in taken and name not in elsewhere]
-    _log_taken(earlier, taken, others)
+    others = [name for name in source.weights if name.removeprefix(prefix) not in taken and name not in elsewhere]
+    _log_taken(source, taken, others)
 
 
-def trunk_weights(earlier: Earlier) -> dict[str, Tensor]:
+def trunk_weights(source: SourceCheckpoint) -> dict[str, Tensor]:
     """Return the weights of a checkpoint's trunk, by their names in the trunk."""
-    prefix = _trunk_prefix(earlier.weights)
-    return {name.removeprefix(prefix): value for name, value in earlier.weights.items() if name.startswith(prefix)}
+    prefix = _trunk_prefix(source.weights)
+    return {name.removeprefix(prefix): value for name, value in source.weights.items() if name.startswith(prefix)}
 
 
-def load_pretraining(model: nn.Module, earlier: Earlier) -> None:
+def load_pretraining(model: nn.Module, source: SourceCheckpoint) -> None:
     """Copy what a pre-training checkpoint and ``model`` share: the trunk, and objectives of the same name.
 
     An objective whose targets differ from the checkpoint's keeps its new weights. The log names the weights that were
     taken, those that were not, and those of ``model`` that are newly initialized.
     """
-    if _trunk_prefix(earlier.weights) != PRETRAINED:
-        raise DataError(f"{earlier.path}: found a fine-tuned model, expected a checkpoint of pre-training")
+    if _trunk_prefix(source.weights) != PRETRAINED:
+        raise DataError(f"{source.path}: found a fine-tuned model, expected a checkpoint of pre-training")
     own = model.state_dict()
-    changed = tuple(_changed_objectives(model, earlier))
-    taken = {name: value for name, value in earlier.weights.items() if name in own and not name.startswith(changed)}
-    _refuse_misfits(earlier, own, taken, needed=[name for name in own if name.startswith(PRETRAINED)])
+    changed = tuple(_changed_objectives(model, source))
+    taken = {name: value for name, value in source.weights.items() if name in own and not name.startswith(changed)}
+    _refuse_misfits(source, own, taken, needed=[name for name in own if name.startswith(PRETRAINED)])
     model.load_state_dict({**own, **taken})
-    _log_taken(earlier, taken, [name for name in earlier.weights if name not in taken])
+    _log_taken(source, taken, [name for name in source.weights if name not in taken])
     logger.info(
-        "%s: not taken from it, newly initialized: %s", earlier.path, _modules(own.keys() - taken.keys()) or "-"
+        "%s: not taken from it, newly initialized: %s", source.path, _modules(own.keys() - taken.keys()) or "none"
     )
 
 
-def _changed_objectives(model: nn.Module, earlier: Earlier) -> Iterator[str]:
-    """Yield the weights' prefix of each objective whose targets differ between ``earlier`` and ``model``."""
+def _changed_objectives(model: nn.Module, source: SourceCheckpoint) -> Iterator[str]:
+    """Yield the weights' prefix of each objective whose targets differ between ``source`` and ``model``."""
     for name, objective in model.objectives.items():
         prefix = f"objectives.{name}."
-        theirs = {key.removeprefix(prefix): v for key, v in earlier.weights.items() if key.startswith(prefix)}
+        theirs = {key.removeprefix(prefix): v for key, v in source.weights.items() if key.startswith(prefix)}
         if theirs and not objective.continues(theirs):
             yield prefix
 
 
 def _refuse_misfits(
-    earlier: Earlier, own: Mapping[str, Tensor], taken: Mapping[str, Tensor], needed: Collection[str]
+    source: SourceCheckpoint, own: Mapping[str, Tensor], taken: Mapping[str, Tensor], needed: Collection[str]
 ) -> None:
     missing = [name for name in needed if name not in taken]
     unequal = [
@@ -173,15 +173,15 @@ def _refuse_misfits(
     ]
     if missing or unequal:
         raise DataError(
-            f"{earlier.path}: its weights do not fit the model: missing {missing or 'none'}, of another shape "
+            f"{source.path}: its weights do not fit the model: missing {missing or 'none'}, of another shape "
             f"{unequal or 'none'}"
         )
 
 
-def _log_taken(earlier: Earlier, taken: Mapping[str, Tensor], left: Collection[str]) -> None:
+def _log_taken(source: SourceCheckpoint, taken: Mapping[str, Tensor], left: Collection[str]) -> None:
     numbers = sum(value.numel() for value in taken.values())
-    logger.info("%s: took %d tensors (%d numbers): %s", earlier.path, len(taken), numbers, _modules(taken))
-    logger.info("%s: did not take %d tensors: %s", earlier.path, len(left), _modules(left) or "none")
+    logger.info("%s: took %d tensors (%d numbers): %s", source.path, len(taken), numbers, _modules(taken))
+    logger.info("%s: did not take %d tensors: %s", source.path, len(left), _modules(left) or "none")
 
 
 def _asked(cfg: DictConfig) -> dict[str, Any]:
@@ -200,7 +200,9 @@ def architecture(config: Any) -> dict[str, Any]:
     return {**known, **filled(config)}
 
 
-def _refuse_contradictions(asked: Mapping[str, Any], settled: Mapping[str, Any], size: Any, earlier: Earlier) -> None:
+def _refuse_contradictions(
+    asked: Mapping[str, Any], settled: Mapping[str, Any], size: Any, source: SourceCheckpoint
+) -> None:
     wrong = [
         f"{key}: found {value}, expected {settled[key]}"
         for key, value in asked.items()
@@ -209,7 +211,7 @@ def _refuse_contradictions(asked: Mapping[str, Any], settled: Mapping[str, Any],
     if wrong:
         named = "" if size is None else f" (from --size or --arch: {size})"
         raise DataError(
-            f"{earlier.path}: the flags{named} contradict the checkpoint's encoder: {'; '.join(wrong)}. "
+            f"{source.path}: the flags{named} contradict the checkpoint's encoder: {'; '.join(wrong)}. "
             "Leave these flags out to take the checkpoint's values"
         )
 

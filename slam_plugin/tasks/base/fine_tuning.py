@@ -21,7 +21,7 @@ from slam_plugin import allocator
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary, join_pieces
 from slam_plugin.models.base.encoder import frozen_parameters
-from slam_plugin.models.base.warm_start import Earlier, load_trunk, read_earlier, settle, text_vocabulary
+from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk, read_source, settle, text_vocabulary
 from slam_plugin.tasks.base.flag_checks import refuse_ignored_rates, refuse_waiting_exchange
 from slam_plugin.tasks.base.resuming import resumed_from
 
@@ -117,29 +117,29 @@ class FineTuningTask(FairseqTask):
         refuse_ignored_rates(cfg)
         refuse_waiting_exchange(cfg)
         resumed = resumed_from(self.cfg)
-        source = resumed or cfg.pretrained
-        earlier = read_earlier(source) if source else None
-        settle(cfg, earlier)
+        path = resumed or cfg.pretrained
+        source = read_source(path) if path else None
+        settle(cfg, source)
         model = super().build_model(cfg)
         if resumed:
-            self._check_resumed(earlier)
+            self._check_resumed(source)
             if cfg.pretrained:
                 logger.info("%s: not read, the run resumes from %s", cfg.pretrained, resumed)
-        elif earlier:
+        elif source:
             if self.source_vocabulary is not None:
-                self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
-            load_trunk(model.encoder.trunk, earlier, self.take_others(model, earlier))
+                self.source_vocabulary.check_same(text_vocabulary(source).hash, source.path)
+            load_trunk(model.encoder.trunk, source, self.take_others(model, source))
         return model
 
-    def take_others(self, model: BaseFairseqModel, earlier: Earlier) -> Collection[str]:
+    def take_others(self, model: BaseFairseqModel, source: SourceCheckpoint) -> Collection[str]:
         """Copy weights other than the trunk's from a source checkpoint; return the names of the weights taken."""
         return ()
 
-    def _check_resumed(self, earlier: Earlier) -> None:
+    def _check_resumed(self, source: SourceCheckpoint) -> None:
         """Raise :class:`DataError` if vocabularies differ, before fairseq fails on the shapes of weights."""
-        self.vocabulary.check_same(Vocabulary.from_state(earlier.task["vocabulary"], earlier.path).hash, earlier.path)
+        self.vocabulary.check_same(Vocabulary.from_state(source.task["vocabulary"], source.path).hash, source.path)
         if self.source_vocabulary is not None:
-            self.source_vocabulary.check_same(text_vocabulary(earlier).hash, earlier.path)
+            self.source_vocabulary.check_same(text_vocabulary(source).hash, source.path)
 
     # ---- steps
 

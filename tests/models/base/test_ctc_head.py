@@ -9,7 +9,7 @@ from data_prep.text.vocab import train_vocabulary
 from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.models.base.ctc_head import ctc_head
-from slam_plugin.models.base.warm_start import read_earlier
+from slam_plugin.models.base.warm_start import read_source
 from tests.support import checkpoints
 
 PLAN = "corpora: {pairs: {kind: pairs, train: [train.tsv], budget: 1000}}\nobjectives: {ctc: {%s}}"
@@ -119,7 +119,7 @@ def test_a_head_and_its_criterion_go_together(ctc, tmp_path, flags):
 @pytest.mark.parametrize("source", ["ctc", "own", "tied"])
 def test_a_fresh_head_is_that_of_a_run_without_it(source, request, tmp_path, caplog):
     source = request.getfixturevalue(source)
-    head = ctc_head(read_earlier(source.path))
+    head = ctc_head(read_source(source.path))
     with caplog.at_level(logging.INFO):
         _, model = begin(tmp_path, source, "--fresh-ctc-head")
     assert not same(model.ctc_layer, head.weight, head.bias)
@@ -144,16 +144,16 @@ def test_the_head_of_another_layer_is_left(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         begin(tmp_path / "data", source)
     assert "CTC head not taken: of layer speech, expected top" in caplog.text
-    earlier = read_earlier(source.path)
-    assert ctc_head(earlier).place == "speech"
-    del earlier.task["objectives"]
-    assert ctc_head(earlier).place == "speech"
+    checkpoint = read_source(source.path)
+    assert ctc_head(checkpoint).place == "speech"
+    del checkpoint.task["objectives"]
+    assert ctc_head(checkpoint).place == "speech"
 
 
 @pytest.mark.parametrize("name", ["translation", "pretraining"])
 def test_a_checkpoint_without_a_head_is_said_to_have_none(name, request, tmp_path, caplog):
     source = request.getfixturevalue(name)
-    assert ctc_head(read_earlier(source.path)) is None
+    assert ctc_head(read_source(source.path)) is None
     with caplog.at_level(logging.INFO):
         begin(tmp_path, source)
     assert "no CTC head found, the new one is initialized at random" in caplog.text

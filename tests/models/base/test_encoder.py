@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
 from slam_plugin.models.base.encoder import frozen_parameters, take_mask_vector
-from slam_plugin.models.base.warm_start import Earlier, settle
+from slam_plugin.models.base.warm_start import SourceCheckpoint, settle
 from slam_plugin.models.ctc import SlamCtc, SlamCtcModelConfig
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 from slam_plugin.models.transducer import SlamTransducer, SlamTransducerModelConfig
@@ -105,11 +105,13 @@ def test_without_masks_of_states_there_is_no_vector():
 
 @pytest.mark.parametrize("name", ["speech_mask", "encoder.speech_mask"])
 def test_the_vector_of_the_checkpoint_is_taken(name, caplog):
-    """That of pre-training, or of an earlier fine-tuning."""
+    """That of pre-training, or of a fine-tuning with masks."""
     theirs, model = torch.randn(DIM), build()
     with caplog.at_level(logging.INFO):
-        taken = take_mask_vector(model.encoder, Earlier("pre.pt", None, {name: theirs}, {}))
+        taken = take_mask_vector(model.encoder, SourceCheckpoint("pre.pt", None, {name: theirs}, {}))
     assert taken == (name,) and torch.equal(model.encoder.speech_mask, theirs)
     assert "pre.pt: took the mask vector" in caplog.text
-    assert take_mask_vector(build(state_mask_rate=0.0).encoder, Earlier("pre.pt", None, {name: theirs}, {})) == ()
-    assert take_mask_vector(model.encoder, Earlier("pre.pt", None, {}, {})) == ()
+    assert (
+        take_mask_vector(build(state_mask_rate=0.0).encoder, SourceCheckpoint("pre.pt", None, {name: theirs}, {})) == ()
+    )
+    assert take_mask_vector(model.encoder, SourceCheckpoint("pre.pt", None, {}, {})) == ()

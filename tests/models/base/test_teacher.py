@@ -6,7 +6,7 @@ import torch
 from slam_plugin.data.errors import DataError
 from slam_plugin.hub import Slam
 from slam_plugin.models.base.teacher import Teacher
-from slam_plugin.models.base.warm_start import read_earlier
+from slam_plugin.models.base.warm_start import read_source
 
 LAYERS = 4  # of the micro checkpoints: one of the speech encoder, three shared ones
 
@@ -22,7 +22,7 @@ def speech():
 def test_its_states_are_those_of_the_layer_of_the_whole_trunk(request, checkpoint, layer):
     path = request.getfixturevalue(checkpoint).path
     trunk = Slam.load(path).trunk
-    teacher, arguments = Teacher.of_checkpoint(read_earlier(path), layer)
+    teacher, arguments = Teacher.of_checkpoint(read_source(path), layer)
     expected = trunk(*speech(), keep_layers=True).speech_layers[layer]
     assert torch.equal(teacher(*speech()), expected)
     again = Teacher(**arguments)
@@ -31,14 +31,14 @@ def test_its_states_are_those_of_the_layer_of_the_whole_trunk(request, checkpoin
 
 
 def test_it_is_frozen_and_has_no_noise(pretraining):
-    teacher, _ = Teacher.of_checkpoint(read_earlier(pretraining.path), 1)
+    teacher, _ = Teacher.of_checkpoint(read_source(pretraining.path), 1)
     assert not any(module.training for module in teacher.train().modules())
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     assert not teacher(*speech()).requires_grad
 
 
 def test_it_holds_no_layer_above_its_own(pretraining):
-    low, high = (Teacher.of_checkpoint(read_earlier(pretraining.path), layer)[0] for layer in (0, -1))
+    low, high = (Teacher.of_checkpoint(read_source(pretraining.path), layer)[0] for layer in (0, -1))
     assert not len(low.trunk.multimodal_layers) and len(high.trunk.multimodal_layers) == LAYERS - 1
     assert low.trunk.text_embedding is None
 
@@ -54,4 +54,4 @@ def test_it_holds_no_layer_above_its_own(pretraining):
 def test_what_has_no_such_states_is_named(request, checkpoint, layer, message):
     path = request.getfixturevalue(checkpoint).path
     with pytest.raises(DataError, match=f"{path.name}: {message}"):
-        Teacher.of_checkpoint(read_earlier(path), layer)
+        Teacher.of_checkpoint(read_source(path), layer)
