@@ -31,7 +31,7 @@ from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.text.languages import LANGUAGE_COLUMN
 from slam_plugin.program import program
-from slam_plugin.scoring.text import METRICS, Generated, normalise, read_generated, score
+from slam_plugin.scoring.text import METRICS, Generated, comparable, read_generated, score
 
 PLUGIN = Path(__file__).resolve().parents[1]
 TAIL_LINES = 20
@@ -227,7 +227,7 @@ def _sentences_in(path: Path) -> int:
 
 def _row(name: str, generated: Sequence[Generated], frames: np.ndarray | None, metrics: Sequence[str]) -> Row:
     references = [sentence.reference for sentence in generated]
-    words = sum(len(normalise(reference).split()) for reference in references)
+    words = sum(len(comparable(reference).split()) for reference in references)
     scores = score([sentence.hypothesis for sentence in generated], references, metrics)
     return Row(name, len(generated), None if frames is None else int(frames.sum()) / FRAMES_PER_HOUR, words, scores)
 

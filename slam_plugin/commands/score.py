@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.program import UsageError, program
-from slam_plugin.scoring.text import DEFAULT_METRICS, METRICS, NORMALISATION, score_file
+from slam_plugin.scoring.text import COMPARED_AS, DEFAULT_METRICS, METRICS, score_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     shown = [name for name, value in scores.items() if not isinstance(value, str)]
     width = max(5, *map(len, shown))
     for name in shown:
-        print(f"{name.upper():{width}s} {scores[name]:6.2f}   {scores.get(f'{name}_signature', NORMALISATION)}")
+        print(f"{name.upper():{width}s} {scores[name]:6.2f}   {scores.get(f'{name}_signature', COMPARED_AS)}")
 
 
 main = program("slam score", __doc__, add_arguments, run)

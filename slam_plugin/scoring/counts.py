@@ -7,7 +7,7 @@ from fairseq import utils
 from fairseq.logging import metrics
 from sacrebleu.metrics import BLEU
 
-from slam_plugin.scoring.text import edits_of, normalise
+from slam_plugin.scoring.text import comparable, edits_of
 
 _ORDERS = range(4)
 _CORRECT, _SENTENCES = "_correct", "_sentences"
@@ -43,7 +43,7 @@ def accuracy_counts(
     Args:
         codes: (batch,) class of each sentence, an index into ``names``.
     """
-    right = [normalise(h) == normalise(r) for h, r in zip(hypotheses, references, strict=True)]
+    right = [comparable(h) == comparable(r) for h, r in zip(hypotheses, references, strict=True)]
     counts = {_CORRECT: sum(right), _SENTENCES: len(right)}
     for code, name in enumerate(names):
         of_class = [correct for correct, other in zip(right, codes, strict=True) if other == code]

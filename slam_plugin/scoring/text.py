@@ -22,7 +22,7 @@ from slam_plugin.data.text.classes import read_classes
 METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
 DEFAULT_METRICS = METRICS[:4]  # without accuracy: few sentences of a translation are entirely correct
 Scores = dict[str, float | str]
-NORMALISATION = "NFC, white space collapsed; case and punctuation kept"
+COMPARED_AS = "NFC, white space collapsed; case and punctuation kept"
 
 # fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each is replaced by one character,
 # a different one, so that it is one error, never a match and never five errors.
@@ -76,8 +76,8 @@ def read_generated(path: str | Path) -> list[Generated]:
     ]
 
 
-def normalise(text: str) -> str:
-    """Return the text as CER, WER and accuracy compare it (:data:`NORMALISATION`)."""
+def comparable(text: str) -> str:
+    """Return the text as CER, WER and accuracy compare it (:data:`COMPARED_AS`)."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
@@ -93,7 +93,7 @@ def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 def accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Return the share of sentences that are entirely correct, in percent."""
-    right = [normalise(h) == normalise(r) for h, r in zip(hypotheses, references, strict=True)]
+    right = [comparable(h) == comparable(r) for h, r in zip(hypotheses, references, strict=True)]
     return 100.0 * sum(right) / len(right)
 
 
@@ -138,8 +138,8 @@ def scorer_of(metric: str) -> BLEU | CHRF:
 
 def edits_of(metric: str, hypothesis: str, reference: str) -> tuple[int, int]:
     """Return the number of edits from a hypothesis to its reference, and the reference's length, for cer or wer."""
-    wanted = UNITS[metric](normalise(reference))
-    return editdistance.eval(UNITS[metric](normalise(hypothesis)), wanted), len(wanted)
+    wanted = UNITS[metric](comparable(reference))
+    return editdistance.eval(UNITS[metric](comparable(hypothesis)), wanted), len(wanted)
 
 
 def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS, classes: str | Path | None = None) -> Scores:

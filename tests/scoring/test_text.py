@@ -58,13 +58,13 @@ def test_error_rates_match_a_naive_table_on_random_text():
     assert scoring.wer(hypotheses, references) == pytest.approx(100 * words)
 
 
-def test_normalisation_is_the_stated_one_and_no_more():
+def test_texts_are_made_comparable_as_stated_and_no_more():
     assert scoring.cer(["  e\u0301  b "], ["é b"]) == 0.0
     assert scoring.cer(["Ab"], ["ab"]) == pytest.approx(50.0)
     assert scoring.cer(["ab."], ["ab"]) == pytest.approx(50.0)
 
 
-def test_accuracy_is_of_whole_sentences_normalised_alike():
+def test_accuracy_is_of_whole_sentences_made_comparable():
     assert scoring.accuracy([" a  b", "e\u0301", "C", ""], ["a b", "é", "c", ""]) == pytest.approx(75.0)
     assert scoring.score(["a"], ["b"], ["accuracy"]) == {"accuracy": 0.0}
     assert "accuracy" not in scoring.score(["a"], ["b"])
@@ -159,7 +159,7 @@ def test_command_line_prints_json_a_table_and_errors(tmp_path, capsys):
     assert printed.keys() == {"wer", "bleu", "bleu_signature"} and printed["wer"] == pytest.approx(40.0)
     assert main(["--generated", str(path), "--metrics", "cer", "chrf"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0].startswith("CER") and scoring.NORMALISATION in table[0] and "nc:6" in table[1]
+    assert table[0].startswith("CER") and scoring.COMPARED_AS in table[0] and "nc:6" in table[1]
     (tmp_path / "classes").write_text("date\n" * 11)
     by_class = ["--generated", str(path), "--classes", str(tmp_path / "classes"), "--metrics"]
     assert main([*by_class, "accuracy"]) == 0
