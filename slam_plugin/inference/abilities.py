@@ -1,4 +1,4 @@
-"""What a checkpoint can do, by the task that trained it; a new task is one line of ``KINDS``."""
+"""What a checkpoint can do, by the task that trained it; a new task is one line of ``TASK_ABILITIES``."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ VERBS = {
 }
 
 
-class Kind(NamedTuple):
+class TaskAbilities(NamedTuple):
     """The abilities and input limits of a task's checkpoints, from the task's configuration ``config``.
 
     Attributes:
@@ -52,16 +52,16 @@ def _source_positions(config: Any) -> Limits:
     return Limits(config.min_source_positions, config.max_source_positions)
 
 
-KINDS: dict[str, Kind] = {
-    "slam_pretraining": Kind(lambda config, model: {"attention"}),
-    "slam_speech_to_text": Kind(_from_speech, frames=_source_positions),
-    "slam_joint_translation": Kind(
+TASK_ABILITIES: dict[str, TaskAbilities] = {
+    "slam_pretraining": TaskAbilities(lambda config, model: {"attention"}),
+    "slam_speech_to_text": TaskAbilities(_from_speech, frames=_source_positions),
+    "slam_joint_translation": TaskAbilities(
         lambda config, model: {"translate"},
         frames=_source_positions,
         tokens=lambda config: Limits(1, config.max_target_positions),  # training limits source texts by it as well
     ),
-    "slam_translation": Kind(_from_text, tokens=lambda config: Limits(1, config.max_source_positions)),
-    "slam_sentence_prediction": Kind(
+    "slam_translation": TaskAbilities(_from_text, tokens=lambda config: Limits(1, config.max_source_positions)),
+    "slam_sentence_prediction": TaskAbilities(
         lambda config, model: {"classify"}, tokens=lambda config: Limits(1, config.max_positions)
     ),
 }

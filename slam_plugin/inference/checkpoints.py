@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from slam_plugin import compat
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
-from slam_plugin.inference.abilities import KINDS, VERBS
+from slam_plugin.inference.abilities import TASK_ABILITIES, VERBS
 from slam_plugin.inference.batches import Side
 from slam_plugin.inference.inputs import Limits, name_of, read_speech, read_text
 from slam_plugin.models.base.trunk import Trunk, build_trunk
@@ -76,7 +76,7 @@ class Checkpoint:
             task, model = _fine_tuned(path, state)
             config, trunk, vocabulary = task.cfg, model.encoder.trunk, task.vocabulary
             source = None if trunk.text_embedding is None else task.source_vocabulary or vocabulary
-        abilities = KINDS[cfg.task._name].abilities(config, model) | {"encode"}
+        abilities = TASK_ABILITIES[cfg.task._name].abilities(config, model) | {"encode"}
         model.to(device).eval()
         named = f"{cfg.model._name}, {cfg.model.size}"
         return cls(str(path), config, named, frozenset(abilities), vocabulary, source, trunk, model, task, device, bf16)
@@ -118,8 +118,8 @@ class Checkpoint:
 
     def limits(self, side: str) -> Limits:
         """Return the limits of the input's length: in frames of 10 ms for "speech", in tokens for "text"."""
-        kind = KINDS[self.config._name]
-        return kind.frames(self.config) if side == "speech" else kind.tokens(self.config)
+        task = TASK_ABILITIES[self.config._name]
+        return task.frames(self.config) if side == "speech" else task.tokens(self.config)
 
     def side(self, name: str) -> Side:
         """Return how "speech" or "text" is read and batched; :class:`DataError` if the trunk does not read it."""
@@ -164,13 +164,13 @@ def _read(path: str | Path) -> dict[str, Any]:
     # A file that is no zip would be read as a pickle, which can fail in any way.
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: is not a checkpoint, or is truncated; expected a file written by torch.save")
-    expected = f"expected one of {' or '.join(KINDS)}"
+    expected = f"expected one of {' or '.join(TASK_ABILITIES)}"
     try:
         state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         task = state["cfg"]["task"]["_name"]
     except (KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"{path}: is not a checkpoint of fairseq ({error!r}), {expected}") from error
-    if task not in KINDS:
+    if task not in TASK_ABILITIES:
         raise DataError(f"{path}: found a checkpoint of the task {task}, {expected}")
     return state
 
