@@ -17,8 +17,8 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.inference.batches import one_or_all
 from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.classification import Label, Sentences, classify
-from slam_plugin.inference.encoding import Attention, attention, states
-from slam_plugin.inference.generation import Written, write
+from slam_plugin.inference.encoding import Attention, attention, encode
+from slam_plugin.inference.generation import Hypothesis, generate
 from slam_plugin.inference.inputs import Speech
 
 
@@ -62,7 +62,7 @@ class Slam(Checkpoint):
 
     def classify(self, text: Sentences | list[Sentences]) -> Label | float | list[Label] | list[float]:
         """Return the likeliest class of each text or pair with its probability, or its number for regression."""
-        return one_or_all(text, self.labels)
+        return one_or_all(text, self.classify_stream)
 
     def encode(
         self,
@@ -81,7 +81,7 @@ class Slam(Checkpoint):
             pool: return the mean over T, (D,).
         """
         side, inputs = _one_side("encode", speech, text)
-        return one_or_all(inputs, lambda listed: self.states(side, listed, layer, pool))
+        return one_or_all(inputs, lambda listed: self.encode_stream(side, listed, layer, pool))
 
     def attention(self, *, speech: Speech, text: str) -> Attention:
         """Return a pre-training checkpoint's attention from each piece of ``text`` to ``speech``."""
@@ -89,25 +89,30 @@ class Slam(Checkpoint):
 
     # ---- streams: iterators over the result of each input in order, or its error
 
-    def write(
+    def generate_stream(
         self, ability: str, side: str, inputs: Iterable[Any], beam: int, nbest: int = 1, target: str | None = None
-    ) -> Iterator[list[Written] | DataError]:
-        """ "transcribe", "translate" or "normalize" any number of inputs; see :func:`write`."""
-        return write(self, ability, side, inputs, beam, nbest, target)
+    ) -> Iterator[list[Hypothesis] | DataError]:
+        """Yield the hypotheses of any number of inputs, best first; see :func:`generate`.
 
-    def states(
+        Args:
+            ability: "transcribe", "translate" or "normalize".
+            side: type of the inputs, "speech" or "text".
+        """
+        return generate(self, ability, side, inputs, beam, nbest, target)
+
+    def encode_stream(
         self, side: str, inputs: Iterable[Any], layer: int = -1, pool: bool = False
     ) -> Iterator[Tensor | DataError]:
-        """:meth:`encode` any number of inputs; ``side`` is "speech" or "text"."""
-        return states(self, side, inputs, layer, pool)
+        """Yield what :meth:`encode` returns for any number of inputs; ``side`` is "speech" or "text"."""
+        return encode(self, side, inputs, layer, pool)
 
-    def labels(self, inputs: Iterable[Sentences]) -> Iterator[Label | float | DataError]:
-        """:meth:`classify` any number of texts or pairs."""
+    def classify_stream(self, inputs: Iterable[Sentences]) -> Iterator[Label | float | DataError]:
+        """Yield what :meth:`classify` returns for any number of texts or pairs."""
         return classify(self, inputs)
 
     def _texts(self, ability: str, side: str, inputs: Any, beam: int, target: str | None = None) -> str | list[str]:
         def best(listed: list[Any]) -> Iterator[str | DataError]:
-            for found in self.write(ability, side, listed, beam, target=target):
+            for found in self.generate_stream(ability, side, listed, beam, target=target):
                 yield found if isinstance(found, DataError) else found[0].text
 
         return one_or_all(inputs, best)

@@ -24,5 +24,7 @@ def _show(options: argparse.Namespace, item: Input, label: Any) -> Printed:
 
 
 main = model_program(
-    Command("classify", "text", lambda slam, _, texts: slam.labels(texts), _show, pairs=True), __doc__, add_arguments
+    Command("classify", "text", lambda slam, _, texts: slam.classify_stream(texts), _show, pairs=True),
+    __doc__,
+    add_arguments,
 )

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _encode(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
-    return slam.states("text" if options.text else "speech", sources, options.layer, options.pool)
+    return slam.encode_stream("text" if options.text else "speech", sources, options.layer, options.pool)
 
 
 def _store(options: argparse.Namespace, item: Input, states: Any) -> Printed:

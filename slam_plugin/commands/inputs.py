@@ -109,17 +109,17 @@ def check_search(options: argparse.Namespace, inputs: list[Input]) -> None:
         raise UsageError("--nbest: found without --json, expected both: a line of text holds one hypothesis")
 
 
-def write(ability: str) -> Callable[[Any, argparse.Namespace, list[Any]], Iterator[Any]]:
+def generate(ability: str) -> Callable[[Any, argparse.Namespace, list[Any]], Iterator[Any]]:
     """Return the ``run`` of a command that generates text by ``ability``."""
 
     def run(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
         side = "text" if options.text else "speech"
-        return slam.write(ability, side, sources, options.beam, options.nbest, options.target)
+        return slam.generate_stream(ability, side, sources, options.beam, options.nbest, options.target)
 
     return run
 
 
-def show_written(options: argparse.Namespace, item: Input, nbest: list[Any]) -> Printed:
+def show_hypotheses(options: argparse.Namespace, item: Input, nbest: list[Any]) -> Printed:
     """Return the best hypothesis as the line; the JSON object has all hypotheses that were asked for."""
     best = nbest[0]
     record = best._asdict()

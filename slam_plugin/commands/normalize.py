@@ -7,7 +7,7 @@
 
 import argparse
 
-from slam_plugin.commands.inputs import Command, add_search, check_search, model_program, show_written, write
+from slam_plugin.commands.inputs import Command, add_search, check_search, generate, model_program, show_hypotheses
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,5 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 main = model_program(
-    Command("normalize", "text", write("normalize"), show_written, check=check_search), __doc__, add_arguments
+    Command("normalize", "text", generate("normalize"), show_hypotheses, check=check_search), __doc__, add_arguments
 )

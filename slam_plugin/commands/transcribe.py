@@ -12,9 +12,9 @@ from slam_plugin.commands.inputs import (
     add_search,
     add_target,
     check_search,
+    generate,
     model_program,
-    show_written,
-    write,
+    show_hypotheses,
 )
 
 
@@ -25,5 +25,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 main = model_program(
-    Command("transcribe", "speech", write("transcribe"), show_written, check=check_search), __doc__, add_arguments
+    Command("transcribe", "speech", generate("transcribe"), show_hypotheses, check=check_search), __doc__, add_arguments
 )

@@ -14,9 +14,9 @@ from slam_plugin.commands.inputs import (
     add_search,
     add_target,
     check_search,
+    generate,
     model_program,
-    show_written,
-    write,
+    show_hypotheses,
 )
 
 
@@ -27,5 +27,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 main = model_program(
-    Command("translate", "either", write("translate"), show_written, check=check_search), __doc__, add_arguments
+    Command("translate", "either", generate("translate"), show_hypotheses, check=check_search), __doc__, add_arguments
 )

@@ -33,7 +33,7 @@ class Attention(NamedTuple):
     seconds: float  # duration of the T columns together
 
 
-def states(
+def encode(
     checkpoint: Checkpoint, side: str, inputs: Iterable[Any], layer: int, pool: bool
 ) -> Iterator[Tensor | DataError]:
     """Yield each input's states (T, D), or their mean (D,) if ``pool``, in fp32 on the CPU; see :meth:`Slam.encode`."""

@@ -14,7 +14,7 @@ from slam_plugin.inference.batches import in_batches
 from slam_plugin.inference.checkpoints import Checkpoint
 
 
-class Written(NamedTuple):
+class Hypothesis(NamedTuple):
     """A hypothesis and its log-probability: the mean over tokens for models with a decoder, else that of the whole."""
 
     text: str
@@ -25,7 +25,7 @@ class Written(NamedTuple):
 Search = Callable[[dict[str, Tensor], Tensor], list[list[tuple[Tensor, float]]]]
 
 
-def write(
+def generate(
     checkpoint: Checkpoint,
     ability: str,
     side: str,
@@ -33,7 +33,7 @@ def write(
     beam: int,
     nbest: int = 1,
     target: str | None = None,
-) -> Iterator[list[Written] | DataError]:
+) -> Iterator[list[Hypothesis] | DataError]:
     """Yield the hypotheses of each input, best first, at most ``nbest``, or the error of an unusable input.
 
     Args:
@@ -49,7 +49,7 @@ def write(
     search = (_own_search if hasattr(checkpoint.model, "build_search") else _beam_search)(checkpoint, beam)
     decode = checkpoint.vocabulary.decode
 
-    def compute(padded: Tensor, padding_mask: Tensor) -> list[list[Written]]:
+    def compute(padded: Tensor, padding_mask: Tensor) -> list[list[Hypothesis]]:
         if side == "speech":
             batch = {"features": padded, "padding_mask": padding_mask}
         else:
@@ -57,7 +57,7 @@ def write(
         starts = torch.full((len(padded),), start, device=checkpoint.device)
         with torch.no_grad():
             found = search({name: tensor.to(checkpoint.device) for name, tensor in batch.items()}, starts)
-        return [[Written(decode(tokens), score) for tokens, score in row[:nbest]] for row in found]
+        return [[Hypothesis(decode(tokens), score) for tokens, score in row[:nbest]] for row in found]
 
     return in_batches(inputs, checkpoint.side(side), compute)
 

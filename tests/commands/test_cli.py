@@ -63,7 +63,7 @@ def test_a_folder_with_a_broken_file(checkpoint, folder):
     records = [json.loads(line) for line in done.stdout.splitlines()]
     slam = Slam.load(checkpoint)
     sounds = [folder / "talks" / "a.wav", folder / "talks" / "more" / "b.flac"]
-    expected = list(slam.write("transcribe", "speech", sounds, beam=1))
+    expected = list(slam.generate_stream("transcribe", "speech", sounds, beam=1))
     assert [record["id"] for record in records] == ["talks/a.wav", "talks/more/b.flac"]
     assert [record["text"] for record in records] == [best.text for (best,) in expected]
     assert [record["score"] for record in records] == pytest.approx([best.score for (best,) in expected], rel=1e-4)
@@ -101,7 +101,7 @@ def test_hypotheses_with_their_scores(translation, folder, capsys):
     assert code == 0
     (record,) = map(json.loads, lines)
     slam = Slam.load(translation.path)
-    (expected,) = slam.write("translate", "speech", [sound], beam=4, nbest=3)
+    (expected,) = slam.generate_stream("translate", "speech", [sound], beam=4, nbest=3)
     assert record == {
         "id": str(sound),
         **expected[0]._asdict(),

@@ -41,7 +41,7 @@ def test_transcribes_as_the_model_itself(ctc, sounds, small_batches):
     assert len({text for text, _ in expected}) > 1
     assert slam.transcribe(sounds) == [text for text, _ in expected]
     assert [slam.transcribe(path) for path in sounds] == [text for text, _ in expected]
-    found = [best for (best,) in slam.write("transcribe", "speech", sounds, beam=1)]
+    found = [best for (best,) in slam.generate_stream("transcribe", "speech", sounds, beam=1)]
     assert [best.score for best in found] == pytest.approx([score for _, score in expected], rel=1e-4)
 
 
@@ -67,8 +67,8 @@ def test_translates_as_fairseqs_generator(translation, sounds, small_batches):
     assert expected_of[1] != expected_of[5] and any(nbest[0][0] for nbest in expected_of[5])
     for beam, expected in expected_of.items():
         assert slam.translate(sounds, beam=beam) == [nbest[0][0] for nbest in expected]
-        agree(list(slam.write("translate", "speech", sounds, beam, nbest=beam)), expected)
-        agree(list(slam.write("translate", "speech", sounds, beam)), [nbest[:1] for nbest in expected])
+        agree(list(slam.generate_stream("translate", "speech", sounds, beam, nbest=beam)), expected)
+        agree(list(slam.generate_stream("translate", "speech", sounds, beam)), [nbest[:1] for nbest in expected])
     assert slam.translate(sounds[0]) == expected_of[5][0][0][0]
 
 
@@ -78,7 +78,7 @@ def test_transcribes_by_the_search_of_a_transducer(tmp_path, sounds, small_batch
     assert slam.abilities == {"transcribe", "encode"}
     for beam in (1, 3):
         expected = [generated(saved, batch_of(path), beam) for path in short]
-        agree(list(slam.write("transcribe", "speech", short, beam, nbest=beam)), expected)
+        agree(list(slam.generate_stream("transcribe", "speech", short, beam, nbest=beam)), expected)
 
 
 def text_batch_of(saved, text):
@@ -95,10 +95,10 @@ def test_translates_speech_and_text_into_the_language_asked_for(joint, sounds, s
     for language in ("de", "ca"):
         start = f"<lang:{language}>"
         expected = expected_of[language] = [generated(joint, batch_of(path), 3, start) for path in sounds]
-        agree(list(slam.write("translate", "speech", sounds, 3, 3, language)), expected)
+        agree(list(slam.generate_stream("translate", "speech", sounds, 3, 3, language)), expected)
         expected = [generated(joint, text_batch_of(joint, text), 3, start) for text in TEXTS]
         assert len({nbest[0] for nbest in expected}) > 1
-        agree(list(slam.write("translate", "text", TEXTS, 3, 3, language)), expected)
+        agree(list(slam.generate_stream("translate", "text", TEXTS, 3, 3, language)), expected)
         assert slam.translate(text=TEXTS[0], target=language, beam=3) == expected[0][0][0]
     assert expected_of["de"] != expected_of["ca"]
 
@@ -121,7 +121,7 @@ def test_normalizes_as_fairseqs_generator(normalizer, small_batches):
     slam = Slam.load(normalizer.path)
     expected = [generated(normalizer, text_batch_of(normalizer, text), 5) for text in TEXTS]
     assert len({nbest[0] for nbest in expected}) > 1
-    agree(list(slam.write("normalize", "text", TEXTS, 5, 5)), expected)
+    agree(list(slam.generate_stream("normalize", "text", TEXTS, 5, 5)), expected)
     assert slam.normalize(TEXTS) == [nbest[0][0] for nbest in expected]
     assert slam.normalize(TEXTS[1]) == expected[1][0][0]
 
@@ -143,12 +143,12 @@ def test_text_beyond_the_models_limit_is_named(joint, normalizer, classifier):
 def test_no_more_hypotheses_than_the_search_keeps(translation, sounds):
     for nbest in (0, 3):
         with pytest.raises(DataError, match=f"nbest: found {nbest}, expected 1 to 2"):
-            Slam.load(translation.path).write("translate", "speech", sounds, beam=2, nbest=nbest)
+            Slam.load(translation.path).generate_stream("translate", "speech", sounds, beam=2, nbest=nbest)
 
 
 def test_a_stream_goes_on_after_a_bad_input(ctc, sounds, small_batches):
     slam = Slam.load(ctc.path)
     mixed = [sounds[0], "nowhere.wav", *sounds[1:], b""]
-    results = list(slam.write("transcribe", "speech", iter(mixed), beam=1))
+    results = list(slam.generate_stream("transcribe", "speech", iter(mixed), beam=1))
     assert [i for i, result in enumerate(results) if isinstance(result, DataError)] == [1, len(mixed) - 1]
     assert [r[0].text for r in results if not isinstance(r, DataError)] == slam.transcribe(sounds)
