@@ -106,7 +106,7 @@ class Checkpoint:
 
     def _describe(self, side: str) -> str:
         limits = self.limits(side)
-        return side if limits.most is None else f"{side} of {limits} {_UNITS[side]}"
+        return side if limits.maximum is None else f"{side} of {limits} {_UNITS[side]}"
 
     # ---- what is read
 

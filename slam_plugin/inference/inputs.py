@@ -23,14 +23,14 @@ _WAV_TYPES = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64
 class Limits(NamedTuple):
     """Lengths that a model takes; None for no maximum."""
 
-    least: int
-    most: int | None
+    minimum: int
+    maximum: int | None
 
     def __contains__(self, length: int) -> bool:
-        return self.least <= length and (self.most is None or length <= self.most)
+        return self.minimum <= length and (self.maximum is None or length <= self.maximum)
 
     def __str__(self) -> str:
-        return f"at least {self.least}" if self.most is None else f"{self.least} to {self.most}"
+        return f"at least {self.minimum}" if self.maximum is None else f"{self.minimum} to {self.maximum}"
 
 
 def name_of(source: object, number: int) -> str:
