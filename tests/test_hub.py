@@ -1,4 +1,4 @@
-"""What a loaded checkpoint says of itself, and which files are none."""
+"""How a loaded checkpoint describes itself, and which files are refused."""
 
 import pickle
 import shutil
@@ -89,7 +89,7 @@ def test_each_checkpoint_says_what_it_is(slams, joint):
 
 
 def test_what_a_model_writes_is_told_by_its_validation(translation, normalizer, ctc, tmp_path):
-    """Where nothing was scored a decoder may write either, and CTC transcribes."""
+    """If validation scored nothing, a decoder may transcribe or translate, and CTC transcribes."""
     cases = [
         (translation, {"eval_wer"}, {"transcribe"}),
         (translation, {"eval_wer", "eval_bleu"}, {"transcribe", "translate"}),
@@ -164,7 +164,7 @@ def test_a_device_that_is_not_there(ctc, monkeypatch):
         Slam.load(ctc.path, device="cuda:2")
 
 
-# ---- files that are no checkpoint
+# ---- files that are not checkpoints
 
 
 class Command:

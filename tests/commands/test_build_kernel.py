@@ -1,4 +1,4 @@
-"""The build of fairseq's kernel: what it refuses, what it tells the compilers, and how the module gets to its place.
+"""The build of fairseq's kernel: what it refuses, how it calls the compilers, and how the module is installed.
 
 A toolkit of shell scripts stands for CUDA's. The real one compiles fairseq's real source where FAIRSEQ_SOURCE names a
 checkout (minutes).
@@ -30,7 +30,7 @@ static PyMethodDef methods[] = {{"forward", forward, METH_NOARGS, nullptr}, {nul
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "ngram_repeat_block_cuda", nullptr, -1, methods};
 PyMODINIT_FUNC PyInit_ngram_repeat_block_cuda() { return PyModule_Create(&definition); }
 """
-# Says its version, writes down what it is told, and compiles an empty file instead.
+# Prints its version, logs its arguments, and compiles an empty file instead.
 NVCC = """#!/bin/sh
 if [ "$1" = --version ]; then echo "Cuda compilation tools, release {version}, V{version}.0"; exit 0; fi
 echo "$@" >> {log}
@@ -48,7 +48,7 @@ def checkout(folder: Path, module_source: str = "") -> Path:
 
 
 def toolkit(folder: Path, version: str) -> Path:
-    """``CUDA_HOME`` with a compiler that is none; its log is ``folder``/log."""
+    """A ``CUDA_HOME`` with a fake compiler, whose log is ``folder``/log."""
     for part in ("bin", "include", "lib64"):
         (folder / part).mkdir(parents=True)
     (folder / "include/cuda_runtime.h").touch()
@@ -61,7 +61,7 @@ def toolkit(folder: Path, version: str) -> Path:
 
 
 def run(source: Path, cuda: Path, packages: Path, **environment: str) -> subprocess.CompletedProcess:
-    """The command, where Python imports the empty package fairseq in ``packages``."""
+    """Run the command with the empty package fairseq in ``packages`` on Python's path."""
     (packages / "fairseq").mkdir(parents=True, exist_ok=True)
     (packages / "fairseq/__init__.py").touch()
     inherited = {name: value for name, value in os.environ.items() if name != "TORCH_CUDA_ARCH_LIST"}

@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def checkpoint(ctc):
-    """Of a recogniser."""
+    """The checkpoint of a recognizer."""
     return str(ctc.path)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two sound files, one of them in a folder of its own, and one file that is none; beside them a text."""
+    """Two sound files, one of them in a subfolder, one broken sound file, and a text file."""
     rng = np.random.default_rng(0)
     (tmp_path / "talks" / "more").mkdir(parents=True)
     for name, seconds in (("talks/a.wav", 0.5), ("talks/more/b.flac", 0.8)):
@@ -46,7 +46,7 @@ def test_help_does_without_torch():
 
 
 def test_a_folder_with_a_broken_file(checkpoint, folder):
-    """JSON lines and nothing else on standard output, a bar and the fault on standard error, exit code 1."""
+    """Only JSON lines on standard output, a progress bar and the error on standard error, exit code 1."""
     command = [
         sys.executable,
         "-m",
@@ -75,7 +75,7 @@ def test_a_folder_with_a_broken_file(checkpoint, folder):
 
 
 def call(capsys, *arguments):
-    """Exit code, standard output by lines, standard error."""
+    """Return the exit code, the lines of standard output, and standard error."""
     code = cli.main([str(argument) for argument in arguments])
     captured = capsys.readouterr()
     return code, captured.out.splitlines(), captured.err
@@ -130,7 +130,7 @@ def test_texts_into_the_language_asked_for(joint, folder, capsys):
 
 
 def test_lines_of_standard_input(normalizer, capsys, monkeypatch):
-    """Every line counts, also the empty one, and what an editor does not show as the end of a line is none."""
+    """Every line counts, even an empty one; only a newline ends a line, not other Unicode separators."""
     texts = ["ahoj ryby", "", "lod\x0b jede\u2028", "東京", "a"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts) + "\n"))
     code, lines, errors = call(capsys, "normalize", "--json", "--checkpoint", normalizer.path, "-")

@@ -46,7 +46,7 @@ def test_the_centroids_are_of_the_states_of_the_manifests(toy, manifests, tmp_pa
     assert found.centroids.shape == (8, 26) and found.centroids.dtype == np.float32
     nearest = np.linalg.norm(states[:, None] - found.centroids, axis=2).argmin(1)
     assert found.counts.tolist() == np.bincount(nearest, minlength=8).tolist()
-    for code in np.flatnonzero(found.counts > 20):  # about the mean of what is nearest to it
+    for code in np.flatnonzero(found.counts > 20):  # a centroid is about the mean of its frames
         mean = states[nearest == code].mean(0)
         assert np.linalg.norm(mean - found.centroids[code]) < 0.3 * np.linalg.norm(mean - states.mean(0))
     assert found.recipe == {

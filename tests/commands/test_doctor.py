@@ -1,4 +1,4 @@
-"""The doctor on a sound machine, and on machines that are ill in each of the ways it knows."""
+"""The doctor on a working machine, and on machines with each of the faults that it detects."""
 
 import os
 import re

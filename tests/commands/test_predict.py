@@ -1,4 +1,4 @@
-"""Real sentences learned by heart, and the command that predicts, scores and writes GLUE's submission files."""
+"""Real sentences, memorized, and the command that predicts, scores and writes GLUE's submission files."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ SIZES = {"encoder_dim": 48, "encoder_heads": 4, "encoder_ffn_dim": 96, "multimod
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory):
-    """All of them to train on and to validate on, and a test set without labels in another order."""
+    """All sentences as training and validation set, and in another order, without labels, as a test set."""
     folder = tmp_path_factory.mktemp("reviews")
     train_vocabulary([text for _, text in ROWS], folder / "vocabulary", 300)
     splits = {"train": ROWS, "valid": ROWS, "test": ROWS[::-1]}
@@ -119,7 +119,7 @@ def test_the_command_scores_a_subset_that_has_labels(best, reviews, capsys):
 
 
 def test_rows_are_predicted_as_texts_are_classified(best, reviews):
-    """Rows come back in the folder's order, whatever batches they were in."""
+    """Predictions are in the folder's order, in whatever batches they were computed."""
     task, model = load_classifier(best, reviews)
     found = [task.labels[label] for label in predict(task, model, "test").predictions]
     assert found == [said.label for said in Slam.load(best).classify([text for _, text in ROWS[::-1]])]

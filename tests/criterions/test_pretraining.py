@@ -1,4 +1,4 @@
-"""What an interval's log is made of."""
+"""The metrics logged for an interval."""
 
 import itertools
 import math
@@ -15,13 +15,13 @@ from slam_plugin.objectives.base import REGISTRY, Objective, Output, Schema, cou
 
 
 class Fixed(Objective):
-    """Has the loss that the batch says."""
+    """An objective whose loss is given by the batch."""
 
     name, kinds, logged = "fixed", ("speech",), Schema({})
 
 
 class Model(torch.nn.Module):
-    """Of objectives by name, those that a batch has a loss for are active."""
+    """A model of objectives by name, active if the batch has a loss for them."""
 
     def __init__(self, weights):
         super().__init__()
@@ -33,7 +33,7 @@ class Model(torch.nn.Module):
 
 
 def interval(weights, steps):
-    """What is logged of ``steps``, the losses of one update each by name."""
+    """Return the metrics logged for ``steps``: for each update, the losses by name."""
     model, criterion = Model(weights), SlamPretrainingCriterion(SimpleNamespace())
     with metrics.aggregate(new_root=True) as logged:
         for update, losses in enumerate(steps):
@@ -67,7 +67,7 @@ def test_a_batch_that_no_objective_has_a_part_in_goes_on_as_any_other():
 
 
 def test_the_codes_that_frames_can_reach_are_a_mean_over_all_that_they_may_hit():
-    """Were all codes equally likely, N frames would hit any of V^N sequences of codes with the same chance."""
+    """If all codes are equally likely, N frames hit any of V^N sequences of codes with the same probability."""
     codes, frames = 4, 3
     distinct = [len(set(hit)) for hit in itertools.product(range(codes), repeat=frames)]
     keys = {key: 0.0 for objective in REGISTRY.values() for pair in objective.schema().ratios.items() for key in pair}

@@ -35,7 +35,7 @@ TASK = SimpleNamespace(
 
 
 class Model(BaseFairseqModel):
-    """Fixed logits of both heads; and what fairseq's criterion asks of a model."""
+    """A model with fixed logits of both heads, and the methods that fairseq's criterion calls."""
 
     def __init__(self, speech=True, seed=0):
         super().__init__()

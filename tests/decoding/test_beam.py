@@ -55,7 +55,7 @@ def test_hypotheses_and_scores_are_fairseqs(beam, share_output):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Taught some sentences, so that hypotheses end by themselves."""
+    """A model trained on a few sentences, so that hypotheses end by themselves."""
     model, inputs = build(eos=1.0), speech()
     rows = [torch.randint(4, 40, (3 + 2 * number,)).tolist() for number in range(len(LENGTHS))]
     longest = max(map(len, rows)) + 1

@@ -15,7 +15,7 @@ BLANK = 0
 
 
 def collapse(path):
-    """Merge repeats, then drop blanks; written out slowly."""
+    """Merge repeats, then drop blanks, by a naive loop."""
     merged = [symbol for i, symbol in enumerate(path) if i == 0 or symbol != path[i - 1]]
     return tuple(symbol for symbol in merged if symbol != BLANK)
 
@@ -46,7 +46,7 @@ def test_wide_beam_finds_every_sequence_with_its_whole_probability(seed):
 
 
 def test_beam_finds_a_sequence_that_the_best_path_misses():
-    # Blank wins each frame, yet "1" as a whole (1-, -1, 11) is likelier than silence.
+    # Blank is likeliest in each frame, but "1" in all its paths (1-, -1, 11) is likelier than the empty output.
     log_probs = np.log(np.array([[0.6, 0.4], [0.6, 0.4]]))
     assert best_path(log_probs, BLANK).tokens == ()
     assert prefix_beam(log_probs, BLANK, beam=2)[0].tokens == (1,)

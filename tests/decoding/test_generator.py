@@ -1,4 +1,4 @@
-"""fairseq's search with stepping decoders against fairseq's search as it is."""
+"""fairseq's search with stepping decoders against fairseq's unmodified search."""
 
 import pytest
 import torch

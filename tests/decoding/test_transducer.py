@@ -105,7 +105,7 @@ def test_a_beam_as_wide_as_there_are_sequences_adds_up_all_alignments():
 
 
 def naive_greedy(models, states, max_symbols):
-    """One utterance, whole prefixes read anew at every place."""
+    """Search of one utterance; the prediction network reads the whole prefix at every step."""
     tokens, score, token_scores = [], 0.0, []
     for t in range(states.size(1)):
         for written in itertools.count():

@@ -24,7 +24,7 @@ def words_of(tree: Path, run: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """A tree, a run on it that was killed in pre-training and went on, and what the second attempt printed.
+    """A tree, a run on it that was killed in pre-training and resumed, and the output of the second attempt.
 
     The steps are forks of a process that has imported fairseq; tests/test_steps.py has steps that are programs.
     """

@@ -1,4 +1,4 @@
-"""Twenty utterances of a human voice, learned by heart by every speech model: what cannot do that cannot train."""
+"""Twenty utterances of a human voice, which every speech model must be able to memorize."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ FLAGS = {
     "steps-per-epoch": None,
     "update-freq": 1,
     "no-epoch-checkpoints": True,
-    "save-interval": 1000,  # at the end alone
+    "save-interval": 1000,  # only at the end
     "audio-root": "/",
     "log-interval": 50,
 }
@@ -81,7 +81,7 @@ def learn(data, folder, **flags):
 
 
 def decode(data, run, *arguments):
-    """What fairseq-generate writes for the training set, and what it should."""
+    """Return fairseq-generate's hypotheses for the training set, and the references."""
     path = [
         "--path",
         run.folder / "checkpoint_last.pt",
@@ -98,7 +98,7 @@ def decode(data, run, *arguments):
 
 @pytest.fixture(scope="module")
 def ctc(twenty, tmp_path_factory):
-    """Data and a run of the model without a memory for texts, which learns what the others begin with: to listen."""
+    """Data and a run of the CTC model, which cannot memorize texts, and so learns first what the others start from."""
     folder = tmp_path_factory.mktemp("ctc")
     data = write(folder, [row(prompt, "en") for prompt in twenty], "char")
     flags = {"arch": "slam_ctc", "criterion": "slam_ctc", "final-dropout": 0, "lr": 0.004, "max-update": 180}
@@ -107,7 +107,7 @@ def ctc(twenty, tmp_path_factory):
 
 
 def begun(ctc):
-    """The trunk of the recogniser; its sizes come with it."""
+    """The trunk of the recognizer, which brings its sizes."""
     return {**dict.fromkeys((*SIZES, "positions")), "pretrained": ctc[1].folder / "checkpoint_last.pt"}
 
 
@@ -119,7 +119,7 @@ def test_ctc_makes_no_error(ctc):
 
 
 def test_a_transducer_makes_no_error(ctc, tmp_path):
-    """From scratch its prediction network knows the texts by heart long before it hears which of them is spoken."""
+    """From scratch, its prediction network memorizes the texts long before it recognizes which of them is spoken."""
     flags = {"arch": "slam_transducer", "criterion": "slam_transducer", "lr": 0.004, "max-update": 190}
     run = learn(ctc[0], tmp_path / "save", eval_wer=True, validate_interval=190, **flags, **begun(ctc))
     assert run.logged("valid")[-1]["wer"] == 0.0

@@ -1,4 +1,4 @@
-"""The paper's runs (``examples/slam/config/paper``, ``pretraining.md``): each is what its name and the text say."""
+"""The paper's runs (``examples/slam/config/paper``, ``pretraining.md``): each is as its name and the text describe."""
 
 import functools
 import re
@@ -35,7 +35,7 @@ from tests.support.documents import (
 
 PAPER = ROOT / "examples/slam/config/paper"
 SIZE = "pretrain_xl"
-BASES = {"speech"}  # what others build on and no run by itself
+BASES = {"speech"}  # only included by others, not a run by itself
 
 W2V_BERT = {"contrastive", "masked_prediction"}
 SLAM = {*W2V_BERT, "span_mlm"}

@@ -20,7 +20,7 @@ def small_batches(monkeypatch):
 
 @torch.no_grad()
 def outputs(saved, sentences):
-    """The head's outputs (classes,), of ``<s> a </s>`` or ``<s> a </s> </s> b </s>`` spelled out."""
+    """Return the head's outputs (classes,) for ``<s> a </s>`` or ``<s> a </s> </s> b </s>``, built by hand."""
     texts = ["▁" + text.replace(" ", "▁") for text in (sentences if isinstance(sentences, tuple) else (sentences,))]
     symbols = ["<s>", *texts[0], "</s>"] + [symbol for text in texts[1:] for symbol in ("</s>", *text, "</s>")]
     tokens = torch.tensor([[saved.task.source_vocabulary.dictionary.index(symbol) for symbol in symbols]])

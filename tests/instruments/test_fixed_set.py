@@ -1,4 +1,4 @@
-"""Which items the instruments read, and that they are the same ones however the rest is cut."""
+"""The items that the instruments read, which do not depend on how the rest is batched."""
 
 import dataclasses
 

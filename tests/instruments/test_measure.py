@@ -154,7 +154,7 @@ def test_retrieval_counts_equal_transcripts_once():
 
 
 def test_states_forced_equal_are_seen():
-    """The last norm of each layer puts out a constant: what the warnings are for."""
+    """A collapsed model, which the warnings are for: the last norm of each layer outputs a constant."""
     found = built()
     for layer in (*found.trunk.speech_layers, *found.trunk.multimodal_layers):
         torch.nn.init.zeros_(layer.final_norm.weight)

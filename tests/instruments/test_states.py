@@ -32,7 +32,7 @@ def test_own_is_1_of_a_map_by_frame_0_of_the_mean_of_the_others_and_of_what_does
     sums_of_others = [each.sum(1, keepdim=True) - each for each in (states, replaced)]
     assert own_share(*sums_of_others, frames, None).abs().max() < 1e-10
     assert torch.equal(own_share(states, states, frames, None), torch.zeros(3))
-    # A mean over all frames changes each alike.
+    # A mean over all frames changes every frame in the same way.
     mean = [each.mean(1, keepdim=True).expand_as(each) for each in (states, replaced)]
     torch.testing.assert_close(own_share(*mean, frames, None), torch.full((3,), 1 / 7))
 

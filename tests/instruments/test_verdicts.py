@@ -1,4 +1,4 @@
-"""What is warned of, at which values, in which words."""
+"""Which warnings are given at which values."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_good_run_and_one_without_instruments_are_warned_of_nothing():
 @pytest.mark.parametrize(
     ("bad", "good", "words"),
     [
-        ({"own": 0.29}, {"own": 0.29, "ctc_cer": 79.0}, ["own is 0.29"]),  # CTC that spells reads neighbors
+        ({"own": 0.29}, {"own": 0.29, "ctc_cer": 79.0}, ["own is 0.29"]),  # CTC that recognizes reads neighbors
         ({"own": 0.29}, {"own": 0.3}, ["own is 0.29 (untrained: 0.96)", "Lower the learning rate"]),
         ({"rank_top": 13.9}, {"rank_top": 14.1}, ["states of the shared layers", "13.9 (untrained: 140.0)"]),
         ({"rank_speech": 1.2}, {"rank_speech": 14.1}, ["states of the speech encoder", "is 1.2"]),
@@ -61,7 +61,7 @@ def test_every_codebook_is_judged():
 
 
 def test_few_frames_use_few_of_many_codes_and_are_no_fault():
-    """Codes of 300 frames that are drawn evenly from 8,192: they use 3.6 %, and all that they can reach."""
+    """Codes of 300 frames drawn evenly from 8,192: 3.6 % of the codes are used, all that these frames can reach."""
     codes, frames = 8192, 300
     used = len(set(np.random.default_rng(0).integers(codes, size=frames).tolist()))
     values = {**GOOD, "best_rq_code_perplexity": 0.98 * frames, "best_rq_codes_used": used / codes}

@@ -32,7 +32,7 @@ def build(**fields):
     settle(config, None)
     model = SlamClassifier.build_model(config, SimpleNamespace(source_dictionary=dictionary()))
     model.register_classification_head(HEAD, 3)
-    with torch.no_grad():  # at initialisation <s> hardly depends on the sentence
+    with torch.no_grad():  # at initialization <s> hardly depends on the sentence
         for p in model.parameters():
             if p.dim() > 1:
                 p.mul_(2.5)

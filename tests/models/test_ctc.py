@@ -143,7 +143,7 @@ def test_an_architecture_and_another_size_are_refused():
 
 
 def save(path, config, weights):
-    """What of a fairseq checkpoint its reader looks at."""
+    """The parts of a fairseq checkpoint that are read."""
     history = [{"criterion_name": "C", "optimizer_name": "O", "lr_scheduler_state": {}, "num_updates": 7}]
     state = {"args": None, "cfg": {"model": config}, "model": weights, "task_state": {}}
     torch.save({**state, "optimizer_history": history, "extra_state": {"train_iterator": {"epoch": 1}}}, path)

@@ -170,7 +170,7 @@ def with_partners(batch, partners=PARTNERS):
 
 
 def beside(batch, rows):
-    """The batch with each text beside the speech of another row: false pairs that are there from the start."""
+    """The batch with each text paired with another row's speech: a batch of false pairs."""
     speech = ("features", "feature_padding_mask", "mask_indices")
     moved = {name: batch[name][rows] for name in speech}
     return {**batch, **moved, "matches": torch.zeros(3, dtype=torch.bool)}
@@ -326,7 +326,7 @@ def test_bf16_is_near_fp32(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_in_bf16_are_near_those_in_fp32(kind):
-    """With codes chosen from the same frames: a rounding would choose another one here and there."""
+    """With codes chosen from the same frames: rounding would change a few of them."""
     results, frames = [], []
     for autocast in ("none", "bf16"):
         built = model(autocast=autocast).eval()
@@ -340,7 +340,7 @@ def test_gradients_in_bf16_are_near_those_in_fp32(kind):
 
 
 def quantize_the_first(quantize, seen, frames, *rest):
-    """Quantise the frames of the first call, with the gradient of those that are given."""
+    """Quantize the frames of the first call, with the gradient of the given ones."""
     seen.append(frames.detach())
     return quantize(frames + (seen[0] - frames).detach(), *rest)
 

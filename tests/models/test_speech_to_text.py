@@ -45,7 +45,7 @@ def build(**fields):
     config._name = "slam_speech_to_text"
     settle(config, None)
     model = SlamSpeechToText.build_model(config, TASK)
-    with torch.no_grad():  # at initialisation the output hardly depends on the speech
+    with torch.no_grad():  # at initialization the output hardly depends on the speech
         for p in model.parameters():
             if p.dim() > 1:
                 p.mul_(2.5)

@@ -50,7 +50,7 @@ def settled(arch="slam_text_to_text", **fields):
 def build(**fields):
     torch.manual_seed(0)
     model = SlamTextToText.build_model(settled(**{**TINY, **fields}), TASK)
-    with torch.no_grad():  # at initialisation the output hardly depends on the source
+    with torch.no_grad():  # at initialization the output hardly depends on the source
         for p in model.parameters():
             if p.dim() > 1:
                 p.mul_(2.5)

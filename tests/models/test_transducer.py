@@ -82,7 +82,7 @@ def test_logits_are_those_of_the_parts_that_search_takes():
 
 
 def test_the_start_symbol_is_read():
-    """It tells which language to write."""
+    """It selects the language to write."""
     model = build(**MICRO).eval()
     features, mask, previous = batch([40], [[4, 5]])
     other = previous.clone()

@@ -37,7 +37,7 @@ def values(update: int, **more: float) -> dict[str, float]:
 
 
 def records(*changes: dict[str, float]) -> list[Record]:
-    """A validation each ten updates, changed so."""
+    """Return a validation every ten updates, each with the given changes."""
     found = [Record("valid", 10 * i, values(10 * i, **change)) for i, change in enumerate(changes, start=1)]
     return [Record("train_inner", 5, {"contrastive_loss": 1.0}), *found]
 

@@ -1,4 +1,4 @@
-"""The report: numbers read off fairseq's own log lines, figures that show them, sections that survive missing input."""
+"""The report: numbers from fairseq's own log lines, figures that show them, sections that survive missing input."""
 
 import base64
 import io
@@ -48,7 +48,7 @@ def stats(update: int, perplexity: float = 60.0) -> dict[str, float | None]:
 
 
 def fairseq_lines(updates, subset="valid", **options) -> str:
-    """What fairseq itself writes into a log: an interval line each update, an epoch and a validation each ten."""
+    """Return a log as fairseq writes it: an interval line every update, an epoch and a validation every ten."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s | %(levelname)s | %(name)s | %(message)s"))
@@ -104,7 +104,7 @@ def run_dir(tmp_path):
 
 
 class Page(HTMLParser):
-    """Collects text and tags, and complains of tags that do not close."""
+    """Collects text and tags, and fails if tags are not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""CER, WER, BLEU, chrF and accuracy of a generation file: closed forms, a naive dynamic programme, and named errors."""
+"""CER, WER, BLEU, chrF and accuracy of a generation file: closed forms, a naive dynamic program, and named errors."""
 
 import json
 import random

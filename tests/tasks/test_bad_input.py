@@ -1,4 +1,4 @@
-"""Bad input is refused before training starts, in words that name the file, the line and what was expected."""
+"""Bad input is refused before training starts, with the file, the line and what was expected."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ SECOND = np.random.default_rng(1).standard_normal(SAMPLE_RATE) * 0.1  # 98 frame
 
 
 def start(folder: Path, **flags) -> None:
-    """What fairseq-train does with the data before the first update."""
+    """Do what fairseq-train does with the data before the first update."""
     task = training.make_task(folder, **flags)
     for subset in ("valid", "train"):
         task.load_dataset(subset)
@@ -29,7 +29,7 @@ def refusal(folder: Path, **flags) -> str:
 
 
 def add_row(folder: Path, manifest: str, **values) -> tuple[Path, int]:
-    """Put a row that repeats the first but for ``values`` behind the last; the file and its line."""
+    """Append a copy of the first row with other ``values``; return the file and the new line's number."""
     path = folder / manifest
     header, first, *rest = path.read_text().splitlines()
     row = dict(zip(header.split("\t"), first.split("\t"), strict=True)) | {"id": "bad"} | values

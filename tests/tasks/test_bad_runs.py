@@ -1,4 +1,4 @@
-"""Runs made to fail, each by a fault of its recipe: the warning is there in words, in the log and in the report."""
+"""Runs made to fail, each by an error in its recipe: the warning is in the log and in the report."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ EXACT = {"autocast": "none", "dropout": 0.0, "update_freq": 1, "no_save": True, 
 
 
 def run_of(toy: Path, folder: Path, change, **flags) -> training.Run:
-    """A run on a copy of the toy corpus whose ``corpora.yaml`` is changed."""
+    """Run training on a copy of the toy corpus with a changed ``corpora.yaml``."""
     data = shutil.copytree(toy, folder / "data")
     training.write_corpora(data, change)
     run = training.train(data, folder / "run", **{**EXACT, **flags})
@@ -22,7 +22,7 @@ def run_of(toy: Path, folder: Path, change, **flags) -> training.Run:
 
 
 def warned(run: training.Run) -> str:
-    """The last validation's warnings, after a look at whether the report says the same."""
+    """Return the warnings of the last validation, after a check that the report has the same ones."""
     validations = run.output.split('begin validation on "valid" subset')
     lines = [line for line in validations[-1].splitlines() if "| WARNING | slam_plugin.tasks.pretraining |" in line]
     sentences = [line.rpartition(" | ")[2] for line in lines]
@@ -55,7 +55,7 @@ def test_ctc_that_stays_at_blanks(too_fast):
 
 
 def test_a_codebook_that_has_died(toy, tmp_path, reference):
-    """A run that goes on from weights under which every frame has the same code."""
+    """A run that resumes from weights under which every frame has the same code."""
     state = reference.checkpoint()
     state["model"]["objectives.contrastive.quantizer.to_logits.bias"][0] = 1e4
     dead = tmp_path / "dead.pt"
@@ -65,7 +65,7 @@ def test_a_codebook_that_has_died(toy, tmp_path, reference):
 
 
 def test_a_trunk_that_reads_a_frames_neighbors(toy, tmp_path):
-    """The loss counts masked frames alone, most are masked, and the rate is high: the frame itself is of no use."""
+    """The loss counts only masked frames, most are masked, and the rate is high: a frame itself is useless."""
 
     def change(corpora):
         corpora["stages"], corpora["quota"] = {0: ["speech"]}, {"speech": 1}

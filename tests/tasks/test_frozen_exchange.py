@@ -1,4 +1,4 @@
-"""A frozen trunk under torch's own DDP, which fairseq takes where no --ddp-backend is given."""
+"""A frozen trunk under torch's own DDP, fairseq's default if no --ddp-backend is given."""
 
 import contextlib
 import datetime
@@ -39,7 +39,7 @@ def build(**flags) -> tuple:
 
 
 def rank_of_two(rank: int, port: int, flags: dict, told) -> None:
-    """Puts what :func:`updates` says without and with ``find_unused_parameters``."""
+    """Put the results of :func:`updates` without and with ``find_unused_parameters`` into the queue."""
     torch.set_num_threads(1)
     address, patience = f"tcp://127.0.0.1:{port}", datetime.timedelta(seconds=60)
     torch.distributed.init_process_group("gloo", address, rank=rank, world_size=2, timeout=patience)
@@ -48,7 +48,7 @@ def rank_of_two(rank: int, port: int, flags: dict, told) -> None:
 
 
 def updates(find_unused: bool, **flags) -> list[bool] | str:
-    """Which of twice as many updates as the trunk is frozen for gave it gradients, or torch's error."""
+    """Return which updates gave the trunk gradients, of twice as many as it is frozen for; or torch's error."""
     task, model = build(**flags)
     task.load_dataset("train")
     data = task.dataset("train")

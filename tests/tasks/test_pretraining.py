@@ -168,7 +168,7 @@ def test_a_step_is_the_weighted_sum_over_kinds_of_their_mean_loss(own_toy):
 
 
 class _Backward:
-    """All that a step asks of an optimiser."""
+    """The part of an optimizer that a step uses."""
 
     @staticmethod
     def backward(loss):

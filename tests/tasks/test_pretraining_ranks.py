@@ -1,4 +1,4 @@
-"""Two ranks do what one rank does that is fed the same batches, and leave alone what nobody trains."""
+"""Two ranks compute what one rank computes on the same batches, and do not move untrained parameters."""
 
 import re
 import shutil
@@ -85,7 +85,7 @@ def test_what_no_objective_of_a_stage_trains_does_not_move_although_weights_deca
         for part, names in heads.items():
             moved = [name for name in names if not torch.equal(state["model"][name], first[name])]
             assert (len(moved) > 0) == (part in moving), (update, part, moved)
-    # Nor has the optimiser an opinion of what it never moved.
+    # The optimizer has no state of parameters that it never moved.
     parameters = [name for name, _ in training.build_model(task).named_parameters()]
     known = torch.load(run.after(2), weights_only=True)["last_optimizer_state"]["state"]
     assert not [parameters[place] for place in known if parameters[place] in heads["stm"]]
@@ -100,7 +100,7 @@ def test_one_rank_checks_the_audio_for_all(toy, tmp_path):
     assert run.code == 0, run.output[-3000:]
     decoded = re.findall(r"(\w+/\w+\.tsv): decoding \d+ utterances", first)
     assert sorted(decoded) == ["pairs/train.tsv", "speech/a.tsv", "speech/b.tsv"]
-    # fairseq lets other ranks log warnings alone: their progress bars would still be there
+    # fairseq lets other ranks log only warnings, but their progress bars would still be there
     assert "a.tsv:" in first and "a.tsv:" not in second
 
 

@@ -1,4 +1,4 @@
-"""A run that is stopped anywhere and resumed is bit for bit the run that was not; what has changed since is refused."""
+"""A run that is stopped and resumed equals the uninterrupted run bit for bit; changed data and options are refused."""
 
 import pickle
 import random
@@ -17,7 +17,7 @@ STATE = ("model", "last_optimizer_state")
 
 
 def assert_same_end(one: training.Run, other: training.Run) -> None:
-    """Weights, optimiser, schedule and place in the plan of the last checkpoints are bitwise equal."""
+    """Weights, optimizer, schedule and place in the plan of the last checkpoints are bitwise equal."""
     assert (one.code, other.code) == (0, 0), other.output[-3000:]
     first, second = one.checkpoint(), other.checkpoint()
     assert first["optimizer_history"][-1]["num_updates"] == training.UPDATES

@@ -68,7 +68,7 @@ def numbers(toy, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(pairs, reference, tmp_path_factory):
-    """34 updates from a pre-training checkpoint, the best by F1 kept."""
+    """34 updates from a pre-training checkpoint, with the best checkpoint by F1."""
     folder = tmp_path_factory.mktemp("run")
     best = {"best_checkpoint_metric": "f1", "maximize_best_checkpoint_metric": True, "patience": 5}
     flags = {"pretrained": reference.folder / "checkpoint_last.pt", **best}
@@ -173,7 +173,7 @@ def build(whole):
 
 @pytest.fixture
 def own_pairs(pairs, tmp_path):
-    """A copy to be spoiled."""
+    """A copy that a test may damage."""
     return shutil.copytree(pairs, tmp_path / "pairs")
 
 

@@ -35,7 +35,7 @@ SIZES["subsample_channels"] = 8
 
 
 def tones(text, random):
-    """A tone a letter, silence for a blank."""
+    """A tone for each letter, silence for a blank."""
     parts = []
     for letter in text:
         count = int(random.integers(2000, 2600))
@@ -57,7 +57,7 @@ def write_split(folder, split, texts, random):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data folder with 24 utterances to train on, 7 to validate on, and 7 other readings of the first to test on."""
+    """A data folder with 24 training and 7 validation utterances, and 7 other readings of the first as a test set."""
     folder = tmp_path_factory.mktemp("tones")
     random = np.random.default_rng(0)
     texts = [" ".join("".join(random.choice(list("abcd"), 3)) for _ in range(2)) for _ in range(31)]
@@ -69,7 +69,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """A pre-training checkpoint of a random trunk with rotary positions, which no flag of these tests asks for."""
+    """A pre-training checkpoint of a random trunk with rotary positions, which no flag of these tests sets."""
     config = OmegaConf.structured(SlamCtcModelConfig())
     config = {**OmegaConf.to_container(config, enum_to_str=True), **SIZES, "size": "tiny", "positions": "rotary"}
     config.update(conv_kernel=5, conv_norm="group", conv_groups=8, _name="slam_pretraining")
@@ -84,13 +84,13 @@ def pretrained(tmp_path_factory):
 
 
 TASK = ["--task", "slam_speech_to_text"]
-OPTIMISER = ["--optimizer", "slam_adamw", "--lr", "0.004", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "20"]
+OPTIMIZER = ["--optimizer", "slam_adamw", "--lr", "0.004", "--lr-scheduler", "inverse_sqrt", "--warmup-updates", "20"]
 COMMON = ["--max-tokens", "1500", "--log-format", "json", "--log-interval", "10", "--no-epoch-checkpoints"]
 
 
 def train(data, save, *arguments):
     """fairseq-train's output."""
-    return fairseq("train", Path(f"{save}.log"), data, *TASK, "--save-dir", save, *OPTIMISER, *COMMON, *arguments)
+    return fairseq("train", Path(f"{save}.log"), data, *TASK, "--save-dir", save, *OPTIMIZER, *COMMON, *arguments)
 
 
 def generate(data, save, *arguments):
@@ -136,7 +136,7 @@ def test_ctc_fine_tunes_and_decodes_without_any_other_file(data, pretrained, tmp
 
 
 def test_translation_trains_and_decodes_to_plain_text(data, tmp_path):
-    """SentencePiece post-processing, asked for by habit, does no harm; validation scores the text that is printed."""
+    """SentencePiece post-processing, a common flag, changes nothing; validation scores the text that is printed."""
     sizes = [part for key, value in SIZES.items() for part in ("--" + key.replace("_", "-"), str(value))]
     flags = ["--arch", "slam_speech_to_text_tiny", *sizes, "--decoder-layers", "1", "--autocast", "bf16"]
     flags += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1", "--specaugment"]
@@ -335,7 +335,7 @@ def test_augmentation_is_of_training_alone_and_by_epoch_and_row(data):
     assert not torch.equal(third, train_set[4]["features"])
 
 
-def test_batches_hold_neighbours_in_length_and_every_row_once(data):
+def test_batches_hold_neighbors_in_length_and_every_row_once(data):
     task = setup(data)
     task.build_model(model_configuration())
     task.load_dataset("train")

@@ -1,4 +1,4 @@
-"""slam_translation through fairseq's own commands, on text normalisation small enough to be learnt by heart."""
+"""slam_translation through fairseq's own commands, on a text normalization task small enough to memorize."""
 
 import json
 import re
@@ -41,7 +41,7 @@ FLAGS = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("normalisation")
+    folder = tmp_path_factory.mktemp("normalization")
     build(folder)
     return folder
 
@@ -62,7 +62,7 @@ def saved(run, update):
 
 @pytest.fixture(scope="module")
 def half(run):
-    """A checkpoint that gets some sentences right, and what validation said of it."""
+    """A checkpoint that gets some sentences right, and its validation scores."""
     scores = next(scores for scores in run.logged("valid") if 5 < scores["accuracy"] < 95)
     return saved(run, int(scores["num_updates"])), scores
 
@@ -84,7 +84,7 @@ def lines_of(kind, output):
     return [dict(reversed(found))[str(row)] for row in range(len({row for row, _ in found}))]
 
 
-def test_real_pairs_are_learnt_by_heart(run):
+def test_real_pairs_are_memorized(run):
     last = run.logged("valid")[-1]
     assert [last[name] for name in SCORES] == [100, 0, 0, 100]
     assert all(last[f"accuracy_{name}"] == 100 for name in CLASSES)

@@ -26,7 +26,7 @@ from tests.support.normalization import ROWS, SIZES, SPOKEN, WRITTEN, build, wri
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("normalisation")
+    folder = tmp_path_factory.mktemp("normalization")
     build(folder)
     return folder
 
@@ -66,7 +66,7 @@ def checkpoint_of(config, weights, task_state, path):
 
 
 def pretrained(vocabulary, path):
-    """A pre-training checkpoint with rotary positions, which nothing here asks for, and its trunk."""
+    """A pre-training checkpoint with rotary positions, which no configuration here sets, and its trunk."""
     config = model_configuration(name="slam_text_to_text", positions="rotary")
     settle(config, None)
     config._name = "slam_pretraining"
@@ -204,7 +204,7 @@ def test_pairs_that_are_too_long_are_counted_in_training_and_refused_elsewhere(d
 def test_classes_have_a_line_for_each_sentence(data, tmp_path):
     folder = shutil.copytree(data, tmp_path / "data")
     (folder / "valid.classes").write_text("date\n")
-    training_task(folder).load_dataset("valid")  # nobody asks for accuracy
+    training_task(folder).load_dataset("valid")  # without --eval-accuracy the classes are not read
     with pytest.raises(DataError, match=r"valid\.classes: found 1 lines, expected 21"):
         training_task(folder, eval_accuracy=True).load_dataset("valid")
 

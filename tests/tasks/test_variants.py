@@ -58,7 +58,7 @@ VARIANTS = {
     "everything, two ranks": (
         {
             **SPEECH,
-            # Were ranks to count codes each for itself, a resumed run would differ: it has the first rank's counts.
+            # If each rank counted codes by itself, a resumed run would differ: it has the first rank's counts.
             "masked_prediction": {"frequency_bias": True},
             "best_rq": {"codes": 32, **MASK, "frequency_bias": True},
             "span_mlm": {},
@@ -140,7 +140,7 @@ def test_a_variant_trains_validates_and_resumes(toy, tmp_path, name):
 
 
 def test_speech_alone_goes_on_from_a_joint_checkpoint(toy, tmp_path, reference):
-    """The paper's last row: the same trunk and codebook, a new optimiser and a plan without text."""
+    """The paper's last row: the same trunk and codebook, a new optimizer and a plan without text."""
     joint = tmp_path / "joint.pt"
     joint.write_bytes((reference.folder / "checkpoint_last.pt").read_bytes())
     corpora = corpora_of(tmp_path / "corpora.yaml", SPEECH, ["speech"])
@@ -155,7 +155,7 @@ def test_speech_alone_goes_on_from_a_joint_checkpoint(toy, tmp_path, reference):
 
     whole = run(toy, tmp_path / "whole", corpora, **flags)
     joint.unlink()
-    for pretrained in (joint, None):  # the sizes are in the checkpoint that the run goes on from
+    for pretrained in (joint, None):  # the sizes are in the checkpoint that the run resumes from
         folder = tmp_path / f"resumed-{pretrained is None}"
         folder.mkdir()
         shutil.copy(whole.after(STOP), folder / "checkpoint_last.pt")

@@ -1,4 +1,4 @@
-"""The CTC head that a new recognizer takes along, out of checkpoints as the trainer writes them."""
+"""The CTC head that a new recognizer copies from checkpoints as the trainer writes them."""
 
 import logging
 
@@ -27,13 +27,13 @@ def pretrained(folder, options):
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    """Of a head of its own."""
+    """A checkpoint with a separate head."""
     return pretrained(tmp_path_factory.mktemp("own"), "inputs: clean, layer: top")
 
 
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory):
-    """Of a head tied to the text embedding."""
+    """A checkpoint with a head tied to the text embedding."""
     return pretrained(tmp_path_factory.mktemp("tied"), "inputs: augmented, layer: top, tied: true")
 
 
@@ -60,7 +60,7 @@ def same(layer, weight, bias):
 
 
 def test_a_recognizer_takes_the_head_of_a_recognizer(ctc, tmp_path, caplog):
-    """Both then compute the same; the log counts nothing of it as left."""
+    """Both then compute the same; the log counts none of its weights as not taken."""
     with caplog.at_level(logging.INFO):
         _, model = begin(tmp_path, ctc)
     features = torch.randn(2, 60, 80)
@@ -85,7 +85,7 @@ def test_a_recognizer_takes_the_head_of_pretraining(source, request, tmp_path, c
 
 
 def test_a_translator_takes_it_for_its_transcripts(tied, tmp_path, caplog):
-    """By the vocabulary of the transcripts, which lies in ``source``; that of the translations is another."""
+    """By the vocabulary of the transcripts, in ``source``; that of the translations is a different one."""
     train_vocabulary(checkpoints.LINES, tmp_path / "source", 40, "char")
     with caplog.at_level(logging.INFO):
         task, model = begin(tmp_path, tied, lines=["der Fisch", "das Boot"], model=TRANSLATOR)
@@ -128,7 +128,7 @@ def test_a_fresh_head_is_that_of_a_run_without_it(source, request, tmp_path, cap
 
 
 def test_the_head_of_another_vocabulary_is_left_with_both_hashes(ctc, tmp_path, caplog):
-    """The other one has as many symbols: the shapes would fit."""
+    """The other vocabulary has the same number of symbols, so the shapes would fit."""
     lines = [line.replace("b", "x") for line in checkpoints.LINES]
     with caplog.at_level(logging.INFO):
         task, model = begin(tmp_path, ctc, lines=lines)
@@ -139,7 +139,7 @@ def test_the_head_of_another_vocabulary_is_left_with_both_hashes(ctc, tmp_path, 
 
 
 def test_the_head_of_another_layer_is_left(tmp_path, caplog):
-    """Also by a checkpoint that does not say: heads read the speech encoder's states before there was a choice."""
+    """Also in a checkpoint that does not name the layer: heads read the speech encoder's before there was a choice."""
     source = pretrained(tmp_path / "source", "inputs: clean, layer: speech")
     with caplog.at_level(logging.INFO):
         begin(tmp_path / "data", source)

@@ -52,7 +52,7 @@ def kind_of(batch, kind):
 
 
 def alone(batch, row):
-    """One row without its padding; nothing says that nothing is padded."""
+    """One row without its padding, and without padding masks."""
     frames, tokens = FRAMES[row], TOKENS[row]
     lengths = {"features": frames, "tokens": tokens, "mask_indices": math.ceil(frames / 4)}
     cut = {name: batch[name][row : row + 1, :length] for name, length in lengths.items() if name in batch}
@@ -127,7 +127,7 @@ def test_padding_changes_no_result_of_a_preset(changes):
 
 
 def without_attention(module):
-    """The same trunk whose attention says nothing, so that the sides of a pair can meet in convolutions alone."""
+    """The same trunk with attention that outputs zero, so that only convolutions could mix the sides of a pair."""
     for layer in module.multimodal_layers:
         nn.init.zeros_(layer.attention.out.weight)
         nn.init.zeros_(layer.attention.out.bias)

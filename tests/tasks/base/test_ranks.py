@@ -1,4 +1,4 @@
-"""One rank works for all, for longer than torch would have the others wait."""
+"""One rank works for all, for longer than torch lets the others wait by default."""
 
 import datetime
 import multiprocessing
@@ -13,7 +13,7 @@ PATIENCE = 2.0  # seconds that the run's own group waits
 
 
 def rank_of_two(rank: int, folder: Path, told) -> None:
-    """Puts the rank and whether it found each file that rank 0 makes, or the error."""
+    """Put the rank, and whether it found each file that rank 0 makes or the error, into the queue."""
     store = torch.distributed.FileStore(str(folder / "store"), 2)
     store.set(str(rank), "here")
     store.wait(["0", "1"])  # processes start at their own pace
