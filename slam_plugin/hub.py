@@ -92,7 +92,7 @@ class Slam(Checkpoint):
     def generate_stream(
         self, ability: str, side: str, inputs: Iterable[Any], beam: int, nbest: int = 1, target: str | None = None
     ) -> Iterator[list[Hypothesis] | DataError]:
-        """Yield the hypotheses of any number of inputs, best first; see :func:`generate`.
+        """Yield the hypotheses of any number of inputs, best first. See :func:`generate`.
 
         Args:
             ability: "transcribe", "translate" or "normalize".
@@ -103,7 +103,7 @@ class Slam(Checkpoint):
     def encode_stream(
         self, side: str, inputs: Iterable[Any], layer: int = -1, pool: bool = False
     ) -> Iterator[Tensor | DataError]:
-        """Yield what :meth:`encode` returns for any number of inputs; ``side`` is "speech" or "text"."""
+        """Yield what :meth:`encode` returns for any number of inputs. ``side`` is "speech" or "text"."""
         return encode(self, side, inputs, layer, pool)
 
     def classify_stream(self, inputs: Iterable[Sentences]) -> Iterator[Label | float | DataError]:

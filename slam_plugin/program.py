@@ -19,7 +19,7 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 class ProgramError(Exception):
-    """A failure that the input did not cause; the message says what failed and what was expected."""
+    """A failure that the input did not cause. The message says what failed and what was expected."""
 
 
 class UsageError(Exception):
@@ -75,7 +75,7 @@ def parser_of(name: str, doc: str) -> argparse.ArgumentParser:
 
 
 def guarded(name: str, run: Callable[[], int | None]) -> int:
-    """Call ``run`` and return its exit code; print its error, if it raises one, with the program's name."""
+    """Call ``run`` and return its exit code. Print its error, if it raises one, with the program's name."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # print escapes on a terminal without UTF-8
             stream.reconfigure(errors="backslashreplace")

@@ -28,7 +28,7 @@ DEFAULT_ARCHITECTURES = "7.5;8.0;9.0+PTX"
 
 
 class BuildError(ProgramError):
-    """The kernel cannot be built or used; the message says why, and what to do."""
+    """The kernel cannot be built or used. The message says why, and what to do."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def fairseq_folder() -> Path:
 
 @contextmanager
 def architectures() -> Iterator[str]:
-    """Set ``TORCH_CUDA_ARCH_LIST`` within the block if it is not set and there is no GPU; torch has no default then.
+    """Set ``TORCH_CUDA_ARCH_LIST`` within the block if it is not set and there is no GPU. Torch has no default then.
 
     Yields its value; empty if torch asks the GPUs.
     """
@@ -113,7 +113,7 @@ def architectures() -> Iterator[str]:
 
 
 def compile_extension(sources: Sequence[Path], folder: Path) -> Path:
-    """Compile the module below ``folder`` with setuptools and torch's CUDA rules; return its path.
+    """Compile the module below ``folder`` with setuptools and torch's CUDA rules. Return its path.
 
     The compilers' output is shown.
     """
@@ -146,7 +146,7 @@ def check_import(library: Path) -> None:
 
 
 def install(library: Path, folder: Path) -> Path:
-    """Copy the module into ``folder`` by an atomic rename; return its path."""
+    """Copy the module into ``folder`` by an atomic rename. Return its path."""
     target = folder / library.name
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{library.name}.")
     os.close(handle)

@@ -45,7 +45,7 @@ COMMANDS: Menu = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; without a command, list all of them."""
+    """Run a command and return its exit code. Without a command, list all of them."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         return guarded("slam", lambda: print(overview("slam", USAGE, COMMANDS)))

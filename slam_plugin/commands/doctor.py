@@ -40,7 +40,7 @@ DEMO_GIB = 6
 
 
 class Finding(NamedTuple):
-    """One line of the report. ``cure`` is empty if there is nothing to fix; ``fatal`` means training cannot work."""
+    """One line of the report. ``cure`` is empty if there is nothing to fix. ``fatal`` means training cannot work."""
 
     subject: str
     found: str
@@ -49,7 +49,7 @@ class Finding(NamedTuple):
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the report; return 0 if nothing fatal was found, else 1."""
+    """Print the report. Return 0 if nothing fatal was found, else 1."""
     findings = [finding for check in CHECKS for finding in check()]
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:

@@ -159,7 +159,7 @@ def _partial(out: Path, subset: str) -> Path:
 
 
 def _decode(command: Sequence[str], subset: str, out: Path) -> None:
-    """Run ``command`` in a new process and keep its output; :class:`DataError` with the end of its log if it fails.
+    """Run ``command`` in a new process and keep its output. Raises :class:`DataError` with its last lines if it fails.
 
     The process isolates fairseq's logging, a GPU's memory and crashes from the other subsets. It is a fork, which has
     imported everything already, so nothing in this process may use a GPU before.

@@ -68,7 +68,7 @@ class Command(NamedTuple):
 
 
 def model_program(command: Command, doc: str, add_arguments: Callable[[argparse.ArgumentParser], None]) -> Main:
-    """Return the ``main`` of ``command``; ``add_arguments`` adds the command's own arguments."""
+    """Return the ``main`` of ``command``. ``add_arguments`` adds the command's own arguments."""
 
     def add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("inputs", nargs="+", metavar="INPUT", help=READS[command.reads])
@@ -120,7 +120,7 @@ def generate(ability: str) -> Callable[[Any, argparse.Namespace, list[Any]], Ite
 
 
 def show_hypotheses(options: argparse.Namespace, item: Input, nbest: list[Any]) -> Printed:
-    """Return the best hypothesis as the line; the JSON object has all hypotheses that were asked for."""
+    """Return the best hypothesis as the line. The JSON object has all hypotheses that were asked for."""
     best = nbest[0]
     record = best._asdict()
     if options.nbest > 1:
@@ -129,7 +129,7 @@ def show_hypotheses(options: argparse.Namespace, item: Input, nbest: list[Any]) 
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:
-    """Print the result of each input; return 1 if an input had an error, else 0."""
+    """Print the result of each input. Return 1 if an input had an error, else 0."""
     report = _Reporter(f"slam {command.name}")
     inputs, faults = inputs_of(options.inputs, options.text, command.pairs)
     for fault in faults:
@@ -165,7 +165,7 @@ class _Reporter:
 
 
 def _print(line: str) -> None:
-    """Print a line above the progress bar; bytes of file names that are not valid text are escaped."""
+    """Print a line above the progress bar. Bytes of file names that are not valid text are escaped."""
     tqdm.write(line.encode(errors="backslashreplace").decode())
 
 

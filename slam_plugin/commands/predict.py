@@ -83,7 +83,7 @@ def predict(task: SlamSentencePredictionTask, model: nn.Module, subset: str) -> 
 
 
 def score(predicted: Predicted, positive: int | None, regresses: bool) -> dict[str, float]:
-    """Return scores in percent of predictions with references; F1 is that of the class ``positive``.
+    """Return scores in percent of predictions with references. F1 is that of the class ``positive``.
 
     The correlation with a constant is undefined; scipy warns of it, and it counts as 0.
     """

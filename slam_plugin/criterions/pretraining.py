@@ -15,7 +15,7 @@ from slam_plugin.objectives.base import REGISTRY, counts_key
 
 @register_criterion("slam_pretraining")
 class SlamPretrainingCriterion(FairseqCriterion):
-    """The criterion of one micro-batch; the task sums the logs of a plan step.
+    """The criterion of one micro-batch. The task sums the logs of a plan step.
 
     The same keys are logged for every batch, as zero for objectives that had no part in it, so that ranks and
     micro-batches can be added up. A value is a sum; the objective's ``Schema`` names the count that divides it.
@@ -42,7 +42,7 @@ class SlamPretrainingCriterion(FairseqCriterion):
 
     @staticmethod
     def reduce_metrics(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-        """Log the sums divided by their counts; a metric without any count in this interval is not logged."""
+        """Log the sums divided by their counts. A metric without any count in this interval is not logged."""
         sums = _summed(logging_outputs)
         _log_ratios(sums)
         _log_loss(sums)

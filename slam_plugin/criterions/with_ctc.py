@@ -75,7 +75,7 @@ class WithCtcCriterion(LabelSmoothedCrossEntropyCriterion):
         return loss, sample_size, logs
 
     def _ctc(self, extra: Mapping[str, Any], sample: Mapping[str, Any], loss: Tensor) -> dict[str, Tensor]:
-        """Return the summed CTC loss, its number of tokens and of utterances with too few states; zeros for text."""
+        """Return the summed CTC loss, its number of tokens and of utterances with too few states, zeros for text."""
         if "ctc_logits" not in extra:
             return dict.fromkeys(("ctc_loss", "ctc_tokens", "infinite"), torch.zeros_like(loss.detach()))
         transcript = sample["transcript"]

@@ -28,7 +28,7 @@ class Hypothesis(NamedTuple):
 
 
 class AlignmentGenerator:
-    """A generator with the interface of fairseq's SequenceGenerator; a subclass defines ``search`` and ``name``.
+    """A generator with the interface of fairseq's SequenceGenerator. A subclass defines ``search`` and ``name``.
 
     Args:
         beam: hypotheses kept; 1 is greedy.
@@ -59,11 +59,11 @@ class AlignmentGenerator:
         return [[hypothesis.as_fairseq() for hypothesis in nbest] for nbest in found]
 
     def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
-        """Return the hypotheses of each utterance, best first; probabilities of several models are averaged."""
+        """Return the hypotheses of each utterance, best first. Probabilities of several models are averaged."""
         raise NotImplementedError
 
 
 def log_add(a: float, b: float) -> float:
-    """Return log(exp(a) + exp(b)); either may be -inf."""
+    """Return log(exp(a) + exp(b)). Either may be -inf."""
     high, low = (a, b) if a > b else (b, a)
     return high if low == -math.inf else high + math.log1p(math.exp(low - high))

@@ -198,7 +198,7 @@ class BeamSearch:
         return Candidates(best, places // symbols, places % symbols)
 
     def _finish(self, candidates: Candidates, ends: Tensor, live: Live, found: Sequence[list[Hypothesis]]) -> Tensor:
-        """Add the ended ones of the ``beam`` best candidates to ``found``; return the sentences that are not done.
+        """Add the ended ones of the ``beam`` best candidates to ``found``. Return the sentences that are not done.
 
         A sentence is done if ``beam`` hypotheses have ended or it is at its limit. The sentences (left,) are numbered
         within the live batch, in the order of :func:`left`.

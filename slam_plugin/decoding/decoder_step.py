@@ -1,4 +1,4 @@
-"""fairseq's Transformer decoder, one token of every hypothesis at a time; a beam's shared work is done once."""
+"""fairseq's Transformer decoder, one token of every hypothesis at a time. A beam's shared work is done once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -11,14 +11,14 @@ FIRST_PLACES = 64  # keys and values that the caches have room for at first; the
 
 
 class Linear(NamedTuple):
-    """Weight (in, out) and bias (out,) of a linear layer; transposed, which is faster for few rows."""
+    """Weight (in, out) and bias (out,) of a linear layer, transposed, which is faster for few rows."""
 
     weight: Tensor
     bias: Tensor | None
 
     @classmethod
     def of(cls, modules: Sequence[nn.Linear], dtype: torch.dtype, scale: float = 1.0) -> "Linear":
-        """Return ``modules``, which share an input, as one layer; the first one's output is multiplied by ``scale``."""
+        """Return ``modules``, which share an input, as one layer. The first one's output is multiplied by ``scale``."""
         scales = [scale] + [1.0] * (len(modules) - 1)
         weights = [module.weight * factor for module, factor in zip(modules, scales, strict=True)]
         weight = torch.cat(weights).to(dtype).t().contiguous()
@@ -33,7 +33,7 @@ class Linear(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """The parts of a decoder layer that a step uses; its queries are already scaled."""
+    """The parts of a decoder layer that a step uses. Its queries are already scaled."""
 
     self_norm: nn.Module
     self_qkv: Linear
@@ -64,7 +64,7 @@ class Layer(NamedTuple):
 
 
 class Caches:
-    """Keys and values of the sentences that are being decoded; all sentences have the same number of hypotheses.
+    """Keys and values of the sentences that are being decoded. All sentences have the same number of hypotheses.
 
     Keys and values of encoder states are shared by all hypotheses of a sentence. Those of tokens stay where they were
     written, and ``visible`` selects those of a hypothesis's own tokens. So a step reads the tokens of all hypotheses of
@@ -111,7 +111,7 @@ class Caches:
         self.visible = self.visible[rows]
 
     def keep(self, order: Tensor) -> None:
-        """Keep the sentences ``order`` (left,); the n-th is copied only if ``order[n]`` is not n."""
+        """Keep the sentences ``order`` (left,). The n-th is copied only if ``order[n]`` is not n."""
         holes = (order != torch.arange(len(order), device=order.device)).nonzero()[:, 0]
         movers, places, self.batch = order[holes], self.visible.size(1), len(order)
         for cache in (self.cross_keys, self.cross_values, self.keys[..., :places], self.values[:, :, :, :places]):

@@ -45,7 +45,7 @@ class SteppingEnsemble(EnsembleModel):
         return torch.stack(found).logsumexp(dim=0) - math.log(len(found)), None
 
     def reorder_incremental_state(self, incremental_states: list[dict[str, Any]], new_order: Tensor) -> None:
-        """Keep the hypotheses ``new_order``, rows of (batch * beam); sentences without any are dropped."""
+        """Keep the hypotheses ``new_order``, rows of (batch * beam). Sentences without any are dropped."""
         for state in incremental_states:
             caches = state["caches"]
             beam = len(caches.visible) // caches.batch

@@ -70,7 +70,7 @@ class Predictions:
         return [outputs[rows] for outputs, _, _ in self._held]
 
     def extend(self, prefixes: Sequence[Prefix]) -> None:
-        """Compute the rows of new ``prefixes``; without their last token they must have a row."""
+        """Compute the rows of new ``prefixes``. Without their last token they must have a row."""
         new = [prefix for prefix in dict.fromkeys(prefixes) if prefix not in self._rows]
         if not new:
             return

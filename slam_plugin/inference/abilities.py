@@ -1,4 +1,4 @@
-"""What a checkpoint can do, by the task that trained it; a new task is one line of ``TASK_ABILITIES``."""
+"""What a checkpoint can do, by the task that trained it. A new task is one line of ``TASK_ABILITIES``."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -33,7 +33,10 @@ class TaskAbilities(NamedTuple):
 
 
 def _from_speech(config: Any, model: nn.Module) -> set[str]:
-    """CTC and transducer models only transcribe, unless validation was set to score BLEU."""
+    """Return the abilities of a speech model, those that validation scored if it scored any.
+
+    CTC and transducer models only transcribe, unless validation was set to score BLEU.
+    """
     default = {"transcribe"} if hasattr(model, "build_search") else {"transcribe", "translate"}
     return _scored({"transcribe": config.eval_wer, "translate": config.eval_bleu}, default)
 

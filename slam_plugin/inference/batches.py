@@ -72,7 +72,7 @@ def _cut(lengths: dict[int, int], budget: int) -> Iterator[list[int]]:
 
 
 def one_or_all(inputs: Any, compute: Callable[[list[Any]], Iterable[Result | DataError]]) -> Result | list[Result]:
-    """Return a list of results for a list of inputs, else the one result; raise the first error."""
+    """Return a list of results for a list of inputs, else the one result. Raise the first error."""
     if isinstance(inputs, list):
         return [_checked(result) for result in compute(inputs)]
     return _checked(next(iter(compute([inputs]))))

@@ -57,7 +57,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "auto", bf16: bool = False) -> Self:
-        """Load any checkpoint of the plugin; one that contains code is refused, and nothing in it is run.
+        """Load any checkpoint of the plugin. One that contains code is refused, and nothing in it is run.
 
         Args:
             device: such as cpu or cuda:1; "auto" is a GPU if there is one.
@@ -122,7 +122,7 @@ class Checkpoint:
         return task.frames(self.config) if side == "speech" else task.tokens(self.config)
 
     def side(self, name: str) -> Side:
-        """Return how "speech" or "text" is read and batched; :class:`DataError` if the trunk does not read it."""
+        """Return how "speech" or "text" is read and batched. Raises :class:`DataError` if there is no such side."""
         if name not in self.reads:
             trained = " and ".join(self.reads)
             raise DataError(f"{self.path}: this checkpoint was fine-tuned on {trained} and has no {name} side")
@@ -134,7 +134,7 @@ class Checkpoint:
         return Side(lambda text, number: read_text(text, f"input {number}", vocabulary, limits), pad, BATCH_TOKENS)
 
     def run_trunk(self, **inputs: Tensor) -> None:
-        """Run the trunk alone; its output is taken by hooks of the caller."""
+        """Run the trunk alone. Its output is taken by hooks of the caller."""
         moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             self.trunk(**moved)
@@ -158,7 +158,7 @@ def _checked_device(name: str | torch.device) -> torch.device:
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    """Read what fairseq's trainer saved; :class:`DataError` unless it is a checkpoint of one of the plugin's tasks."""
+    """Read a saved checkpoint. Raises :class:`DataError` unless it is of one of the plugin's tasks."""
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such checkpoint")
     # A file that is no zip would be read as a pickle, which can fail in any way.

@@ -36,7 +36,7 @@ class Attention(NamedTuple):
 def encode(
     checkpoint: Checkpoint, side: str, inputs: Iterable[Any], layer: int, pool: bool
 ) -> Iterator[Tensor | DataError]:
-    """Yield each input's states (T, D), or their mean (D,) if ``pool``, in fp32 on the CPU; see :meth:`Slam.encode`."""
+    """Yield each input's states (T, D), or their mean (D,) if ``pool``, in fp32 on the CPU. See :meth:`Slam.encode`."""
     checkpoint.require("encode")
     layers = checkpoint.trunk.multimodal_layers
     if not -len(layers) <= layer < len(layers):

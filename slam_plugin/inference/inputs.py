@@ -21,7 +21,7 @@ _WAV_TYPES = {"int16": "PCM_16", "int32": "PCM_32", "float32": "FLOAT", "float64
 
 
 class Limits(NamedTuple):
-    """Lengths that a model takes; None for no maximum."""
+    """Lengths that a model takes, None for no maximum."""
 
     minimum: int
     maximum: int | None
@@ -43,7 +43,10 @@ def name_of(source: object, number: int) -> str:
 
 
 def read_speech(source: Speech, name: str, limits: Limits) -> Tensor:
-    """Return normalized log-mel (frames, 80); :class:`DataError` with ``name`` if unreadable or not in ``limits``."""
+    """Return normalized log-mel (frames, 80).
+
+    Raises :class:`DataError` with ``name`` if the speech is unreadable or its length not in ``limits``.
+    """
     features = _log_mel_of(source, name)
     if len(features) not in limits:
         raise DataError(
@@ -63,7 +66,7 @@ def _log_mel_of(source: Speech, name: str) -> Tensor:
 
 
 def _sound_bytes(source: Speech) -> bytes:
-    """Return the bytes of a sound file; an array is written to one, so that arrays and files are read alike."""
+    """Return the bytes of a sound file. An array is written to one, so that arrays and files are read alike."""
     if isinstance(source, bytes):
         return source
     match source:
@@ -91,12 +94,12 @@ def _wav(samples: np.ndarray, rate: int) -> bytes:
 
 
 def read_text(text: str, name: str, vocabulary: Vocabulary, limits: Limits) -> Tensor:
-    """Return ``<s>``, the pieces and ``</s>`` (L,); :class:`DataError` with ``name`` if L is not in ``limits``."""
+    """Return ``<s>``, the pieces and ``</s>`` (L,). Raises :class:`DataError` if L is out of ``limits``."""
     return read_sentences([text], name, vocabulary, limits)
 
 
 def read_sentences(texts: Sequence[str], name: str, vocabulary: Vocabulary, limits: Limits) -> Tensor:
-    """Return the ids (L,) of one sentence, or of two by :func:`join_sentences`; errors as in :func:`read_text`."""
+    """Return the ids (L,) of one sentence, or of two by :func:`join_sentences`. Errors as in :func:`read_text`."""
     pieces = [_pieces_of(text, name, vocabulary) for text in texts]
     length = sum(len(ids) + 2 for ids in pieces)
     if length not in limits:
@@ -105,7 +108,7 @@ def read_sentences(texts: Sequence[str], name: str, vocabulary: Vocabulary, limi
 
 
 def _pieces_of(text: str, name: str, vocabulary: Vocabulary) -> Tensor:
-    """Return the ids (L,) of a text's pieces; :class:`DataError` if the vocabulary knows none of them."""
+    """Return the ids (L,) of a text's pieces. Raises :class:`DataError` if the vocabulary knows none of them."""
     if not isinstance(text, str):
         raise TypeError(f"text: found {type(text).__name__}, expected a string or a list of these")
     if not text.strip():

@@ -21,6 +21,6 @@ def gradient_norms(losses: Mapping[str, Tensor], parameters: Sequence[Tensor]) -
 
 
 def shares(norms: Mapping[str, float]) -> dict[str, float]:
-    """Return each norm divided by the sum of all; zeros if all are 0."""
+    """Return each norm divided by the sum of all, zeros if all are 0."""
     total = sum(norms.values())
     return {name: norm / total if total else 0.0 for name, norm in norms.items()}

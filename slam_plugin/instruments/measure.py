@@ -140,7 +140,7 @@ def _both_sides(trunk: Trunk, batch: Batch) -> tuple[Encoded, Encoded]:
 def _retrieval_values(
     sides: Sequence[tuple[Encoded, Encoded]], references: Sequence[str], shared_layers: int
 ) -> dict[str, float]:
-    """Return the accuracy of retrieving an utterance's transcript, by shared layer; equal transcripts count once."""
+    """Return the accuracy of retrieving an utterance's transcript, by shared layer. Equal transcripts count once."""
     distinct = list({reference: row for row, reference in reversed(list(enumerate(references)))}.values())
     if len(distinct) < 2:
         return {}

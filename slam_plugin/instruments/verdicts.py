@@ -31,7 +31,7 @@ def is_dead(perplexity: float, codes_used: float, codes_reachable: float = 1.0) 
 
 
 def warnings(values: Mapping[str, float]) -> list[str]:
-    """Return a warning for each problem, the worst first; empty if there is none.
+    """Return a warning for each problem, the worst first, empty if there is none.
 
     Args:
         values: of one validation, by the names that are logged. Missing values are not judged.

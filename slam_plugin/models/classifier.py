@@ -22,7 +22,7 @@ class SlamClassifierModelConfig(TrunkEncoderConfig):
 
 @register_model("slam_classifier", dataclass=SlamClassifierModelConfig)
 class SlamClassifier(FairseqEncoderModel):
-    """Classification and regression of text; there is no speech side.
+    """Classification and regression of text. There is no speech side.
 
     A head reads the state of ``<s>`` as RoBERTa's does (Liu et al. 2019): dropout, a linear layer, tanh, dropout, the
     output layer. Attention lets that state see the whole sentence, and speech-text matching has pre-trained it to

@@ -22,7 +22,7 @@ from slam_plugin.objectives.base import BuildContext, MaskedPass, Output, build_
 
 @dataclass
 class SlamPretrainingConfig(InheritingTrunkConfig):
-    """The trunk's configuration; corpora and objectives are in ``corpora.yaml``."""
+    """The trunk's configuration. Corpora and objectives are in ``corpora.yaml``."""
 
     dropout: float = field(default=0.0, metadata={"help": "dropout in the encoder, attention weights included"})
     mask_vectors: ChoiceEnum(["learned", "random"]) = field(
@@ -79,7 +79,7 @@ class SlamPretraining(BaseFairseqModel):
         return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Output]:
-        """Run the passes that the objectives of this micro-batch read; return each objective's output by name.
+        """Run the passes that the objectives of this micro-batch read. Return each objective's output by name.
 
         An objective whose weight is 0 at the current update is skipped in training, not in validation.
         """

@@ -13,7 +13,7 @@ from slam_plugin.models.base.presets import SIZES, set_size
 
 @dataclass
 class SlamTextToTextModelConfig(DecodedTrunkConfig):
-    """The encoder's configuration and the decoder's; the trunk's fields of the speech side are ignored."""
+    """The encoder's configuration and the decoder's. The trunk's fields of the speech side are ignored."""
 
 
 @register_model("slam_text_to_text", dataclass=SlamTextToTextModelConfig)

@@ -25,7 +25,7 @@ NETWORKS: dict[str, dict[str, int]] = {
 
 @dataclass
 class SlamTransducerModelConfig(SpeechEncoderConfig):
-    """The encoder's configuration and that of the two networks; sizes left out follow ``size``."""
+    """The encoder's configuration and that of the two networks. Sizes left out follow ``size``."""
 
     prediction_dim: Optional[int] = field(
         default=None, metadata={"help": "dimension of the prediction network (default: by --size)"}
@@ -108,7 +108,7 @@ class SlamTransducer(BaseFairseqModel):
         state_mask: Tensor | None = None,
         channel_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return states (batch, T, joint dim) and padding mask (batch, T); takes speech as :class:`TrunkEncoder`."""
+        """Return states (batch, T, joint dim) and padding mask (batch, T). Takes speech as :class:`TrunkEncoder`."""
         encoded = self.encoder(features, padding_mask, state_mask=state_mask, channel_mask=channel_mask)
         with autocast(self.config, features.device):
             states = self.joint.from_encoder(encoded["encoder_out"][0].transpose(0, 1))

@@ -1,1 +1,1 @@
-"""The HTML report of a run: reading logs, drawing figures, writing sections; ``page`` assembles them."""
+"""The HTML report of a run: reading logs, drawing figures, writing sections. ``page`` assembles them."""

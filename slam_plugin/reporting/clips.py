@@ -9,7 +9,7 @@ from slam_plugin.reporting.templating import render
 
 
 def clips_section(clips: Sequence[Mapping[str, str]], folder: Path) -> str:
-    """Return a table of recognized clips and one of translated clips, each with a player; the page embeds the sound.
+    """Return a table of recognized clips and one of translated clips, each with a player. The page embeds the sound.
 
     Args:
         clips: with ``file``, a FLAC file below ``folder``, ``reference``, ``pretrained`` and ``scratch``; translated

@@ -1,4 +1,4 @@
-"""The sections on fine-tuning: scores and curves with and without pre-training; and the time of the run.
+"""The sections on fine-tuning: scores and curves with and without pre-training, and the time of the run.
 
 The two models that are compared, fine-tuned from the pre-trained checkpoint and from scratch, are called twins.
 """
@@ -53,7 +53,7 @@ def task_and_twin(log_name: str) -> tuple[str, str] | None:
 
 
 def curves_section(logs: Mapping[str, Sequence[Record]]) -> str:
-    """Return the validation curves of fine-tuning, both twins in a chart; ``logs`` maps a log's name to its records."""
+    """Return the validation curves of fine-tuning, both twins in a chart. ``logs`` maps a log's name to its records."""
     found = {task_and_twin(name): records for name, records in logs.items() if records}
     parts = []
     for task, title in TASKS.items():

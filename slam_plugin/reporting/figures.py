@@ -26,7 +26,7 @@ ROW, LABEL_WIDTH, PICTURE_WIDTH = 17, 92, 640
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: ``style`` is a class in the style sheet; ``frames`` means that all of it must be in view."""
+    """A curve: ``style`` is a class in the style sheet. ``frames`` means that all of it must be in view."""
 
     label: str
     style: str

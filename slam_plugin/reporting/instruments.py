@@ -54,7 +54,7 @@ PANELS = (
 
 
 def warnings_section(records: Sequence[Record]) -> str:
-    """Return the warnings of the last validation, or of the last one that had any; empty if there was none."""
+    """Return the warnings of the last validation, or of the last one that had any, empty if there was none."""
     by_update: dict[int, dict[str, float]] = {}
     for record in records:
         if record.subset == validation(records):
@@ -134,7 +134,7 @@ class _Curves:
         level: Level | None = None,
         low: float | None = None,
     ) -> Chart | None:
-        """Return the chart of the curves ``measured``, (label, key) each; None if none of them was logged.
+        """Return the chart of the curves ``measured``, (label, key) each, None if none of them was logged.
 
         Args:
             beside: (label, key) of the baselines: an untrained trunk, or chance.

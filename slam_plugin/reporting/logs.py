@@ -27,7 +27,7 @@ class Record(NamedTuple):
 
 
 def read_log(path: str | Path) -> list[Record]:
-    """Return the statistics of one log; of updates that were repeated after a crash, only the last ones.
+    """Return the statistics of one log, with the last ones only of updates that were repeated after a crash.
 
     Other lines, and those that a killed process left half-written, are skipped.
     """
@@ -70,7 +70,7 @@ def _number(value: object) -> float | None:
 
 
 def series(records: Iterable[Record], subset: str, key: str) -> list[tuple[int, float]]:
-    """Return (update, value) of ``key`` in the logs of ``subset``, in order; the last value of an update counts."""
+    """Return (update, value) of ``key`` in the logs of ``subset``, in order. The last value of an update counts."""
     return sorted({r.update: r.values[key] for r in records if r.subset == subset and key in r.values}.items())
 
 

@@ -62,7 +62,7 @@ def read_logs(run_dir: str | Path) -> dict[str, list[Record]]:
 
 
 def pretraining_records(logs: Mapping[str, Sequence[Record]]) -> Sequence[Record]:
-    """Return the statistics of the longest log of pre-training; empty if there is none."""
+    """Return the statistics of the longest log of pre-training, empty if there is none."""
     return max((records for records in logs.values() if is_pretraining(records)), key=len, default=[])
 
 

@@ -134,7 +134,7 @@ def codebook_is_dead(codebook: Mapping) -> bool:
 
 
 def codebook_words(codebook: Mapping) -> str:
-    """Return a sentence on whether the codebook is in use or dead; empty if its use was not logged."""
+    """Return a sentence on whether the codebook is in use or dead, empty if its use was not logged."""
     perplexity, used, size = codebook["perplexity"], codebook["codes_used"], codebook["size"]
     if perplexity is None or used is None:
         return ""

@@ -1,4 +1,4 @@
-"""The report's style sheet. Fonts are the reader's own; every color is a variable with a light and a dark value."""
+"""The report's style sheet. Fonts are the reader's own. Every color is a variable with a light and a dark value."""
 
 COLORS = """
 :root {

@@ -75,7 +75,7 @@ def log_bleu(logging_outputs: Sequence[Mapping[str, Any]]) -> None:
 
 
 def log_sums(logging_outputs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
-    """Log the sum of each name; return False if nothing was counted, as in training.
+    """Log the sum of each name. Return False if nothing was counted, as in training.
 
     Sums are plain numbers, not tensors: checkpoints hold the meters.
     """

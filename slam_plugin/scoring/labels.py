@@ -52,7 +52,7 @@ def _name(kind: str, label: int) -> str:
 
 
 def _f1(positive: int) -> Callable[[Meters], float]:
-    """Return the function for F1, the harmonic mean of precision and recall; 0 if the class never occurs."""
+    """Return the function for F1, the harmonic mean of precision and recall, 0 if the class never occurs."""
 
     def f1(meters: Meters) -> float:
         hits, predicted, true = (meters[_name(kind, positive)].sum for kind in _KINDS)
@@ -62,7 +62,7 @@ def _f1(positive: int) -> Callable[[Meters], float]:
 
 
 def _mcc(classes: int) -> Callable[[Meters], float]:
-    """Return the function for Matthews' correlation of any number of classes (Gorodkin 2004); 0 if undefined."""
+    """Return the function for Matthews' correlation of any number of classes (Gorodkin 2004), 0 if undefined."""
 
     def mcc(meters: Meters) -> float:
         hits, predicted, true = ([meters[_name(kind, label)].sum for label in range(classes)] for kind in _KINDS)
@@ -74,13 +74,13 @@ def _mcc(classes: int) -> Callable[[Meters], float]:
 
 
 def _pearson(meters: Meters) -> float:
-    """Return Pearson's correlation; 0 if one side is constant."""
+    """Return Pearson's correlation, 0 if one side is constant."""
     n, x, y, xx, yy, xy = (meters[name].sum for name in _MOMENTS)
     return _percent(n * xy - x * y, math.sqrt(_spread(n, x, xx) * _spread(n, y, yy)))
 
 
 def _spread(n: float, total: float, squares: float) -> float:
-    """Return n squared times the variance; 0 if it is within rounding of 0."""
+    """Return n squared times the variance, 0 if it is within rounding of 0."""
     found = n * squares - total * total
     return found if found > 1e-12 * n * squares else 0.0
 

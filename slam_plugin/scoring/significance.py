@@ -36,7 +36,7 @@ class Comparison(NamedTuple):
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Return the mean of independent values and its confidence interval by Student's t; ValueError for no values."""
+    """Return the mean of independent values and its interval by Student's t. Raises ValueError for no values."""
     if not values:
         raise ValueError("an interval: found no values, expected at least one")
     count, mean = len(values), math.fsum(values) / len(values)

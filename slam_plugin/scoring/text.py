@@ -30,7 +30,7 @@ _UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", "\ufffd"), ("<unk>", "\u20
 
 
 class Generated(NamedTuple):
-    """One sentence of a generation file; ``id`` is its row in the data set."""
+    """One sentence of a generation file. ``id`` is its row in the data set."""
 
     id: int
     hypothesis: str
@@ -87,7 +87,7 @@ def cer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 def wer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Return the word error rate of the corpus in percent; words are separated by white space."""
+    """Return the word error rate of the corpus in percent. Words are separated by white space."""
     return _error_rate("wer", hypotheses, references)
 
 

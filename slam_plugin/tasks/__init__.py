@@ -1,4 +1,4 @@
-"""The registered tasks, a file each; fairseq imports every file of this folder by itself."""
+"""The registered tasks, a file each. fairseq imports every file of this folder by itself."""
 
 from slam_plugin import compat
 

@@ -53,7 +53,7 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
 
     @classmethod
     def setup_task(cls, cfg: SlamJointTranslationTaskConfig, **kwargs: Any) -> "SlamJointTranslationTask":
-        """Return the task after all checks that need no data; decoding (``--path``) needs no plan."""
+        """Return the task after all checks that need no data. Decoding (``--path``) needs no plan."""
         perturbation_of(cfg)
         log_fused_paths()
         parse_eval_args(cfg.eval_args)

@@ -104,7 +104,7 @@ class SlamPretrainingTask(PlannedTask):
         return self.vocabulary.dictionary
 
     def max_positions(self) -> None:
-        """None: length limits belong to the corpora."""
+        """Return None: length limits belong to the corpora."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class SlamPretrainingTask(PlannedTask):
         self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """Build the model; a new one may start from ``pretrained``, a pre-training checkpoint with the same vocabulary.
+        """Build the model. A new one may start from ``pretrained``, a pre-training checkpoint with the same vocabulary.
 
         A run that resumes takes the trunk's sizes from the checkpoint it resumes from; fairseq loads the weights.
         """
@@ -184,7 +184,7 @@ class SlamPretrainingTask(PlannedTask):
     # ---- steps
 
     def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
-        """Return the criterion's output for the one micro-batch of a validation step; gradients are off already."""
+        """Return the criterion's output for the one micro-batch of a validation step. Gradients are off already."""
         model.eval()
         (batch,) = sample["batches"]
         result = criterion(model, batch)
@@ -213,13 +213,13 @@ class SlamPretrainingTask(PlannedTask):
                 logger.warning(sentence)
 
     def _active_kinds(self) -> Collection[str]:
-        """Return the kinds of the last plan step; all kinds if this process has not trained yet."""
+        """Return the kinds of the last plan step, all kinds if this process has not trained yet."""
         if self._steps_done is None:
             return KINDS
         return [stage.kinds for stage in self.corpora.stages if stage.start < self._steps_done][-1]
 
     def _pairs_progress(self, updates: int) -> float | None:
-        """Return which share of the run's training on pairs is done; None if unknown."""
+        """Return which share of the run's training on pairs is done, None if unknown."""
         if self._steps_done is None:
             return None
         ends = self.cfg.max_update, self.cfg.max_epoch

@@ -97,13 +97,13 @@ class SlamSentencePredictionTask(FineTuningTask):
 
     @property
     def positive(self) -> int | None:
-        """Return the id of the class whose F1 is logged; None if there are not two classes or none has that name."""
+        """Return the id of the class whose F1 is logged, None if there are not two classes or none has that name."""
         labels, name = self.labels or (), self.cfg.positive_label or "1"
         return labels.index(name) if len(labels) == 2 and name in labels else None
 
     @property
     def label_dictionary(self) -> Dictionary:
-        """Return the classes as a dictionary, with the ids of the binarized labels; fairseq's criterion reads it."""
+        """Return the classes as a dictionary, with the ids of the binarized labels. fairseq's criterion reads it."""
         dictionary = Dictionary()
         for label in self.labels or ():
             dictionary.add_symbol(label)
@@ -116,7 +116,7 @@ class SlamSentencePredictionTask(FineTuningTask):
         return {"vocabulary": self.vocabulary.state(), "labels": list(self.labels or ())}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take a checkpoint's vocabulary and labels; :class:`DataError` if the data folder has others."""
+        """Take a checkpoint's vocabulary and labels. Raises :class:`DataError` if the data folder has others."""
         # The same vocabulary for both: the model only reads text.
         super().load_state_dict(dict.fromkeys(("vocabulary", "source_vocabulary"), state_dict["vocabulary"]))
         labels = tuple(state_dict["labels"])
@@ -161,7 +161,7 @@ class SlamSentencePredictionTask(FineTuningTask):
             raise DataError(f"--positive-label: found {self.cfg.positive_label}, expected one of two labels of {path}")
 
     def build_criterion(self, cfg: DictConfig, from_checkpoint: bool = False) -> Any:
-        """Build the criterion; ValueError for fairseq's own reports, which several ranks cannot add up."""
+        """Build the criterion. Raises ValueError for fairseq's own reports, which several ranks cannot add up."""
         asked = [f"--{name.replace('_', '-')}" for name in _LISTS if getattr(cfg, name, False)]
         if asked:
             raise ValueError(
@@ -178,7 +178,7 @@ class SlamSentencePredictionTask(FineTuningTask):
     # ---- data
 
     def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **kwargs: Any) -> None:
-        """Open ``{data}/input0/{split}`` (and ``input1/{split}`` for pairs) and the labels; a split is one file each.
+        """Open ``{data}/input0/{split}`` (and ``input1/{split}`` for pairs) and the labels. A split is one file each.
 
         Labels may be absent if the model only predicts.
         """

@@ -145,7 +145,7 @@ class SlamSpeechToTextTask(WritingTask):
     # ---- data
 
     def load_dataset(self, split: str, combine: bool = False, task_cfg: Any = None, **kwargs: Any) -> None:
-        """Open the manifest ``{data}/{split}.tsv``; audio that was never checked is decoded once.
+        """Open the manifest ``{data}/{split}.tsv``. Audio that was never checked is decoded once.
 
         Targets may be absent if the model only decodes.
         """
@@ -169,7 +169,7 @@ class SlamSpeechToTextTask(WritingTask):
         self.datasets[split] = dataset
 
     def get_batch_iterator(self, dataset: Any, max_tokens: int | None = None, **options: Any) -> EpochBatchIterator:
-        """Return fairseq's iterator; ``max_tokens`` limits a batch with its padding."""
+        """Return fairseq's iterator. ``max_tokens`` limits a batch with its padding."""
         dataset.budget = max_tokens
         return super().get_batch_iterator(dataset, max_tokens=max_tokens, **options)
 
@@ -177,7 +177,7 @@ class SlamSpeechToTextTask(WritingTask):
         return self.cfg.max_source_positions, self.cfg.max_target_positions
 
     def augmentation(self) -> Augmentation:
-        """Return the augmentation set by the flags; masks of encoder states are set by the model's."""
+        """Return the augmentation set by the flags. Masks of encoder states are set by the model's."""
         perturbation, specaugment = perturbation_of(self.cfg), None
         if self.cfg.specaugment:
             specaugment = SpecAugment(**{f.name: self.cfg[f.name] for f in dataclasses.fields(SpecAugment)})
@@ -203,7 +203,7 @@ class SlamSpeechToTextTask(WritingTask):
         return CtcTexts(TRANSCRIPT_COLUMN, self.transcript_vocabulary) if beside else None
 
     def take_others(self, model: BaseFairseqModel, source: SourceCheckpoint) -> Collection[str]:
-        """Copy the CTC head and the mask vector from a source checkpoint; return the names of the weights taken."""
+        """Copy the CTC head and the mask vector from a source checkpoint. Return the names of the weights taken."""
         taken = take_mask_vector(model.encoder, source)
         ctc = self._ctc_texts(model)
         if ctc is not None:
@@ -229,7 +229,7 @@ class SlamSpeechToTextTask(WritingTask):
 
 
 def perturbation_of(cfg: SlamSpeechToTextTaskConfig) -> Perturbation | None:
-    """Return the speed and noise perturbation set by the flags, None if none; ValueError for bad values."""
+    """Return the speed and noise perturbation set by the flags, None if none. Raises ValueError for bad values."""
     perturbation = Perturbation(tuple(cfg.speeds), tuple(cfg.noise_snr) or None)
     return perturbation if perturbation.any else None
 

@@ -61,7 +61,7 @@ class SlamTranslationTaskConfig(WritingTaskConfig):
 
 @register_task("slam_translation", dataclass=SlamTranslationTaskConfig)
 class SlamTranslationTask(WritingTask):
-    """Text translation and text normalization; decodes with any of the plugin's models that read and write text."""
+    """Text translation and text normalization. Decodes with any of the plugin's models that read and write text."""
 
     cfg: SlamTranslationTaskConfig
 
@@ -144,7 +144,7 @@ class SlamTranslationTask(WritingTask):
         return pairs[0]
 
     def _start(self, target: str | None) -> int:
-        """Return the decoder's first symbol; ``target`` is the default language if the vocabulary has tags."""
+        """Return the decoder's first symbol. ``target`` is the default language if the vocabulary has tags."""
         return start_symbol(self.vocabulary, self.cfg.tgt_lang or (target if self.vocabulary.languages else None))
 
     # ---- scores
@@ -170,7 +170,7 @@ class SlamTranslationTask(WritingTask):
     def get_interactive_tokens_and_lengths(
         self, lines: Sequence[str], encode_fn: Callable[[str], str]
     ) -> tuple[list[Tensor], list[int]]:
-        """Return the ids of each line, ``</s>`` included, and their counts; ``--bpe`` is ignored."""
+        """Return the ids of each line, ``</s>`` included, and their counts. ``--bpe`` is ignored."""
         eos = torch.tensor([self.source_dictionary.eos()])
         tokens = [torch.cat((self.source_vocabulary.encode(line), eos)) for line in lines]
         return tokens, [len(ids) for ids in tokens]
@@ -192,7 +192,7 @@ class SlamTranslationTask(WritingTask):
         prefix_tokens: Tensor | None = None,
         constraints: Tensor | None = None,
     ) -> list[list[dict[str, Tensor]]]:
-        """Decode a batch; add the start symbols if they are missing, as in fairseq-interactive."""
+        """Decode a batch. Add the start symbols if they are missing, as in fairseq-interactive."""
         inputs = sample["net_input"]
         if "prev_output_tokens" not in inputs:
             starts = torch.full_like(inputs["src_lengths"], self._start(self.cfg.target_lang))[:, None]

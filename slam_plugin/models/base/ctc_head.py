@@ -31,7 +31,7 @@ class CtcHeadConfig(FairseqDataclass):
 
 
 class CtcHead(NamedTuple):
-    """A CTC head. Row i scores symbol i of its vocabulary; the row of ``<s>`` scores the blank."""
+    """A CTC head. Row i scores symbol i of its vocabulary. The row of ``<s>`` scores the blank."""
 
     weight: Tensor  # (symbols, dim)
     bias: Tensor  # (symbols,)
@@ -71,7 +71,7 @@ def _tied(source: SourceCheckpoint, place: str) -> CtcHead:
 
 
 def take_ctc_head(layer: nn.Linear, vocabulary: Vocabulary, source: SourceCheckpoint, fresh: bool) -> tuple[str, ...]:
-    """Copy the CTC head of a checkpoint into ``layer`` if both score the same symbols; log what was done.
+    """Copy the CTC head of a checkpoint into ``layer`` if both score the same symbols. Log what was done.
 
     Args:
         layer: from the trunk's states to the symbols of ``vocabulary``.

@@ -26,7 +26,7 @@ DECODERS: dict[str, dict[str, int]] = {
 
 @dataclass
 class DecodedTrunkConfig(TrunkEncoderConfig):
-    """The encoder's configuration and the decoder's; decoder sizes left out follow ``size``."""
+    """The encoder's configuration and the decoder's. Decoder sizes left out follow ``size``."""
 
     decoder_dim: Optional[int] = field(
         default=None, metadata={"help": "model dimension of the decoder (default: by --size)"}
@@ -75,7 +75,7 @@ class Decoder(TransformerDecoderBase):
         return cls(_fairseq_config(config, sizes, encoder_dim), dictionary, embedding, config)
 
     def forward(self, prev_output_tokens: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
-        """Return fp32 logits (batch, L, symbols) and fairseq's extras; takes (batch, L) and fairseq's arguments."""
+        """Return fp32 logits (batch, L, symbols) and fairseq's extras. Takes (batch, L) and fairseq's arguments."""
         if self.training and self.config.decoder_word_dropout:
             prev_output_tokens = self._hide(prev_output_tokens)
         with autocast(self.config, prev_output_tokens.device):

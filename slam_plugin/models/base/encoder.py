@@ -77,7 +77,7 @@ class TrunkEncoder(FairseqEncoder):
 
     @classmethod
     def build(cls, config: TrunkEncoderConfig, text: Dictionary | None, speech: bool = True) -> "TrunkEncoder":
-        """Return an encoder with a new trunk; every size field of ``config`` is filled in already.
+        """Return an encoder with a new trunk. Every size field of ``config`` is filled in already.
 
         Args:
             text: symbols of the text side; None for no text side.
@@ -145,7 +145,7 @@ class TrunkEncoder(FairseqEncoder):
 
 
 def take_mask_vector(encoder: TrunkEncoder, source: SourceCheckpoint) -> tuple[str, ...]:
-    """Copy the mask vector of a checkpoint if both have one; return its name in the checkpoint."""
+    """Copy the mask vector of a checkpoint if both have one. Return its name in the checkpoint."""
     found = [name for name in MASK_VECTORS if name in source.weights]
     if encoder.speech_mask is None or not found:
         return ()

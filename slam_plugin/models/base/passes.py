@@ -1,4 +1,4 @@
-"""The passes of a micro-batch through the trunk; passes over the same features share the front end's states."""
+"""The passes of a micro-batch through the trunk. Passes over the same features share the front end's states."""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -71,7 +71,7 @@ class Passes:
 
     @cached_property
     def _front(self) -> Front | None:
-        """Return the front end's states, shared by all passes but that of augmented speech; None without speech."""
+        """Return the front end's states, shared by all passes but that of augmented speech, None without speech."""
         if "features" not in self.batch:
             return None
         return self.trunk.encode_front(self.batch["features"], self.batch["feature_padding_mask"])

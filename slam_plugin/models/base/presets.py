@@ -1,4 +1,4 @@
-"""Named sizes. ``xl`` is the paper's (Bapna et al. 2021); the smaller ones keep its proportions."""
+"""Named sizes. ``xl`` is the paper's (Bapna et al. 2021). The smaller ones keep its proportions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -314,7 +314,7 @@ class Trunk(nn.Module):
         return states
 
     def _rotation(self, *sides: Tensor) -> Rotation | None:
-        """Return the rotary angles for the concatenation of ``sides``, (batch, length, D) each; None if not rotary."""
+        """Return the rotary angles for the concatenation of ``sides``, (batch, length, D) each, None if not rotary."""
         if not self.rotary:
             return None
         # Each side counts its own positions, so that padding between the sides changes nothing.
@@ -327,7 +327,7 @@ def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:
 
 
 def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, speech: bool = True) -> Trunk:
-    """Build the trunk that a :class:`TrunkConfig`, or anything with its fields, describes; see :class:`Trunk`."""
+    """Build the trunk that a :class:`TrunkConfig`, or anything with its fields, describes. See :class:`Trunk`."""
     sizes = filled(config)
     trunk = Trunk(
         dim=sizes["encoder_dim"],

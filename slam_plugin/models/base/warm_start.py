@@ -28,7 +28,7 @@ _DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrunkConfig)}
 
 @dataclass
 class InheritingTrunkConfig(TrunkConfig):
-    """A trunk that may start from a source checkpoint; fields left out are then the checkpoint's."""
+    """A trunk that may start from a source checkpoint. Fields left out are then the checkpoint's."""
 
     size: Optional[ChoiceEnum(list(SIZES))] = field(
         default=None,
@@ -73,7 +73,7 @@ class SourceCheckpoint(NamedTuple):
 
 
 def read_source(path: str | Path) -> SourceCheckpoint:
-    """Read a checkpoint of this plugin; :class:`DataError` if it is missing, carries code or has no trunk."""
+    """Read a checkpoint of this plugin. Raises :class:`DataError` if it is missing, carries code or has no trunk."""
     if not Path(path).is_file():
         raise DataError(f"{path}: there is no such checkpoint")
     try:
@@ -88,7 +88,7 @@ def read_source(path: str | Path) -> SourceCheckpoint:
 
 
 def text_vocabulary(source: SourceCheckpoint) -> Vocabulary:
-    """Return the vocabulary of a checkpoint's text side; :class:`DataError` if its trunk has no text side."""
+    """Return the vocabulary of a checkpoint's text side. Raises :class:`DataError` if its trunk has no text side."""
     if not any(name.endswith("trunk.text_embedding.tokens.weight") for name in source.weights):
         raise DataError(f"{source.path}: was fine-tuned on speech; this task needs a trunk with a text side")
     return Vocabulary.from_state(source.task.get("source_vocabulary", source.task["vocabulary"]), source.path)
@@ -116,7 +116,7 @@ def settle(cfg: DictConfig, source: SourceCheckpoint | None) -> None:
 
 
 def load_trunk(trunk: Trunk, source: SourceCheckpoint, elsewhere: Collection[str] = ()) -> None:
-    """Copy the trunk's weights from a checkpoint; log which weights were taken and which were not.
+    """Copy the trunk's weights from a checkpoint. Log which weights were taken and which were not.
 
     Args:
         elsewhere: names of weights that other parts of the model have taken.
@@ -185,7 +185,7 @@ def _log_taken(source: SourceCheckpoint, taken: Mapping[str, Tensor], left: Coll
 
 
 def _asked(cfg: DictConfig) -> dict[str, Any]:
-    """Return the fields of the architecture that the flags set; a preset set by name sets all its fields."""
+    """Return the fields of the architecture that the flags set. A preset set by name sets all its fields."""
     given = {key: cfg[key] for key in ARCHITECTURE if cfg[key] is not None}
     return {**(filled(cfg) if cfg.size is not None else {}), **given}
 
@@ -217,7 +217,7 @@ def _refuse_contradictions(
 
 
 def _trunk_prefix(weights: Mapping[str, Tensor]) -> str | None:
-    """Return the prefix of the trunk's weights in a checkpoint; None if it has no trunk."""
+    """Return the prefix of the trunk's weights in a checkpoint, None if it has no trunk."""
     return next((p for p in (PRETRAINED, FINE_TUNED) if any(name.startswith(p) for name in weights)), None)
 
 

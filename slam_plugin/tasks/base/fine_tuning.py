@@ -77,7 +77,7 @@ class FineTuningTask(FairseqTask):
         return {name: vocabulary.state() for name, vocabulary in held.items() if vocabulary is not None}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take a checkpoint's vocabularies; :class:`DataError` if the data folder has others."""
+        """Take a checkpoint's vocabularies. Raises :class:`DataError` if the data folder has others."""
         holder = self.cfg.path or "the checkpoint"
         dictionaries = {"vocabulary": self._dictionary, "source_vocabulary": self._source_dictionary}
         for name, state in state_dict.items():
@@ -94,13 +94,13 @@ class FineTuningTask(FairseqTask):
         return None
 
     def build_bpe(self, args: Any) -> Namespace:
-        """Return a decoder of pieces to text for fairseq-generate's D- lines; ``--bpe`` is ignored."""
+        """Return a decoder of pieces to text for fairseq-generate's D- lines. ``--bpe`` is ignored."""
         return Namespace(decode=join_pieces)
 
     # ---- model
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
-        """Build the model that ``cfg`` names; a new one takes its trunk from ``pretrained``.
+        """Build the model that ``cfg`` names. A new one takes its trunk from ``pretrained``.
 
         A run that resumes takes the trunk's sizes from the checkpoint it resumes from; fairseq loads the weights. All
         fields of ``cfg`` are filled in, so that a checkpoint needs no other file.
@@ -132,7 +132,7 @@ class FineTuningTask(FairseqTask):
         return model
 
     def take_others(self, model: BaseFairseqModel, source: SourceCheckpoint) -> Collection[str]:
-        """Copy weights other than the trunk's from a source checkpoint; return the names of the weights taken."""
+        """Copy weights other than the trunk's from a source checkpoint. Return the names of the weights taken."""
         return ()
 
     def _check_resumed(self, source: SourceCheckpoint) -> None:
@@ -167,7 +167,7 @@ def _dictionary_of(vocabulary: Vocabulary | None) -> Dictionary:
 
 
 def vocabulary_in(folder: str | Path) -> Vocabulary | None:
-    """Return the vocabulary of a data folder; None if it has none."""
+    """Return the vocabulary of a data folder, None if it has none."""
     return Vocabulary.load(folder) if Vocabulary.is_in(folder) else None
 
 

@@ -110,7 +110,7 @@ class WritingTask(FineTuningTask):
             counts.log_bleu(logging_outputs)
 
     def _decode(self, sample: Mapping[str, Any], model: nn.Module) -> tuple[list[str], list[str]]:
-        """Return the best hypothesis and the reference of each sentence; unknown symbols never count as a match."""
+        """Return the best hypothesis and the reference of each sentence. Unknown symbols never count as a match."""
         found = self.inference_step(self._generator, [model], sample)
         hypotheses = [self.vocabulary.decode(nbest[0]["tokens"]) for nbest in found]
         targets = [utils.strip_pad(target, self.target_dictionary.pad()) for target in sample["target"]]
@@ -119,7 +119,7 @@ class WritingTask(FineTuningTask):
 
 
 def parse_eval_args(text: str) -> dict[str, Any]:
-    """Return the search options of validation; ValueError unless ``text`` is JSON."""
+    """Return the search options of validation. Raises ValueError unless ``text`` is JSON."""
     try:
         options = json.loads(text)
     except json.JSONDecodeError as error:

@@ -28,7 +28,7 @@ class Instruments:
         self._fresh: dict[str, float] = {}
 
     def begin_validation(self) -> None:
-        """Let the next call of :meth:`values` measure; later calls, for the other subsets, do not."""
+        """Let the next call of :meth:`values` measure. Later calls, for the other subsets, do not."""
         self._due = True
 
     def values(

@@ -36,7 +36,7 @@ CORPORA = "corpora.yaml"
 
 @dataclass
 class PlannedTaskConfig(FairseqDataclass):
-    """Where the data is and how long a virtual epoch is; all else about the data is in ``corpora.yaml``."""
+    """Where the data is and how long a virtual epoch is. All else about the data is in ``corpora.yaml``."""
 
     data: str = field(default=MISSING, metadata={"help": "folder of all data, with dict.txt and spm.model"})
     corpora: Optional[str] = field(
@@ -62,7 +62,7 @@ class PlannedTaskConfig(FairseqDataclass):
 
 
 def refuse_unplanned(cfg: PlannedTaskConfig, **further: Any) -> None:
-    """Raise ValueError if flags of fairseq are set that a plan would ignore; ``further`` is for refuse_unsupported."""
+    """Raise ValueError if flags of fairseq are set that a plan would ignore. ``further`` is for refuse_unsupported."""
     refuse_casting(cfg)
     refuse_partial_exchange(cfg)
     refuse_unsupported(
@@ -131,7 +131,7 @@ class PlannedTask(FairseqTask):
     def open_shards(
         self, paths: Mapping[str, Path], subset: str | None = None
     ) -> tuple[dict[str, Shard], dict[str, Batches]]:
-        """Open a shard of each corpus; return the shards and their batches, by corpus.
+        """Open a shard of each corpus. Return the shards and their batches, by corpus.
 
         Args:
             subset: name of a validation subset; None if ``paths`` are training shards.
@@ -163,7 +163,7 @@ class PlannedTask(FairseqTask):
     def get_batch_iterator(
         self, dataset: Any, num_shards: int = 1, shard_id: int = 0, epoch: int = 1, **options: Any
     ) -> EpochBatchIterator:
-        """Return the plan's iterator for the train subset; fairseq's batching flags are ignored."""
+        """Return the plan's iterator for the train subset. fairseq's batching flags are ignored."""
         if dataset is not self.datasets.get(self.cfg.train_subset):
             return super().get_batch_iterator(dataset, num_shards=num_shards, shard_id=shard_id, epoch=epoch, **options)
         plan = Plan(self.corpora, self.cfg.seed, num_shards, self.cfg.steps_per_epoch)
@@ -174,7 +174,7 @@ class PlannedTask(FairseqTask):
         return self._steps
 
     def fingerprint(self) -> dict[str, str]:
-        """Return hashes of what training depends on beside the plan; a run only resumes if they are unchanged."""
+        """Return hashes of what training depends on beside the plan. A run only resumes if they are unchanged."""
         raise NotImplementedError
 
     def iterate(
@@ -189,7 +189,7 @@ class PlannedTask(FairseqTask):
         data_buffer_size: int = 0,
         **others: Any,
     ) -> PlanIterator:
-        """Return the iterator over the steps of ``plan``; fairseq's batching options (``others``) are ignored."""
+        """Return the iterator over the steps of ``plan``. fairseq's batching options (``others``) are ignored."""
         return PlanIterator(
             dataset,
             dataset.collater,
@@ -204,7 +204,7 @@ class PlannedTask(FairseqTask):
         )
 
     def _shard_hashes(self) -> Mapping[str, list[str]]:
-        """Return a hash of the contents of every shard, by corpus; they are computed once."""
+        """Return a hash of the contents of every shard, by corpus. They are computed once."""
         if self._hashes is None:
             corpora = self.corpora.corpora.items()
             self._hashes = {n: [self.kinds[c.kind].fingerprint_of(path) for path in c.train] for n, c in corpora}
@@ -221,7 +221,7 @@ class PlannedTask(FairseqTask):
         update_num: int,
         ignore_grad: bool = False,
     ) -> tuple[Tensor, int, dict[str, Any]]:
-        """Run forward and backward on every micro-batch of a plan step; the last one synchronizes the gradients.
+        """Run forward and backward on every micro-batch of a plan step. The last one synchronizes the gradients.
 
         The loss is the mean over micro-batches of one kind, summed over kinds. The sample size is 1.
         """

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def resumed_from(cfg: Any) -> str | None:
-    """Return the path of the checkpoint that the trainer will load; None if there is none.
+    """Return the path of the checkpoint that the trainer will load, None if there is none.
 
     Args:
         cfg: has ``save_dir``, ``restore_file`` and ``finetune_from_model`` of fairseq's section ``checkpoint``.
