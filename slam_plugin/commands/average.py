@@ -1,9 +1,9 @@
-"""Average the weights of several checkpoints of one run, which often gives a better model (Popel and Bojar 2018).
+"""Average the weights of several checkpoints of one run, which often gives a better model.
 
     slam average --inputs runs/st/checkpoint.best_*.pt --output runs/st/checkpoint_average.pt
 
-fairseq has a script for it, which its wheels do not contain. The result can be decoded with and passed to
-``--pretrained`` like any checkpoint. It has no optimizer state: no run can resume from it.
+The result can be decoded with and passed to ``--pretrained`` like any checkpoint (Popel and Bojar 2018). It has no
+optimizer state: no run can resume from it. fairseq has a script for averaging, which its wheels do not contain.
 """
 
 import argparse
