@@ -114,7 +114,7 @@ def test_a_set_that_lost_sentences_has_no_score(data, run, tmp_path, capsys):
     (mine / "cv.tsv").write_text("\n".join([*lines[:-1], f"{lines[-1]} and much more"]) + "\n")
     flags = ["--skip-invalid-size-inputs-valid-test", "--max-target-positions", "5"]
     assert evaluate.main(arguments(mine, run / "checkpoint_last.pt", tmp_path / "out", *flags)) == 1
-    assert "cv: found 5 decoded sentences, expected the 6 of" in capsys.readouterr().err
+    assert "cv: found 5 decoded sentences, expected all 6 of" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------------------------------
