@@ -155,7 +155,8 @@ class SlamSentencePredictionTask(FineTuningTask):
                 f"{path}: there is no such file; for numbers in {FOLDER}/SPLIT.label, add --regression-target"
             )
         if asked not in (None, self.outputs):
-            expected = f"{self.outputs}, as in {path}: {', '.join(self.labels)}" if self.labels else "1 for regression"
+            classes = "" if self.regresses else f"{self.outputs}, as in {path}: {', '.join(self.labels)}"
+            expected = classes or "1 for regression"
             raise DataError(f"--num-classes: found {asked}, expected {expected}")
         if self.cfg.positive_label is not None and self.positive is None:
             raise DataError(f"--positive-label: found {self.cfg.positive_label}, expected one of two labels of {path}")
