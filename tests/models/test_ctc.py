@@ -138,7 +138,7 @@ def test_positions_are_the_presets_unless_given(size, expected):
 def test_an_architecture_and_another_size_are_refused():
     config = configuration(size="base")
     config._name = "slam_ctc_tiny"
-    with pytest.raises(ValueError, match="size: found base"):
+    with pytest.raises(ValueError, match="--size base: found"):
         settle(config, None)
 
 
