@@ -17,7 +17,7 @@ from slam_plugin.data.text.vocabulary import Vocabulary
 
 UTTERANCES = 256  # that all rows share
 FRAMES, SPREAD, SHORTEST, LONGEST = 600, 0.7, 40, 1600
-TOKENS, TOKENS_SPREAD, MOST_TOKENS = 12, 0.6, 200  # of a sentence
+TOKENS, TOKENS_SPREAD, MAX_TOKENS = 12, 0.6, 200  # of a sentence
 DOCUMENT = 20  # sentences, at an average
 AT_ONCE = 1 << 18
 SHARDS = 10
@@ -76,7 +76,7 @@ def write_text(prefix: Path, sentences: int, seed: int) -> None:
     with Path(f"{prefix}.bin").open("wb") as file:
         for begin in range(0, sentences, AT_ONCE):
             part = sizes[begin : begin + AT_ONCE]
-            part[:] = np.clip(rng.lognormal(np.log(TOKENS), TOKENS_SPREAD, len(part)), 2, MOST_TOKENS)
+            part[:] = np.clip(rng.lognormal(np.log(TOKENS), TOKENS_SPREAD, len(part)), 2, MAX_TOKENS)
             part[rng.random(len(part)) < 1 / DOCUMENT] = 1
             ends = np.cumsum(part)
             ids = rng.integers(dictionary.nspecial, len(dictionary), ends[-1], dtype=np.uint16)

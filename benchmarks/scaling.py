@@ -23,9 +23,9 @@ PARAMETERS = sum(flops.parameters(SIZES).values())
 FIRST_STAGE, SECOND_STAGES = 500_000, (250_000, 500_000)  # updates
 RANKS = 64
 LIBRI_LIGHT_HOURS = 60_000
-LIBRI_LM_WORDS, TOKENS_A_WORD = 803e6, 1.3
+LIBRI_LM_WORDS, TOKENS_PER_WORD = 803e6, 1.3
 PEAK = PEAKS["H100"] * 1e12
-UTILISATIONS, GOAL = (0.30, 0.45, 0.60), 0.45
+UTILIZATIONS, GOAL = (0.30, 0.45, 0.60), 0.45
 DAY, HOUR = 86_400, 3600
 GPU_MEMORY = 80e9
 # Bytes of activations for a position: ``benchmarks.memory`` at xl, in bf16, on utterances of 12 s, on a processor.
@@ -101,7 +101,7 @@ def passes_over_data() -> str:
     rows = [(SPEECH.name, f"{SPEECH.seconds / HOUR:.1f} h", f"{speech:,.0f}", f"{updates / speech:,.0f}")]
     for text in (BLOCKS, SENTENCES):
         tokens = text.count * text.tokens
-        one = LIBRI_LM_WORDS * TOKENS_A_WORD / tokens
+        one = LIBRI_LM_WORDS * TOKENS_PER_WORD / tokens
         rows.append((text.name, f"{tokens:,} tokens", f"{one:,.0f}", f"{updates / one:,.0f}"))
     return table(("", "in an update", "updates for one pass", f"passes in {updates:,} updates"), rows)
 
@@ -112,10 +112,10 @@ def days() -> str:
     for text in (BLOCKS, SENTENCES):
         for second in SECOND_STAGES:
             total = run(text, second)
-            found = [total / (PEAK * share) / DAY for share in UTILISATIONS]
+            found = [total / (PEAK * share) / DAY for share in UTILIZATIONS]
             name = f"{text.name}; {FIRST_STAGE // 1000}k + {second // 1000}k updates"
             rows.append((name, f"{total / 1e21:.2f}", *(f"{day:,.0f} ({day / RANKS:.1f})" for day in found)))
-    shares = (f"H100 days at {100 * share:.0f} % (days on {RANKS})" for share in UTILISATIONS)
+    shares = (f"H100 days at {100 * share:.0f} % (days on {RANKS})" for share in UTILIZATIONS)
     return table(("", "10^21 operations", *shares), rows)
 
 

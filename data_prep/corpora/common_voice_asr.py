@@ -13,7 +13,7 @@ from data_prep.corpora.divided import Divided
 from data_prep.engine.splits import SPLITS
 from data_prep.engine.units import Dropped, Item, Noted, Unit
 from data_prep.formats.lines import Stretch, stretches
-from data_prep.text.transcripts import alike
+from data_prep.text.transcripts import common_notation
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
 
@@ -40,7 +40,7 @@ class CommonVoiceSplits(Divided):
             if isinstance(clip, Dropped):
                 yield clip
                 continue
-            place, text = f"{split}.tsv:{clip.line}", alike(clip.sentence)
+            place, text = f"{split}.tsv:{clip.line}", common_notation(clip.sentence)
             if text:
                 path = clip_path(self.root, f"{split}.tsv", clip)
                 yield from self.rows_of_file(split, place, path, path.stem, text, clip.speaker)

@@ -33,7 +33,7 @@ from data_prep.corpora.common_voice import Clip, Fields, clip_path, clips_of, in
 from data_prep.engine.command import preparation
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.lines import Stretch, header_of, stretches
-from data_prep.formats.sound import UnusableSound, listen
+from data_prep.formats.sound import UnusableSound, decode_sound
 from data_prep.text.normalize import normalize, tidy
 from slam_plugin.data.constants import DEV, MAX_SECONDS, MIN_SECONDS, TEST, TRAIN, VALID
 from slam_plugin.data.errors import DataError
@@ -141,7 +141,7 @@ class CoVoST2(Corpus):
         path = clip_path(self.root, _clips(source), clip)
         place = path.relative_to(self.root).as_posix()
         try:
-            sound = listen(path)
+            sound = decode_sound(path)
         except UnusableSound as error:
             yield Dropped(place, error.reason)
             return

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, row, table
 from data_prep.formats.recordings import COLUMNS, length_fault
-from data_prep.formats.sound import UnusableSound, listen
+from data_prep.formats.sound import UnusableSound, decode_sound
 from slam_plugin.data.constants import MAX_SECONDS
 
 
@@ -40,7 +40,7 @@ class Divided(Corpus):
     ) -> Iterator[Item | Dropped | Noted]:
         """The row of a sound file that is an utterance, with id ``key``; or why it is left out, as ``place``."""
         try:
-            sound = listen(path)
+            sound = decode_sound(path)
         except UnusableSound as error:
             yield Dropped(place, error.reason)
             return

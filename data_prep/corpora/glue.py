@@ -1,4 +1,4 @@
-"""GLUE: four of its tasks, as labelled sentences and, with a vocabulary, as folders to fine-tune on.
+"""GLUE: four of its tasks, as labeled sentences and, with a vocabulary, as folders to fine-tune on.
 
     slam prepare glue --root DIR --out DIR [--vocab FOLDER] [--tasks NAME...] [--jobs N] [--shard I/N | --merge]
 
@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from data_prep.engine.command import preparation
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
 from data_prep.formats.lines import Line, Stretch, header_of, lines_of, stretches
-from data_prep.text.labelled import Row, read_rows
+from data_prep.text.labeled import Row, read_rows
 from data_prep.text.normalize import join_clitics, normalize_english
 from data_prep.text.sentences import binarize_lines, write_sentences
 from slam_plugin.data.constants import DEV, TEST, TRAIN, VALID

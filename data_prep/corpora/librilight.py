@@ -29,8 +29,8 @@ from typing import Any
 from data_prep.engine.command import preparation
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
-from data_prep.formats.recordings import frames_of, hear
-from data_prep.formats.silences import LEAST_LIMIT, MARGIN, MAX_SILENCE, MIN_SECONDS, Energies, Span, stretches
+from data_prep.formats.recordings import decode_recording, frames_of
+from data_prep.formats.silences import MARGIN, MAX_SILENCE, MIN_LIMIT, MIN_SECONDS, Energies, Span, stretches
 from data_prep.formats.sound import Sound, UnusableSound
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
@@ -110,7 +110,7 @@ class LibriLight(Corpus):
                 yield Dropped(listing, f"voice activity {number} is {segment}, expected [begin, end] in seconds")
         energies = Energies()
         try:
-            whole = hear(path, energies.hear)
+            whole = decode_recording(path, energies.add)
         except UnusableSound as error:
             yield Dropped(place, error.reason)
             return
@@ -236,10 +236,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _corpus_of(arguments: argparse.Namespace) -> LibriLight:
-    if arguments.train_shards < 1 or arguments.valid_parts < 2 or not LEAST_LIMIT <= arguments.max_seconds < math.inf:
+    if arguments.train_shards < 1 or arguments.valid_parts < 2 or not MIN_LIMIT <= arguments.max_seconds < math.inf:
         raise DataError(
             f"found --train-shards {arguments.train_shards} --valid-parts {arguments.valid_parts} "
-            f"--max-seconds {arguments.max_seconds}, expected at least 1, 2 and {LEAST_LIMIT}"
+            f"--max-seconds {arguments.max_seconds}, expected at least 1, 2 and {MIN_LIMIT}"
         )
     return open_corpus(
         arguments.root,

@@ -18,7 +18,7 @@ from typing import Any
 from data_prep.engine.command import preparation
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.lines import Line, lines_of
-from data_prep.formats.sound import UnusableSound, listen
+from data_prep.formats.sound import UnusableSound, decode_sound
 from data_prep.text.normalize import normalize
 from slam_plugin.data.errors import DataError
 
@@ -79,7 +79,7 @@ class LibriSpeech(Corpus):
             yield Dropped(place, "has no transcript" if transcript is None else "has an empty transcript")
             return
         try:
-            sound = listen(path)
+            sound = decode_sound(path)
         except UnusableSound as error:
             yield Dropped(place, error.reason)
             return

@@ -74,11 +74,11 @@ class MC4(Corpus):
             "train shards": self.train_shards,
             "validation": "the publisher's" if self.valid_files else f"one page in {self.valid_parts}",
             "digits": "kept" if self.keep_digits else "left out",
-            "words of a sentence": [web_text.FEWEST_WORDS, web_text.MOST_WORDS],
-            "fewest sentences of a page": web_text.FEWEST_SENTENCES,
-            "most words of a page": web_text.MOST_PAGE_WORDS,
-            "least share of words used": web_text.LEAST_USED,
-            "least share of frequent words": None if self.trust_language else web_text.LEAST_FREQUENT,
+            "words of a sentence": [web_text.MIN_WORDS, web_text.MAX_WORDS],
+            "fewest sentences of a page": web_text.MIN_SENTENCES,
+            "most words of a page": web_text.MAX_PAGE_WORDS,
+            "least share of words used": web_text.MIN_USED_SHARE,
+            "least share of frequent words": None if self.trust_language else web_text.MIN_FREQUENT_SHARE,
         }
 
     @property

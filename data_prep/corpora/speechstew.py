@@ -24,7 +24,7 @@ from data_prep.corpora import ami, common_voice_asr, librispeech, switchboard, t
 from data_prep.engine.command import preparation
 from data_prep.engine.mixture import Member, Mixture
 from data_prep.engine.units import Corpus
-from data_prep.text.transcripts import alike
+from data_prep.text.transcripts import common_notation
 from slam_plugin.data.constants import MAX_SECONDS, TRAIN, VALID
 from slam_plugin.data.errors import DataError
 
@@ -33,7 +33,7 @@ def _librispeech(root: Path, _: float) -> librispeech.LibriSpeech:
     """What there is to train on and to develop with. No utterance of it is longer than 36 s, and all are kept."""
     found = librispeech.open_corpus(root)
     ours = [name for name in found.subsets if not name.startswith("test-")]
-    return librispeech.open_corpus(root, ours, alike)
+    return librispeech.open_corpus(root, ours, common_notation)
 
 
 def _splits(name: str, *more: str) -> dict[str, tuple[str, ...]]:

@@ -53,7 +53,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 
 MIXED = "mixed"
-MOST_WORDS = 100
+MAX_WORDS = 100
 _RELEASED = re.compile(r"output-\d+-of-\d+")
 _CHALLENGE_FILE = "en_train.csv"
 _LETTER = re.compile(r"_letter\b")
@@ -143,8 +143,8 @@ def _fault(written: str, spoken: str) -> str | None:
     """Why a sentence is not used."""
     if not written or not spoken:
         return "has an empty side"
-    if max(text.count(" ") + 1 for text in (written, spoken)) > MOST_WORDS:
-        return f"is of more than {MOST_WORDS} words"
+    if max(text.count(" ") + 1 for text in (written, spoken)) > MAX_WORDS:
+        return f"is of more than {MAX_WORDS} words"
     return None
 
 

@@ -80,7 +80,7 @@ def _counts(parts: Sequence[Path]) -> dict[str, Counter[str]]:
 
 def _write_output(name: str, output: Output, parts: Sequence[Path], staged: Path) -> int:
     """Write the files of one output; the number of items that are left out because they occurred before."""
-    keep = _first_of_alike(name, output, parts) if output.unique else None
+    keep = _first_occurrences(name, output, parts) if output.unique else None
     for place, path in enumerate(output.files):
         target = staged / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _concatenate(sources: Sequence[Path], file: IO[bytes]) -> None:
             shutil.copyfileobj(opened, file, _COPY_BYTES)
 
 
-def _first_of_alike(name: str, output: Output, parts: Sequence[Path]) -> np.ndarray:
+def _first_occurrences(name: str, output: Output, parts: Sequence[Path]) -> np.ndarray:
     """Whether each item, (items,), is the first with its hash of 64 bits."""
     tables = [np.load(part / ITEMS.format(name), mmap_mode="r") for part in parts]
     total = sum(map(len, tables))

@@ -37,7 +37,7 @@ PLAN = "plan.json"
 COUNTS, DROPPED, ITEMS = "counts.json", "dropped.tsv", "items.{}.npy"
 # Raised when parts are written in another way, so that those of an earlier version are not taken for ours.
 LAYOUT = 1
-MOST_UNITS = 20_000  # in a part, however small they are
+MAX_UNITS = 20_000  # in a part, however small they are
 PLAIN_LINE_SECONDS = 30.0  # between progress lines where the output is no terminal
 
 
@@ -111,7 +111,7 @@ def _cut(corpus: Corpus) -> Iterator[list[Unit]]:
     """Neighbouring units of about ``part_bytes``, so that the cut depends on the corpus alone."""
     part, size = [], 0
     for unit in corpus.units():
-        if part and (size + unit.size > corpus.part_bytes or len(part) == MOST_UNITS):
+        if part and (size + unit.size > corpus.part_bytes or len(part) == MAX_UNITS):
             yield part
             part, size = [], 0
         part.append(unit)

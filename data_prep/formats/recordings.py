@@ -61,7 +61,7 @@ def rows_of_recording(
     A recording that cannot be used is left out as a whole, as ``place``.
     """
     try:
-        whole = hear(path)
+        whole = decode_recording(path)
     except UnusableSound as error:
         yield Dropped(place, error.reason)
         return
@@ -84,17 +84,17 @@ def rows_of_recording(
         yield row(output, COLUMNS, fields | {"tgt_text": each.text, "speaker": each.speaker})
 
 
-def hear(path: Path, listener: Callable[[np.ndarray, int], None] | None = None) -> Sound:
+def decode_recording(path: Path, on_block: Callable[[np.ndarray, int], None] | None = None) -> Sound:
     """Decode a recording to its end, a block at a time, so that hours of it take little memory.
 
-    ``listener`` gets each block, (samples,) or (samples, channels) within [-1, 1], and the rate in Hz.
+    ``on_block`` gets each block, (samples,) or (samples, channels) within [-1, 1], and the rate in Hz.
 
     Raises :class:`UnusableSound` where it is absent, cut short, or holds samples that are not finite.
     """
     try:
         # Its errors name what is wrong with a file, shorten's compression among it.
         read_audio(f"{path}:0:1")
-        decoded, promised, rate, channels = _decode(path, listener)
+        decoded, promised, rate, channels = _decode(path, on_block)
     except UnusableSound:
         raise
     except (DataError, OSError) as error:
@@ -106,7 +106,7 @@ def hear(path: Path, listener: Callable[[np.ndarray, int], None] | None = None) 
     return Sound(frames_of(decoded, rate), decoded, rate, channels)
 
 
-def _decode(path: Path, listener: Callable[[np.ndarray, int], None] | None) -> tuple[int, int, int, int]:
+def _decode(path: Path, on_block: Callable[[np.ndarray, int], None] | None) -> tuple[int, int, int, int]:
     """How many samples can be decoded, how many the header names, their rate, and how many channels there are."""
     decoded = 0
     with soundfile.SoundFile(path) as file:
@@ -114,8 +114,8 @@ def _decode(path: Path, listener: Callable[[np.ndarray, int], None] | None) -> t
             decoded += len(block)
             if not np.isfinite(block).all():
                 raise UnusableSound(path, "holds samples that are infinite or no number")
-            if listener:
-                listener(block, file.samplerate)
+            if on_block:
+                on_block(block, file.samplerate)
         return decoded, max(file.frames, _promised(path)), file.samplerate, file.channels
 
 

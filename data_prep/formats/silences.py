@@ -19,7 +19,7 @@ MAX_SILENCE = 2.0  # s
 MARGIN = 0.2  # s
 MIN_SECONDS = 1.0
 # With less, a segment might have no frame to be cut at that leaves MIN_SECONDS on either side.
-LEAST_LIMIT = 3 * MIN_SECONDS
+MIN_LIMIT = 3 * MIN_SECONDS
 
 Span = tuple[int, int]  # begin and end in samples
 
@@ -32,7 +32,7 @@ class Energies:
         self._found: list[np.ndarray] = []
         self._rest = np.zeros(0, np.float32)
 
-    def hear(self, block: np.ndarray, rate: int) -> None:
+    def add(self, block: np.ndarray, rate: int) -> None:
         """Take the next samples at ``rate`` Hz, (samples,) or (samples, channels), which are averaged."""
         self._frame = -(-rate // 100)
         block = block if block.ndim == 1 else block.mean(axis=1)
@@ -56,7 +56,7 @@ def stretches(segments: Sequence[Span], samples: int, rate: int, limit: int, ene
     Args:
         segments: those with a voice, in any order, within the recording.
         samples: of the whole recording, at ``rate``.
-        limit: the most samples of a stretch, at least ``LEAST_LIMIT`` seconds.
+        limit: the most samples of a stretch, at least ``MIN_LIMIT`` seconds.
         energies: of the whole recording.
 
     Returns:

@@ -36,7 +36,7 @@ class UnusableSound(DataError):
         self.reason = reason
 
 
-def listen(path: Path, place: str | None = None) -> Sound:
+def decode_sound(path: Path, place: str | None = None) -> Sound:
     """Decode the file ``path``, or the part of it that the location ``place`` names.
 
     Raises :class:`UnusableSound` where it is absent, cut short, empty, shorter than a window or no sound at all.

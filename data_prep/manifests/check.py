@@ -3,7 +3,7 @@
     slam check MANIFEST_OR_FOLDER... [--jobs N] [--sample N_OR_SHARE]
 
 A folder stands for what lies below it: every ``*.tsv`` (but ``dropped.tsv``, which lists what a preparation left out),
-a manifest by its header or else labelled sentences, text as ``fairseq-preprocess`` leaves it (``*.idx``), ``dict.txt``
+a manifest by its header or else labeled sentences, text as ``fairseq-preprocess`` leaves it (``*.idx``), ``dict.txt``
 with ``spm.model``, and ``corpora.yaml``. Audio of a
 training manifest (``train*.tsv``) in a test set (``test*.tsv``) is a fault; in ``dev*.tsv`` or ``valid*.tsv``, or an id
 in two training manifests of a folder, a warning. The exit code is 1 where there is a fault.
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data_prep.manifests.check_files import corpora_fault, is_labelled, labelled_fault, text_fault, vocabulary_fault
+from data_prep.manifests.check_files import corpora_fault, is_labeled, labeled_fault, text_fault, vocabulary_fault
 from data_prep.manifests.check_overlaps import leaks, repeated_ids
 from slam_plugin.data.constants import TEST, VALID
 from slam_plugin.data.errors import DataError
@@ -41,7 +41,7 @@ class Found(NamedTuple):
     """What there is to check; text is its ``.idx`` with the folder that was named, vocabularies are folders."""
 
     manifests: list[Path]
-    labelled: list[Path]
+    labeled: list[Path]
     texts: list[tuple[Path, Path]]
     vocabularies: list[Path]
     corpora: list[Path]
@@ -75,7 +75,7 @@ def find(paths: Sequence[Path]) -> Found:
         files = (file for file in sorted(path.rglob("*")) if not _is_hidden(file.relative_to(path)))
         for file in files:
             if file.suffix == ".tsv" and file.name != LEFT_OUT:
-                (found.labelled if is_labelled(file) else found.manifests).append(file)
+                (found.labeled if is_labeled(file) else found.manifests).append(file)
             elif file.suffix == ".idx":
                 found.texts.append((file, path))
             elif file.name in ("dict.txt", "spm.model") and file.parent not in found.vocabularies:
@@ -147,7 +147,7 @@ def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
     for warning in (*leaks(readable, roots, VALID), *repeated_ids(readable)):
         print(f"warning: {warning}", file=sys.stderr)
     checks = (
-        *((labelled_fault, (each,)) for each in found.labelled),
+        *((labeled_fault, (each,)) for each in found.labeled),
         *((text_fault, each) for each in found.texts),
         *((vocabulary_fault, (each,)) for each in found.vocabularies),
         *((corpora_fault, (each,)) for each in found.corpora),

@@ -1,22 +1,22 @@
-"""Faults of a data folder's other files: labelled sentences, binarised text, vocabularies, ``corpora.yaml``."""
+"""Faults of a data folder's other files: labeled sentences, binarised text, vocabularies, ``corpora.yaml``."""
 
 from pathlib import Path
 
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.tsv import REQUIRED
 from slam_plugin.data.plan.yaml_layers import read_layered
 
 
-def is_labelled(path: Path) -> bool:
-    """Whether a ``.tsv`` holds labelled sentences. These have no header; a manifest that lost its own has numbers."""
+def is_labeled(path: Path) -> bool:
+    """Whether a ``.tsv`` holds labeled sentences. These have no header; a manifest that lost its own has numbers."""
     with path.open("rb") as file:
         fields = file.readline().decode("utf-8-sig", "replace").rstrip("\r\n").split("\t")
     return len(fields) in (2, 3) and not set(fields) & set(REQUIRED) and not fields[-1].isdecimal()
 
 
-def labelled_fault(path: Path) -> str | None:
-    """The first line of labelled sentences that is none."""
+def labeled_fault(path: Path) -> str | None:
+    """The first line of labeled sentences that is none."""
     try:
         read_rows(path)
     except (DataError, OSError) as error:

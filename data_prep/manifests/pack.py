@@ -44,7 +44,7 @@ from slam_plugin.program import ProgramError, positive, program
 
 ZIP_BYTES = 32 << 30
 _FULL_SCALE = 32768
-_MOST_FAULTS = 1000  # beyond, the rest is not looked at
+_MAX_FAULTS = 1000  # beyond, the rest is not looked at
 
 
 class Work(NamedTuple):
@@ -126,7 +126,7 @@ def _plan(manifests: Sequence[Manifest], roots: Sequence[Path], out: Path, recip
     rows = todo[first[order]]
     differing = todo[frames[todo] != frames[rows][pieces[todo]]]
     faults = []
-    for row in differing[: _MOST_FAULTS + 1].tolist():
+    for row in differing[: _MAX_FAULTS + 1].tolist():
         (manifest, index), (other, line) = (_find(manifests, each) for each in (row, int(rows[pieces[row]])))
         message = (
             f"{manifest.value(index, 'audio')}: n_frames is {frames[row]}, but {frames[rows[pieces[row]]]} for the "
@@ -179,7 +179,7 @@ def _pack(
         for piece, data in enumerate(ordered_map(member, range(done, len(work.keys)), jobs), done):
             if isinstance(data, Fault):
                 faults.append(data)
-                if len(faults) > _MOST_FAULTS:
+                if len(faults) > _MAX_FAULTS:
                     break
             else:
                 volumes.add(int(work.keys[piece]), int(work.frames[piece]), data)

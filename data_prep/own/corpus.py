@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from data_prep.engine.splits import SPLIT_NAMES, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines, row, table
 from data_prep.formats.lines import Stretch, lines_of
-from data_prep.formats.sound import UnusableSound, listen
+from data_prep.formats.sound import UnusableSound, decode_sound
 from data_prep.own.tables import records_of, stretches_of
 from data_prep.text.binarize import binarize
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from data_prep.text.normalization_files import Pair
 from data_prep.text.normalize import normalize
 from data_prep.text.parallel import FILES, binarize_parallel, of_pair
@@ -150,7 +150,7 @@ class Own(Corpus):
     def _sound(self, place: str, split: str, fields: Mapping[str, str], folder: Path) -> Iterator[Any]:
         location = parse_location(fields["audio"], folder)
         try:
-            sound = listen(location.path, None if location.offset is None else str(location))
+            sound = decode_sound(location.path, None if location.offset is None else str(location))
         except UnusableSound as error:
             # The path is of the place: reasons are counted, and are to be few.
             yield Dropped(place if place == fields["audio"] else f"{place}: {location.path}", error.reason)

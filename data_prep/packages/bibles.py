@@ -28,7 +28,7 @@ from pysword.modules import SwordModules
 from data_prep.engine.splits import SPLITS, bucket, split_of
 from data_prep.packages.command import left_out, writing
 from data_prep.packages.fortunes import write_documents
-from data_prep.text.labelled import Row, write_rows
+from data_prep.text.labeled import Row, write_rows
 from data_prep.text.normalize import (
     ENGLISH_LETTERS,
     SPANISH_LETTERS,

@@ -12,7 +12,7 @@ from data_prep.manifests.pack import pack_manifests
 from data_prep.packages import bibles, fillets, fortunes, movie_reviews, normalization, wordnet
 from data_prep.packages.folder_parts import MOST_CHARACTERS, alphabet, check, describe, some, texts, write_text
 from data_prep.text.binarize import Binarized, binarize
-from data_prep.text.labelled import Row, write_rows
+from data_prep.text.labeled import Row, write_rows
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out
 from data_prep.text.parallel import SIDES
 from data_prep.text.sentences import place_vocabulary, write_sentences

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from data_prep.engine.splits import SPLITS, split_of
 from data_prep.packages.command import left_out, writing
-from data_prep.text.labelled import Row, write_rows
+from data_prep.text.labeled import Row, write_rows
 from data_prep.text.normalize import normalize_english
 from slam_plugin.data.errors import DataError
 

@@ -23,7 +23,7 @@ from fairseq.data.indexed_dataset import make_builder
 
 from data_prep.engine.splits import FAIRSEQ_SPLITS
 from data_prep.text.binarize import Binarized, binarize
-from data_prep.text.labelled import Row, read_rows
+from data_prep.text.labeled import Row, read_rows
 from slam_plugin.data.constants import TRAIN
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write

@@ -1,6 +1,6 @@
 """Transcripts of SpeechStew, each publisher's in its own notation, as words in one, to train on and to score by.
 
-What :func:`alike` says holds for all of them; the other functions first take away what one publisher writes besides
+:func:`common_notation` holds for all of them. The other functions first remove what one publisher writes besides
 words. References and training texts are made by the same rules, and these are all rules of scoring there are: error
 rates are then counted on the words as they are (``slam score``).
 
@@ -39,10 +39,10 @@ _LAUGHED = re.compile(r"\[laughter-(.*)\]")
 _INTENDED = re.compile(r"\[.*/(.*)\]")
 _VARIANT = re.compile(r"_\d")
 _LENGTHENED = re.compile(r"(?<=[a-z]):(?=[a-z])")
-_VERBALISED = re.compile(r"^[^a-z'<]+(?=[a-z])")
+_VERBALIZED = re.compile(r"^[^a-z'<]+(?=[a-z])")
 
 
-def alike(text: str) -> str:
+def common_notation(text: str) -> str:
     """What is common to all corpora, of a text that holds nothing but words and punctuation; twice is as once."""
     text = text.lower().replace("’", "'")
     for pattern, word in _SAME:
@@ -53,7 +53,7 @@ def alike(text: str) -> str:
 
 def ami(words: list[str]) -> str:
     """The words of a segment of AMI, whole ones without punctuation: ``L_C_D_'s`` is spelled."""
-    return alike(" ".join(words).replace("_'", "'").replace("_", " "))
+    return common_notation(" ".join(words).replace("_'", "'").replace("_", " "))
 
 
 def switchboard(text: str) -> str:
@@ -62,7 +62,7 @@ def switchboard(text: str) -> str:
     ``[laughter-yes]`` is ``yes``, ``[wolr/world]`` was meant to be ``world``, ``{yuppiedom}`` is a new word, ``them_1``
     a pronunciation of ``them``; ``th[is]-``, ``-[an]y``, ``[noise]``, ``<b_aside>`` are left out.
     """
-    return alike(" ".join(map(_switchboard_word, _TAG.sub(" ", text.lower()).split())))
+    return common_notation(" ".join(map(_switchboard_word, _TAG.sub(" ", text.lower()).split())))
 
 
 def _switchboard_word(word: str) -> str:
@@ -77,7 +77,7 @@ def _switchboard_word(word: str) -> str:
 
 def fisher(text: str) -> str:
     """Fisher: ``[laughter]``, ``<tags>`` and ``an-`` are left out; ``(( ))`` must not be in ``text``."""
-    return alike(_without(text, _TAG, _NOISE, _BROKEN_OFF))
+    return common_notation(_without(text, _TAG, _NOISE, _BROKEN_OFF))
 
 
 def hub5(text: str) -> str:
@@ -87,7 +87,7 @@ def hub5(text: str) -> str:
     """
     text = _CHOICE.sub(r"\1", text)
     text = _without(text, _BRACKETS, _TAG, _NOISE, _BRACES, _BROKEN_OFF)
-    return alike(" ".join(word for word in text.split() if not word.startswith("%")))
+    return common_notation(" ".join(word for word in text.split() if not word.startswith("%")))
 
 
 def tedlium(text: str) -> str:
@@ -96,7 +96,7 @@ def tedlium(text: str) -> str:
     A word that is ``<unk>`` was spoken, but nobody knows which it was.
     """
     text = _without(text.lower(), _TAG, _NOISE, _BRACES, _BRACKETS, _BROKEN_OFF)
-    return alike(_PARTED_SUFFIX.sub(r"'\1", text))
+    return common_notation(_PARTED_SUFFIX.sub(r"'\1", text))
 
 
 def wsj(text: str) -> str:
@@ -107,12 +107,12 @@ def wsj(text: str) -> str:
     """
     text = _without(text.lower().replace("\\", ""), _NOISE)
     words = (_wsj_word(word) for word in text.split() if not word.endswith("-"))
-    return alike(" ".join(words))
+    return common_notation(" ".join(words))
 
 
 def _wsj_word(word: str) -> str:
     word = _BRACKETS.sub("", word) if not word.startswith("(") else word
-    return _LENGTHENED.sub("", _VERBALISED.sub("", word).strip("<>*~!"))
+    return _LENGTHENED.sub("", _VERBALIZED.sub("", word).strip("<>*~!"))
 
 
 def _without(text: str, *patterns: re.Pattern[str]) -> str:

@@ -8,12 +8,12 @@ is left out that
 - holds markup, an address or a name of a user,
 - holds a digit, as how it would be read is unknown (unless digits are wanted), or no letter,
 - holds a letter that the language does not use,
-- has fewer than :data:`FEWEST_WORDS` words or more than :data:`MOST_WORDS`,
+- has fewer than :data:`MIN_WORDS` words or more than :data:`MAX_WORDS`,
 - stands in the same page before.
 
-A page is left out of which fewer than :data:`LEAST_FREQUENT` of the words are frequent words of the language, fewer
-than :data:`FEWEST_SENTENCES` sentences or less than :data:`LEAST_USED` of the words are left, or more than
-:data:`MOST_PAGE_WORDS` words. Abbreviations stay as they are written.
+A page is left out of which fewer than :data:`MIN_FREQUENT_SHARE` of the words are frequent words of the language, fewer
+than :data:`MIN_SENTENCES` sentences or less than :data:`MIN_USED_SHARE` of the words are left, or more than
+:data:`MAX_PAGE_WORDS` words. Abbreviations stay as they are written.
 """
 
 import re
@@ -30,9 +30,9 @@ from data_prep.text.normalize import (
     normalize_english,
 )
 
-FEWEST_WORDS, MOST_WORDS = 3, 100
-FEWEST_SENTENCES, MOST_PAGE_WORDS = 3, 100_000
-LEAST_FREQUENT, LEAST_USED = 0.05, 0.5
+MIN_WORDS, MAX_WORDS = 3, 100
+MIN_SENTENCES, MAX_PAGE_WORDS = 3, 100_000
+MIN_FREQUENT_SHARE, MIN_USED_SHARE = 0.05, 0.5
 
 _QUOTES_BEHIND = r"""["'”’»)\]]*"""
 _LINE_END = re.compile(rf"[.!?…]{_QUOTES_BEHIND}$")
@@ -119,7 +119,7 @@ def clean(text: str, language: str, keep_digits: bool = False, trust_language: b
             else:
                 used[sentence] = None
     found = sum(words[word] for word in known.words) if known else words.total()
-    if found < LEAST_FREQUENT * words.total():
+    if found < MIN_FREQUENT_SHARE * words.total():
         fault = f"is another language than {language}: {found} of {words.total()} words are frequent in it"
     else:
         fault = _page_fault(list(used), len(text.split()))
@@ -147,20 +147,20 @@ def _fault(written: str, sentence: str, language: Language | None, keep_digits: 
         return "sentence with digits"
     if language and foreign_letters(sentence, language.letters):
         return "sentence with letters of another language"
-    if words < FEWEST_WORDS:
-        return f"sentence of fewer than {FEWEST_WORDS} words"
-    if words > MOST_WORDS:
-        return f"sentence of more than {MOST_WORDS} words"
+    if words < MIN_WORDS:
+        return f"sentence of fewer than {MIN_WORDS} words"
+    if words > MAX_WORDS:
+        return f"sentence of more than {MAX_WORDS} words"
     return None
 
 
 def _page_fault(sentences: list[str], words: int) -> str | None:
     """Why a page of ``words`` words, titles and menus among them, is not used."""
     used = sum(sentence.count(" ") + 1 for sentence in sentences)
-    if len(sentences) < FEWEST_SENTENCES:
-        return f"has fewer than {FEWEST_SENTENCES} sentences that can be used"
-    if used < LEAST_USED * words:
+    if len(sentences) < MIN_SENTENCES:
+        return f"has fewer than {MIN_SENTENCES} sentences that can be used"
+    if used < MIN_USED_SHARE * words:
         return f"is prose to a small part: {used} of {words} words can be used"
-    if used > MOST_PAGE_WORDS:
-        return f"has more than {MOST_PAGE_WORDS} words"
+    if used > MAX_PAGE_WORDS:
+        return f"has more than {MAX_PAGE_WORDS} words"
     return None

@@ -33,7 +33,7 @@ def test_what_the_text_says():
     assert "an update is a quarter as long" in PAGE
     assert both[SENTENCES] / both[BLOCKS] == pytest.approx(0.25, abs=0.05)
     assert "2 GB for LibriLM" in PAGE
-    assert 2 * scaling.LIBRI_LM_WORDS * scaling.TOKENS_A_WORD / 1e9 == pytest.approx(2, abs=0.2)
+    assert 2 * scaling.LIBRI_LM_WORDS * scaling.TOKENS_PER_WORD / 1e9 == pytest.approx(2, abs=0.2)
     for number in ("803M words", "989 TFLOPS", "450 GB/s", "400 Gbit/s", "80 GB"):
         assert number in PAGE
     assert scaling.PEAK == 989e12 and 8 * scaling.INFINIBAND == 400e9

@@ -11,7 +11,7 @@ import torch
 from fairseq import tasks
 
 from data_prep.text.binarize import binarize
-from data_prep.text.labelled import Row
+from data_prep.text.labeled import Row
 from data_prep.text.sentences import place_vocabulary, write_sentences
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.manifests.manifest import Manifest

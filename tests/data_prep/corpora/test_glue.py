@@ -6,7 +6,7 @@ import pytest
 
 from data_prep.corpora import glue
 from data_prep.engine.command import prepare
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.commands import predict as classify
 from slam_plugin.data.errors import DataError

@@ -9,7 +9,7 @@ from data_prep.corpora import common_voice_asr, speechstew
 from data_prep.engine.command import prepare
 from data_prep.engine.mixture import Member, Mixture
 from data_prep.engine.units import Output
-from data_prep.formats.recordings import COLUMNS, frames_of, hear
+from data_prep.formats.recordings import COLUMNS, decode_recording, frames_of
 from data_prep.formats.sound import UnusableSound
 from slam_plugin.data.audio import count_frames
 from slam_plugin.data.errors import DataError
@@ -125,15 +125,15 @@ def test_frames_are_those_of_training(tmp_path, rate):
 
 def test_recordings_are_heard_to_their_end(tmp_path):
     path = write_sound(tmp_path / "talk.flac", 3.0, 8000, 2)
-    assert hear(path) == (298, 24000, 8000, 2)
+    assert decode_recording(path) == (298, 24000, 8000, 2)
     cut_short(path)
     with pytest.raises(UnusableSound) as caught:
-        hear(path)
+        decode_recording(path)
     assert caught.value.reason.startswith(("is cut short", "cannot be decoded to its end"))
     samples = soundfile.read(write_sound(tmp_path / "talk.wav", 1.0))[0]
     samples[9000] = float("nan")
     soundfile.write(tmp_path / "talk.wav", samples, 16000, subtype="FLOAT")
     with pytest.raises(UnusableSound, match="holds samples that are infinite or no number"):
-        hear(tmp_path / "talk.wav")
+        decode_recording(tmp_path / "talk.wav")
     with pytest.raises(UnusableSound, match=r"gone\.sph: there is no such file"):
-        hear(tmp_path / "gone.sph")
+        decode_recording(tmp_path / "gone.sph")

@@ -11,7 +11,7 @@ RATE = 1000  # so that samples are milliseconds, and a frame has 10
 def energies_of(samples, rate=RATE, block=777):
     energies = Energies()
     for begin in range(0, len(samples), block):
-        energies.hear(samples[begin : begin + block], rate)
+        energies.add(samples[begin : begin + block], rate)
     return energies
 
 

@@ -289,7 +289,7 @@ def test_dictionaries_and_corpora_that_are_no_utf8_are_named(data, capsys):
     assert len(found) == 2 and "labels/dict.txt: is not UTF-8" in found[0] and "corpora.yaml" in found[1]
 
 
-def test_labelled_sentences_are_no_manifest(tmp_path, capsys):
+def test_labeled_sentences_are_no_manifest(tmp_path, capsys):
     (tmp_path / "mnli").mkdir()
     (tmp_path / "mnli/train.tsv").write_text("neutral\ta man sleeps\tsomebody rests\n-\ta\tb\n")
     assert main([str(tmp_path)]) == 0

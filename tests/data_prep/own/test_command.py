@@ -5,7 +5,7 @@ import pytest
 from data_prep.engine.command import prepare
 from data_prep.own import command as own
 from data_prep.own.tables import columns_of, records_of, stretches_of
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError
 from tests.data_prep.layouts.own import CLEAN, TEXTS, write_beside, write_csv, write_jsonl, write_sounds, write_tsv
@@ -145,7 +145,7 @@ def test_documents_to_pre_train_on(tmp_path, vocabulary):
     check_text_pretrains(made, tmp_path, ["train.txt"])
 
 
-def test_labelled_sentences_train(tmp_path, vocabulary):
+def test_labeled_sentences_train(tmp_path, vocabulary):
     rows = [{"text": text, "label": f"kind {number % 2}"} for number, text in enumerate(TEXTS)]
     for name in ("train", "valid"):
         write_tsv(tmp_path / f"mine/{name}.tsv", rows)

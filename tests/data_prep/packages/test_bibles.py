@@ -16,7 +16,7 @@ from data_prep.packages.bibles import (
     read_printed,
     verse_pairs,
 )
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from slam_plugin.data.errors import DataError
 
 VERSIFICATIONS = {"web": "NRSVA", "kjv": "KJV", "rv1909": "KJV"}

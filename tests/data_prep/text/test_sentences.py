@@ -5,7 +5,7 @@ from fairseq.data import Dictionary, data_utils
 from sentencepiece import SentencePieceProcessor
 
 from data_prep.text import sentences
-from data_prep.text.labelled import Row, write_rows
+from data_prep.text.labeled import Row, write_rows
 from data_prep.text.sentences import write_sentences
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError

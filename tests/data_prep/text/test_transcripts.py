@@ -16,8 +16,8 @@ ALIKE = {
 
 @pytest.mark.parametrize(("text", "words"), ALIKE.items())
 def test_what_all_have_in_common(text, words):
-    assert transcripts.alike(text) == words
-    assert transcripts.alike(words) == words
+    assert transcripts.common_notation(text) == words
+    assert transcripts.common_notation(words) == words
 
 
 def test_ami():

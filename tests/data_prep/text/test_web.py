@@ -73,7 +73,7 @@ def test_lines_are_cut_into_sentences(line, expected):
     ],
 )
 def test_pages_that_are_left_out(text, reason, monkeypatch):
-    monkeypatch.setattr(web_text, "MOST_PAGE_WORDS", 70)
+    monkeypatch.setattr(web_text, "MAX_PAGE_WORDS", 70)
     assert clean(text, "en").fault.startswith(reason)
     assert clean(GOOD, "en").fault is None
 

@@ -1,6 +1,6 @@
 import pytest
 
-from data_prep.text.labelled import Row, read_rows, write_rows
+from data_prep.text.labeled import Row, read_rows, write_rows
 from slam_plugin.data.errors import DataError
 
 PAIRS = [Row("same", ("a b", "a\u2028b")), Row("different", ("c", "d"))]
