@@ -1,4 +1,4 @@
-"""Turn a corpus as its publisher lays it out into manifests and text; without a name, list the corpora."""
+"""Prepare a corpus: from its publisher's layout to manifests and text; without a name, list the corpora."""
 
 import sys
 from collections.abc import Sequence

@@ -16,10 +16,10 @@ from slam_plugin.program import Main, positive, program
 
 
 def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: WorkShard = WHOLE) -> dict[str, Any] | None:
-    """Make the folder ``out`` of ``corpus``, if it is not finished, and return its statistics.
+    """Prepare ``corpus`` in the folder ``out``, unless it is finished, and return its statistics.
 
-    One shard of several only makes its parts, and there are no statistics yet. Raises :class:`DataError` where the
-    corpus cannot be used or ``out`` holds something else.
+    Return None for one shard of several: it only makes its parts. Raises :class:`DataError` if the corpus cannot be
+    used or ``out`` holds something else.
     """
     out = Path(out).absolute()
     done = finished_stats(out, corpus.recipe, out / PARTS)
@@ -30,7 +30,7 @@ def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: WorkShard = W
 
 
 def merge(corpus: Corpus, out: str | Path) -> dict[str, Any]:
-    """Put the parts of all shards together; :class:`DataError` where one is missing."""
+    """Merge the parts of all shards and return the statistics; raises :class:`DataError` if a part is missing."""
     out = Path(out).absolute()
     return finished_stats(out, corpus.recipe, out / PARTS) or merge_parts(corpus, out)
 
@@ -40,29 +40,29 @@ def preparation(
     doc: str,
     corpus_of: Callable[[argparse.Namespace], Corpus],
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
-    root_help: str | None = "the corpus as its publisher lays it out",
+    root_help: str | None = "the corpus in its publisher's layout",
 ) -> Main:
     """Return the ``main`` of ``slam prepare NAME``, which prepares a corpus and prints its statistics.
 
     Args:
-        doc: the docstring of the corpus's module, for the help.
-        corpus_of: the corpus of the parsed flags, with ``root`` made absolute.
+        doc: the docstring of the corpus's module, shown as help.
+        corpus_of: returns the corpus for the parsed flags, whose ``root`` is absolute.
         add_arguments: adds the corpus's own flags.
-        root_help: help of ``--root``; None if the corpus has flags of its own instead.
+        root_help: help of ``--root``; None if the corpus has its own flags instead.
     """
 
     def add(parser: argparse.ArgumentParser) -> None:
         if root_help:
             parser.add_argument("--root", type=Path, required=True, metavar="DIR", help=root_help)
-        parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
+        parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to create")
         add_arguments(parser)
-        parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that read (default: 1)")
+        parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="number of processes (default: 1)")
         work = parser.add_mutually_exclusive_group()
-        work.add_argument("--shard", type=_shard, default=WHOLE, metavar="I/N", help="do the Ith share of N and stop")
-        work.add_argument("--merge", action="store_true", help="all shards are done: put them together")
+        work.add_argument("--shard", type=_shard, default=WHOLE, metavar="I/N", help="make share I of N and stop")
+        work.add_argument("--merge", action="store_true", help="merge the shards after all of them are done")
 
     def run(options: argparse.Namespace) -> None:
-        logging.getLogger("slam_plugin").setLevel(logging.WARNING)  # each manifest's Arrow copy would be announced
+        logging.getLogger("slam_plugin").setLevel(logging.WARNING)  # hides a line for each manifest's Arrow copy
         if root_help:
             options.root = options.root.absolute()
             if not options.root.exists():
@@ -73,7 +73,9 @@ def preparation(
         else:
             stats = prepare(corpus, options.out, options.jobs, options.shard)
         if stats is None:
-            print(f"{options.out}: shard {options.shard.index}/{options.shard.count} is done; --merge ends the work")
+            print(
+                f"{options.out}: shard {options.shard.index}/{options.shard.count} is done; when all are, run --merge"
+            )
         else:
             print(table_of(stats))
 
@@ -88,7 +90,7 @@ def _shard(text: str) -> WorkShard:
 
 
 def table_of(stats: dict[str, Any]) -> str:
-    """The statistics for people."""
+    """Return the statistics as lines of text."""
     lines = []
     for path, found in stats["outputs"].items():
         amounts = (f"{value:,} {name}" for name, value in found.items() if not isinstance(value, dict))

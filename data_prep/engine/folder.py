@@ -1,4 +1,4 @@
-"""What the commands share that put a whole data folder together: it appears whole or not at all, and only once."""
+"""Whole data folders that appear by one rename, and the command line of the programs that make them."""
 
 import argparse
 import json
@@ -18,10 +18,13 @@ STATS = "stats.json"
 
 
 def make_folder(out: str | Path, recipe: Mapping[str, Any], fill: Callable[[Path], dict]) -> dict:
-    """Let ``fill`` make the folder ``out``, if it is not there, and return the statistics that it returns.
+    """Create the folder ``out`` with ``fill``, unless it exists, and return its statistics.
 
-    ``recipe`` is what the folder is made by; it stands in the statistics, which are kept in the folder. Raises
-    :class:`DataError` where ``out`` was made by another recipe or holds something else.
+    Args:
+        recipe: the settings that the folder depends on. They are kept in its ``stats.json``.
+        fill: fills the folder it is given and returns the statistics.
+
+    Raises :class:`DataError` if ``out`` was made with another recipe or holds something else.
     """
     out = Path(out).absolute()
     done = finished_stats(out, recipe)
@@ -38,10 +41,10 @@ def make_folder(out: str | Path, recipe: Mapping[str, Any], fill: Callable[[Path
 
 
 def finished_stats(out: Path, recipe: Mapping[str, Any], begun: Path | None = None) -> dict | None:
-    """The statistics of a folder that is finished; None where there is still work to do.
+    """Return the statistics of a finished folder, or None if there is work to do.
 
-    Raises :class:`DataError` where ``out`` was made by another recipe, or holds something else and not ``begun``, the
-    folder within it of a run that goes on.
+    Raises :class:`DataError` if ``out`` was made with another recipe, or holds files but not ``begun``, the folder
+    that an unfinished run leaves in it.
     """
     if (out / STATS).is_file():
         stats = json.loads((out / STATS).read_text(encoding="utf-8"))
@@ -51,12 +54,12 @@ def finished_stats(out: Path, recipe: Mapping[str, Any], begun: Path | None = No
             raise DataError(f"{out}: was made by {found}, not {expected}; remove it or choose another folder")
         return stats
     if out.is_dir() and any(out.iterdir()) and not (begun and begun.is_dir()):
-        raise DataError(f"{out}: holds files but no {STATS}: no finished data folder; remove it or choose another")
+        raise DataError(f"{out}: holds files but no {STATS}, so it is not finished; remove it or choose another folder")
     return None
 
 
 def place_corpora(corpora: str | Path, out: str | Path) -> None:
-    """Put the file that says what to train on into the data folder, unless the same is there."""
+    """Copy ``corpora`` to ``out/corpora.yaml``, unless an equal file is there."""
     wanted, target = Path(corpora).read_bytes(), Path(out, "corpora.yaml")
     if not target.is_file() or target.read_bytes() != wanted:
         with atomic_write(target, "wb") as file:
@@ -64,7 +67,7 @@ def place_corpora(corpora: str | Path, out: str | Path) -> None:
 
 
 def say(step: str) -> None:
-    """Announce a step with the time."""
+    """Print the time and the step that begins."""
     print(f"{time.strftime('%H:%M:%S')} {step}", flush=True)
 
 
@@ -74,27 +77,27 @@ def folder_program(
     prepare: Callable[[Path, Path, int | None, int], dict],
     table: Callable[[dict], str],
 ) -> Main:
-    """Return the ``main`` of ``slam prepare NAME``, which makes a whole data folder and prints what it holds.
+    """Return the ``main`` of ``slam prepare NAME``, which makes a whole data folder and prints its statistics.
 
     Args:
         prepare: (tree, out, limit, jobs) -> the folder's statistics.
-        table: the statistics for people.
+        table: returns the statistics as text.
     """
 
     def add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (slam fetch)")
-        parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-        parser.add_argument("--corpora", type=Path, metavar="FILE", help="corpora.yaml to put into the folder")
+        parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to create")
+        parser.add_argument("--corpora", type=Path, metavar="FILE", help="corpora.yaml to copy into the folder")
         parser.add_argument(
             "--limit",
             type=positive,
             metavar="N",
-            help="only N utterances and sentences of each split, for a quick trial",
+            help="at most N utterances and sentences per split, for a quick trial",
         )
         parser.add_argument("--jobs", type=positive, default=2, help="threads that compute features (default: 2)")
 
     def run(options: argparse.Namespace) -> None:
-        logging.getLogger("slam_plugin").setLevel(logging.WARNING)  # each manifest's Arrow copy would be announced
+        logging.getLogger("slam_plugin").setLevel(logging.WARNING)  # hides a line for each manifest's Arrow copy
         stats = prepare(options.tree, options.out, options.limit, options.jobs)
         if options.corpora:
             place_corpora(options.corpora, options.out)
@@ -104,7 +107,7 @@ def folder_program(
 
 
 def table_of(stats: dict) -> str:
-    """What every such folder holds, for people: manifests, text, vocabularies and what was left out."""
+    """Return lines on the folder's manifests, text and vocabularies, and on what was left out."""
     lines = [f"{'manifest':20}{'utterances':>12}{'minutes':>10}{'speakers':>10}"]
     for name, each in stats["manifests"].items():
         lines.append(f"{name:20}{each['utterances']:12}{each['minutes']:10.1f}{each['speakers']:10}")

@@ -1,4 +1,4 @@
-"""Put the parts of a preparation together: the outputs, what was left out, and ``stats.json``, which comes last."""
+"""Merge the parts of a corpus into its output files, ``dropped.tsv`` and, last, ``stats.json``."""
 
 import fcntl
 import json
@@ -22,16 +22,16 @@ from slam_plugin.data.manifests.validate import leave_stamp
 
 MERGED = ".merged"
 DUPLICATES = "occurs before (in {})"
-# Hashes are looked at in so many shares, so that those of a large corpus need not be in memory at once.
+# At most about this many hashes are compared at once, to bound the memory for a large corpus.
 _HASHES_AT_ONCE = 16 << 20
 _COPY_BYTES = 1 << 20
 
 
 def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
-    """Make what ``corpus`` gives of the parts in ``out``, remove them, and return the statistics.
+    """Merge the parts in ``out`` into the outputs of ``corpus``, remove them, and return the statistics.
 
-    Raises :class:`DataError` where a part is missing, naming it, or an output got no item. The files appear whole, one
-    after the other, ``stats.json`` at last.
+    Raises :class:`DataError` if a part is missing, naming it, or an output got no item. Each file appears by a rename,
+    ``stats.json`` last.
     """
     folder = out / PARTS
     with locked(out, fcntl.LOCK_EX):
@@ -65,7 +65,7 @@ def _all_parts(out: Path, folder: Path) -> list[Path]:
         shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
         raise DataError(
             f"{out}: {len(missing)} of {len(parts)} parts are missing: {shown}; "
-            "a shard has not run to its end: run it again, or the command without --shard"
+            "a shard did not finish: run it again, or run the command without --shard"
         )
     return parts
 
@@ -79,7 +79,7 @@ def _counts(parts: Sequence[Path]) -> dict[str, Counter[str]]:
 
 
 def _write_output(name: str, output: Output, parts: Sequence[Path], staged: Path) -> int:
-    """Write the files of one output; the number of items that are left out because they occurred before."""
+    """Write the files of one output and return the number of duplicates that were left out."""
     keep = _first_occurrences(name, output, parts) if output.unique else None
     for place, path in enumerate(output.files):
         target = staged / path
@@ -104,7 +104,7 @@ def _concatenate(sources: Sequence[Path], file: IO[bytes]) -> None:
 
 
 def _first_occurrences(name: str, output: Output, parts: Sequence[Path]) -> np.ndarray:
-    """Whether each item, (items,), is the first with its hash of 64 bits."""
+    """Return (items,) bool: whether the item is the first with its 64-bit hash."""
     tables = [np.load(part / ITEMS.format(name), mmap_mode="r") for part in parts]
     total = sum(map(len, tables))
     keep = np.zeros(total, dtype=bool)
@@ -123,7 +123,7 @@ def _first_occurrences(name: str, output: Output, parts: Sequence[Path]) -> np.n
 
 
 def _filter(sources: Sequence[Path], tables: Sequence[Path], place: int, keep: np.ndarray, file: IO[bytes]) -> None:
-    """Copy the items that are kept; the tables hold a hash and each file's number of bytes for each item."""
+    """Copy the items that are kept. A row of ``tables`` is an item: its hash, and its bytes in each file."""
     start = 0
     for source, table in zip(sources, tables, strict=True):
         lengths = np.load(table)[:, 1 + place].tolist()
@@ -139,7 +139,7 @@ def _refuse_empty(outputs: Mapping[str, Output], staged: Path, counts: Mapping[s
     empty = [path for output in outputs.values() for path in output.files if _is_empty(staged / path, output)]
     if empty:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].most_common(5)) or "nothing"
-        raise DataError(f"{out}: nothing was found for {', '.join(empty)}; left out: {reasons}")
+        raise DataError(f"{out}: found no item for {', '.join(empty)}; left out: {reasons}")
 
 
 def _is_empty(path: Path, output: Output) -> bool:
@@ -148,7 +148,7 @@ def _is_empty(path: Path, output: Output) -> bool:
 
 
 def _describe(outputs: Mapping[str, Output], staged: Path) -> dict[str, dict[str, Any]]:
-    """How much each file holds. All audio of a manifest was decoded, which its stamp says, so training need not."""
+    """Return the statistics of each file, and stamp manifests as checked: all of their audio was decoded."""
     found = {}
     for output in outputs.values():
         for path in output.files:

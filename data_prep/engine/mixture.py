@@ -1,4 +1,4 @@
-"""A corpus of corpora: what several of them give, under one set of names and none of them favoured."""
+"""A mixture of corpora: the outputs of several corpora in common files."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
 from slam_plugin.data.errors import DataError
 
-# What two members might name alike though it is not the same.
+# Two members may use the same id or speaker for different things, so these get the member's name as a prefix.
 OWN_COLUMNS = ("id", "speaker")
 
 
@@ -15,8 +15,8 @@ class Member(NamedTuple):
     """A corpus of the mixture.
 
     Attributes:
-        name: told apart by it; ids, speakers, units and what is left out have it before them.
-        names: of the corpus's outputs, what each goes to; the others are not written.
+        name: prefix of its ids, speakers, units and dropped places.
+        names: which outputs of the mixture an output of the corpus goes to; outputs that are absent are not written.
     """
 
     name: str
@@ -26,9 +26,9 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixture(Corpus):
-    """The units of all members, one member after the other. Outputs are manifests, alike ones of the same columns.
+    """The units of all members, one member after the other.
 
-    A member's ``finish`` is not called.
+    Outputs are manifests. Outputs of the same name must have the same columns. A member's ``finish`` is not called.
     """
 
     command: str
@@ -72,7 +72,7 @@ class Mixture(Corpus):
 
 
 def _own(row: str, columns: tuple[str, ...], name: str) -> str:
-    """A row of which ids and speakers say what member they are of."""
+    """Return the row with the member's name before its id and speaker."""
     fields = row.rstrip("\n").split("\t")
     pairs = zip(columns, fields, strict=True)
     return "\t".join(f"{name}-{field}" if column in OWN_COLUMNS else field for column, field in pairs) + "\n"

@@ -1,9 +1,9 @@
-"""Read a corpus part by part, by several processes and on several machines, so that a killed run goes on.
+"""Read a corpus part by part, with several processes and on several machines, so that a killed run resumes.
 
-A part is some neighbouring units. What they give lies in ``OUT/.parts/NUMBER``, a folder that appears whole; its files
-are those of the outputs, ``items.npy`` for outputs without duplicates, ``dropped.tsv`` and ``counts.json``. A run makes
-the parts that are not there yet. Shard i of n makes every n-th part; as parts do not depend on who makes them, shards
-may be of different n, killed, and repeated.
+A part is a run of neighboring units. Its results are in ``OUT/.parts/NUMBER``, a folder that appears by one rename: the
+files of the outputs, ``items.npy`` for outputs without duplicates, ``dropped.tsv`` and ``counts.json``. A run makes
+the parts that are missing. Shard i of n makes every n-th part. A part is the same whoever makes it, so shards may be
+killed, repeated, and use different n.
 """
 
 import errno
@@ -35,10 +35,10 @@ from slam_plugin.data.files import atomic_write
 PARTS = ".parts"
 PLAN = "plan.json"
 COUNTS, DROPPED, ITEMS = "counts.json", "dropped.tsv", "items.{}.npy"
-# Raised when parts are written in another way, so that those of an earlier version are not taken for ours.
+# Increase it when the files of a part change, so that parts of an earlier version are refused.
 LAYOUT = 1
-MAX_UNITS = 20_000  # in a part, however small they are
-PLAIN_LINE_SECONDS = 30.0  # between progress lines where the output is no terminal
+MAX_UNITS = 20_000  # of a part, however small they are
+PLAIN_LINE_SECONDS = 30.0  # between progress lines if stderr is no terminal
 
 
 class WorkShard(NamedTuple):
@@ -48,7 +48,7 @@ class WorkShard(NamedTuple):
     count: int
 
     def has(self, part: int) -> bool:
-        """Whether part ``part``, from 0, is of this shard."""
+        """Return whether part ``part``, counted from 0, belongs to this shard."""
         return part % self.count == self.index - 1
 
 
@@ -56,14 +56,14 @@ WHOLE = WorkShard(1, 1)
 
 
 def make_parts(corpus: Corpus, out: Path, jobs: int = 1, shard: WorkShard = WHOLE) -> int:
-    """Make the parts of ``shard`` that are not there, by ``jobs`` processes; return how many parts the corpus has.
+    """Make the missing parts of ``shard`` with ``jobs`` processes and return the number of parts of the corpus.
 
-    Raises :class:`DataError` where ``out`` holds parts of another recipe or another state of the corpus, where the
-    corpus cannot be used, or a process was killed. Parts that are done stay in any case.
+    Raises :class:`DataError` if ``out`` holds parts of another recipe or of another state of the corpus, if the corpus
+    cannot be used, or if a process was killed. Finished parts are kept in any case.
     """
     parts = list(_cut(corpus))
     if not parts:
-        raise DataError(f"{out}: the corpus holds nothing to read")
+        raise DataError(f"{out}: found nothing to read in the corpus")
     folder = out / PARTS
     with locked(out, fcntl.LOCK_SH):
         _write_plan(corpus, parts, folder)
@@ -82,33 +82,33 @@ def make_parts(corpus: Corpus, out: Path, jobs: int = 1, shard: WorkShard = WHOL
 
 
 def part_folder(folder: Path, number: int) -> Path:
-    """Where part ``number``, from 0, lies below the folder of parts."""
+    """Return the folder of part ``number``, counted from 0, below the folder of parts."""
     return folder / f"{number:06d}"
 
 
 def read_plan(out: Path) -> dict[str, Any]:
-    """What the parts in ``out`` are parts of: recipe, fingerprint of the units, number of parts."""
+    """Return the plan of the parts in ``out``: recipe, fingerprint of the units, number of parts."""
     path = out / PARTS / PLAN
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"{out}: holds no parts of a preparation ({path} is not there)") from error
+        raise DataError(f"{out}: found no parts of a corpus ({path} does not exist)") from error
 
 
 @contextmanager
 def locked(out: Path, how: int) -> Iterator[None]:
-    """Hold ``out``: several runs may make parts (LOCK_SH), one alone puts them together (LOCK_EX)."""
+    """Lock ``out``: several runs may make parts at once (LOCK_SH), only one may merge them (LOCK_EX)."""
     (out / PARTS).mkdir(parents=True, exist_ok=True)
     with (out / PARTS / "lock").open("w") as file:
         try:
             fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DataError(f"{out}: another run is at work in this folder") from error
+            raise DataError(f"{out}: another run is using this folder") from error
         yield
 
 
 def _cut(corpus: Corpus) -> Iterator[list[Unit]]:
-    """Neighbouring units of about ``part_bytes``, so that the cut depends on the corpus alone."""
+    """Yield runs of neighboring units of about ``part_bytes``; the cut depends on the corpus alone."""
     part, size = [], 0
     for unit in corpus.units():
         if part and (size + unit.size > corpus.part_bytes or len(part) == MAX_UNITS):
@@ -121,7 +121,7 @@ def _cut(corpus: Corpus) -> Iterator[list[Unit]]:
 
 
 def _write_plan(corpus: Corpus, parts: Sequence[Sequence[Unit]], folder: Path) -> None:
-    """Leave the plan, or compare with the one that is there."""
+    """Write the plan, or compare it with the one that is there."""
     units = hashlib.sha256(repr([[tuple(unit) for unit in part] for part in parts]).encode()).hexdigest()[:16]
     plan = {"layout": LAYOUT, "recipe": dict(corpus.recipe), "units": units, "parts": len(parts)}
     plan = json.loads(json.dumps(plan))
@@ -152,12 +152,12 @@ def _make_by_processes(corpus: Corpus, folder: Path, parts: Mapping[int, Sequenc
 
 @contextmanager
 def processes(count: int, module: str, what: object) -> Iterator[ProcessPoolExecutor]:
-    """Processes that have imported ``module`` and die with this one, each with one thread of torch's.
+    """Start processes that have imported ``module``, use one torch thread each, and die with this one.
 
-    Raises :class:`DataError` that begins with ``what`` where one was killed.
+    Raises :class:`DataError` that begins with ``what`` if one was killed.
     """
-    # Not forked from here, where torch may have started threads, which a fork does not have; from a server that has
-    # imported what is needed, once for all processes.
+    # Not forked from this process: torch may have started threads, which a fork would lack. They are forked from a
+    # server that has imported ``module`` once for all of them.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([module])
     try:
@@ -167,7 +167,7 @@ def processes(count: int, module: str, what: object) -> Iterator[ProcessPoolExec
         ):
             yield pool
     except BrokenProcessPool as error:
-        raise DataError(f"{what}: a process was killed, for want of memory perhaps; fewer --jobs take less") from error
+        raise DataError(f"{what}: a process was killed, perhaps out of memory; fewer --jobs need less") from error
 
 
 def _make_whole_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit]) -> int:
@@ -175,7 +175,7 @@ def _make_whole_part(corpus: Corpus, folder: Path, number: int, units: Sequence[
 
 
 def _make_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit]) -> Iterator[int]:
-    """Write one part under a name of its own and rename it; the size of each unit as it is done."""
+    """Write one part under a temporary name and rename it; yield the size of each unit when it is done."""
     partial = Path(tempfile.mkdtemp(prefix=f".{number:06d}.", dir=folder))
     try:
         with _PartWriter(partial, corpus.outputs) as writer:
@@ -193,13 +193,13 @@ def _place(partial: Path, target: Path) -> None:
     try:
         partial.rename(target)
     except OSError as error:
-        # Another run has made the same part meanwhile.
+        # Another run has finished the same part in the meantime.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
 
 
 class _PartWriter:
-    """The files of one part, and its counts."""
+    """Writer of the files of one part and its counts."""
 
     def __init__(self, folder: Path, outputs: Mapping[str, Output]) -> None:
         self._folder, self._outputs = folder, outputs
@@ -246,12 +246,12 @@ class _PartWriter:
 
 
 def part_files(name: str, output: Output) -> list[str]:
-    """The names within a part of an output's files."""
+    """Return the names of an output's files within a part."""
     return [f"{name}.{place}" for place in range(len(output.files))]
 
 
 def kind_of(reason: str) -> str:
-    """A reason without its numbers, by which it is counted."""
+    """Return the reason without its numbers; reasons are counted by it."""
     return re.sub(r"\d+(\.\d+)?", "#", " ".join(reason.split()))
 
 
@@ -261,7 +261,7 @@ def _hash(data: Sequence[bytes]) -> int:
 
 
 def _die_with_parent() -> None:
-    """A worker must not outlive a run that was killed."""
+    """Exit when the parent process ends: a worker must not outlive a run that was killed."""
 
     def watch() -> None:
         multiprocessing.parent_process().join()
@@ -272,7 +272,7 @@ def _die_with_parent() -> None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes that start meanwhile use one thread of torch's each, or they would fight for the cores."""
+    """Let processes that start inside use one torch thread each, so that they do not compete for the cores."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -285,7 +285,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def progress(total: int, delay: float = 0.0) -> tqdm:
-    """A bar of bytes with the time left, or now and then a line of it where nobody sees a bar; none for ``delay`` s."""
+    """Return a progress bar in bytes; without a terminal, a line every 30 s. Hidden for the first ``delay`` seconds."""
     seconds = 0.1 if sys.stderr.isatty() else PLAIN_LINE_SECONDS
     return tqdm(
         total=total, unit="B", unit_scale=True, mininterval=seconds, maxinterval=seconds, leave=False, delay=delay

@@ -1,4 +1,4 @@
-"""Which split something belongs to, told from its name alone: the same on every machine and whatever else there is."""
+"""Splits drawn by the hash of a name: the same on every machine, and unchanged when other names are added."""
 
 import hashlib
 
@@ -13,15 +13,15 @@ SPLIT_NAMES = {TRAIN: TRAIN, VALID: VALID, "validation": VALID, DEV: VALID, TEST
 
 
 def bucket(key: str, count: int) -> int:
-    """A number from 0 to ``count`` - 1: the md5 of ``key`` modulo ``count``."""
+    """Return a number from 0 to ``count`` - 1: the md5 of ``key`` modulo ``count``."""
     return int(hashlib.md5(key.encode()).hexdigest(), 16) % count
 
 
 def split_of(key: str, parts: int) -> str:
-    """One part in ``parts`` of all keys is ``test``, one is ``dev``, the others are ``train``."""
+    """Return the split of ``key``: of all keys, one in ``parts`` is ``test``, one is ``dev``, the rest ``train``."""
     return {0: TEST, 1: DEV}.get(bucket(key, parts), TRAIN)
 
 
 def shard_names(count: int) -> list[str]:
-    """The names of ``count`` shards of training data, without a suffix."""
+    """Return the names of ``count`` shards of training data, without a suffix."""
     return [TRAIN] if count == 1 else [f"{TRAIN}-{shard:02d}" for shard in range(count)]

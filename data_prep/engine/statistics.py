@@ -1,4 +1,4 @@
-"""How much a manifest or a text holds, told without holding it in memory."""
+"""Statistics of manifests and text files, in bounded memory."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,17 +12,17 @@ from slam_plugin.data.manifests.manifest import Manifest
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 TEXT_COLUMNS = ("tgt_text", "src_text")
-# Columns of few different values, whose values are counted.
+# Columns of few distinct values, which are counted.
 GROUPS = ("speaker", "lang", "tgt_lang")
 
 
 def describe(path: Path, is_manifest: bool) -> dict[str, Any]:
-    """What :func:`describe_manifest` or :func:`describe_text` says of a file."""
+    """Return the statistics of a manifest (:func:`describe_manifest`) or a text (:func:`describe_text`)."""
     return describe_manifest(Manifest.open(path)) if is_manifest else describe_text(path)
 
 
 def describe_manifest(manifest: Manifest) -> dict[str, Any]:
-    """Utterances, hours, quantiles of seconds, words of each text, how many speakers and languages there are."""
+    """Return the numbers of utterances, hours, words of each text, speakers and languages, and quantiles of seconds."""
     frames = manifest.column("n_frames")
     seconds = np.quantile(frames, QUANTILES, method="nearest") / FRAMES_PER_SECOND
     found = {
@@ -44,7 +44,10 @@ def _words(manifest: Manifest, column: str) -> int:
 
 
 def describe_text(path: Path) -> dict[str, Any]:
-    """Lines that are not empty, documents (which an empty line ends), words, characters, quantiles of words a line."""
+    """Return the numbers of non-empty lines, documents, words and characters, and quantiles of words per line.
+
+    An empty line ends a document.
+    """
     lengths: Counter[int] = Counter()
     characters, breaks = 0, 0
     with path.open(encoding="utf-8", newline="\n") as file:
@@ -65,7 +68,7 @@ def describe_text(path: Path) -> dict[str, Any]:
 
 
 def _quantiles(counts: Counter[int]) -> list[int]:
-    """The values at :data:`QUANTILES` of the multiset ``counts``."""
+    """Return the values at :data:`QUANTILES` of the multiset ``counts``."""
     values = sorted(counts)
     ends = np.cumsum([counts[value] for value in values])
     places = np.round(np.array(QUANTILES) * (ends[-1] - 1)).astype(np.int64)

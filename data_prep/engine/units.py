@@ -1,9 +1,9 @@
-"""What a command of data preparation is made of: a corpus, cut into units, and what each unit gives.
+"""Corpora as the engine sees them: units of work, and the items that reading a unit yields.
 
-A command describes its corpus as a subclass of :class:`Corpus`; :mod:`data_prep.engine.parts` reads the units by
-several processes, or on several machines, :mod:`data_prep.engine.merging` puts the results together, and
-:mod:`data_prep.engine.command` is the command line around them. Reading a unit depends on nothing but the unit, so the
-bytes that come out are the same however the work is shared, and whatever was killed in between.
+A corpus is a subclass of :class:`Corpus`. :mod:`data_prep.engine.parts` reads its units with several processes or on
+several machines, :mod:`data_prep.engine.merging` merges the results, and :mod:`data_prep.engine.command` is the command
+line. Reading a unit depends on the unit alone, so the output is bitwise the same however the work is shared and
+whatever was killed in between.
 """
 
 from abc import ABC, abstractmethod
@@ -19,9 +19,9 @@ class Unit(NamedTuple):
     """A piece of a corpus that is read at once.
 
     Attributes:
-        key: names it, as nothing else of the corpus is named: most often a path below the root.
-        size: of what is read, in bytes. Units make up parts of about the same size, and progress counts it.
-        data: what reading it takes besides, in plain values.
+        key: unique within the corpus, usually a path below the root.
+        size: bytes that are read. Parts hold units of about the same total size, and progress is counted in bytes.
+        data: whatever else is needed to read it, as plain values.
     """
 
     key: str
@@ -30,12 +30,12 @@ class Unit(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What items of one kind are written to: an item adds some text to each of ``files``.
+    """The files that items of one kind are written to: an item adds some text to each of ``files``.
 
     Attributes:
-        files: below the folder that is made.
+        files: paths below the output folder.
         columns: of a manifest; None for text.
-        unique: of items that are alike in all files, the first is kept.
+        unique: keep only the first of items that are equal in all files.
     """
 
     files: tuple[str, ...]
@@ -44,14 +44,14 @@ class Output(NamedTuple):
 
 
 class Item(NamedTuple):
-    """What one item adds to each file of the output of that name."""
+    """The text that one item adds to each file of the output ``output``."""
 
     output: str
     texts: tuple[str, ...]
 
 
 class Dropped(NamedTuple):
-    """Something that is left out: where it stood, and why.
+    """Something that is left out: its place in the corpus and the reason.
 
     Reasons are counted without their numbers ("is cut short, 7 of 9 samples" and "... 8 of 9 samples" are one).
     """
@@ -61,16 +61,16 @@ class Dropped(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """Something that is counted though nothing was left out ("resampled from 8000 Hz")."""
+    """Something that is counted although nothing was left out ("resampled from 8000 Hz")."""
 
     what: str
 
 
 class Corpus(ABC):
-    """A corpus on disk and how it is read. Instances go to other processes: frozen dataclasses of plain values.
+    """A corpus on disk and how it is read. Instances are pickled: subclasses are frozen dataclasses of plain values.
 
     Attributes:
-        part_bytes: about how much of the corpus one part of the work reads.
+        part_bytes: about how many bytes of the corpus a part reads.
     """
 
     part_bytes = 256 << 20
@@ -78,30 +78,30 @@ class Corpus(ABC):
     @property
     @abstractmethod
     def recipe(self) -> Mapping[str, Any]:
-        """Everything but the corpus that the output depends on, as plain values; the command's name among them."""
+        """Return all settings that the output depends on, with the command's name, as plain values."""
 
     @property
     @abstractmethod
     def outputs(self) -> Mapping[str, Output]:
-        """What is written, by name. An output that gets no item is an error."""
+        """Return the outputs by name. An output that gets no item is an error."""
 
     @abstractmethod
     def units(self) -> Iterable[Unit]:
-        """The units, in an order that depends on their names alone.
+        """Return the units, in an order that depends on their names alone.
 
-        Raises :class:`DataError` where the corpus is not laid out as its publisher does.
+        Raises :class:`DataError` if the corpus is not in its publisher's layout.
         """
 
     @abstractmethod
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
-        """What ``unit`` gives, in order. Raises :class:`DataError` for what makes the whole corpus unusable."""
+        """Yield what ``unit`` holds, in order. Raises :class:`DataError` if the whole corpus is unusable."""
 
-    def finish(self, folder: Path) -> None:  # noqa: B027  most corpora are finished
-        """Make of the files in ``folder`` what takes all of them; nothing, unless a corpus says otherwise."""
+    def finish(self, folder: Path) -> None:  # noqa: B027  most corpora need nothing more
+        """Make further files from the merged ones in ``folder``; nothing by default."""
 
 
 def table(path: str, columns: Sequence[str]) -> Output:
-    """The output of a manifest: ``id``, ``audio``, ``n_frames`` and what else ``columns`` names."""
+    """Return the output of a manifest; ``columns`` must hold ``id``, ``audio`` and ``n_frames``."""
     absent = [column for column in REQUIRED if column not in columns]
     if absent:
         raise ValueError(f"{path}: the columns {list(columns)} lack {', '.join(absent)}")
@@ -109,9 +109,10 @@ def table(path: str, columns: Sequence[str]) -> Output:
 
 
 def row(output: str, columns: Sequence[str], fields: Mapping[str, object]) -> Item:
-    """A row of a manifest. White space within a text becomes one space, as no field may hold a tab or a line's end.
+    """Return a row of a manifest.
 
-    Raises :class:`DataError` where another field holds one, such as the name of a sound file.
+    No field may hold a tab or a line break. In texts, white space becomes a single space; a tab or line break in
+    another field, such as the name of a sound file, raises :class:`DataError`.
     """
     values = [_text(fields[name]) if name.endswith("_text") else str(fields[name]) for name in columns]
     if any(not {"\t", "\r", "\n"}.isdisjoint(value) for value in values):
@@ -124,10 +125,10 @@ def _text(value: object) -> str:
 
 
 def document(output: str, sentences: Iterable[str]) -> Item:
-    """A document of text to pre-train on: a sentence a line, and an empty line behind the last."""
+    """Return a document of text to pre-train on: one sentence per line and an empty line after the last."""
     return Item(output, ("".join(f"{sentence}\n" for sentence in sentences) + "\n",))
 
 
 def lines(output: str, *texts: str) -> Item:
-    """A line for each file of an output, such as a sentence and its translation."""
+    """Return one line for each file of an output, such as a sentence and its translation."""
     return Item(output, tuple(f"{text}\n" for text in texts))

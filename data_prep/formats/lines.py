@@ -1,4 +1,4 @@
-"""Lines of a publisher's text files, of which a bad one must not stop the rest, and large files cut at line ends."""
+"""Lines of text files: a bad line is dropped and reading continues; large files are cut at line ends."""
 
 import csv
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Stretch(NamedTuple):
 
 
 def lines_of(path: Path, place: str, stretch: Stretch | None = None) -> Iterator[Line | Dropped]:
-    """The lines of a file, or of a stretch of it; one that is not UTF-8 is dropped, as ``place:NUMBER``."""
+    """Yield the lines of a file or of a stretch of it; a line that is not UTF-8 is dropped as ``place:NUMBER``."""
     number = stretch.line if stretch else 1
     left = stretch.end - stretch.begin if stretch else None
     with path.open("rb") as file:
@@ -56,7 +56,7 @@ def stretches(path: Path, size: int) -> list[Stretch]:
 
 
 def _line_end(file, place: int) -> int:
-    """Where the line ends that holds the byte before ``place``."""
+    """Return the end of the line that holds the byte before ``place``."""
     file.seek(place - 1)
     file.readline()
     return file.tell()
@@ -73,8 +73,8 @@ def _count_lines(file, begin: int, end: int) -> int:
 
 
 def header_of(path: Path, expected: tuple[str, ...], delimiter: str = "\t") -> list[str]:
-    """The names in the first line of a table; :class:`DataError` where one of ``expected`` is not among them."""
-    # Only this line is decoded: what is wrong with a later one is no fault of the header.
+    """Return the names in the first line of a table; raises :class:`DataError` if one of ``expected`` is missing."""
+    # Only this line is decoded, so that a fault of a later line is not reported as one of the header.
     with path.open("rb") as file:
         line = file.readline()
     try:
@@ -82,7 +82,7 @@ def header_of(path: Path, expected: tuple[str, ...], delimiter: str = "\t") -> l
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:1: expected UTF-8 ({error.reason} at byte {error.start})") from error
     except csv.Error as error:
-        raise DataError(f"{path}:1: expected names with {delimiter!r} between them ({error})") from error
+        raise DataError(f"{path}:1: expected names separated by {delimiter!r} ({error})") from error
     absent = [name for name in expected if name not in names]
     if absent:
         raise DataError(f"{path}:1: the header lacks {', '.join(absent)}: found {names}")

@@ -1,4 +1,4 @@
-"""Lines of STM, NIST's table of reference transcripts with their times."""
+"""STM, NIST's format of reference transcripts with times."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from data_prep.engine.units import Dropped
 from data_prep.formats.lines import lines_of
 
-# What stands for the text of a stretch that nobody scores; in capitals in some tables.
+# Replaces the text of a stretch that is not scored; in capitals in some files.
 NOT_SCORED = "ignore_time_segment_in_scoring"
 
 
@@ -25,12 +25,12 @@ class StmLine(NamedTuple):
 
     @property
     def is_scored(self) -> bool:
-        """Whether it is speech to be scored, and so transcribed."""
+        """Whether the line is scored, and so transcribed."""
         return NOT_SCORED not in self.text.lower()
 
 
 def stm_lines(path: Path, place: str) -> Iterator[StmLine | Dropped]:
-    """All lines but comments (``;;``) and empty ones; what is no such line is dropped, as ``place:NUMBER``."""
+    """Yield all lines except comments (``;;``) and empty ones; a malformed line is dropped as ``place:NUMBER``."""
     for line in lines_of(path, place):
         if isinstance(line, Dropped):
             yield line
@@ -43,7 +43,7 @@ def _parse(number: int, text: str, place: str) -> StmLine | Dropped:
     try:
         begin, end = float(fields[3]), float(fields[4])
     except (IndexError, ValueError):
-        return Dropped(f"{place}:{number}", "is no line of STM (RECORDING CHANNEL SPEAKER BEGIN END <LABEL> TEXT)")
+        return Dropped(f"{place}:{number}", "is no STM line (RECORDING CHANNEL SPEAKER BEGIN END <LABEL> TEXT)")
     rest = fields[5] if len(fields) > 5 else ""
     label = ""
     if rest.startswith("<") and "," in rest.split()[0] or rest.startswith(("<F0_", "<NA>")):

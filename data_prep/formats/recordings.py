@@ -1,4 +1,4 @@
-"""Long recordings of which transcripts name parts by their times: each is decoded once, however many parts it has."""
+"""Utterances of long recordings, given by their times: a recording is decoded once for all of its utterances."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,20 +14,20 @@ from slam_plugin.data.constants import MIN_SECONDS, SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
-# The first that is there is taken: where a publisher's compressed SPHERE was decompressed, the copy is.
+# In order of preference: a decompressed copy comes before a publisher's compressed SPHERE file.
 ENDINGS = (".wav", ".flac", ".sph", ".wv1")
 _BLOCK = 1 << 20
 _SPHERE_HEADER_BYTES = 1024
 
 
 class Utterance(NamedTuple):
-    """What somebody says in a recording.
+    """An utterance of a recording.
 
     Attributes:
         key: its id.
-        place: where its transcript stands, for the list of what is left out.
+        place: where its transcript stands, for ``dropped.tsv``.
         begin, end: seconds.
-        channel: of the recording, from 0; None for a recording of one side.
+        channel: of the recording, from 0; None to average all channels.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Utterance(NamedTuple):
 
 
 def sounds_below(folder: Path) -> dict[str, Path]:
-    """The sound files below ``folder`` by their names in lower case without the ending; of alike ones the first."""
+    """Return the sound files below ``folder`` by lower-case name without ending; of equal names the first."""
     paths = [path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS]
     found: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: (ENDINGS.index(path.suffix.lower()), path)):
@@ -49,14 +49,14 @@ def sounds_below(folder: Path) -> dict[str, Path]:
 
 
 def below(path: Path | None, root: Path) -> str | None:
-    """What a unit names a file below ``root``; None for none."""
+    """Return ``path`` relative to ``root`` as units store it; None for None."""
     return path.relative_to(root).as_posix() if path else None
 
 
 def rows_of_recording(
     output: str, path: Path, place: str, utterances: Iterable[Utterance | Dropped], max_seconds: float
 ) -> Iterator[Item | Dropped | Noted]:
-    """The rows of what is said in the recording ``path``, in the order given, and what of it is left out, and why.
+    """Yield the manifest rows of a recording's utterances, in the given order, and those that are left out.
 
     A recording that cannot be used is left out as a whole, as ``place``.
     """
@@ -85,14 +85,14 @@ def rows_of_recording(
 
 
 def decode_recording(path: Path, on_block: Callable[[np.ndarray, int], None] | None = None) -> Sound:
-    """Decode a recording to its end, a block at a time, so that hours of it take little memory.
+    """Decode a recording to its end, block by block to save memory, and return its length, rate and channels.
 
-    ``on_block`` gets each block, (samples,) or (samples, channels) within [-1, 1], and the rate in Hz.
+    ``on_block`` is called with each block, (samples,) or (samples, channels) within [-1, 1], and the rate in Hz.
 
-    Raises :class:`UnusableSound` where it is absent, cut short, or holds samples that are not finite.
+    Raises :class:`UnusableSound` if it is absent, cut short, or holds samples that are not finite.
     """
     try:
-        # Its errors name what is wrong with a file, shorten's compression among it.
+        # Its errors say what is wrong with a file, such as shorten compression.
         read_audio(f"{path}:0:1")
         decoded, promised, rate, channels = _decode(path, on_block)
     except UnusableSound:
@@ -107,32 +107,32 @@ def decode_recording(path: Path, on_block: Callable[[np.ndarray, int], None] | N
 
 
 def _decode(path: Path, on_block: Callable[[np.ndarray, int], None] | None) -> tuple[int, int, int, int]:
-    """How many samples can be decoded, how many the header names, their rate, and how many channels there are."""
+    """Return the number of samples that can be decoded, the number in the header, the rate, and the channels."""
     decoded = 0
     with soundfile.SoundFile(path) as file:
         for block in file.blocks(_BLOCK, dtype="float32"):
             decoded += len(block)
             if not np.isfinite(block).all():
-                raise UnusableSound(path, "holds samples that are infinite or no number")
+                raise UnusableSound(path, "holds samples that are infinite or NaN")
             if on_block:
                 on_block(block, file.samplerate)
         return decoded, max(file.frames, _promised(path)), file.samplerate, file.channels
 
 
 def frames_of(samples: int, rate: int) -> int:
-    """Number of 10 ms frames of ``samples`` at ``rate``, resampled to 16 kHz: what ``count_frames`` finds decoding."""
+    """Return the number of 10 ms frames of ``samples`` at ``rate`` after resampling, as ``count_frames`` does."""
     return frames_in(-(-samples * SAMPLE_RATE // rate))
 
 
 def length_fault(seconds: float, max_seconds: float) -> str | None:
-    """Why an utterance of so many seconds is left out; None where it is not."""
+    """Return why an utterance of this length is left out, or None."""
     if seconds < MIN_SECONDS:
         return f"is shorter than {MIN_SECONDS} s"
     return f"is longer than {max_seconds} s" if seconds > max_seconds else None
 
 
 def _promised(path: Path) -> int:
-    """The samples that the header of a SPHERE file names, of which libsndfile does not say that they are not there."""
+    """Return the number of samples in a SPHERE header, 0 for other files: libsndfile does not report missing ones."""
     with path.open("rb") as file:
         header = file.read(_SPHERE_HEADER_BYTES)
     if not header.startswith(b"NIST_1A"):
@@ -150,7 +150,7 @@ def _part(whole: Sound, samples: int, channel: int | None) -> Sound:
 
 
 def _fault(utterance: Utterance, whole: Sound, free_from: float, max_seconds: float) -> str | None:
-    """Why an utterance is left out; ``free_from`` is when the same speaker's last one ended."""
+    """Return why an utterance is left out, or None; ``free_from`` is the end of the same speaker's last one."""
     seconds = utterance.end - utterance.begin
     if not utterance.text:
         return "has no words"

@@ -1,14 +1,14 @@
-"""Where a long recording of speech is cut: at its silences, and within unbroken speech at the quietest moments.
+"""Cut long recordings of speech at silences, and within unbroken speech at the quietest moments.
 
-The rule, given the segments of a recording in which there is a voice:
+The rule, given the segments of a recording that hold a voice:
 
-1. Segments that overlap or touch are one. One that is longer than the limit is cut: of the 10 ms frames that lie
-   between half the limit and the limit after its begin, in the middle of the one with the least energy, and what is
-   left of it likewise. No piece is shorter than ``MIN_SECONDS``.
-2. From the first on, a segment joins the stretch before it while the whole is within the limit and the silence between
-   them is no longer than ``MAX_SILENCE``.
-3. A stretch keeps up to ``MARGIN`` of the silence on either side, at most half of what lies between it and its
-   neighbour, and no more than the limit leaves room for. So stretches never overlap.
+1. Segments that overlap or touch are merged. A segment longer than the limit is cut in the middle of the 10 ms frame
+   with the least energy, among those between half the limit and the limit after its begin; the rest is cut likewise.
+   No piece is shorter than ``MIN_SECONDS``.
+2. In order of time, a segment joins the stretch before it if the result is within the limit and the silence between
+   them is at most ``MAX_SILENCE``.
+3. A stretch keeps up to ``MARGIN`` of the silence on either side, at most half of the distance to its neighbor, and no
+   more than the limit allows. So stretches never overlap.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ import numpy as np
 MAX_SILENCE = 2.0  # s
 MARGIN = 0.2  # s
 MIN_SECONDS = 1.0
-# With less, a segment might have no frame to be cut at that leaves MIN_SECONDS on either side.
+# Below it, a segment might have no frame that leaves MIN_SECONDS on both sides of a cut.
 MIN_LIMIT = 3 * MIN_SECONDS
 
 Span = tuple[int, int]  # begin and end in samples
 
 
 class Energies:
-    """The energy of each whole 10 ms frame of a recording that is heard block by block."""
+    """The energy of each whole 10 ms frame of a recording, which is added block by block."""
 
     def __init__(self) -> None:
         self._frame = 0
@@ -33,7 +33,7 @@ class Energies:
         self._rest = np.zeros(0, np.float32)
 
     def add(self, block: np.ndarray, rate: int) -> None:
-        """Take the next samples at ``rate`` Hz, (samples,) or (samples, channels), which are averaged."""
+        """Add the next samples at ``rate`` Hz: (samples,), or (samples, channels), which are averaged."""
         self._frame = -(-rate // 100)
         block = block if block.ndim == 1 else block.mean(axis=1)
         samples = np.concatenate((self._rest, block))
@@ -43,7 +43,7 @@ class Energies:
         self._rest = samples[whole:].copy()
 
     def quietest(self, begin: int, end: int) -> int:
-        """The middle of the quietest frame, of alike ones the first, of those between two samples."""
+        """Return the middle sample of the quietest frame between two samples; of equal ones the first."""
         if len(self._found) > 1:
             self._found = [np.concatenate(self._found)]
         first = -(-begin // self._frame)
@@ -56,11 +56,11 @@ def stretches(segments: Sequence[Span], samples: int, rate: int, limit: int, ene
     Args:
         segments: those with a voice, in any order, within the recording.
         samples: of the whole recording, at ``rate``.
-        limit: the most samples of a stretch, at least ``MIN_LIMIT`` seconds.
+        limit: maximum samples of a stretch, at least ``MIN_LIMIT`` seconds.
         energies: of the whole recording.
 
     Returns:
-        stretches in order of time; those of little voice may be shorter than ``MIN_SECONDS``.
+        stretches in order of time; those with little voice may be shorter than ``MIN_SECONDS``.
     """
     shortest = round(MIN_SECONDS * rate)
     pieces = [piece for span in _united(segments) for piece in _pieces(span, limit, shortest, energies)]

@@ -1,4 +1,4 @@
-"""What data preparation looks at in a sound file: how long it is, and that all of it can be decoded."""
+"""Sound files: their length, and whether all of it can be decoded."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +13,15 @@ from slam_plugin.data.errors import DataError
 
 
 class Sound(NamedTuple):
-    """A sound file that was decoded from end to end, or a part of one."""
+    """A sound file, or a part of one, that was decoded to its end."""
 
-    frames: int  # of 10 ms, as training has them
+    frames: int  # of 10 ms, as in training
     samples: int  # of the file, at its own rate
     rate: int  # Hz
     channels: int
 
     def notes(self) -> Iterator[Noted]:
-        """What training does to it besides decoding."""
+        """Yield what training does to it besides decoding."""
         if self.rate != SAMPLE_RATE:
             yield Noted(f"resampled from {self.rate} Hz")
         if self.channels > 1:
@@ -29,7 +29,7 @@ class Sound(NamedTuple):
 
 
 class UnusableSound(DataError):
-    """A sound file that is left out; ``reason`` says why without its name."""
+    """A sound file that is left out; ``reason`` says why, without the file's name."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -37,9 +37,9 @@ class UnusableSound(DataError):
 
 
 def decode_sound(path: Path, place: str | None = None) -> Sound:
-    """Decode the file ``path``, or the part of it that the location ``place`` names.
+    """Decode the file ``path``, or the part of it at the location ``place``, and return its length, rate and channels.
 
-    Raises :class:`UnusableSound` where it is absent, cut short, empty, shorter than a window or no sound at all.
+    Raises :class:`UnusableSound` if it is absent, cut short, empty, shorter than a window or not a sound file.
     """
     location = place or str(path)
     try:

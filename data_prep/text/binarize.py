@@ -1,10 +1,10 @@
-"""Turn normalised text into the memory-mapped numbers that fairseq reads.
+"""Binarize normalized text: cut it into pieces and write fairseq's memory-mapped token ids.
 
-    slam binarize --text FILE --vocab FOLDER --out PREFIX [--jobs N]
+    slam binarize --text data/librilm/train.txt --vocab data --out data/librilm/train --jobs 8
 
-writes ``PREFIX.bin`` and ``PREFIX.idx``, as ``fairseq-preprocess --only-source`` does of text cut into pieces. A
-sentence a line; an empty line ends a document and becomes an item of ``</s>`` alone, as fairseq's block modes expect.
-The bytes are the same whatever N. No process holds more than a few MB of the text, however long it is.
+This writes ``data/librilm/train.bin`` and ``.idx``, as ``fairseq-preprocess --only-source`` does for text that is cut
+into pieces. The text has one sentence per line. An empty line ends a document and becomes an item of ``</s>`` alone, as
+fairseq's block modes expect. The bytes do not depend on ``--jobs``. No process holds more than a few MB of the text.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from slam_plugin.data.text.indexed import write_index
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.program import positive, program
 
-# Of text, cut in the same way however many processes there are.
+# Of text. The cut does not depend on the number of processes.
 PART_BYTES = 16 << 20
 QUIET_SECONDS = 5.0  # before progress is shown: most texts are done by then
 
@@ -36,7 +36,7 @@ _COPY_BYTES = 1 << 20
 
 
 class Binarized(NamedTuple):
-    """What was written: sentences and document breaks, tokens with each line's ``</s>``, and how many are ``<unk>``."""
+    """Counts of what was written: lines with document breaks, tokens with each line's ``</s>``, unknown tokens."""
 
     lines: int
     tokens: int
@@ -44,7 +44,7 @@ class Binarized(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Some lines of a text, the file ``target.bin`` of their ids and ``target.sizes`` of how many each line has."""
+    """Some lines of a text. ``target.bin`` gets their ids, ``target.sizes`` the number of ids of each line."""
 
     text: Path
     stretch: Stretch
@@ -52,18 +52,18 @@ class _Part(NamedTuple):
 
 
 def binarize(text: str | Path, vocabulary: str | Path, prefix: str | Path, jobs: int = 1) -> Binarized:
-    """Write ``prefix.bin`` and ``prefix.idx`` of the file ``text``; ``vocabulary`` is a folder (dict.txt, spm.model).
+    """Write ``prefix.bin`` and ``prefix.idx`` for the file ``text`` and return the counts.
 
-    Both appear whole, the index last; one of an earlier text is removed before. A killed run leaves at most a hidden
-    folder ``.PREFIX.*``. Raises :class:`DataError` where a file is absent, the vocabulary's files do not match,
-    ``text`` holds no line or one that is not UTF-8.
+    ``vocabulary`` is a folder with dict.txt and spm.model. Both files appear by a rename, the index last; an earlier
+    index is removed first. A killed run leaves at most a hidden folder ``.PREFIX.*``. Raises :class:`DataError` if a
+    file is absent, the vocabulary's files do not match, or ``text`` is empty or not UTF-8.
     """
     text, prefix = Path(text), Path(prefix)
     if not text.is_file():
         raise DataError(f"{text}: there is no such file")
     known = Vocabulary.load(vocabulary)
     if not text.stat().st_size:
-        raise DataError(f"{text}: is empty, expected a sentence a line")
+        raise DataError(f"{text}: is empty, expected one sentence per line")
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=f".{prefix.name}.") as folder:
         cut = enumerate(stretches(text, PART_BYTES))
@@ -83,7 +83,7 @@ def _dtype_of(vocabulary: Vocabulary) -> np.dtype:
 
 
 def _write_parts(parts: Sequence[_Part], vocabulary: Vocabulary, jobs: int) -> Iterator[Binarized]:
-    """Write all parts; what each came to, in order, as soon as it is there."""
+    """Write all parts and yield their counts in order, each as soon as it is done."""
     if jobs == 1 or len(parts) == 1:
         yield from (_write_part(part, vocabulary) for part in parts)
         return
@@ -116,7 +116,7 @@ def _write_part(part: _Part, vocabulary: Vocabulary) -> Binarized:
 
 
 def _join(parts: Sequence[_Part], done: Iterator[Binarized], prefix: Path, dtype: np.dtype) -> Binarized:
-    """Put the parts together as ``prefix.bin`` and ``prefix.idx``, removing each; the sum of what they came to."""
+    """Join the parts as ``prefix.bin`` and ``prefix.idx``, remove them, and return the sum of their counts."""
     total = Binarized(0, 0, 0)
     sizes = Path(f"{prefix}.sizes")
     with (
@@ -150,15 +150,19 @@ def _sync(file: IO[bytes]) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument(
-        "--text", type=Path, required=True, metavar="FILE", help="a sentence a line, documents between empty lines"
+        "--text",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="one sentence per line, documents end with an empty line",
     )
     parser.add_argument("--vocab", type=Path, required=True, metavar="FOLDER", help="holds dict.txt and spm.model")
-    parser.add_argument("--out", type=Path, required=True, metavar="PREFIX")
-    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes that cut text (default: 1)")
+    parser.add_argument("--out", type=Path, required=True, metavar="PREFIX", help="writes PREFIX.bin and PREFIX.idx")
+    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="number of processes (default: 1)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Binarize the specified file and print what it came to."""
+    """Binarize the specified file and print the counts."""
     done = binarize(options.text, options.vocab, options.out, options.jobs)
     print(f"{options.out}: {done.lines} lines, {done.tokens} tokens, {done.unknown} of them unknown")
 

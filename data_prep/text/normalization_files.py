@@ -1,7 +1,7 @@
-"""Files of written and spoken text: tokens in two publishers' forms, and pairs of sentences.
+"""Files of written and spoken text: tokens in two publishers' formats, and pairs of sentences.
 
-See :mod:`data_prep.corpora.text_normalization` for how they are laid out. Stretches of a file are cut where a sentence
-begins, so that they are read independently.
+:mod:`data_prep.corpora.text_normalization` describes the layouts. A file is cut into stretches that begin with a
+sentence, so that they can be read independently.
 """
 
 import csv
@@ -20,7 +20,7 @@ END = "<eos>"
 
 
 class Token(NamedTuple):
-    """A token: its class in capitals, how it is written and how it is said (``sil``, ``<self>``)."""
+    """A token: its class in capitals, its written form and its spoken form (possibly ``sil`` or ``<self>``)."""
 
     kind: str
     written: str
@@ -28,14 +28,14 @@ class Token(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """A sentence; ``line`` is that of its first token."""
+    """A sentence; ``line`` is the line of its first token."""
 
     line: int
     tokens: list[Token]
 
 
 class Pair(NamedTuple):
-    """A sentence as it is written and as it is said."""
+    """A sentence in written and in spoken form."""
 
     line: int
     written: str
@@ -43,12 +43,12 @@ class Pair(NamedTuple):
 
 
 def stretches_of(path: Path, kind: str) -> Iterator[Stretch]:
-    """The file in stretches of about :data:`UNIT_BYTES` that begin with a sentence."""
+    """Yield the file in stretches of about :data:`UNIT_BYTES` that begin with a sentence."""
     cut = stretches(path, UNIT_BYTES)
     if kind == PAIRS:
         yield from cut
         return
-    # A sentence longer than a stretch swallows the beginnings within it.
+    # Stretches that begin within the same long sentence have the same next sentence and become one.
     begins = dict.fromkeys(_next_sentence(path, stretch, kind) for stretch in cut[1:])
     ends = [(begin, line) for begin, line in begins if begin < path.stat().st_size]
     for (begin, line), (end, _) in zip([(0, 1), *ends], [*ends, (path.stat().st_size, 0)], strict=True):
@@ -57,7 +57,7 @@ def stretches_of(path: Path, kind: str) -> Iterator[Stretch]:
 
 
 def _next_sentence(path: Path, stretch: Stretch, kind: str) -> tuple[int, int]:
-    """The byte and the line where the first sentence begins that does not lie across the stretch's begin."""
+    """Return the byte and the line of the first sentence that begins within the stretch or after it."""
     line, first = stretch.line, None
     with path.open("rb") as file:
         file.seek(stretch.begin)
@@ -72,7 +72,7 @@ def _next_sentence(path: Path, stretch: Stretch, kind: str) -> tuple[int, int]:
 
 
 def pairs_of(path: Path, place: str, stretch: Stretch) -> Iterator[Pair | Dropped]:
-    """The pairs of a stretch; a line without exactly one tab is dropped."""
+    """Yield the pairs of a stretch; a line without exactly one tab is dropped."""
     for line in lines_of(path, place, stretch):
         if isinstance(line, Dropped):
             yield line
@@ -85,7 +85,7 @@ def pairs_of(path: Path, place: str, stretch: Stretch) -> Iterator[Pair | Droppe
 
 
 def sentences_of(path: Path, place: str, kind: str, stretch: Stretch) -> Iterator[Tokens | Dropped]:
-    """The sentences of a stretch; one with a line that is no token is dropped whole, in that line's name."""
+    """Yield the sentences of a stretch; a sentence with a malformed line is dropped, under the name of that line."""
     found = _release(path, place, stretch) if kind == RELEASE else _challenge(path, place, stretch)
     begin, tokens, faults = None, [], []
     for each in chain(found, [None]):
@@ -104,7 +104,7 @@ def sentences_of(path: Path, place: str, kind: str, stretch: Stretch) -> Iterato
 
 
 def _release(path: Path, place: str, stretch: Stretch) -> Iterator[tuple[int, Token] | None | Dropped]:
-    """Each token with its line, and None behind each sentence."""
+    """Yield each token with its line, and None after each sentence."""
     for line in lines_of(path, place, stretch):
         if isinstance(line, Dropped):
             yield line
@@ -119,7 +119,7 @@ def _release(path: Path, place: str, stretch: Stretch) -> Iterator[tuple[int, To
 
 
 def _challenge(path: Path, place: str, stretch: Stretch) -> Iterator[tuple[int, Token] | None | Dropped]:
-    """As :func:`_release`."""
+    """Yield each token with its line, and None after each sentence."""
     header = header_of(path, COLUMNS, ",")
     columns = [header.index(name) for name in COLUMNS]
     sentence, is_broken = None, False
@@ -134,8 +134,8 @@ def _challenge(path: Path, place: str, stretch: Stretch) -> Iterator[tuple[int, 
         key, *token = (fields[column] for column in columns)
         if key != sentence and sentence is not None:
             yield None
-            if is_broken:  # nobody knows which of the two sentences it was of
-                yield Dropped(f"{place}:{line.number}", "begins a sentence behind a line that is no token")
+            if is_broken:  # the malformed line may belong to either of the two sentences
+                yield Dropped(f"{place}:{line.number}", "begins a sentence after a line that is no token")
         sentence, is_broken = key, False
         yield line.number, Token(*token)
 

@@ -1,4 +1,4 @@
-"""One text normaliser for transcripts, translations and unpaired text, so that all sides share words and letters."""
+"""Text normalization for transcripts, translations and unpaired text, so that all share words and letters."""
 
 import re
 import unicodedata
@@ -10,13 +10,13 @@ SPANISH_LETTERS = ENGLISH_LETTERS | frozenset("áéíñóúü")
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 _LIGATURES = str.maketrans({"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"})
 _QUOTES = str.maketrans(dict.fromkeys("„“”«»", '"'))
-# An apostrophe is part of a word between two letters only; elsewhere it is a quotation mark.
+# An apostrophe belongs to a word only between two letters; elsewhere it is a quotation mark.
 _NOT_IN_WORDS = re.compile(r"(?<![^\W\d_])'|'(?![^\W\d_])|[^\w'\s]|_")
 _CUT_OFF = re.compile(r"(?<=\w) (?=(?:n't|'(?:s|m|d|re|ve|ll))\b)", re.IGNORECASE)
 
 
 def normalize(text: str) -> str:
-    """Lower-case words of letters, digits and inner apostrophes with one space between.
+    """Return the text as lower-case words of letters, digits and inner apostrophes, separated by single spaces.
 
     ``Chceš-li „to“?`` becomes ``chceš li to``. Unicode is composed (NFC). Digits stay, because how they are read is
     unknown: see :func:`is_spelled_out`. Vowel signs and other marks stay with their letters (``हिन्दी``).
@@ -30,7 +30,7 @@ def _mark_or_space(found: re.Match[str]) -> str:
 
 
 def normalize_english(text: str) -> str:
-    """:func:`normalize`, with the accents and joined letters of foreign words left out.
+    """Return the text as :func:`normalize` does, without accents and ligatures.
 
     ``Cæsar’s Café`` becomes ``caesar's cafe``.
     """
@@ -39,20 +39,20 @@ def normalize_english(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Text that keeps case and punctuation: composed (NFC), with plain quotes and apostrophes and single spaces."""
+    """Return the text in NFC with plain quotes, plain apostrophes and single spaces; case and punctuation stay."""
     return " ".join(unicodedata.normalize("NFC", text).translate(_APOSTROPHES).translate(_QUOTES).split())
 
 
 def join_clitics(text: str) -> str:
-    """What tokenisers cut off English words, put back: ``it 's`` becomes ``it's``, ``do n't`` becomes ``don't``."""
+    """Return English text with clitics rejoined: ``it 's`` becomes ``it's``, ``do n't`` becomes ``don't``."""
     return _CUT_OFF.sub("", text.translate(_APOSTROPHES))
 
 
 def is_spelled_out(text: str) -> bool:
-    """Whether ``text`` says how it is read: it holds a letter and no digit."""
+    """Return whether ``text`` shows how it is read: it holds a letter and no digit."""
     return any(map(str.isalpha, text)) and not any(map(str.isdigit, text))
 
 
 def foreign_letters(text: str, alphabet: frozenset[str]) -> set[str]:
-    """Letters of ``text``, normalised before, that are not in ``alphabet``."""
+    """Return the letters of normalized ``text`` that are not in ``alphabet``."""
     return {letter for letter in text if letter.isalpha()} - alphabet

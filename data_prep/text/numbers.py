@@ -1,7 +1,7 @@
-"""English written forms with digits, and how they are said: ``$3.50`` is ``three dollars fifty cents``.
+"""English written forms with digits, and their spoken forms: ``$3.50`` is ``three dollars fifty cents``.
 
-The kinds are in the manner of Sproat and Jaitly (2016). A form is one word without blanks, in lower case; what is said
-is normalised text. ``num2words`` says the numbers; dates are month first, as in the United States.
+The kinds follow Sproat and Jaitly (2016). A written form is one lower-case word without blanks; a spoken form is
+normalized text. ``num2words`` reads the numbers; dates are month first, as in the United States.
 """
 
 import re
@@ -15,7 +15,7 @@ MONTHS = (
     "january", "february", "march", "april", "may", "june",
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
-# What follows a money's sign: one and several, and their hundredths.
+# Names of a currency by its sign: singular and plural, and those of its hundredth.
 CURRENCIES = {
     "$": ("dollar", "dollars", "cent", "cents"),
     "£": ("pound", "pounds", "penny", "pence"),
@@ -54,12 +54,12 @@ _PATTERNS = {kind: re.compile(form) for kind, form in _FORMS.items()}
 
 
 def kinds_of(written: str) -> list[str]:
-    """The kinds that a form may be of: ``1984`` is a cardinal or a year."""
+    """Return the kinds that a written form may have: ``1984`` is a cardinal or a year."""
     return [kind for kind, pattern in _PATTERNS.items() if pattern.fullmatch(written)]
 
 
 def speak(written: str, kind: str) -> str | None:
-    """How a form of a kind is said; None where it cannot be (the 32nd of a month, a fraction of nothing)."""
+    """Return the spoken form of a written form of a kind, or None if it has none (month 13, a fraction with 0)."""
     found = _PATTERNS[kind].fullmatch(written)
     if found is None:
         raise ValueError(f"{written!r} is no {kind}")
@@ -77,12 +77,12 @@ def _ordinal(found: re.Match[str]) -> str | None:
 
 
 def _suffix(number: int) -> str:
-    """What an ordinal in digits ends in."""
+    """Return the suffix of an ordinal in digits."""
     return "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
 
 
 def ordinal_form(number: int) -> str:
-    """An ordinal in digits: ``21st``."""
+    """Return an ordinal in digits: ``21st``."""
     return f"{number}{_suffix(number)}"
 
 
@@ -150,7 +150,7 @@ def _counted(number: str, one: str, several: str) -> str:
 
 
 def _number(written: str) -> str:
-    """A whole number, or one with digits behind the point, each of which is said."""
+    """Return the spoken form of a number; the digits after the point are read one by one."""
     whole, point, rest = written.partition(".")
     said = _whole(whole or "0")
     return f"{said} point {' '.join(num2words(int(digit)) for digit in rest)}" if point else said

@@ -1,4 +1,4 @@
-"""Parallel text of text normalization: sentences as they are written and as they are spoken."""
+"""Parallel text for text normalization: sentences in written and in spoken form."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def _written_word(word: str) -> str:
 
 
 def binarize_parallel(folder: Path, splits: Sequence[str], vocabulary: Path) -> None:
-    """Binarize ``SPLIT.written`` and ``SPLIT.spoken`` in ``folder``, so that ``slam_translation`` reads them."""
+    """Binarize ``SPLIT.written`` and ``SPLIT.spoken`` in ``folder`` for ``slam_translation``."""
     for split in splits:
         for side in SIDES:
             binarize(folder / f"{split}.{side}", vocabulary, folder / f"{split}.{'-'.join(SIDES)}.{side}")

@@ -1,12 +1,12 @@
-"""Make a data folder of labeled sentences, as sentence_prediction reads it.
+"""Make a data folder for sentence_prediction from labeled sentences.
 
-    slam sentences --vocab FOLDER --out FOLDER --train TSV --valid TSV --test TSV [--regression]
+    slam sentences --vocab data --out data/sentiment --train train.tsv --valid valid.tsv --test test.tsv
 
-Each TSV has ``label<TAB>text[<TAB>second text]`` a line. The folder holds ``input0/{split}.bin`` and ``.idx``,
-``input1`` where there are two texts, ``label/{split}.bin`` and ``.idx`` of the classes with ``label/dict.txt``, which
-lists them in their order, or for regression ``label/{split}.label``, a number a line. The vocabulary of the texts is
+Each TSV has lines ``label<TAB>text[<TAB>second text]``. The folder holds ``input0/{split}.bin`` and ``.idx``,
+``input1`` if there are two texts, and the labels: ``label/{split}.bin`` and ``.idx`` with ``label/dict.txt``, which
+lists the classes in their order, or for regression ``label/{split}.label``, one number per line. The vocabulary is
 copied to ``dict.txt`` and ``spm.model``, and to ``input0/dict.txt``, where fairseq's own task looks for it. Texts are
-used as they stand: normalise them before (:mod:`data_prep.text.normalize`) as the vocabulary's text was.
+not changed: normalize them before (:mod:`data_prep.text.normalize`) in the same way as the vocabulary's text.
 """
 
 import argparse
@@ -37,15 +37,15 @@ def write_sentences(
     labels: Sequence[str] | None = None,
     regression: bool = False,
 ) -> dict[str, list[Binarized]]:
-    """Write the folder ``out`` of the rows of each split, and return what each split's texts came to.
+    """Write the folder ``out`` from the rows of each split, and return the counts of each split's texts.
 
     Args:
-        splits: rows by the split's name (``train``, ``valid``, ``test``; a second validation set is ``valid1``).
+        splits: rows by split (``train``, ``valid``, ``test``; a second validation set is ``valid1``).
         vocabulary: folder of ``dict.txt`` and ``spm.model``.
-        labels: the classes in their order; None takes those of the first split, sorted.
-        regression: labels are numbers, and there are no classes.
+        labels: the classes in their order; None for those of the first split, sorted.
+        regression: labels are numbers instead of classes.
 
-    Raises :class:`DataError` where a label is no class or no number, or the splits have different numbers of texts.
+    Raises :class:`DataError` if a label is no class or no number, or the splits have different numbers of texts.
     """
     out = Path(out)
     counts = {len(row.texts) for rows in splits.values() for row in rows}
@@ -73,7 +73,7 @@ def place_vocabulary(vocabulary: str | Path, out: str | Path) -> None:
 
 
 def binarize_lines(texts: Sequence[str], vocabulary: str | Path, prefix: Path) -> Binarized:
-    """:func:`data_prep.text.binarize.binarize` of texts in memory, an item each."""
+    """Binarize texts in memory, one item each, as :func:`data_prep.text.binarize.binarize` does."""
     with tempfile.TemporaryDirectory(dir=_made(prefix.parent), prefix=f".{prefix.name}.") as folder:
         lines = Path(folder, "lines")
         lines.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8", newline="\n")
@@ -102,7 +102,7 @@ def _is_finite(label: str) -> bool:
 
 
 def _write_classes(splits: Mapping[str, Sequence[Row]], labels: Sequence[str], folder: Path) -> None:
-    """``dict.txt`` of the classes, with counts of the first split, and each split's items: a class, ``</s>``."""
+    """Write ``dict.txt`` of the classes with counts of the first split, and each split's items (class, ``</s>``)."""
     counts = Counter(row.label for row in next(iter(splits.values())))
     dictionary = Dictionary()
     for label in labels:
@@ -123,13 +123,15 @@ def _write_classes(splits: Mapping[str, Sequence[Row]], labels: Sequence[str], f
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--vocab", type=Path, required=True, metavar="FOLDER", help="holds dict.txt and spm.model")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to create")
     for split in FAIRSEQ_SPLITS:
-        parser.add_argument(f"--{split}", type=Path, metavar="TSV", required=split == TRAIN)
+        parser.add_argument(
+            f"--{split}", type=Path, metavar="TSV", required=split == TRAIN, help=f"labeled sentences of {split}"
+        )
     parser.add_argument(
         "--labels", nargs="+", metavar="NAME", help="the classes in their order (default: those of --train, sorted)"
     )
-    parser.add_argument("--regression", action="store_true", help="labels are numbers")
+    parser.add_argument("--regression", action="store_true", help="labels are numbers instead of classes")
 
 
 def run(options: argparse.Namespace) -> None:

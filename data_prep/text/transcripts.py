@@ -1,16 +1,16 @@
-"""Transcripts of SpeechStew, each publisher's in its own notation, as words in one, to train on and to score by.
+"""SpeechStew's transcripts: the notations of its publishers, converted to one, for training and scoring.
 
 :func:`common_notation` holds for all of them. The other functions first remove what one publisher writes besides
-words. References and training texts are made by the same rules, and these are all rules of scoring there are: error
-rates are then counted on the words as they are (``slam score``).
+words. References and training texts are made by the same rules. There are no further rules of scoring: error rates
+are counted on these words (``slam score``).
 
-- Lower case, no punctuation but apostrophes within words; hyphens part words (``twenty-one``: ``twenty one``).
-- Hesitations are left out (:data:`FILLERS`), as NIST's scoring lets them be absent.
-- Ways to write one answer become one word: ``mhm`` (mm-hmm, um-hum), ``uhhuh`` (uh-huh), ``uhuh`` (uh-uh).
+- Lower case, no punctuation except apostrophes within words; hyphens separate words (``twenty-one``: ``twenty one``).
+- Hesitations are left out (:data:`FILLERS`), as NIST's scoring makes them optional.
+- Spellings of the same answer become one word: ``mhm`` (mm-hmm, um-hum), ``uhhuh`` (uh-huh), ``uhuh`` (uh-uh).
 - ``ok`` and ``o. k.`` are ``okay``; ``mr``, ``mrs``, ``dr`` are ``mister``, ``missus``, ``doctor``.
-- Letters that are spelled are words of their own (``t._v.'s``, ``T_V_'s``, ``T. V.'s``: ``t v's``); where a publisher
-  wrote ``TV`` it stays one word.
-- Words that were broken off, noises, laughter and remarks on them are left out.
+- Spelled letters are separate words (``t._v.'s``, ``T_V_'s``, ``T. V.'s``: ``t v's``); a publisher's ``TV`` stays one
+  word.
+- Truncated words, noises, laughter and annotations are left out.
 """
 
 import re
@@ -43,7 +43,7 @@ _VERBALIZED = re.compile(r"^[^a-z'<]+(?=[a-z])")
 
 
 def common_notation(text: str) -> str:
-    """What is common to all corpora, of a text that holds nothing but words and punctuation; twice is as once."""
+    """Return text of words and punctuation in the notation common to all corpora; applying it twice changes nothing."""
     text = text.lower().replace("’", "'")
     for pattern, word in _SAME:
         text = pattern.sub(word, text)
@@ -52,12 +52,12 @@ def common_notation(text: str) -> str:
 
 
 def ami(words: list[str]) -> str:
-    """The words of a segment of AMI, whole ones without punctuation: ``L_C_D_'s`` is spelled."""
+    """Return the words of an AMI segment, given without truncated words and punctuation: ``L_C_D_'s`` is spelled."""
     return common_notation(" ".join(words).replace("_'", "'").replace("_", " "))
 
 
 def switchboard(text: str) -> str:
-    """Switchboard-1 in the notation of ISIP's transcripts (ms98).
+    """Return the words of Switchboard-1 in the notation of ISIP's transcripts (ms98).
 
     ``[laughter-yes]`` is ``yes``, ``[wolr/world]`` was meant to be ``world``, ``{yuppiedom}`` is a new word, ``them_1``
     a pronunciation of ``them``; ``th[is]-``, ``-[an]y``, ``[noise]``, ``<b_aside>`` are left out.
@@ -66,7 +66,7 @@ def switchboard(text: str) -> str:
 
 
 def _switchboard_word(word: str) -> str:
-    # What was laughed may be broken off or mispronounced in its turn.
+    # A laughed word may itself be truncated or mispronounced.
     for pattern in (_LAUGHED, _INTENDED):
         found = pattern.fullmatch(word)
         word = found[1] if found else word
@@ -76,14 +76,15 @@ def _switchboard_word(word: str) -> str:
 
 
 def fisher(text: str) -> str:
-    """Fisher: ``[laughter]``, ``<tags>`` and ``an-`` are left out; ``(( ))`` must not be in ``text``."""
+    """Return the words of Fisher without ``[laughter]``, ``<tags>`` and ``an-``; ``text`` must not hold ``(( ))``."""
     return common_notation(_without(text, _TAG, _NOISE, _BROKEN_OFF))
 
 
 def hub5(text: str) -> str:
-    """Hub5'00 (STM): what stands in brackets may be absent by its rules and is left out, as ``%HESITATION`` is.
+    """Return the words of Hub5'00 (STM).
 
-    Of ``{ one / another }`` the first is kept.
+    Text in brackets, optional by its rules, and ``%HESITATION`` are left out. Of ``{ one / another }`` the first is
+    kept.
     """
     text = _CHOICE.sub(r"\1", text)
     text = _without(text, _BRACKETS, _TAG, _NOISE, _BRACES, _BROKEN_OFF)
@@ -91,16 +92,16 @@ def hub5(text: str) -> str:
 
 
 def tedlium(text: str) -> str:
-    """TED-LIUM (STM): ``it 's`` is one word; ``{NOISE}``, ``<sil>``, ``<unk>``, ``(2)`` are left out.
+    """Return the words of TED-LIUM (STM): ``it 's`` is one; ``{NOISE}``, ``<sil>``, ``<unk>``, ``(2)`` are left out.
 
-    A word that is ``<unk>`` was spoken, but nobody knows which it was.
+    ``<unk>`` stands for an unknown word that was spoken.
     """
     text = _without(text.lower(), _TAG, _NOISE, _BRACES, _BRACKETS, _BROKEN_OFF)
     return common_notation(_PARTED_SUFFIX.sub(r"'\1", text))
 
 
 def wsj(text: str) -> str:
-    r"""WSJ (.dot): punctuation that was read is a word (``,COMMA``), and so are ``*misread*`` and ``<omitted>``.
+    r"""Return the words of WSJ (.dot), with punctuation that was read (``,COMMA``), ``*misread*`` and ``<omitted>``.
 
     ``fi(ve)-``, ``[door_slam]``, the pause ``.``, the ``~`` of a cut, ``:`` within long sounds, stress ``!`` and the
     escape ``\`` are left out.

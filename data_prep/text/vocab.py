@@ -1,25 +1,23 @@
-"""Train a SentencePiece model and write the fairseq dictionary that goes with it.
+"""Train a SentencePiece model and write the matching fairseq dictionary.
 
-    slam vocab [--text FILE...] [--manifests TSV... [--column tgt_text]] --out FOLDER --size N
-        --model-type unigram|char [--sample N] [--byte-fallback] [--languages de ca ar tr]
+    slam vocab --text data/librilm/train.txt --manifests data/librispeech/train.tsv --out data --size 32000
 
-``FOLDER/spm.model`` cuts text into pieces; ``FOLDER/dict.txt`` lists them, ``piece count`` a line, in the model's order
-without its control symbols, then ``<mask> 0``. A count is how often the piece occurs in the text. fairseq puts its
-own four symbols before them, so line k, from 0, has the id k + 4 in fairseq. The same text in the same order gives
-the same bytes.
+``OUT/spm.model`` cuts text into pieces. ``OUT/dict.txt`` lists the pieces with their counts in the text, one per line,
+in the model's order without its control symbols, then ``<mask> 0``. fairseq adds its own four symbols before them, so
+line k, from 0, has the id k + 4. The same text in the same order gives the same bytes.
 
-Of more than ``--sample`` sentences (default: a million) that many are drawn, each as likely as any other and always
-the same ones; the model is made of these and the counts are theirs. Only they are held in memory.
+If there are more than ``--sample`` sentences, that many are drawn uniformly, always the same ones. The model is trained
+and the counts are taken on these. Only they are held in memory.
 
 The paper's vocabularies:
 
-    of pre-training, text and transcripts    --size 32000 --text FILES --manifests TSV
-    of translations                          --size 8000 --manifests TSV
-    of recognition                           --size 1000 --manifests TSV
+    pre-training, text and transcripts    --size 32000 --text FILES --manifests TSV
+    speech translation                    --size 8000 --manifests TSV
+    speech recognition                    --size 1000 --manifests TSV
 
-``--languages`` adds a tag for each language, ``<lang:de>``, before all pieces. A translation into it starts with its
-tag, which is no part of any text: its count is 0, and text that spells it is refused. Text that spells it and is cut by
-the model later would get the tag; text that :func:`data_prep.text.normalize.normalize` made never does.
+``--languages de ca`` adds the tags ``<lang:de>`` and ``<lang:ca>`` before all pieces. A translation starts with the tag
+of its language. A tag is no part of any text: its count is 0, and training text that spells it is refused. Later text
+that spells it would be cut to the tag; text that :func:`data_prep.text.normalize.normalize` returns never does.
 """
 
 import argparse
@@ -46,8 +44,8 @@ SAMPLE = 1_000_000  # sentences: SentencePiece holds what it trains on in memory
 
 _QUIET_SECONDS = 5.0  # before progress is shown: most texts are done by then
 _ROWS_AT_ONCE = 10_000
-# SentencePiece silently passes over longer lines; its own limit of 4192 bytes would lose paragraphs.
-_LONGEST_LINE_BYTES = 1 << 20
+# SentencePiece silently skips longer lines; its default limit of 4192 bytes would lose paragraphs.
+_MAX_LINE_BYTES = 1 << 20
 _LANGUAGE = re.compile(r"[A-Za-z][\w-]*")
 
 
@@ -63,17 +61,16 @@ def train_vocabulary(
 ) -> int:
     """Write ``spm.model`` and ``dict.txt`` into the folder ``out`` and return the number of symbols in ``dict.txt``.
 
-    ``size`` is an upper bound, which small text does not reach. SentencePiece does not change the characters: text is
-    normalized before (:mod:`data_prep.text.normalize`). ``byte_fallback`` adds 256 pieces, so that no character is
-    unknown;
-    ``split_digits`` makes each digit a piece of its own. ``languages`` get a tag each, which ``size`` includes. Of more
-    than ``sample`` sentences, that many are drawn. Raises :class:`DataError` where there is no text, it spells a tag,
-    or ``size`` is less than the number of characters.
+    ``size`` is an upper bound that a small text does not reach. SentencePiece does not change the characters: normalize
+    the text before (:mod:`data_prep.text.normalize`). ``byte_fallback`` adds 256 pieces, so that no character is
+    unknown. ``split_digits`` makes each digit a piece. Each of ``languages`` gets a tag, included in ``size``. If there
+    are more than ``sample`` sentences, that many are drawn. Raises :class:`DataError` if there is no text, if it spells
+    a tag, or if ``size`` is less than the number of characters.
     """
     tags = _tags(languages)
     used = draw(_without(tags, (sentence for sentence in sentences if sentence.strip())), sample)
     if not used:
-        raise DataError(f"{out}: the text for the vocabulary holds no sentence")
+        raise DataError(f"{out}: found no sentence in the text for the vocabulary")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -86,11 +83,11 @@ def train_vocabulary(
             user_defined_symbols=tags,
             character_coverage=1.0,
             normalization_rule_name="identity",
-            max_sentence_length=_LONGEST_LINE_BYTES,
-            # More threads add up probabilities in another order.
+            max_sentence_length=_MAX_LINE_BYTES,
+            # Several threads would sum probabilities in another order.
             num_threads=1,
             minloglevel=2,
-            # Named only where it is wanted: the model stores it, and models made before would get another hash.
+            # Passed only if set: the model stores it, and models made before it existed would get another hash.
             **({"split_digits": True} if split_digits else {}),
         )
     except (RuntimeError, OSError) as error:
@@ -104,11 +101,11 @@ def train_vocabulary(
 
 
 def draw(sentences: Iterable[str], most: int) -> list[str]:
-    """All sentences, or ``most`` of them where there are more: each as likely as any other, in their order.
+    """Return all sentences in their order, or ``most`` of them, drawn uniformly, if there are more.
 
-    Which ones depends on how many there are alone. Where some are left out, a line on stderr says how many.
+    The draw depends only on the number of sentences. If some are left out, a line on stderr says how many.
     """
-    # A stream whose numbers Python keeps from version to version.
+    # Python guarantees the numbers of ``random()`` across versions.
     stream = random.Random(0)
     drawn: list[tuple[int, str]] = []
     seen = 0
@@ -119,12 +116,12 @@ def draw(sentences: Iterable[str], most: int) -> list[str]:
             drawn[place] = (seen, sentence)
         seen += 1
     if seen > most:
-        print(f"{most:,} of {seen:,} sentences are drawn for the vocabulary", file=sys.stderr)
+        print(f"drew {most:,} of {seen:,} sentences for the vocabulary", file=sys.stderr)
     return [sentence for _, sentence in sorted(drawn)]
 
 
 def _tags(languages: Sequence[str]) -> list[str]:
-    """The symbols of the languages."""
+    """Return the tags of the languages."""
     wrong = [name for name in languages if not _LANGUAGE.fullmatch(name)]
     if wrong or len(set(languages)) < len(languages):
         raise DataError(f"found the languages {' '.join(languages)}, expected different names such as de or zh-CN")
@@ -132,7 +129,7 @@ def _tags(languages: Sequence[str]) -> list[str]:
 
 
 def _without(tags: Sequence[str], sentences: Iterable[str]) -> Iterator[str]:
-    """The sentences; :class:`DataError` with the first that spells a tag."""
+    """Yield the sentences; raises :class:`DataError` at the first that spells a tag."""
     for sentence in sentences:
         spelled = next((tag for tag in tags if tag in sentence), None)
         if spelled:
@@ -141,9 +138,9 @@ def _without(tags: Sequence[str], sentences: Iterable[str]) -> Iterator[str]:
 
 
 def _count_pieces(model: bytes, sentences: Sequence[str]) -> dict[str, int]:
-    """The pieces of a serialised model in its order, without unknown and control symbols, and how often each occurs.
+    """Return the count of each piece of a serialized model, in its order, without unknown and control symbols.
 
-    None of them can be a symbol of fairseq's own: SentencePiece lets no piece hold both a letter and a bracket.
+    None of them can equal a symbol of fairseq: SentencePiece never puts a letter and a bracket into one piece.
     """
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     counts = [0] * processor.get_piece_size()
@@ -162,7 +159,7 @@ def _lines(files: Sequence[Path]) -> Iterator[str]:
 
 
 def _texts(manifests: Sequence[Path], column: str) -> Iterator[str]:
-    """A column of manifests, a few rows of it in memory at a time."""
+    """Yield a column of the manifests, with a few rows in memory at a time."""
     for path in manifests:
         for batch in Manifest.open(path).batches_of(column):
             for begin in range(0, len(batch), _ROWS_AT_ONCE):
@@ -171,28 +168,30 @@ def _texts(manifests: Sequence[Path], column: str) -> Iterator[str]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("--text", nargs="+", type=Path, default=(), metavar="FILE", help="text, a sentence a line")
-    parser.add_argument("--manifests", nargs="+", type=Path, default=(), metavar="TSV", help="texts of manifests")
-    parser.add_argument("--column", default="tgt_text", metavar="NAME", help="of the manifests (default: tgt_text)")
+    parser.add_argument("--text", nargs="+", type=Path, default=(), metavar="FILE", help="text, one sentence per line")
+    parser.add_argument("--manifests", nargs="+", type=Path, default=(), metavar="TSV", help="manifests with text")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where dict.txt and spm.model are written"
-    )
-    parser.add_argument("--size", type=int, default=1000, help="at most this many pieces (default: 1000)")
-    parser.add_argument("--model-type", choices=MODEL_TYPES, default="unigram")
-    parser.add_argument(
-        "--sample", type=positive, default=SAMPLE, metavar="N", help=f"at most this many sentences (default: {SAMPLE})"
+        "--column", default="tgt_text", metavar="NAME", help="text column of the manifests (default: tgt_text)"
     )
     parser.add_argument(
-        "--byte-fallback", action="store_true", help="spell unknown characters in bytes (256 more pieces)"
+        "--out", type=Path, required=True, metavar="FOLDER", help="where to write dict.txt and spm.model"
     )
-    parser.add_argument("--split-digits", action="store_true", help="make each digit a piece of its own")
+    parser.add_argument("--size", type=int, default=1000, help="maximum number of pieces (default: 1000)")
+    parser.add_argument("--model-type", choices=MODEL_TYPES, default="unigram", help="(default: unigram)")
     parser.add_argument(
-        "--languages", nargs="+", default=(), metavar="NAME", help="target languages of one model: a tag for each"
+        "--sample", type=positive, default=SAMPLE, metavar="N", help=f"maximum number of sentences (default: {SAMPLE})"
+    )
+    parser.add_argument(
+        "--byte-fallback", action="store_true", help="encode unknown characters as bytes (256 more pieces)"
+    )
+    parser.add_argument("--split-digits", action="store_true", help="make each digit a piece")
+    parser.add_argument(
+        "--languages", nargs="+", default=(), metavar="NAME", help="target languages of a model, a tag for each"
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train on the specified files and print how many symbols there are."""
+    """Train on the specified files and print the number of symbols."""
     if not options.text and not options.manifests:
         raise UsageError("expected --text, --manifests or both")
     count = train_vocabulary(

@@ -1,19 +1,18 @@
-"""Which sentences of a web page are prose in its language, and whether enough of them are left.
+"""Clean web pages: keep the sentences that are prose in the page's language, and the pages with enough of them.
 
-A page's lines are looked at one by one. A line that does not end as a sentence does (a title, a menu, a row of a table)
-is left out; the others are cut into sentences, which are normalised as transcripts are
-(:func:`data_prep.text.normalize.normalize`, for English :func:`data_prep.text.normalize.normalize_english`). A sentence
-is left out that
+A line that does not end like a sentence (a title, a menu, a row of a table) is left out. The others are cut into
+sentences, which are normalized like transcripts (:func:`data_prep.text.normalize.normalize`, for English
+:func:`data_prep.text.normalize.normalize_english`). A sentence is left out if it
 
-- holds markup, an address or a name of a user,
-- holds a digit, as how it would be read is unknown (unless digits are wanted), or no letter,
+- holds markup, an address or a user name,
+- holds a digit, because how it is read is unknown (unless digits are kept), or no letter,
 - holds a letter that the language does not use,
 - has fewer than :data:`MIN_WORDS` words or more than :data:`MAX_WORDS`,
-- stands in the same page before.
+- occurs in the same page before.
 
-A page is left out of which fewer than :data:`MIN_FREQUENT_SHARE` of the words are frequent words of the language, fewer
-than :data:`MIN_SENTENCES` sentences or less than :data:`MIN_USED_SHARE` of the words are left, or more than
-:data:`MAX_PAGE_WORDS` words. Abbreviations stay as they are written.
+A page is left out if less than :data:`MIN_FREQUENT_SHARE` of its words are frequent words of the language, if fewer
+than :data:`MIN_SENTENCES` sentences or less than :data:`MIN_USED_SHARE` of its words remain, or if more than
+:data:`MAX_PAGE_WORDS` words remain. Abbreviations are not expanded.
 """
 
 import re
@@ -45,7 +44,7 @@ _MARKUP = re.compile(r"[{}<>|\\@#_=]|https?:|www\.|\b[\w-]+\.(?:com|org|net|html
 
 
 class Language(NamedTuple):
-    """The letters that its words are written in, and frequent words of it that no other language here has."""
+    """A language: its letters, and frequent words that no other language here has."""
 
     letters: frozenset[str]
     words: frozenset[str]
@@ -90,7 +89,7 @@ LANGUAGES = {
 
 
 class Page(NamedTuple):
-    """The sentences of a page that are used, why others were left out, and why the whole page is, or None."""
+    """A cleaned page: the sentences that are kept, the reasons of those left out, and why the page is, or None."""
 
     sentences: list[str]
     left_out: Counter[str]
@@ -98,7 +97,10 @@ class Page(NamedTuple):
 
 
 def clean(text: str, language: str, keep_digits: bool = False, trust_language: bool = False) -> Page:
-    """Look at a page of ``language``, which is one of :data:`LANGUAGES` unless it is trusted: then it is not tested."""
+    """Return the page with the sentences that are kept.
+
+    ``language`` is one of :data:`LANGUAGES`, or any with ``trust_language``, which skips the tests of the language.
+    """
     known = None if trust_language else LANGUAGES[language]
     normalized = normalize_english if language == "en" else normalize
     left_out: Counter[str] = Counter()
@@ -106,28 +108,28 @@ def clean(text: str, language: str, keep_digits: bool = False, trust_language: b
     words: Counter[str] = Counter()
     for line in filter(None, map(str.strip, text.splitlines())):
         if not _LINE_END.search(line):
-            left_out["line that does not end as a sentence does"] += 1
+            left_out["line that does not end like a sentence"] += 1
             continue
         for written in sentences_of(line):
             sentence = normalized(written)
             words.update(sentence.split())
             fault = _fault(written, sentence, known, keep_digits)
             if sentence in used:
-                fault = "sentence that stands in its page before"
+                fault = "sentence that occurs in its page before"
             if fault:
                 left_out[fault] += 1
             else:
                 used[sentence] = None
     found = sum(words[word] for word in known.words) if known else words.total()
     if found < MIN_FREQUENT_SHARE * words.total():
-        fault = f"is another language than {language}: {found} of {words.total()} words are frequent in it"
+        fault = f"is not in language {language}: {found} of {words.total()} words are frequent in it"
     else:
         fault = _page_fault(list(used), len(text.split()))
     return Page(list(used), left_out, fault)
 
 
 def sentences_of(line: str) -> Iterator[str]:
-    """The sentences of a line as they are written."""
+    """Yield the sentences of a line as they are written."""
     begin = 0
     for end in _SENTENCE_END.finditer(line):
         if not end[1].islower() and not _ABBREVIATION.search(line, begin, end.start()):
@@ -137,7 +139,7 @@ def sentences_of(line: str) -> Iterator[str]:
 
 
 def _fault(written: str, sentence: str, language: Language | None, keep_digits: bool) -> str | None:
-    """Why a sentence is not used."""
+    """Return why a sentence is left out, or None."""
     words = sentence.count(" ") + 1
     if _MARKUP.search(written):
         return "sentence with markup or an address"
@@ -155,12 +157,12 @@ def _fault(written: str, sentence: str, language: Language | None, keep_digits: 
 
 
 def _page_fault(sentences: list[str], words: int) -> str | None:
-    """Why a page of ``words`` words, titles and menus among them, is not used."""
+    """Return why a page is left out, or None; ``words`` counts all its words, with titles and menus."""
     used = sum(sentence.count(" ") + 1 for sentence in sentences)
     if len(sentences) < MIN_SENTENCES:
-        return f"has fewer than {MIN_SENTENCES} sentences that can be used"
+        return f"has fewer than {MIN_SENTENCES} usable sentences"
     if used < MIN_USED_SHARE * words:
-        return f"is prose to a small part: {used} of {words} words can be used"
+        return f"holds too little prose: {used} of {words} words are usable"
     if used > MAX_PAGE_WORDS:
         return f"has more than {MAX_PAGE_WORDS} words"
     return None

@@ -1,4 +1,4 @@
-"""IBM model 1 of word alignment: how well two sentences translate each other, word by word.
+"""IBM model 1 of word alignment: a score of how well two sentences translate each other.
 
 P. F. Brown, S. A. Della Pietra, V. J. Della Pietra, R. L. Mercer: The Mathematics of Statistical Machine Translation,
 Computational Linguistics 19 (1993), section 4.2. Each target word comes from one source word or from the empty word,
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 ITERATIONS = 5
-# Probability of a pair of words that no training sentence has, so that one unseen word does not decide alone.
+# Probability of a pair of words that no training sentence has, so that one unseen word is not decisive.
 MIN_PROBABILITY = 1e-4
 
 _EMPTY = 0
@@ -45,7 +45,7 @@ class Table(NamedTuple):
 
 
 def vocabulary_of(sentences: Iterable[str]) -> dict[str, int]:
-    """Return a number for each word of ``sentences``, from 1 in the order of the alphabet."""
+    """Return a number for each word of ``sentences``, from 1 in alphabetical order."""
     words = sorted({word for sentence in sentences for word in sentence.split()})
     return {word: number for number, word in enumerate(words, 1)}
 
@@ -58,9 +58,9 @@ def number_words(sentences: Sequence[str], vocabulary: dict[str, int]) -> Senten
 
 
 def fit(source: Sentences, target: Sentences, size: int, iterations: int = ITERATIONS) -> Table:
-    """Return the table that ``iterations`` of EM make of pairs of sentences, from uniform probabilities.
+    """Return the table after ``iterations`` of EM on pairs of sentences, from uniform probabilities.
 
-    ``size`` is the number of target words, the empty word included. Every word must have a number. Takes about 40 bytes
+    ``size`` is the number of target words, the empty word included. Every word must have a number. Needs about 40 bytes
     for each pair of a source and a target word of one sentence.
     """
     pairs, places = _pairs(source, target, size)
@@ -76,7 +76,7 @@ def fit(source: Sentences, target: Sentences, size: int, iterations: int = ITERA
 
 
 def mean_log_probability(table: Table, source: Sentences, target: Sentences) -> np.ndarray:
-    """Return (sentences,) float64: the mean over the target words of their log probability, in nats."""
+    """Return (sentences,) float64: the mean log probability of the target words, in nats."""
     pairs, places = _pairs(source, target, table.size)
     found = np.minimum(np.searchsorted(table.pairs, pairs), len(table.pairs) - 1)
     known = table.pairs[found] == pairs
@@ -87,18 +87,18 @@ def mean_log_probability(table: Table, source: Sentences, target: Sentences) -> 
 
 
 def _pairs(source: Sentences, target: Sentences, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each target word with each source word of its sentence and the empty word, and the target word's place.
+    """Return all pairs of a target word with a source word or the empty word, and the place of each target word.
 
     Both are (pairs,) int64. The empty word comes before the words of its sentence.
     """
     starts = np.cumsum(source.lengths) - source.lengths
     with_empty = np.insert(source.words, starts, _EMPTY)
     starts += np.arange(len(starts))
-    # For each target word: where its source sentence starts, and how many words that has.
+    # For each target word: the number of source words, the empty word included; for each pair: its target word's place.
     counts = np.repeat(source.lengths + 1, target.lengths)
     places = np.repeat(np.arange(len(target.words)), counts)
     within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
     sources = with_empty[np.repeat(np.repeat(starts, target.lengths), counts) + within]
     targets = target.words[places]
-    # A word outside the vocabulary makes no known pair.
+    # A pair with a word outside the vocabulary is unknown.
     return np.where((sources < 0) | (targets < 0), -1, sources * size + targets), places

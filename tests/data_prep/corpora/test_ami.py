@@ -48,11 +48,11 @@ def test_what_is_left_out_is_listed(tmp_path):
     (root / "amicorpus/IS1008b/audio/IS1008b.Array1-01.wav").write_bytes(b"RIFF")
     corpus = ami.open_corpus(root, max_seconds=2.0)
     assert corpus.splits == ("train", "dev", "test")
-    with pytest.raises(DataError, match=r"nothing was found for dev-ihm\.tsv, dev-sdm1\.tsv"):
+    with pytest.raises(DataError, match=r"found no item for dev-ihm\.tsv, dev-sdm1\.tsv"):
         prepare(corpus, tmp_path / "failing")
     write_segments(manual, "IS1008b", "A", SEGMENTS["A"])
     cut_short(root / "amicorpus/IS1008b/audio/IS1008b.Headset-1.wav", 0.3)
-    with pytest.raises(DataError, match=r"nothing was found for dev-sdm1\.tsv"):
+    with pytest.raises(DataError, match=r"found no item for dev-sdm1\.tsv"):
         prepare(corpus, tmp_path / "failing again")
     write_ami(tmp_path / "other")
     source = tmp_path / "other/amicorpus/IS1008b/audio/IS1008b.Array1-01.wav"

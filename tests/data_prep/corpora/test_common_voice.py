@@ -68,7 +68,7 @@ def test_a_header_that_lacks_a_column(tmp_path):
         list(clips_of(tmp_path, "t.tsv"))
     assert list(rows_of(tmp_path, "t.tsv", ("path",))) == []
     (tmp_path / "t.tsv").write_bytes(b"client_id\rpath\n")
-    with pytest.raises(DataError, match=r"t\.tsv:1: expected names with '\\t' between them"):
+    with pytest.raises(DataError, match=r"t\.tsv:1: expected names separated by '\\t'"):
         list(clips_of(tmp_path, "t.tsv"))
     (tmp_path / "t.tsv").write_bytes(b"client_id\xe4\tpath\n")
     with pytest.raises(DataError, match=r"t\.tsv:1: expected UTF-8 \(invalid continuation byte at byte 9\)"):

@@ -41,7 +41,7 @@ def test_pages_become_documents(tmp_path):
         "occurs before (in train-00)",
         "occurs before (in train-01)",
     }
-    assert stats["noted"] == {"line that does not end as a sentence does, left out": 2 * 86}
+    assert stats["noted"] == {"line that does not end like a sentence, left out": 2 * 86}
     assert stats["recipe"]["validation"] == "the publisher's"
     check_text_pretrains(made, tmp_path, ["train-00.txt", "train-01.txt"])
 
@@ -61,16 +61,16 @@ def test_what_is_left_out_is_listed(tmp_path):
     write_pages(tmp_path / name, [*lines, page(PAGES["de"]), page("One of them was here."), *stories(0, 1)])
     stats = prepare(mc4.open_corpus(tmp_path, train_shards=1, valid_parts=3), tmp_path / "out")
     found = dropped(tmp_path / "out")
-    assert found.pop(f"{name}:46").startswith("is another language than en: ")
+    assert found.pop(f"{name}:46").startswith("is not in language en: ")
     assert found == {
         f"{name}:41": "is not UTF-8 (invalid continuation byte)",
         f"{name}:42": "is not JSON (Expecting ',' delimiter)",
         f"{name}:43": "holds no field text",
         f"{name}:44": "holds no field text",
         f"{name}:45": "is not JSON (Expecting value)",
-        f"{name}:47": "has fewer than 3 sentences that can be used",
+        f"{name}:47": "has fewer than 3 usable sentences",
     }
-    assert stats["dropped"]["is another language than en: # of # words are frequent in it"] == 1
+    assert stats["dropped"]["is not in language en: # of # words are frequent in it"] == 1
     outputs = stats["outputs"]
     assert outputs["train.txt"]["documents"] + outputs["valid.txt"]["documents"] == 40
 

@@ -85,7 +85,7 @@ def test_common_voice(tmp_path):
     write_table(root / "en/dev.tsv", HEADER, more)
     with (root / "en/test.tsv").open("ab") as file:
         file.write(b"too\tfew\n\xff\n")
-    with pytest.raises(DataError, match=r"nothing was found for dev\.tsv"):
+    with pytest.raises(DataError, match=r"found no item for dev\.tsv"):
         prepare(common_voice_asr.open_corpus(root, 1.0), tmp_path / "failing")
     write_table(root / "en/dev.tsv", HEADER, [*more, more[0] | {"sentence": "c"}])
     prepare(common_voice_asr.open_corpus(root, 1.0), tmp_path / "out")
@@ -123,7 +123,7 @@ def test_frames_are_those_of_training(tmp_path, rate):
         assert frames_of(samples, rate) == count_frames(f"{path}:0:{samples}", "/")
 
 
-def test_recordings_are_heard_to_their_end(tmp_path):
+def test_recordings_are_decoded_to_their_end(tmp_path):
     path = write_sound(tmp_path / "talk.flac", 3.0, 8000, 2)
     assert decode_recording(path) == (298, 24000, 8000, 2)
     cut_short(path)
@@ -133,7 +133,7 @@ def test_recordings_are_heard_to_their_end(tmp_path):
     samples = soundfile.read(write_sound(tmp_path / "talk.wav", 1.0))[0]
     samples[9000] = float("nan")
     soundfile.write(tmp_path / "talk.wav", samples, 16000, subtype="FLOAT")
-    with pytest.raises(UnusableSound, match="holds samples that are infinite or no number"):
+    with pytest.raises(UnusableSound, match="holds samples that are infinite or NaN"):
         decode_recording(tmp_path / "talk.wav")
     with pytest.raises(UnusableSound, match=r"gone\.sph: there is no such file"):
         decode_recording(tmp_path / "gone.sph")

@@ -121,7 +121,7 @@ def test_what_is_left_out_is_listed(tmp_path):
         f"{stm}:5": "is not transcribed (ignore_time_segment_in_scoring)",
         f"{stm}#en_4157": "has no sound file",
         f"{stm}#xx_1": "is neither of Switchboard (sw_) nor of CallHome (en_)",
-        f"{stm}:8": "is no line of STM (RECORDING CHANNEL SPEAKER BEGIN END <LABEL> TEXT)",
+        f"{stm}:8": "is no STM line (RECORDING CHANNEL SPEAKER BEGIN END <LABEL> TEXT)",
         f"{stm}:10": "is on channel C, expected A or B",
         "hub5e_00/english/en_9999.sph": "has no transcript",
     }

@@ -59,7 +59,7 @@ def test_what_is_left_out_is_listed(tmp_path):
     stats = prepare(tedlium.open_corpus(top, max_seconds=2.5), tmp_path / "out")
     found = dropped(tmp_path / "out")
     stm = f"legacy/train/stm/{talk}.stm"
-    no_line = "is no line of STM (RECORDING CHANNEL SPEAKER BEGIN END <LABEL> TEXT)"
+    no_line = "is no STM line (RECORDING CHANNEL SPEAKER BEGIN END <LABEL> TEXT)"
     short = found.pop("legacy/train/sph/Short_2011.sph")
     assert short.startswith("is cut short, 157") and short.endswith("of the 32000 samples of its header can be decoded")
     compressed = found.pop("legacy/train/sph/Compressed_2011.sph")

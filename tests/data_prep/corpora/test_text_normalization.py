@@ -116,9 +116,9 @@ def test_a_line_that_is_no_token_leaves_out_its_sentence(tmp_path):
     assert dropped(tmp_path / "one") == {
         "en_train.csv:3": "is no token: cannot be read as a row (unexpected end of data)",
         "en_train.csv:10": "is not UTF-8 (invalid start byte)",
-        "en_train.csv:11": "begins a sentence behind a line that is no token",
+        "en_train.csv:11": "begins a sentence after a line that is no token",
         "en_train.csv:111": "is no token: found 3 columns, expected 5",
-        "en_train.csv:112": "begins a sentence behind a line that is no token",
+        "en_train.csv:112": "begins a sentence after a line that is no token",
     }
     assert [row in rows_in(tmp_path / "one") for row in EXPECTED] == [False, False, False, True, True]
     assert len(rows_in(tmp_path / "one")) == len(SENTENCES) + FILLER - 4 and stats["noted"] == {}

@@ -120,16 +120,16 @@ def test_other_folders_are_refused(corpus, tmp_path, monkeypatch):
         command.prepare(corpus, tmp_path / "made")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/note").write_text("mine")
-    with pytest.raises(DataError, match="no finished data folder"):
+    with pytest.raises(DataError, match="so it is not finished"):
         command.prepare(corpus, tmp_path / "other")
 
 
 def test_merging_names_the_parts_that_are_missing(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(Words, "part_bytes", 1)
-    with pytest.raises(DataError, match="holds no parts"):
+    with pytest.raises(DataError, match="found no parts"):
         command.merge(corpus, tmp_path / "none")
     command.prepare(corpus, tmp_path / "out", shard=parts.WorkShard(2, 3))
-    with pytest.raises(DataError, match=r"3 of 4 parts are missing: 1, 3, 4; a shard has not run to its end"):
+    with pytest.raises(DataError, match=r"3 of 4 parts are missing: 1, 3, 4; a shard did not finish"):
         command.merge(corpus, tmp_path / "out")
     command.prepare(corpus, tmp_path / "out", shard=parts.WorkShard(1, 1))
     assert command.merge(corpus, tmp_path / "out")["noted"] == {"capitals": 2}
@@ -138,11 +138,11 @@ def test_merging_names_the_parts_that_are_missing(corpus, tmp_path, monkeypatch)
 def test_an_output_without_items_is_an_error_that_says_why(corpus, tmp_path):
     for name in TEXTS:
         (corpus.root / name).write_text("\n\n")
-    with pytest.raises(DataError, match=r"nothing was found for train\.txt, .*; left out: 8 line # is empty"):
+    with pytest.raises(DataError, match=r"found no item for train\.txt, .*; left out: 8 line # is empty"):
         command.prepare(corpus, tmp_path / "out")
     for name in TEXTS:
         (corpus.root / name).unlink()
-    with pytest.raises(DataError, match="holds nothing to read"):
+    with pytest.raises(DataError, match="found nothing to read"):
         command.prepare(corpus, tmp_path / "out2")
 
 
@@ -151,7 +151,7 @@ def test_one_run_alone_may_merge(corpus, tmp_path):
     command.prepare(corpus, out, shard=parts.WorkShard(1, 2))
     with parts.locked(out, parts.fcntl.LOCK_SH):
         command.prepare(corpus, out, shard=parts.WorkShard(2, 2))
-        with pytest.raises(DataError, match="another run is at work"):
+        with pytest.raises(DataError, match="another run is using"):
             command.merge(corpus, out)
     command.merge(corpus, out)
 

@@ -14,7 +14,7 @@ def test_rows_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("yes\ta\nno\t\n", r"rows\.tsv:2: found 'no\\t', expected a label, a tab and one text or two"),
+        ("yes\ta\nno\t\n", r"rows\.tsv:2: found 'no\\t', expected a label and one or two texts"),
         ("yes\ta\n\n", r"rows\.tsv:2"),
         ("\ta\n", r"rows\.tsv:1"),
         ("yes\ta\tb\tc\n", r"rows\.tsv:1"),

@@ -98,7 +98,7 @@ def test_byte_fallback_leaves_nothing_unknown(tmp_path):
 
 
 def test_faults(tmp_path):
-    with pytest.raises(DataError, match="holds no sentence"):
+    with pytest.raises(DataError, match="found no sentence"):
         train_vocabulary(["", "  "], tmp_path, 50)
     with pytest.raises(DataError, match="no vocabulary of 4 pieces from 400 sentences"):
         train_vocabulary(sentences(), tmp_path, 4)
@@ -169,7 +169,7 @@ def test_a_sample_is_drawn_evenly_and_always_the_same(tmp_path, capsys):
     assert vocab.draw(iter(lines), 20_000) == lines
     assert "drawn" not in capsys.readouterr().err
     drawn = vocab.draw(iter(lines), 2000)
-    assert capsys.readouterr().err.endswith("2,000 of 20,000 sentences are drawn for the vocabulary\n")
+    assert capsys.readouterr().err.endswith("drew 2,000 of 20,000 sentences for the vocabulary\n")
     assert drawn == vocab.draw(iter(lines), 2000)
     places = [int(line) for line in drawn]
     assert places == sorted(set(places)) and len(places) == 2000

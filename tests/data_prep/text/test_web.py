@@ -25,7 +25,7 @@ def left_out(line: str, **options: bool) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("Home | About us", "line that does not end as a sentence does"),
+        ("Home | About us", "line that does not end like a sentence"),
         ("Write to the owner at me@here.", "sentence with markup or an address"),
         ("See www.here.example for more of it.", "sentence with markup or an address"),
         ("Then {x} is the best of all.", "sentence with markup or an address"),
@@ -34,7 +34,7 @@ def left_out(line: str, **options: bool) -> dict[str, int]:
         ("He said привет to her.", "sentence with letters of another language"),
         ("Read on!", "sentence of fewer than 3 words"),
         ("the " * 101 + "end.", "sentence of more than 100 words"),
-        ("The cat sat on the mat!", "sentence that stands in its page before"),
+        ("The cat sat on the mat!", "sentence that occurs in its page before"),
     ],
 )
 def test_sentences_that_are_left_out(line, reason):
@@ -66,8 +66,8 @@ def test_lines_are_cut_into_sentences(line, expected):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("Menu\nOne\nTwo\nThe cat is here. It was there.", "has fewer than 3 sentences that can be used"),
-        (GOOD + "\nbuy now" * 30, "is prose to a small part: 19 of 79 words can be used"),
+        ("Menu\nOne\nTwo\nThe cat is here. It was there.", "has fewer than 3 usable sentences"),
+        (GOOD + "\nbuy now" * 30, "holds too little prose: 19 of 79 words are usable"),
         ("".join(f"The cat is {'very ' * n} old.\n" for n in range(9)), "has more than 70 words"),
         ("Lorem ipsum dolor sit amet. " * 3 + "Nunc est bibendum ergo. Gaudeamus igitur iuvenes sumus.", "is another "),
     ],
@@ -89,7 +89,7 @@ def test_a_page_passes_as_its_own_language_alone(language):
     for name in LANGUAGES:
         page = clean(PAGES[language], name)
         assert (page.fault is None) == (name == language), (name, page)
-        assert name == language or page.fault.startswith(f"is another language than {name}: ")
+        assert name == language or page.fault.startswith(f"is not in language {name}: ")
     assert len(clean(PAGES[language], language).sentences) >= 3
     assert not clean(PAGES[language], language).left_out
 
