@@ -1,11 +1,11 @@
-"""AMI meetings: what each speaker says, on their own headset (IHM) and on the first distant microphone (SDM1).
+"""AMI: transcribed meetings on individual headsets (IHM) and on the first distant microphone (SDM1).
 
 ``DIR`` holds ``amicorpus/MEETING/audio/`` (or ``wav_db/...``) with ``MEETING.Headset-N.wav`` and
 ``MEETING.Array1-01.wav``, and the manual annotations, unpacked there or in ``ami_public_manual_*``:
-``corpusResources/meetings.xml`` tells which speaker has which headset, ``segments/MEETING.LETTER.segments.xml`` when
-they speak, ``words/MEETING.LETTER.words.xml`` what. Meetings are divided as the publisher's partition for recognition
-("full-corpus-ASR") does. A segment is an utterance; both microphones are trained on. On SDM1 speakers overlap, and
-their utterances are scored all the same.
+``corpusResources/meetings.xml`` (the headset of each speaker), ``segments/MEETING.LETTER.segments.xml`` (the times)
+and ``words/MEETING.LETTER.words.xml`` (the words). Meetings are divided by the publisher's partition for recognition
+("full-corpus-ASR"). A segment is an utterance. Both microphones are trained on. Overlapping speech on SDM1 is scored
+too.
 """
 
 import re
@@ -39,11 +39,11 @@ _WORDS = re.compile(r".*#id\(([^()]+)\)(?:\.\.id\(([^()]+)\))?")
 
 @dataclass(frozen=True)
 class Ami(Corpus):
-    """Meetings below ``sounds``, named by ``MEETING/audio/FILE``; a unit is a file of sound.
+    """Meetings below ``sounds`` in ``MEETING/audio/FILE``; a unit is a sound file.
 
     Attributes:
-        splits: those of which meetings are there.
-        microphones: those of which files are there.
+        splits: the splits that have meetings there.
+        microphones: the microphones that have files there.
         max_seconds: of an utterance.
     """
 
@@ -94,7 +94,7 @@ class Ami(Corpus):
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> Ami:
-    """AMI below ``root``; :class:`DataError` where annotations or sound of its meetings are not there."""
+    """Return AMI below ``root``; raises :class:`DataError` if the annotations or the sound are missing."""
     sounds = next((root / name for name in ("amicorpus", "wav_db") if (root / name).is_dir()), root)
     places = [root, *sorted(root.glob("ami_public_manual*"))]
     annotations = next((place for place in places if _meetings_xml(place).is_file()), None)
@@ -119,7 +119,7 @@ def _meetings_xml(annotations: Path) -> Path:
 
 
 def _speakers(annotations: Path) -> dict[str, list[tuple[str, str, int]]]:
-    """Of each meeting, every speaker's letter, name in the whole corpus and headset."""
+    """Return the letter, the global name and the headset of each speaker, by meeting."""
     path = _meetings_xml(annotations)
     try:
         return {
@@ -138,13 +138,13 @@ def _speakers(annotations: Path) -> dict[str, list[tuple[str, str, int]]]:
 def _utterances(
     annotations: Path, microphone: str, meeting: str, letter: str, name: str
 ) -> Iterator[Utterance | Dropped]:
-    """What one speaker says, in the order of the publisher's segments."""
+    """Yield the utterances of one speaker, in the order of the publisher's segments."""
     place = f"segments/{meeting}.{letter}.segments.xml"
     try:
         segments = ElementTree.parse(annotations / place).getroot().findall("segment")
         words = list(ElementTree.parse(annotations / f"words/{meeting}.{letter}.words.xml").getroot())
     except FileNotFoundError as error:
-        yield Dropped(place, f"is not there, or its words are not ({Path(error.filename).name})")
+        yield Dropped(place, f"is missing, or its words are ({Path(error.filename).name})")
         return
     except ElementTree.ParseError as error:
         yield Dropped(place, f"is not XML, or its words are not ({error})")
@@ -158,16 +158,16 @@ def _utterances(
                 word for child in segment.iter(_NITE_CHILD) for word in _range(words, places, child.attrib["href"])
             ]
         except (KeyError, ValueError) as error:
-            yield Dropped(where, f"has no times, or names words that are not there ({error})")
+            yield Dropped(where, f"has no times, or refers to missing words ({error})")
             continue
         key = f"{microphone}-{meeting}-{letter}-{number:04d}"
         yield Utterance(key, where, begin, end, transcripts.ami(spoken), name)
 
 
 def _range(words: list[ElementTree.Element], places: Mapping[str | None, int], href: str) -> list[str]:
-    """The whole words, without punctuation, of ``FILE#id(FIRST)..id(LAST)`` or ``FILE#id(ONLY)``.
+    """Return the words of ``FILE#id(FIRST)..id(LAST)`` or ``FILE#id(ONLY)`` without punctuation and truncated words.
 
-    Laughter, gaps and what else lies between them is no ``w``.
+    Laughter, gaps and other events between them are not ``w`` elements.
     """
     found = _WORDS.fullmatch(href)
     if not found:

@@ -1,10 +1,9 @@
-"""Common Voice as it is published: ``LANG/clips/*.mp3`` beside tables of them, ``LANG/validated.tsv`` and others.
+"""Common Voice: readers of its tables (``LANG/validated.tsv`` and others) and clips (``LANG/clips/*.mp3``).
 
-A table's header names its columns, of which ``client_id`` (the speaker), ``path`` (the name of a file in ``clips``) and
-``sentence`` (what is read) are in all releases. The tables are written without quoting: a quotation mark is a character
-like any other, and a backslash takes away the meaning of the character behind it, so that the marks of the releases
-that were made with it read ``\\"``. ``validated.tsv`` holds every clip that listeners accepted; ``train.tsv``,
-``dev.tsv`` and ``test.tsv`` are parts of it.
+All releases have the columns ``client_id`` (the speaker), ``path`` (the name of a file in ``clips``) and ``sentence``
+(the text that is read). The tables are written without quoting: a quotation mark is an ordinary character, and a
+backslash escapes the next character, so some releases write quotation marks as ``\\"``. ``validated.tsv`` holds every
+clip that listeners accepted; ``train.tsv``, ``dev.tsv`` and ``test.tsv`` are parts of it.
 """
 
 import csv
@@ -35,17 +34,17 @@ class Clip(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """A row of any table: the texts of the columns that were asked for."""
+    """A row of any table: the texts of the requested columns."""
 
     line: int
     texts: tuple[str, ...]
 
 
 def clips_of(root: Path, table: str, stretch: Stretch | None = None) -> Iterator[Clip | Dropped]:
-    """The clips of ``root/table`` ("en/validated.tsv"), or those whose rows are in a stretch of it.
+    """Yield the clips of ``root/table`` ("en/validated.tsv"), or of a stretch of it.
 
-    Dropped are rows that are not UTF-8, have too few or too many columns, or name no file. Raises :class:`DataError`
-    where the header lacks one of :data:`COLUMNS`.
+    Rows that are not UTF-8, have too few or too many columns, or name no file are dropped. Raises :class:`DataError` if
+    the header lacks one of :data:`COLUMNS`.
     """
     for each in rows_of(root, table, COLUMNS, stretch):
         if isinstance(each, Dropped):
@@ -59,16 +58,16 @@ def clips_of(root: Path, table: str, stretch: Stretch | None = None) -> Iterator
 
 
 def clip_path(root: Path, table: str, clip: Clip) -> Path:
-    """The sound file of a clip of ``root/table``."""
+    """Return the sound file of a clip of ``root/table``."""
     return (root / table).parent / "clips" / clip.name
 
 
 def rows_of(
     root: Path, table: str, columns: tuple[str, ...], stretch: Stretch | None = None
 ) -> Iterator[Fields | Dropped]:
-    """The rows below the header of ``root/table``, or of a stretch of it, with the texts of ``columns``.
+    """Yield the texts of ``columns`` in the rows of ``root/table``, or of a stretch of it.
 
-    A bad row is dropped, as ``table:LINE``. Raises :class:`DataError` where the header lacks a column.
+    A bad row is dropped as ``table:LINE``. Raises :class:`DataError` if the header lacks a column.
     """
     header = header_of(root / table, columns)
     places = [header.index(column) for column in columns]
@@ -94,12 +93,12 @@ def _split(text: str) -> list[str]:
 
 
 class ClipRows(NamedTuple):
-    """Where the rows of a table lie, by the names of the clips they are of.
+    """Index of a table's rows by the names of their clips.
 
     A row takes the bytes of its name and 12 more.
 
     Attributes:
-        names: (rows,) of the clips, as bytes; empty where a row has no such column.
+        names: (rows,) names of the clips, as bytes; empty if a row lacks the column.
         bounds: (rows + 1,), int64: row i, from 0 below the header, is bytes ``bounds[i]`` to ``bounds[i + 1]``.
     """
 
@@ -107,28 +106,28 @@ class ClipRows(NamedTuple):
     bounds: np.ndarray
 
     def first(self, names: Iterable[str]) -> list[int | None]:
-        """The first row of each of these clips, None of those that are not in the table."""
+        """Return the first row of each of these clips, None for those that are not in the table."""
         wanted = pa.array([name.encode() for name in names], pa.binary()).dictionary_encode()
-        # The rows are looked up among the names: a table of all rows' hashes would be made anew for each call.
+        # The rows are looked up in ``names``, not the reverse: that would rebuild a hash table of all rows every call.
         found = pc.index_in(self.names, value_set=wanted.dictionary)
         first = np.full(len(wanted.dictionary), len(self.names))
         np.minimum.at(first, found.drop_null().to_numpy(), np.flatnonzero(found.is_valid()))
         return [row if row < len(self.names) else None for row in first[wanted.indices.to_numpy()].tolist()]
 
     def stretch(self, row: int) -> Stretch:
-        """The line that a row is."""
+        """Return the stretch of one row."""
         return Stretch(int(self.bounds[row]), int(self.bounds[row + 1]), row + 1 + _HEADER_LINES)
 
 
 def row_of_line(line: int) -> int:
-    """The number of a table's row, from 0 below the header, that is this line, from 1."""
+    """Return the row of a line: rows count from 0 below the header, lines from 1."""
     return line - 1 - _HEADER_LINES
 
 
-# Enough for English with its translations into all of CoVoST 2's languages.
+# Enough for English and its translations into all languages of CoVoST 2.
 @lru_cache(maxsize=16)
 def index_of(table: Path) -> ClipRows:
-    """Read through a table that has a column ``path``; the last ones are kept, until ``index_of.cache_clear()``."""
+    """Read a table with a column ``path`` and return its index; the latest are cached (``index_of.cache_clear()``)."""
     column = header_of(table, ("path",)).index("path")
     names, lengths = [pa.array([], pa.binary())], []
     with table.open("rb") as file:
@@ -141,7 +140,7 @@ def index_of(table: Path) -> ClipRows:
 
 def _name(line: bytes, column: int) -> bytes:
     line = line.rstrip(b"\r\n")
-    if b"\\" not in line:  # nearly all rows, and several times as fast
+    if b"\\" not in line:  # nearly all rows; several times as fast
         return _at(line.split(b"\t", column + 1), column, b"")
     try:
         return _at(_split(line.decode("utf-8")), column, "").encode()

@@ -1,4 +1,4 @@
-"""Common Voice's own splits for recognition: read sentences of one language's release.
+"""Common Voice for recognition: read sentences of one language, in the publisher's splits.
 
 ``DIR`` (or ``DIR/en``) holds ``train.tsv``, ``dev.tsv``, ``test.tsv`` and ``clips/*.mp3``, see
 :mod:`data_prep.corpora.common_voice`.
@@ -18,13 +18,13 @@ from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
 
 _STRETCH = 1 << 18
-# About so many bytes of clips go with a byte of the table, so that units are of the size of what is decoded.
+# About this many bytes of clips per byte of the table: the size of a unit is that of the sound it decodes.
 _CLIP_BYTES = 150
 
 
 @dataclass(frozen=True)
 class CommonVoiceSplits(Divided):
-    """The splits of the release below ``root``; a unit is some lines of a table."""
+    """The splits of a release below ``root``; a unit is some lines of a table."""
 
     name = "common_voice"
 
@@ -49,7 +49,7 @@ class CommonVoiceSplits(Divided):
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> CommonVoiceSplits:
-    """The release below ``root`` or ``root/en``; :class:`DataError` where its clips or all its splits are not there."""
+    """Return the release in ``root`` or ``root/en``; raises :class:`DataError` without clips or without any split."""
     if (root / "en").is_dir():
         root = root / "en"
     splits = tuple(split for split in SPLITS if (root / f"{split}.tsv").is_file())

@@ -1,24 +1,22 @@
-"""CoVoST 2: clips of Common Voice 4 with their translations, for speech translation into one language or several.
+"""CoVoST 2: clips of Common Voice 4 with translations into one or several languages.
 
-    slam prepare covost2 --root DIR --out DIR --pairs en_de en_ca en_ar en_tr [--jobs N] [--shard I/N | --merge]
+    slam prepare covost2 --root CommonVoice4 --out data/covost2 --pairs en_de en_ca en_ar en_tr --jobs 8
 
-``DIR`` holds Common Voice, ``LANG/validated.tsv`` and ``LANG/clips/*.mp3``, and the publisher's translations,
-``covost_v2.en_de.tsv`` with the columns ``path``, ``translation`` and ``split``, either there or in the folder of the
-language that is spoken. ``train.tsv``, ``valid.tsv`` (the publisher's dev) and ``test.tsv`` have a row for each clip
-and language that it is translated to; ``slam evaluate`` scores each language of ``test.tsv`` by itself. A clip is
-decoded once, however many languages there are.
+``--root`` holds Common Voice (``LANG/validated.tsv``, ``LANG/clips/*.mp3``) and the publisher's translations
+(``covost_v2.en_de.tsv`` with the columns ``path``, ``translation`` and ``split``), either there or in the folder of the
+spoken language. ``train.tsv``, ``valid.tsv`` (the publisher's dev) and ``test.tsv`` have one row per clip and target
+language; ``slam evaluate`` scores the languages of ``test.tsv`` separately. A clip is decoded once for all languages.
 
-Which rows: those of ``validated.tsv`` and the translations that name the same clip, as in the publisher's
-``get_covost_splits.py``. Of version 2, ``train`` takes the splits ``train`` and ``train_covost``; ``dev`` and ``test``
-are Common Voice's own and take no others. Both tables are without quoting, with a backslash before quotation marks.
-Left out of all splits besides: translations that are empty or that the translators marked with ``REMOVE``, clips
-shorter than 0.1 s or longer than 30 s.
+Rows are joined by the clip's name, as in the publisher's ``get_covost_splits.py``. As in version 2, ``train`` takes the
+splits ``train`` and ``train_covost``; ``dev`` and ``test`` are those of Common Voice. Both tables are read without
+quoting, with a backslash before quotation marks. Translations that are empty or marked ``REMOVE`` by the translators,
+and clips shorter than 0.1 s or longer than 30 s, are left out of all splits.
 
-Transcripts (``src_text``) are normalized by :func:`data_prep.text.normalize.normalize`; translations keep case and
+Transcripts (``src_text``) are normalized (:func:`data_prep.text.normalize.normalize`); translations keep case and
 punctuation (:func:`data_prep.text.normalize.tidy`).
 
-Memory: each process keeps an index of the tables of one spoken language, and nothing of their texts. For English into
-four languages (850,000 validated clips, a third of them translated) that is 120 MB and 2 s to make.
+Memory: each process keeps an index of the tables of one spoken language, without their texts. For English into four
+languages (850,000 validated clips, a third of them translated) it takes 120 MB and 2 s.
 """
 
 import argparse
@@ -41,7 +39,7 @@ from slam_plugin.data.errors import DataError
 COLUMNS = ("id", "audio", "n_frames", "src_text", "tgt_text", "speaker", "lang", "tgt_lang")
 TRANSLATION_COLUMNS = ("path", "translation", "split")
 SPLITS = {TRAIN: TRAIN, "train_covost": TRAIN, DEV: VALID, TEST: TEST}
-# Of a table: about 2000 clips, of which a third is translated, a minute's work.
+# Of a table: about 2000 clips, a third of them translated, a minute of work.
 STRETCH_BYTES = 512 << 10
 
 _MARKED = "REMOVE"
@@ -49,7 +47,7 @@ _PAIR = re.compile(r"([A-Za-z-]+)_([A-Za-z-]+)")
 
 
 class Pair(NamedTuple):
-    """A language that is spoken, one that it is translated to, and the table of translations, below the root."""
+    """A spoken language, a target language, and the table of translations below the root."""
 
     source: str
     target: str
@@ -57,7 +55,7 @@ class Pair(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """What a row of translations says; ``split`` is train, valid or test."""
+    """A translation; ``split`` is train, valid or test."""
 
     text: str
     split: str
@@ -65,16 +63,16 @@ class Translation(NamedTuple):
 
 @dataclass(frozen=True)
 class CoVoST2(Corpus):
-    """Pairs of languages below ``root``; a unit is a stretch of a table of clips, or of one of translations.
+    """Pairs of languages below ``root``; a unit is a stretch of a table of clips or of translations.
 
-    The clips give the rows of the manifests. The translations are looked up for them, and read once more by themselves
-    to tell which of them are left out.
+    Units of clips yield the rows of the manifests, with their translations looked up. Units of translations yield those
+    that are left out.
     """
 
     root: Path
     pairs: tuple[Pair, ...]
 
-    part_bytes = STRETCH_BYTES  # of tables, which are a hundredth of what is read
+    part_bytes = STRETCH_BYTES  # of tables, which are a hundredth of all that is read
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -103,7 +101,7 @@ class CoVoST2(Corpus):
         return [pair for pair in self.pairs if pair.source == source]
 
     def _translated(self, source: str, stretch: Stretch) -> Iterator[Item | Dropped | Noted]:
-        """The clips of a stretch with their translations."""
+        """Yield the clips of a stretch with their translations."""
         clips = []
         for each in clips_of(self.root, _clips(source), stretch):
             if isinstance(each, Clip):
@@ -116,7 +114,7 @@ class CoVoST2(Corpus):
         translated = [index_of(self.root / pair.table).first(names) for pair in pairs]
         for clip, first, *rows in zip(clips, firsts, *translated, strict=True):
             if first != row_of_line(clip.line):
-                yield Dropped(f"{_clips(source)}:{clip.line}", "is of a clip that has a row before")
+                yield Dropped(f"{_clips(source)}:{clip.line}", "repeats a clip of an earlier row")
                 continue
             found = {pair: self._look_up(pair, number) for pair, number in zip(pairs, rows, strict=True)}
             usable = {pair: each for pair, each in found.items() if isinstance(each, Translation)}
@@ -124,7 +122,7 @@ class CoVoST2(Corpus):
                 yield from self._utterances(source, clip, usable)
 
     def _look_up(self, pair: Pair, number: int | None) -> Translation | str | None:
-        """Row ``number`` of a table of translations; what is wrong with it is told elsewhere."""
+        """Return the translation in row ``number``, or why it is left out, or None; ``_left_out`` reports faults."""
         if number is None:
             return None
         stretch = index_of(self.root / pair.table).stretch(number)
@@ -158,7 +156,7 @@ class CoVoST2(Corpus):
             yield row(each.split, COLUMNS, {**fields, **languages, "id": key, "tgt_text": each.text})
 
     def _left_out(self, pair: Pair, stretch: Stretch) -> Iterator[Dropped]:
-        """The translations of a stretch that no clip has, or none can have."""
+        """Yield the translations of a stretch that are unusable or belong to no clip."""
         rows = []
         for each in rows_of(self.root, pair.table, TRANSLATION_COLUMNS, stretch):
             if isinstance(each, Fields):
@@ -172,11 +170,11 @@ class CoVoST2(Corpus):
             place = f"{pair.table}:{each.line}"
             translation = _translation(each)
             if first != row_of_line(each.line):
-                yield Dropped(place, "is of a clip that has a translation before")
+                yield Dropped(place, "repeats a clip of an earlier translation")
             elif isinstance(translation, str):
                 yield Dropped(place, translation)
             elif clip is None:
-                yield Dropped(place, f"is of a clip that {_clips(pair.source)} does not name")
+                yield Dropped(place, f"names a clip that is not in {_clips(pair.source)}")
 
 
 def _clips(source: str) -> str:
@@ -184,7 +182,7 @@ def _clips(source: str) -> str:
 
 
 def _translation(fields: Fields) -> Translation | str:
-    """What a row says, or why it is left out."""
+    """Return the translation of a row, or why it is left out."""
     name, text, split = fields.texts
     if not name:
         return "names no clip"
@@ -199,9 +197,9 @@ def _translation(fields: Fields) -> Translation | str:
 
 
 def open_corpus(root: Path, pairs: Sequence[str]) -> CoVoST2:
-    """The ``pairs`` ("en_de": English is spoken) below ``root``.
+    """Return the corpus of ``pairs`` ("en_de": spoken English, German text) below ``root``.
 
-    Raises :class:`DataError` where one is no pair, or its clips or translations are not there or lack a column.
+    Raises :class:`DataError` if one is no pair, or its clips or translations are missing or lack a column.
     """
     found = tuple(_find(root, name) for name in dict.fromkeys(pairs))
     for pair in found:
@@ -224,7 +222,7 @@ def _find(root: Path, name: str) -> Pair:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    names = "languages spoken and translated to, such as en_de en_ca"
+    names = "spoken and target languages, such as en_de en_ca"
     parser.add_argument("--pairs", nargs="+", required=True, metavar="A_B", help=names)
 
 
@@ -233,5 +231,5 @@ main = preparation(
     __doc__,
     lambda arguments: open_corpus(arguments.root, arguments.pairs),
     _add_arguments,
-    root_help="Common Voice 4 with CoVoST 2's tables of translations",
+    root_help="Common Voice 4 with CoVoST 2's translation tables",
 )

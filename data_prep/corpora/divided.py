@@ -1,4 +1,4 @@
-"""Corpora that their publishers divide into sets to train on, to develop with and to test on."""
+"""Corpora whose publishers divide them into training, development and test sets."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from slam_plugin.data.constants import MAX_SECONDS
 
 @dataclass(frozen=True)
 class Divided(Corpus):
-    """Transcribed speech below ``root``: a manifest for each of the publisher's ``splits`` that is there.
+    """Transcribed speech below ``root``, a manifest for each of the publisher's ``splits`` that is there.
 
     Attributes:
         name: of the corpus, in the recipe.
@@ -38,7 +38,7 @@ class Divided(Corpus):
     def rows_of_file(
         self, split: str, place: str, path: Path, key: str, text: str, speaker: str
     ) -> Iterator[Item | Dropped | Noted]:
-        """The row of a sound file that is an utterance, with id ``key``; or why it is left out, as ``place``."""
+        """Yield the row of a sound file that is one utterance, with id ``key``, or drop it as ``place``."""
         try:
             sound = decode_sound(path)
         except UnusableSound as error:

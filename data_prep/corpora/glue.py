@@ -1,22 +1,22 @@
-"""GLUE: four of its tasks, as labeled sentences and, with a vocabulary, as folders to fine-tune on.
+"""GLUE: four tasks (MNLI, QNLI, QQP, SST-2) as labeled sentences, with --vocab ready to fine-tune on.
 
-    slam prepare glue --root DIR --out DIR [--vocab FOLDER] [--tasks NAME...] [--jobs N] [--shard I/N | --merge]
+    slam prepare glue --root GLUE --out data/glue --vocab data --jobs 8
 
-``DIR`` holds the unpacked ``MNLI``, ``QNLI``, ``QQP`` and ``SST-2``, or those of them that are wanted, or a folder
-``GLUE`` of them. Of each task ``OUT`` has a folder, ``mnli``, ``qnli``, ``qqp`` or ``sst2``, with a line
-``label<TAB>text[<TAB>second text]`` a row in ``train.tsv``, ``valid.tsv`` and ``test.tsv``. MNLI has two sets of each
-kind: ``valid`` and ``test`` are the matched ones, ``valid1`` and ``test1`` the mismatched ones.
+``--root`` holds the unpacked ``MNLI``, ``QNLI``, ``QQP`` and ``SST-2``, or some of them, possibly in a folder ``GLUE``.
+Each task becomes a folder ``mnli``, ``qnli``, ``qqp`` or ``sst2`` with ``train.tsv``, ``valid.tsv`` and ``test.tsv`` of
+lines ``label<TAB>text[<TAB>second text]``. For MNLI, ``valid`` and ``test`` are the matched sets, ``valid1`` and
+``test1`` the mismatched ones.
 
-With ``--vocab``, the folder of the pre-training vocabulary, each of them is a data folder of
-``slam_sentence_prediction`` as well. Classes are in the order of :data:`TASKS`. GLUE keeps the labels of its test sets
-to itself: in ``test.tsv`` a label is ``-``, and the data folder has none, so ``slam predict`` only predicts.
- All rows of a test set are there, in the publisher's order, which is what ``--glue`` needs.
+With ``--vocab``, the folder of the pre-training vocabulary, each folder is also a data folder of
+``slam_sentence_prediction``. Classes are in the order of :data:`TASKS`. GLUE does not publish the labels of its test
+sets: in ``test.tsv`` the label is ``-``, and the data folder has none, so ``slam predict`` only predicts. A test set
+keeps all rows in the publisher's order, as ``slam predict --glue`` requires.
 
-Texts become lower-case words, as the text of pre-training; endings that the publisher cut off are put back (``it 's``).
-Lines with too few or too many columns, of which QQP has some, and lines without an agreed label (``-``) are left out of
-training and validation sets, and rows of a text without any word out of training sets. Validation and test sets keep
-those, as scores are of all rows: such a text is ``-``. A bad line in a test set is an error, as the rows behind it
-would be submitted under wrong numbers.
+Texts become lower-case words, like the text of pre-training; clitics are rejoined (``it 's``). Lines with too few or
+too many columns, of which QQP has some, and lines without an agreed label (``-``) are left out of training and
+validation sets. Rows with a text without words are left out of training sets; validation and test sets keep them, with
+``-`` as the text, because scores are over all rows. A bad line in a test set is an error: the rows after it would be
+submitted under wrong numbers.
 """
 
 import argparse
@@ -44,12 +44,12 @@ class Task(NamedTuple):
     """A task of the benchmark.
 
     Attributes:
-        folder: of what is made; the publisher's is the task's name.
-        texts: the columns of one text or two.
-        label: the column of the label, which test sets lack.
+        folder: name of the output folder; the publisher's folder has the task's name.
+        texts: the columns of one or two texts.
+        label: the column of the label; test sets lack it.
         index: the column of test sets that numbers their rows from 0.
         labels: the classes in their order.
-        splits: the publisher's files by the split's name here.
+        splits: the publisher's file of each split.
     """
 
     folder: str
@@ -79,14 +79,14 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Glue(Corpus):
-    """Tasks below ``root``; a unit is a stretch of a file. ``symbols`` is the hash of the vocabulary's content."""
+    """Tasks below ``root``; a unit is a stretch of a file. ``symbols`` is the vocabulary's hash."""
 
     root: Path
     tasks: tuple[str, ...]
     vocabulary: Path | None = None
     symbols: str | None = None
 
-    # Little is read, and cutting it into words takes long.
+    # Small parts: normalizing the text takes much longer than reading it.
     part_bytes = 2 * UNIT_BYTES
 
     @property
@@ -133,8 +133,8 @@ class Glue(Corpus):
             if isinstance(fields, Dropped):
                 if tested:
                     raise DataError(
-                        f"{self.root / fields.place}: {fields.reason}; no row of a test set may be left out, as the "
-                        "server knows rows by their numbers"
+                        f"{self.root / fields.place}: {fields.reason}; no row of a test set may be left out, because "
+                        "the server identifies rows by number"
                     )
                 yield fields
                 continue
@@ -151,9 +151,9 @@ class Glue(Corpus):
         cleaned = [normalize_english(join_clitics(text)) for text in texts]
         if not all(cleaned):
             if output.endswith("-train"):
-                yield Dropped(place, "holds a text without a word")
+                yield Dropped(place, "holds a text without words")
                 return
-            yield Noted(f"a text without a word, held as {NOTHING}")
+            yield Noted(f"a text without words, written as {NOTHING}")
         yield Item(output, ("\t".join((label, *(text or NOTHING for text in cleaned))) + "\n",))
 
     def finish(self, folder: Path) -> None:
@@ -170,7 +170,7 @@ class Glue(Corpus):
 
 
 def _fields(line: Line | Dropped, place: str, expected: int) -> list[str] | Dropped:
-    """The columns of a line, in which a quotation mark is a character like any other."""
+    """Return the columns of a line; a quotation mark is an ordinary character."""
     if isinstance(line, Dropped):
         return line
     fields = line.text.split("\t")
@@ -188,19 +188,19 @@ def _about_label(found: str, expected: Sequence[str]) -> str:
 def _check_index(found: str, line: Line, path: Path) -> None:
     expected = str(line.number - 1 - _HEADER_LINES)
     if found != expected:
-        raise DataError(f"{path}:{line.number}: found the row's number {found!r}, expected {expected}")
+        raise DataError(f"{path}:{line.number}: found row number {found!r}, expected {expected}")
 
 
 def _write_inputs(rows: Sequence[Row], vocabulary: Path, out: Path, split: str) -> None:
-    """The texts alone, for rows whose labels nobody knows."""
+    """Write the texts alone, for rows without labels."""
     for side, texts in enumerate(zip(*(row.texts for row in rows), strict=True)):
         binarize_lines(texts, vocabulary, out / f"input{side}" / split)
 
 
 def open_corpus(root: Path, tasks: Sequence[str] | None = None, vocabulary: str | Path | None = None) -> Glue:
-    """The benchmark below ``root`` or ``root/GLUE``: ``tasks``, or those that are there.
+    """Return the benchmark below ``root`` or ``root/GLUE``: ``tasks``, by default those that are there.
 
-    Raises :class:`DataError` where a task is not there, or none is, or the vocabulary cannot be used.
+    Raises :class:`DataError` if one of ``tasks`` or all tasks are missing, or the vocabulary cannot be used.
     """
     if (root / "GLUE").is_dir():
         root = root / "GLUE"
@@ -215,9 +215,14 @@ def open_corpus(root: Path, tasks: Sequence[str] | None = None, vocabulary: str 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--vocab", type=Path, metavar="FOLDER", help="holds dict.txt and spm.model; make folders to fine-tune on"
+        "--vocab",
+        type=Path,
+        metavar="FOLDER",
+        help="holds dict.txt and spm.model; also make data folders to fine-tune on",
     )
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, metavar="NAME", help=f"of {', '.join(TASKS)}")
+    parser.add_argument(
+        "--tasks", nargs="+", choices=TASKS, metavar="NAME", help=f"some of {', '.join(TASKS)} (default: all found)"
+    )
 
 
 main = preparation(

@@ -1,20 +1,20 @@
 """Libri-Light: read English without transcripts, cut at silences, for pre-training on speech.
 
-    slam prepare librilight --root DIR --out DIR [--subsets NAME...] [--max-seconds S] [--train-shards K]
-        [--valid-parts P] [--jobs N] [--shard I/N | --merge]
+    slam prepare librilight --root libri-light --out data/librilight --subsets small medium --jobs 8
 
-``DIR`` holds ``SUBSET/SPEAKER/BOOK/NAME.flac``, a recording of up to an hour, and beside it ``NAME.json`` with
-``voice_activity``, a list of ``[begin, end]`` in seconds; or it is one such subset. Those of ``small``, ``medium`` and
-``large`` that are there are used; ``duplicate``, whose books may stand in the others too, where ``--subsets`` names it.
+``--root`` holds ``SUBSET/SPEAKER/BOOK/NAME.flac``, recordings of up to an hour, each with ``NAME.json`` beside it that
+lists ``voice_activity`` as ``[begin, end]`` in seconds; or it is one such subset. By default ``small``, ``medium`` and
+``large`` are used if they are there; ``duplicate``, whose books may be in the others too, only if ``--subsets`` names
+it.
 
-:mod:`data_prep.formats.silences` says where recordings are cut into stretches of at most S seconds (default: 30); those
-shorter than its minimum, with their margins, are left out. Audio stays where it is: a row names a part of a recording,
-``NAME.flac:BEGIN:SAMPLES``, at the recording's own rate. Voice activity may end up to ``SLACK`` seconds behind the
-recording's end, where it is cut; one that ends later belongs to another recording, and this one is left out.
+Recordings are cut into stretches of at most ``--max-seconds`` (:mod:`data_prep.formats.silences`). Stretches shorter
+than its minimum, margins included, are left out. Audio is not copied: a row names a part of a recording,
+``NAME.flac:BEGIN:SAMPLES``, at the recording's rate. Voice activity may end up to 1 s after the recording and is then
+cut; if it ends later, it belongs to another recording, and this one is left out.
 
-``valid.tsv`` has all recordings of one speaker in P (default: 2,000), by a hash of the speaker's name, of at least one
-speaker. The others go to ``train-00.tsv`` ... (``train.tsv`` where K is 1), by a hash of the recording's name, which
-does not take its subset in.
+``valid.tsv`` holds all recordings of one speaker in ``--valid-parts`` (at least one speaker), by a hash of the
+speaker's name. The others go to ``train-00.tsv`` ... (``train.tsv`` for one shard), by a hash of the recording's name
+without its subset.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class LibriLight(Corpus):
     train_shards: int = TRAIN_SHARDS
     valid_parts: int = VALID_PARTS
 
-    # Some 15 hours of sound: a part takes about a minute, and the whole corpus has a few thousand.
+    # About 15 hours of sound: a part takes about a minute, and the whole corpus has a few thousand parts.
     part_bytes = 1 << 30
 
     @property
@@ -97,7 +97,7 @@ class LibriLight(Corpus):
         return "valid" if is_held_out else shard_names(self.train_shards)[bucket(recording, self.train_shards)]
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
-        # Names may have dots in them: an ending is added, never replaced.
+        # Names may hold dots: an ending is added, never replaced.
         listing, place = f"{unit.key}.json", f"{unit.key}.flac"
         path = self.root / place
         try:
@@ -151,7 +151,7 @@ def _folders(path: Path) -> list[str]:
 
 
 def _recordings(book: Path) -> list[tuple[str, int]]:
-    """The names in a book's folder without ``.flac`` or ``.json``, and the bytes of the sound (0: there is none)."""
+    """Return the names in a book's folder without ``.flac`` or ``.json``, and the bytes of the sound (0 if none)."""
     sizes: dict[str, int] = {}
     with os.scandir(book) as entries:
         for entry in entries:
@@ -163,7 +163,7 @@ def _recordings(book: Path) -> list[tuple[str, int]]:
 
 
 def _voice_activity(path: Path) -> list[Any]:
-    """What the file beside a recording says of its voice; :class:`DataError`, without its name, where it does not."""
+    """Return the voice activity of a recording; raises :class:`DataError`, without the file's name, if unreadable."""
     try:
         found = json.loads(path.read_bytes().decode())
     except OSError as error:
@@ -188,7 +188,7 @@ def _is_segment(found: object) -> bool:
 
 
 def _spans(voice: Sequence[tuple[float, float]], whole: Sound) -> list[Span]:
-    """Segments in samples, within the recording."""
+    """Return the segments in samples, cut to the recording."""
     spans = ((round(begin * whole.rate), min(round(end * whole.rate), whole.samples)) for begin, end in voice)
     return [(begin, end) for begin, end in spans if begin < end]
 
@@ -200,9 +200,9 @@ def open_corpus(
     train_shards: int = TRAIN_SHARDS,
     valid_parts: int = VALID_PARTS,
 ) -> LibriLight:
-    """Libri-Light below ``root``: ``subsets``, or what is there but duplicates; or ``root`` is a subset itself.
+    """Return Libri-Light below ``root``, which may be a subset itself: ``subsets``, by default all but ``duplicate``.
 
-    Raises :class:`DataError` where a subset is not there, or none is.
+    Raises :class:`DataError` if one of ``subsets`` or all subsets are missing.
     """
     found = tuple(name for name in SUBSETS if (root / name).is_dir())
     if not found and any(root.glob("*/*/*.flac")):
@@ -219,12 +219,22 @@ def open_corpus(
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--subsets", nargs="+", metavar="NAME", help=f"of {', '.join(SUBSETS)}")
     parser.add_argument(
-        "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help=f"of a stretch (default: {MAX_SECONDS})"
+        "--subsets", nargs="+", metavar="NAME", help=f"some of {', '.join(SUBSETS)} (default: all but duplicate)"
     )
     parser.add_argument(
-        "--train-shards", type=int, default=TRAIN_SHARDS, metavar="K", help=f"files (default: {TRAIN_SHARDS})"
+        "--max-seconds",
+        type=float,
+        default=MAX_SECONDS,
+        metavar="S",
+        help=f"longest stretch (default: {MAX_SECONDS:g})",
+    )
+    parser.add_argument(
+        "--train-shards",
+        type=int,
+        default=TRAIN_SHARDS,
+        metavar="K",
+        help=f"number of training manifests (default: {TRAIN_SHARDS})",
     )
     parser.add_argument(
         "--valid-parts",

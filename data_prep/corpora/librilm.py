@@ -1,18 +1,18 @@
 """LibriLM: LibriSpeech's text for language models, 40 million sentences (803 million words) of books.
 
-    slam prepare librilm --root DIR --out DIR [--train-shards K] [--valid-parts P] [--jobs N]
-        [--shard I/N | --merge]
+    slam prepare librilm --root librispeech-lm-norm.txt.gz --out data/librilm --jobs 8
 
-``DIR`` holds ``librispeech-lm-norm.txt.gz``, or is that file: a sentence a line in capitals, spelled out, without
-punctuation. They become lower case, as the transcripts of ``slam prepare librispeech`` do by the same rule.
+``--root`` is ``librispeech-lm-norm.txt.gz`` or the folder that holds it: one sentence per line, in capitals, spelled
+out, without punctuation. Sentences become lower case by the rule of ``slam prepare librispeech``.
 
-The publisher has sorted all sentences and kept one of alike ones, so which book a sentence stood in, and what came
-before it, is not known. An item of training is therefore one sentence: nothing here ends documents, and a corpus of
-these files has no ``block``. Which file a sentence is written to is told by its words: one in P (default: 10,000) is in
-``valid.txt``, the others are spread over ``train-00.txt`` ... (``train.txt`` where K is 1). Within a file they are
-shuffled, the same way always, or neighbours would all begin alike.
+The publisher sorted the sentences and removed duplicates, so their books and contexts are unknown. An item of training
+is therefore one sentence: the files have no ends of documents, and a corpus of them has no ``block``. The hash of a
+sentence decides its file: one in ``--valid-parts`` goes to ``valid.txt``, the others are spread over ``train-00.txt``
+... (``train.txt`` for one shard). The sentences of a file are shuffled, always in the same way; otherwise neighbors
+would begin with the same words.
 
-The archive is read once to find its lines and once up to each stretch of them, as one cannot begin in its middle.
+The archive is read once to find its lines, and again from its beginning for each stretch, because gzip cannot be read
+from the middle.
 """
 
 import argparse
@@ -99,9 +99,9 @@ class LibriLM(Corpus):
 
 
 def stretches_of(archive: Path) -> Iterator[Stretch]:
-    """Stretches of :data:`UNIT_BYTES` of the text in ``archive``, or a little more, that end at line ends.
+    """Yield stretches of :data:`UNIT_BYTES` or a little more of the text in ``archive``, cut at line ends.
 
-    Raises :class:`DataError` where the archive is cut short or is none.
+    Raises :class:`DataError` if the archive is cut short or not gzip.
     """
     begin, line = 0, 1
     with _opened(archive) as (file, packed), progress(archive.stat().st_size) as bar:
@@ -119,23 +119,23 @@ def stretches_of(archive: Path) -> Iterator[Stretch]:
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """The text of an archive, and the archive itself; :class:`DataError` where what is read of it is broken."""
+    """Open the text of an archive, and the archive itself; raises :class:`DataError` if what is read is broken."""
     try:
         with archive.open("rb") as packed, io.BufferedReader(gzip.GzipFile(fileobj=packed), _BLOCK) as file:
             yield file, packed
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{archive}: is cut short or no gzip archive ({error}); fetch it again") from error
+        raise DataError(f"{archive}: is cut short or not gzip ({error}); download it again") from error
 
 
 def _shuffle(path: Path) -> None:
-    """Put the lines of a file into an order that depends on how many there are. Takes 24 bytes a line in memory."""
+    """Shuffle the lines of a file by their number alone. Takes 24 bytes of memory per line."""
     content = np.memmap(path, np.uint8, "r")
     blocks = range(0, len(content), _BLOCK)
     ends = np.concatenate(
         [np.flatnonzero(content[first : first + _BLOCK] == ord("\n")) + first + 1 for first in blocks]
     )
     begins = np.concatenate(([0], ends[:-1]))
-    # This generator's numbers are kept from version to version, unlike those of numpy's newer ones.
+    # numpy guarantees the numbers of RandomState across versions, unlike those of its newer generators.
     order = np.random.RandomState(0).permutation(len(ends))
     whole = memoryview(content)
     with atomic_write(path, "wb") as file:
@@ -146,7 +146,7 @@ def _shuffle(path: Path) -> None:
 
 
 def open_corpus(root: Path, train_shards: int = TRAIN_SHARDS, valid_parts: int = VALID_PARTS) -> LibriLM:
-    """The archive ``root`` or ``root/librispeech-lm-norm.txt.gz``; :class:`DataError` where there is none."""
+    """Return the corpus of ``root`` or ``root/librispeech-lm-norm.txt.gz``; raises :class:`DataError` without one."""
     archive = root / ARCHIVE if root.is_dir() else root
     if not archive.is_file():
         raise DataError(f"{root}: expected {ARCHIVE} in it")
@@ -159,7 +159,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=TRAIN_SHARDS,
         metavar="K",
-        help=f"files of training text (default: {TRAIN_SHARDS}); shuffling one takes 24 bytes a sentence in memory",
+        help=f"number of training files (default: {TRAIN_SHARDS}); shuffling takes 24 bytes of memory per sentence",
     )
     parser.add_argument(
         "--valid-parts",

@@ -1,12 +1,12 @@
-"""LibriSpeech: read English with its transcripts, for pairs and for recognition.
+"""LibriSpeech: read English with transcripts, for pairs in pre-training and for recognition.
 
-    slam prepare librispeech --root DIR --out DIR [--subsets NAME...] [--jobs N] [--shard I/N | --merge]
+    slam prepare librispeech --root LibriSpeech --out data/librispeech --jobs 8
 
-``DIR`` holds ``SUBSET/SPEAKER/CHAPTER/*.flac`` and beside them ``SPEAKER-CHAPTER.trans.txt``, a line ``ID TEXT`` for
-each utterance. ``train.tsv`` has all training subsets that are there, ``valid.tsv`` the development sets, to validate
-pre-training on pairs, and each subset but those to train on is a manifest of its own (``dev-clean.tsv``, ...). The
-publisher's capitals become lower case; nothing else of the texts is changed. Audio stays where it is and is named by
-its absolute path.
+``--root`` holds ``SUBSET/SPEAKER/CHAPTER/*.flac``, each chapter with ``SPEAKER-CHAPTER.trans.txt`` of lines
+``ID TEXT``. ``train.tsv`` holds the training subsets that are there, ``valid.tsv`` the development sets, to validate
+pre-training on pairs, and each development and test subset also has its own manifest (``dev-clean.tsv``, ...). The
+publisher's capitals become lower case; the texts are not changed otherwise. Audio is not copied and is named by its
+absolute path.
 """
 
 import argparse
@@ -31,7 +31,7 @@ COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
 
 @dataclass(frozen=True)
 class LibriSpeech(Corpus):
-    """The subsets below ``root``; a unit is a chapter, and ``words_of`` normalises its transcripts."""
+    """The subsets below ``root``; a unit is a chapter, and ``words_of`` normalizes its transcripts."""
 
     root: Path
     subsets: tuple[str, ...]
@@ -98,9 +98,9 @@ def _outputs_of(subset: str) -> tuple[str, ...]:
 def open_corpus(
     root: Path, subsets: Sequence[str] | None = None, words_of: Callable[[str], str] = normalize
 ) -> LibriSpeech:
-    """LibriSpeech below ``root`` or ``root/LibriSpeech``: ``subsets``, or those that are there.
+    """Return LibriSpeech below ``root`` or ``root/LibriSpeech``: ``subsets``, by default those that are there.
 
-    Raises :class:`DataError` where a subset is not there, or none is.
+    Raises :class:`DataError` if one of ``subsets`` or all subsets are missing.
     """
     if (root / "LibriSpeech").is_dir():
         root = root / "LibriSpeech"
@@ -112,7 +112,13 @@ def open_corpus(
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--subsets", nargs="+", choices=SUBSETS, metavar="NAME", help=f"of {', '.join(SUBSETS)}")
+    parser.add_argument(
+        "--subsets",
+        nargs="+",
+        choices=SUBSETS,
+        metavar="NAME",
+        help=f"some of {', '.join(SUBSETS)} (default: all found)",
+    )
 
 
 main = preparation(

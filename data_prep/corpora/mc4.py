@@ -1,22 +1,20 @@
-"""mC4 and C4: pages of the web as documents of clean sentences.
+"""mC4 and C4: web pages as documents of clean sentences.
 
-    slam prepare mc4 --root DIR --out DIR [--language en] [--train-shards K] [--valid-parts P] [--keep-digits]
-        [--trust-language] [--jobs N] [--shard I/N | --merge]
+    slam prepare mc4 --root mc4 --out data/mc4 --language en --jobs 8
 
-``DIR`` holds the files of mC4, ``c4-LANGUAGE.tfrecord-00000-of-01024.json.gz`` and for validation
-``c4-LANGUAGE-validation.tfrecord-...``, or those of a variant of C4, ``c4-train.00000-of-01024.json.gz`` and
-``c4-validation...``, all of them or some; a line is a page as JSON: ``text``, ``url``, ``timestamp``. The name of a
-file says which language the publisher found its pages to be in; C4 is English.
+``--root`` holds all or some files of mC4 (``c4-LANGUAGE.tfrecord-00000-of-01024.json.gz``, and
+``c4-LANGUAGE-validation.tfrecord-...`` for validation) or of a variant of C4 (``c4-train.00000-of-01024.json.gz`` and
+``c4-validation...``). A line is a page as JSON: ``text``, ``url``, ``timestamp``. The name of a file gives the language
+that the publisher detected; C4 is English.
 
-:mod:`data_prep.text.web` says which sentences of a page are used and which pages are left out. A page becomes a
-document, its sentences a line each, which are normalised as transcripts are. Of pages that are alike afterwards one is
-used. Which file a page is written to is told by its sentences: it is one of the K files ``train-00.txt`` ...
-(``train.txt`` where K is 1), or of ``valid.txt`` if it is of the publisher's files for validation; where there are none
-of these, one page in P (default: 1,000) is. A page of the publisher's validation that stands in its training data too
-is not looked for.
+:mod:`data_prep.text.web` decides which sentences and pages are used. A page becomes a document, one sentence per line,
+normalized like transcripts. Of pages that are then equal, one is used. The hash of its sentences decides the file of a
+page: one of ``train-00.txt`` ... (``train.txt`` for one shard). ``valid.txt`` holds the pages of the publisher's
+validation files; without these, one page in ``--valid-parts``. Pages of the publisher's validation files that are also
+in its training files are not searched for.
 
-``dropped.tsv`` names each page that was left out by its file and line; sentences that were left out of pages that are
-used are counted. ``recipe`` in ``stats.json`` holds all limits.
+``dropped.tsv`` names each page that was left out by file and line. Sentences that were left out of used pages are
+counted. ``recipe`` in ``stats.json`` holds all limits.
 """
 
 import argparse
@@ -52,8 +50,8 @@ class MC4(Corpus):
     """The pages of ``language`` in the files of ``root``; a unit is a file.
 
     Attributes:
-        valid_files: whether some of them are the publisher's for validation.
-        trust_language: whether sentences of another language than the files are said to be in are used.
+        valid_files: whether some of them are the publisher's validation files.
+        trust_language: whether to use pages and sentences without testing their language.
     """
 
     root: Path
@@ -110,7 +108,7 @@ class MC4(Corpus):
             yield from (Noted(f"{reason}, left out") for _ in range(count))
 
     def _texts(self, name: str) -> Iterator[tuple[str, str] | Dropped]:
-        """The place and the text of each page of a file."""
+        """Yield the place and the text of each page of a file."""
         number = 0
         with gzip.open(self.root / name, "rb") as file:
             try:
@@ -120,7 +118,7 @@ class MC4(Corpus):
                 yield Dropped(f"{name}:{number + 1}", f"the archive is cut short or broken from here on ({error})")
 
     def _output_of(self, sentences: Sequence[str], is_valid: bool) -> str:
-        # Pages that are alike go to the same file, where all but the first are left out.
+        # Equal pages go to the same file, where all but the first are left out.
         count = self.valid_parts * self.train_shards
         shard, part = divmod(bucket("\n".join(sentences), count), self.valid_parts)
         return "valid" if is_valid or (not self.valid_files and part == 0) else shard_names(self.train_shards)[shard]
@@ -153,42 +151,46 @@ def open_corpus(
     keep_digits: bool = False,
     trust_language: bool = False,
 ) -> MC4:
-    """The files of ``language`` in ``root``.
+    """Return the corpus of the files of ``language`` in ``root``.
 
-    Raises :class:`DataError` where there is none for training, or the language has no test and is not trusted.
+    Raises :class:`DataError` if there is none for training, or if the language has no test and is not trusted.
     """
     names = [found for path in root.iterdir() if (found := _NAME.fullmatch(path.name))]
     mine = [found for found in names if _language_of(found) == language]
     if all(map(_is_valid, mine)):
         held = ", ".join(sorted({_language_of(found) for found in names if not _is_valid(found)})) or "none"
         raise DataError(
-            f"{root}: found training files of the languages: {held}; expected "
+            f"{root}: found training files of these languages: {held}; expected "
             f"c4-{language}.tfrecord-*-of-*.json.gz" + (" or c4-train.*-of-*.json.gz" if language == "en" else "")
         )
     if any(found["c4"] for found in mine) and any(found["mc4"] for found in mine):
         raise DataError(f"{root}: holds files of C4 and of mC4, expected a folder for each")
     if language not in LANGUAGES and not trust_language:
         raise DataError(
-            f"there is no test of the language {language}, only of {', '.join(LANGUAGES)}; "
-            "--trust-language takes all pages of its files"
+            f"found the language {language}, which has no test, expected one of {', '.join(LANGUAGES)}; "
+            "--trust-language skips the test"
         )
     return MC4(root, language, any(map(_is_valid, mine)), train_shards, valid_parts, keep_digits, trust_language)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--language", default="en", metavar="NAME", help="as files name it (default: en)")
+    parser.add_argument("--language", default="en", metavar="NAME", help="as in the file names (default: en)")
     parser.add_argument(
-        "--train-shards", type=int, default=TRAIN_SHARDS, metavar="K", help=f"files (default: {TRAIN_SHARDS})"
+        "--train-shards",
+        type=int,
+        default=TRAIN_SHARDS,
+        metavar="K",
+        help=f"number of training files (default: {TRAIN_SHARDS})",
     )
     parser.add_argument(
         "--valid-parts",
         type=int,
         default=VALID_PARTS,
         metavar="P",
-        help=f"one page in P is for validation where the publisher has none (default: {VALID_PARTS})",
+        help=f"one page in P is for validation if the publisher has none (default: {VALID_PARTS})",
     )
-    parser.add_argument("--keep-digits", action="store_true", help="use sentences with digits")
-    parser.add_argument("--trust-language", action="store_true", help="do not test which language pages are in")
+    parser.add_argument("--keep-digits", action="store_true", help="keep sentences with digits")
+    parser.add_argument("--trust-language", action="store_true", help="do not test the language of pages")
 
 
 def _corpus_of(arguments: argparse.Namespace) -> MC4:

@@ -1,19 +1,18 @@
-"""SpeechStew: seven corpora of English in one training set without re-balancing, and their tests apart.
+"""SpeechStew: seven English corpora in one training set without re-balancing, with separate tests.
 
-    slam prepare speechstew --out DIR [--ami DIR] [--common-voice DIR] [--librispeech DIR] [--switchboard DIR]
-        [--fisher DIR] [--hub5 DIR] [--tedlium DIR] [--wsj DIR] [--max-seconds 30] [--jobs N] [--shard I/N | --merge]
+    slam prepare speechstew --ami ami --tedlium TEDLIUM_release-3 --wsj wsj --out data/speechstew --jobs 8
 
-Each directory is a corpus as its publisher lays it out; the modules named after them say how, and those that are given
-are mixed: ``train.tsv`` holds every training utterance once. Tests are ``test-ami-ihm``, ``test-ami-sdm1``,
-``test-common-voice``, ``test-switchboard`` and ``test-callhome`` (both by ``--hub5``), ``test-tedlium``, ``test-wsj``;
-where a publisher has a development set, it is ``dev-...`` (of LibriSpeech ``dev-librispeech-clean`` and ``-other``, its
-tests are made by ``slam prepare librispeech``), and ``valid.tsv`` holds all of these. Audio stays where it is: a row
-names a part of a recording.
+Each flag names a corpus in its publisher's layout, described in the module of its name in ``data_prep/corpora``. The
+given corpora are mixed: ``train.tsv`` holds every training utterance once. Tests are ``test-ami-ihm``,
+``test-ami-sdm1``, ``test-common-voice``, ``test-switchboard`` and ``test-callhome`` (both from ``--hub5``),
+``test-tedlium`` and ``test-wsj``. Development sets are ``dev-...``, and ``valid.tsv`` holds all of them. For
+LibriSpeech there are ``dev-librispeech-clean`` and ``-other``; ``slam prepare librispeech`` makes its tests. Audio is
+not copied: a row names a part of a recording.
 
-Transcripts of all corpora, to train and to score, are written alike: see :mod:`data_prep.text.transcripts`, whose
-rules are also the rules of scoring. Left out and listed are utterances without words, shorter than 0.1 s, longer than
-``--max-seconds``, those that overlap what the same speaker says before or reach beyond the recording, and recordings
-that cannot be decoded, such as SPHERE compressed by shorten.
+All transcripts, for training and scoring, are in one notation (:mod:`data_prep.text.transcripts`). Utterances are left
+out and listed if they have no words, are shorter than 0.1 s or longer than ``--max-seconds``, overlap an earlier
+utterance of the same speaker or reach beyond the recording; recordings if they cannot be decoded, such as SPHERE
+compressed by shorten.
 """
 
 import argparse
@@ -30,21 +29,21 @@ from slam_plugin.data.errors import DataError
 
 
 def _librispeech(root: Path, _: float) -> librispeech.LibriSpeech:
-    """What there is to train on and to develop with. No utterance of it is longer than 36 s, and all are kept."""
+    """Return the training and development subsets. Their longest utterance has 36 s, and all are kept."""
     found = librispeech.open_corpus(root)
     ours = [name for name in found.subsets if not name.startswith("test-")]
     return librispeech.open_corpus(root, ours, common_notation)
 
 
 def _splits(name: str, *more: str) -> dict[str, tuple[str, ...]]:
-    """Of a corpus with a training set: its development and test sets, of which there are some of each kind."""
+    """Return the outputs of a corpus: ``train``, and a development and a test set for each suffix in ``more``."""
     found = {TRAIN: (TRAIN,)}
     for each in more:
         found |= {f"dev{each}": (VALID, f"dev-{name}{each}"), f"test{each}": (f"test-{name}{each}",)}
     return found
 
 
-# Flag: how its corpus is opened, and what its manifests become.
+# By flag: the function that opens the corpus, and the outputs of its manifests.
 MEMBERS: Mapping[str, tuple[Callable[[Path, float], Corpus], Mapping[str, tuple[str, ...]]]] = {
     "ami": (ami.open_corpus, _splits("ami", "-ihm", "-sdm1")),
     "common-voice": (common_voice_asr.open_corpus, _splits("common-voice", "")),
@@ -58,12 +57,12 @@ MEMBERS: Mapping[str, tuple[Callable[[Path, float], Corpus], Mapping[str, tuple[
 
 
 def open_corpus(roots: Mapping[str, Path], max_seconds: float = MAX_SECONDS) -> Mixture:
-    """The mixture of the corpora at ``roots``, whose keys are of :data:`MEMBERS`.
+    """Return the mixture of the corpora at ``roots``, whose keys are from :data:`MEMBERS`.
 
-    Raises :class:`DataError` where there is none, or one is not laid out as its publisher does.
+    Raises :class:`DataError` if there is none, or one is not in its publisher's layout.
     """
     if not roots:
-        raise DataError("no corpus is given, expected one or more of " + ", ".join(f"--{name}" for name in MEMBERS))
+        raise DataError("found no corpus, expected one or more of " + ", ".join(f"--{name}" for name in MEMBERS))
     absent = [str(root) for root in roots.values() if not root.is_dir()]
     if absent:
         raise DataError(f"{', '.join(absent)}: there is no such folder")
@@ -82,7 +81,7 @@ def _open(arguments: argparse.Namespace) -> Mixture:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in MEMBERS:
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="this corpus as its publisher lays it out")
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="this corpus in its publisher's layout")
     parser.add_argument(
         "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help="longest utterance (default: %(default)s)"
     )

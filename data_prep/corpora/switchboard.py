@@ -1,14 +1,14 @@
-"""Telephone conversations of two sides: Switchboard-1 and Fisher to train on, Hub5'00 to test on.
+"""Two-sided telephone conversations: Switchboard-1 and Fisher for training, Hub5'00 for testing.
 
 - Switchboard-1 release 2: ``sw02001.sph`` anywhere below ``DIR``, and ISIP's transcripts,
-  ``swb_ms98_transcriptions/20/2001/sw2001A-ms98-a-trans.text``, a line ``ID BEGIN END TEXT`` each utterance.
+  ``swb_ms98_transcriptions/20/2001/sw2001A-ms98-a-trans.text``, one line ``ID BEGIN END TEXT`` per utterance.
 - Fisher English: ``fe_03_00001.sph`` and ``fe_03_p1_tran/data/trans/000/fe_03_00001.txt``, lines ``BEGIN END A: TEXT``,
-  anywhere below ``DIR``. What the transcriber was not sure of, ``(( ))``, is left out with its utterance.
+  anywhere below ``DIR``. An utterance with uncertain words, ``(( ))``, is left out.
 - Hub5'00: ``english/en_4156.sph``, ``sw_4390.sph``, and the references ``hub5e00.english.*.stm``. Conversations ``sw_``
   are the Switchboard test, ``en_`` the CallHome test, as NIST labels them.
 
-Side A is channel 0, B is channel 1. Sound is 8 kHz and resampled where it is read. Fisher is published compressed by
-shorten: ``sph2pipe -f wav FROM TO``, with ``TO`` beside it or anywhere below ``DIR``, is found under the same name.
+Side A is channel 0, B is channel 1. Sound has 8 kHz and is resampled when it is read. Fisher is published compressed
+by shorten: decompress a file with ``sph2pipe -f wav FROM TO``, with ``TO`` of the same name anywhere below ``DIR``.
 """
 
 import re
@@ -26,7 +26,7 @@ from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
 
 CHANNELS = {"A": 0, "B": 1}
-# Of the conversations' names: which test they are of.
+# Test sets by the prefix of a conversation's name.
 TESTS = {"sw_": "test-switchboard", "en_": "test-callhome"}
 _ISIP_NAME = re.compile(r"sw(\d{4})[AB]-ms98-a-trans\.text")
 _ISIP_LINE = re.compile(r"(sw\d{4}([AB])-ms98-a-\d+)\s+(\d+(?:\.\d+)?)\s+(\d+(?:\.\d+)?)\s*(.*)")
@@ -35,7 +35,7 @@ _FISHER_LINE = re.compile(r"(\d+(?:\.\d+)?)\s+(\d+(?:\.\d+)?)\s+([AB]):\s*(.*)")
 
 @dataclass(frozen=True)
 class _Conversations(Corpus):
-    """Conversations below ``root``; a unit is one, with the places of its sound and of its transcripts."""
+    """Conversations below ``root``; a unit is one conversation, with the paths of its sound and transcripts."""
 
     name: ClassVar[str]
     root: Path
@@ -100,7 +100,7 @@ class Switchboard(_Conversations):
             elif isinstance(line, Dropped):
                 yield line
             elif line.text.strip():
-                yield Dropped(f"{text}:{line.number}", "is no line of ID BEGIN END TEXT")
+                yield Dropped(f"{text}:{line.number}", "is no line ID BEGIN END TEXT")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Fisher(_Conversations):
             if not line.text.strip() or line.text.startswith("#"):
                 continue
             if not found:
-                yield Dropped(place, "is no line of BEGIN END SIDE: TEXT")
+                yield Dropped(place, "is no line BEGIN END SIDE: TEXT")
             elif "((" in found[4]:
                 yield Dropped(place, "has words that the transcriber was not sure of")
             else:
@@ -138,7 +138,7 @@ class Fisher(_Conversations):
 
 @dataclass(frozen=True)
 class Hub5(_Conversations):
-    """The English evaluation of 2000: a test of Switchboard conversations and one of CallHome's."""
+    """The English evaluation of 2000: a test of Switchboard and one of CallHome conversations."""
 
     name = "hub5"
 
@@ -154,7 +154,7 @@ class Hub5(_Conversations):
         sounds = sounds_below(self.root)
         ours = {name: sounds[name] for name in sounds if name in names or name[:3] in TESTS}
         yield from self._units(ours, dict.fromkeys(sorted(names), [path]))
-        # Lines that are no lines of any conversation are told of once.
+        # Malformed lines belong to no conversation and are reported once.
         yield Unit("", 0, (None, (below(path, self.root),)))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
@@ -164,7 +164,7 @@ class Hub5(_Conversations):
             lines = stm_lines(self.root / texts[0], texts[0])
             yield from (line for line in lines if isinstance(line, Dropped))
         elif test is None:
-            yield Dropped(f"{texts[0]}#{unit.key}", "is neither of Switchboard (sw_) nor of CallHome (en_)")
+            yield Dropped(f"{texts[0]}#{unit.key}", "is neither Switchboard (sw_) nor CallHome (en_)")
         elif not sound:
             yield Dropped(f"{texts[0]}#{unit.key}", "has no sound file")
         elif not texts:

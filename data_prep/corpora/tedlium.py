@@ -1,7 +1,7 @@
-"""TED-LIUM 3: talks with their STM tables, in the division that is comparable with earlier releases ("legacy").
+"""TED-LIUM 3: talks with STM transcripts, in the division of earlier releases ("legacy").
 
-``DIR`` (or ``DIR/TEDLIUM_release-3``) holds ``legacy/{train,dev,test}/{sph,stm}/TALK.{sph,stm}``. What a table marks as
-``ignore_time_segment_in_scoring`` is left out.
+``DIR`` (or ``DIR/TEDLIUM_release-3``) holds ``legacy/{train,dev,test}/{sph,stm}/TALK.{sph,stm}``. Lines marked
+``ignore_time_segment_in_scoring`` are left out.
 """
 
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def _utterances(path: Path, place: str) -> Iterator[Utterance | Dropped]:
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> TedLium:
-    """TED-LIUM 3 below ``root`` or ``root/TEDLIUM_release-3``; :class:`DataError` where none of its splits is there."""
+    """Return TED-LIUM 3 in ``root`` or ``root/TEDLIUM_release-3``; raises :class:`DataError` if it has no split."""
     if (root / "TEDLIUM_release-3").is_dir():
         root = root / "TEDLIUM_release-3"
     splits = tuple(split for split in SPLITS if (root / "legacy" / split).is_dir())

@@ -1,28 +1,27 @@
-"""Text normalisation: the corpus of Sproat and Jaitly, or pairs of one's own, to written and spoken English sentences.
+"""Text normalization: Sproat and Jaitly's corpus, or your own pairs, as written and spoken English.
 
-    slam prepare text-normalization --root FILE|DIR --out DIR [--vocab FOLDER] [--parts N]
-        [--jobs N] [--shard I/N | --merge]
+    slam prepare text-normalization --root en_train.csv --out data/normalization --vocab data --jobs 8
 
-Read are, by their names, the file of ``--root`` or those of a folder:
+``--root`` is a file or a folder. Files are recognized by their names:
 
-- ``en_train.csv`` of Kaggle's challenge, or any other ``.csv`` given as ``--root``: a token a line, with quotes, below
+- ``en_train.csv`` of Kaggle's challenge, or any other ``.csv`` given as ``--root``: one quoted token per line, below
   the header ``"sentence_id","token_id","class","before","after"``;
-- ``output-00000-of-00100`` and the other files of Google's release: a token a line, class, written and spoken form
-  between tabs, and ``<eos>`` behind each sentence. The spoken form may be ``<self>``, which is the written one, or
-  ``sil``, which is none; ``_letter`` behind a letter that is spelled is left out;
-- ``NAME.tsv``: a sentence a line, the written and the spoken one with a tab between, without a header.
+- ``output-00000-of-00100`` and the other files of Google's release: one token per line (class, written form, spoken
+  form, separated by tabs) and ``<eos>`` after each sentence. The spoken form ``<self>`` stands for the written one,
+  ``sil`` for none; ``_letter`` after a spelled letter is left out;
+- ``NAME.tsv``: one sentence per line, its written and its spoken form separated by a tab, without a header.
 
-``OUT`` gets ``train.written``, ``train.spoken`` and ``train.classes``, and the same of ``valid`` and ``test``, a
-sentence a line. With ``--vocab``, the folder of the pre-training vocabulary, the folder is one for ``slam_translation``
-as well (``-s written -t spoken``). One sentence of N (100) is of ``valid`` and one is of ``test``, by the hash of what
-is written, so that a sentence and its repetitions, of which the first is kept, are in one split.
+The output is ``train.written``, ``train.spoken`` and ``train.classes``, and the same for ``valid`` and ``test``, one
+sentence per line. With ``--vocab``, the folder of the pre-training vocabulary, it is also a data folder of
+``slam_translation`` (``-s written -t spoken``). One sentence in ``--parts`` is for validation and one for testing, by
+the hash of the written form. So repetitions of a sentence, of which the first is kept, are in the same split.
 
-What is said, and what is written of plain words, become lower-case words, as the text of pre-training. Tokens of other
-classes stand as they are written, in lower case (``due on 3 may 2012``), and in pairs all words with digits or signs
-such as ``$`` do; punctuation is left out on both sides. The class of a sentence is that of its tokens that are neither
-``PLAIN`` nor ``PUNCT``: ``plain`` without any, ``mixed`` where they are of several classes. Of pairs nobody says a
-class: it is ``plain`` where both sides are alike, else ``changed``. A line that is no token leaves out its sentence;
-sentences with an empty side or one of more than 100 words are left out.
+The spoken form, and plain words of the written form, become lower-case words, like the text of pre-training. Tokens of
+other classes keep their written form, in lower case (``due on 3 may 2012``); in pairs, so do all words with digits or
+signs such as ``$``. Punctuation is left out on both sides. The class of a sentence is that of its tokens other than
+``PLAIN`` and ``PUNCT``: ``plain`` if there are none, ``mixed`` if there are several classes. Pairs have no class; use
+``plain`` if both sides are equal, otherwise ``changed``. A malformed line leaves out its sentence. Sentences with an
+empty side or with more than 100 words on a side are left out.
 """
 
 import argparse
@@ -65,8 +64,8 @@ class TextNormalization(Corpus):
     """Files below ``root``, each with its kind; a unit is some sentences of one.
 
     Attributes:
-        parts: one sentence in so many is to validate, and one to test.
-        symbols: the hash of the vocabulary's content.
+        parts: one sentence in ``parts`` is for validation, and one for testing.
+        symbols: the vocabulary's hash.
     """
 
     root: Path
@@ -75,7 +74,7 @@ class TextNormalization(Corpus):
     vocabulary: Path | None = None
     symbols: str | None = None
 
-    # Little is read, and cutting it into words takes long.
+    # Small parts: normalizing the text takes much longer than reading it.
     part_bytes = 32 << 20
 
     @property
@@ -117,7 +116,7 @@ class TextNormalization(Corpus):
 
 
 def of_tokens(sentence: Tokens) -> tuple[str, str, str]:
-    """A sentence as it is written, as it is said, and its class."""
+    """Return a sentence's written form, spoken form and class."""
     written, spoken = [], []
     for token in sentence.tokens:
         if token.kind != "PUNCT":
@@ -140,25 +139,27 @@ def _spoken(token: Token) -> str:
 
 
 def _fault(written: str, spoken: str) -> str | None:
-    """Why a sentence is not used."""
+    """Return why a sentence is left out, or None."""
     if not written or not spoken:
         return "has an empty side"
     if max(text.count(" ") + 1 for text in (written, spoken)) > MAX_WORDS:
-        return f"is of more than {MAX_WORDS} words"
+        return f"has more than {MAX_WORDS} words"
     return None
 
 
 def open_corpus(root: Path, vocabulary: str | Path | None = None, parts: int = 100) -> TextNormalization:
-    """The file ``root``, or the files of the folder.
+    """Return the corpus of the file ``root``, or of the files of the folder.
 
-    Raises :class:`DataError` where there is none, or the vocabulary cannot be used.
+    Raises :class:`DataError` if there is no file, or the vocabulary cannot be used.
     """
     if parts < 3:
-        raise DataError(f"--parts is {parts}, expected 3 or more: one to validate, one to test, the others to train")
+        raise DataError(
+            f"--parts is {parts}, expected 3 or more: one for validation, one for testing, the rest to train"
+        )
     whole = root.is_dir()
     found = tuple((path.name, kind) for path in _files(root) if (kind := _kind_of(path, whole)))
     if not found:
-        raise DataError(f"{root}: found no {_CHALLENGE_FILE}, no output-00000-of-00100 or the like, and no .tsv")
+        raise DataError(f"{root}: found no {_CHALLENGE_FILE}, no file such as output-00000-of-00100, and no .tsv")
     symbols = Vocabulary.load(vocabulary).hash if vocabulary else None
     folder = root if whole else root.parent
     return TextNormalization(folder, found, parts, Path(vocabulary).absolute() if vocabulary else None, symbols)
@@ -169,7 +170,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _kind_of(path: Path, in_folder: bool) -> str | None:
-    """What a file holds, None of one that is not read: the challenge's folder holds other tables as well."""
+    """Return the format of a file, or None if it is not read: the challenge's folder holds other tables too."""
     if path.name == _CHALLENGE_FILE or (path.suffix == ".csv" and not in_folder):
         return CHALLENGE
     if _RELEASED.fullmatch(path.name):
@@ -179,10 +180,17 @@ def _kind_of(path: Path, in_folder: bool) -> str | None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--vocab", type=Path, metavar="FOLDER", help="holds dict.txt and spm.model; make a folder to fine-tune on"
+        "--vocab",
+        type=Path,
+        metavar="FOLDER",
+        help="holds dict.txt and spm.model; also make a data folder to fine-tune on",
     )
     parser.add_argument(
-        "--parts", type=int, default=100, metavar="N", help="one sentence of N validates, one tests (default: 100)"
+        "--parts",
+        type=int,
+        default=100,
+        metavar="N",
+        help="one sentence in N is for validation, one for testing (default: 100)",
     )
 
 

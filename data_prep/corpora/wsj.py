@@ -1,12 +1,12 @@
 """Wall Street Journal (WSJ0 and WSJ1): read news, divided by the publisher's indices.
 
 ``DIR`` holds ``wsj0/`` and ``wsj1/``, or the publisher's discs with these in them (``11-13.1/wsj0/``). Below each are
-``doc/indices/``, sound ``SET/SPEAKER/ID.wv1`` and transcripts ``*.dot``, a line ``TEXT (ID)`` each utterance. To train
-on is what ``tr_s_wv1.ndx`` (WSJ0) and ``si_tr_s.ndx`` (WSJ1) name, without speaker 401 as is usual ("SI-284");
-``dev`` is ``h1_p0.ndx`` of WSJ1 ("dev93"), ``test`` is ``test/nvp/si_et_20.ndx`` of WSJ0 ("eval92").
+``doc/indices/``, sound ``SET/SPEAKER/ID.wv1`` and transcripts ``*.dot``, one line ``TEXT (ID)`` per utterance. The
+training set is what ``tr_s_wv1.ndx`` (WSJ0) and ``si_tr_s.ndx`` (WSJ1) list, without speaker 401 as is usual
+("SI-284"); ``dev`` is ``h1_p0.ndx`` of WSJ1 ("dev93"), ``test`` is ``test/nvp/si_et_20.ndx`` of WSJ0 ("eval92").
 
-The publisher compressed sound by shorten: ``sph2pipe -f wav ID.wv1 ID.wav`` makes ``ID.wav`` beside it, which is then
-taken in its stead.
+The publisher's sound is compressed by shorten: ``sph2pipe -f wav ID.wv1 ID.wav`` writes ``ID.wav`` beside it, which is
+then used instead.
 """
 
 import re
@@ -28,14 +28,14 @@ INDICES = {
     "test": ("wsj0/doc/indices/test/nvp/si_et_20.ndx",),
 }
 LEFT_OUT = "si_tr_s/401/"
-# DISC:PATH, where some indices leave out the ending.
+# DISC:PATH; some indices leave out the ending.
 _ENTRY = re.compile(r"\S+:\s*\S*?([^/\s]+/[^/\s]+/[^/\s.]+)(?:\.wv1)?\s*", re.IGNORECASE)
 _TRANSCRIPT = re.compile(r"(.*)\((\w+)\)\s*")
 
 
 @dataclass(frozen=True)
 class Wsj(Divided):
-    """The splits of which an index is below ``root``; a unit is what a speaker reads in one of them."""
+    """The splits that have an index below ``root``; a unit is one speaker of a split."""
 
     name = "wsj"
 
@@ -74,11 +74,11 @@ class Wsj(Divided):
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> Wsj:
-    """WSJ below ``root``; :class:`DataError` where none of its indices is there."""
+    """Return WSJ below ``root``; raises :class:`DataError` if none of its indices is there."""
     splits = tuple(split for split, indices in INDICES.items() if any(_index(root, name) for name in indices))
     if not splits:
         expected = ", ".join(name for names in INDICES.values() for name in names)
-        raise DataError(f"{root}: holds no index of WSJ, expected {expected}, there or on discs there")
+        raise DataError(f"{root}: holds no index of WSJ, expected {expected}, there or in folders of discs")
     return Wsj(root, splits, max_seconds)
 
 
@@ -87,7 +87,7 @@ def _index(root: Path, name: str) -> Path | None:
 
 
 def _named(root: Path, split: str) -> Iterator[str]:
-    """``SET/SPEAKER/ID`` in lower case of each utterance of a split, each once."""
+    """Yield ``SET/SPEAKER/ID`` in lower case for each utterance of a split, once."""
     seen = set()
     for index in filter(None, (_index(root, name) for name in INDICES[split])):
         for line in index.read_text(encoding="ascii", errors="replace").splitlines():
@@ -100,7 +100,7 @@ def _named(root: Path, split: str) -> Iterator[str]:
 
 
 def _files(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Sound by ``SET/SPEAKER/ID`` and transcripts by name, in lower case as some copies of the discs are not."""
+    """Return sound by ``SET/SPEAKER/ID`` and transcripts by name, in lower case: copies of the discs differ in case."""
     sounds: dict[str, Path] = {}
     dots: dict[str, Path] = {}
     paths = [path for path in root.rglob("*") if path.suffix.lower() in (*ENDINGS, ".dot")]
@@ -113,5 +113,5 @@ def _files(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 
 def _dot(dots: Mapping[str, Path], key: str) -> Path | None:
-    """The transcripts of an utterance: those of a session have its name with two zeros for the utterance."""
+    """Return the transcripts of an utterance's session: its name ends in two zeros in place of the utterance."""
     return dots.get(key.rpartition("/")[2][:-2] + "00")

@@ -1,8 +1,8 @@
 """Binarize normalized text: cut it into pieces and write fairseq's memory-mapped token ids.
 
-    slam binarize --text data/librilm/train.txt --vocab data --out data/librilm/train --jobs 8
+    slam binarize --text data/mc4/train-00.txt --vocab data --out data/mc4/train-00 --jobs 8
 
-This writes ``data/librilm/train.bin`` and ``.idx``, as ``fairseq-preprocess --only-source`` does for text that is cut
+This writes ``data/mc4/train-00.bin`` and ``.idx``, as ``fairseq-preprocess --only-source`` does for text that is cut
 into pieces. The text has one sentence per line. An empty line ends a document and becomes an item of ``</s>`` alone, as
 fairseq's block modes expect. The bytes do not depend on ``--jobs``. No process holds more than a few MB of the text.
 """

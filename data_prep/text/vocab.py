@@ -1,6 +1,6 @@
 """Train a SentencePiece model and write the matching fairseq dictionary.
 
-    slam vocab --text data/librilm/train.txt --manifests data/librispeech/train.tsv --out data --size 32000
+    slam vocab --text data/librilm/train-*.txt --manifests data/librispeech/train.tsv --out data --size 32000
 
 ``OUT/spm.model`` cuts text into pieces. ``OUT/dict.txt`` lists the pieces with their counts in the text, one per line,
 in the model's order without its control symbols, then ``<mask> 0``. fairseq adds its own four symbols before them, so

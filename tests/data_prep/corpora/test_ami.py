@@ -65,7 +65,7 @@ def test_what_is_left_out_is_listed(tmp_path):
         "2": "overlaps what the same speaker says before (2.4 is before 2.5 s)",
         "3": "reaches beyond the end of the recording (6.01 of 6.000 s)",
         "4": "ends before it begins (4.0 to 4.0 s)",
-        "5": "has no times, or names words that are not there ('ES2002a.A.words99')",
+        "5": "has no times, or refers to missing words ('ES2002a.A.words99')",
         "6": "is shorter than 0.1 s",
         "7": "is longer than 2.0 s",
     }

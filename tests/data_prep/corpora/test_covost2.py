@@ -102,7 +102,7 @@ def test_clips_that_are_left_out(tmp_path):
         f"en/clips/{clip_name('en', 2)}": "is not 0.1 to 30 s long",
         f"en/clips/{clip_name('en', 3)}": "there is no such file",
         f"en/clips/{clip_name('en', 9)}": "is not 0.1 to 30 s long",
-        "en/validated.tsv:10": "is of a clip that has a row before",
+        "en/validated.tsv:10": "repeats a clip of an earlier row",
         "en/validated.tsv:11": "has an empty transcript",
         "en/validated.tsv:14": "has 3 columns, expected the 8 of the header",
         "en/validated.tsv:15": "is not UTF-8 (invalid continuation byte)",
@@ -136,10 +136,10 @@ def test_translations_that_are_left_out(tmp_path):
         file.write(clip_name("en", 2).encode() + b"\t\xff\ttrain\n")
     stats = prepare(covost2.open_corpus(root, ["en_de"]), tmp_path / "out")
     assert dropped(tmp_path / "out") == {
-        f"{table.name}:7": "is of a clip that has a translation before",
+        f"{table.name}:7": "repeats a clip of an earlier translation",
         f"{table.name}:8": "has an empty translation",
         f"{table.name}:9": "its translation is marked REMOVE",
-        f"{table.name}:10": "is of a clip that en/validated.tsv does not name",
+        f"{table.name}:10": "names a clip that is not in en/validated.tsv",
         f"{table.name}:11": "its split is none of train, train_covost, dev, test",
         f"{table.name}:12": "names no clip",
         f"{table.name}:13": "has 1 columns, expected the 3 of the header",

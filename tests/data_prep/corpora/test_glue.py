@@ -86,10 +86,10 @@ def test_what_is_left_out_is_listed(tmp_path):
         "MNLI/dev_matched.tsv:6": "has no agreed label (-)",
         "QQP/train.tsv:5": "found 4 columns, expected 6",
         "QQP/train.tsv:6": "its label is none of 0, 1",
-        "QQP/train.tsv:7": "holds a text without a word",
+        "QQP/train.tsv:7": "holds a text without words",
         "QQP/train.tsv:8": "is not UTF-8 (invalid start byte)",
     }
-    assert stats["noted"] == {"a text without a word, held as -": 2}
+    assert stats["noted"] == {"a text without words, written as -": 2}
     assert read_rows(tmp_path / "out/qqp/valid.tsv")[-1] == ("1", ("-", "no"))
     assert read_rows(tmp_path / "out/qqp/test.tsv")[-1] == ("-", ("-", "no"))
     assert not (tmp_path / "out/qqp/input0").exists()
@@ -98,7 +98,7 @@ def test_what_is_left_out_is_listed(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"4\tone\ttwo\n", r"test\.tsv:5: found the row's number '4', expected 3"),
+        (b"4\tone\ttwo\n", r"test\.tsv:5: found row number '4', expected 3"),
         (b"3\tone\n", r"test\.tsv:5: found 2 columns, expected 3; no row of a test set may be left out"),
         (b"3\t\xff\ttwo\n", r"test\.tsv:5: is not UTF-8"),
     ],

@@ -92,10 +92,10 @@ def test_an_archive_that_cannot_be_used(tmp_path):
     path = write_librilm(tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match=r"lm-norm\.txt\.gz: is cut short or no gzip archive"):
+    with pytest.raises(DataError, match=r"lm-norm\.txt\.gz: is cut short or not gzip"):
         prepare(librilm.open_corpus(tmp_path), tmp_path / "out")
     path.write_bytes(b"A PLAIN TEXT\n")
-    with pytest.raises(DataError, match=r"lm-norm\.txt\.gz: is cut short or no gzip archive"):
+    with pytest.raises(DataError, match=r"lm-norm\.txt\.gz: is cut short or not gzip"):
         prepare(librilm.open_corpus(tmp_path), tmp_path / "out")
     path.unlink()
     with pytest.raises(DataError, match=r"expected librispeech-lm-norm\.txt\.gz in it"):

@@ -113,7 +113,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match=r"languages: de, en; expected c4-hr\.tfrecord"):
         mc4.open_corpus(tmp_path, "hr", trust_language=True)
     write_pages(tmp_path / "c4-hr.tfrecord-00000-of-00001.json.gz", stories(0, 1))
-    with pytest.raises(DataError, match="no test of the language hr, only of en, de"):
+    with pytest.raises(DataError, match="found the language hr, which has no test, expected one of en, de"):
         mc4.open_corpus(tmp_path, "hr")
     write_c4(tmp_path)
     with pytest.raises(DataError, match="holds files of C4 and of mC4"):

@@ -65,7 +65,7 @@ def test_some_corpora_by_the_command(tmp_path, capsys):
         *("train.tsv", "valid.tsv", "dev-librispeech-clean.tsv", "dev-tedlium.tsv", "test-tedlium.tsv", "dropped.tsv")
     }
     assert run_command(speechstew.main, "--out", tmp_path / "none") == 1
-    assert "no corpus is given, expected one or more of --ami, --common-voice" in capsys.readouterr().err
+    assert "found no corpus, expected one or more of --ami, --common-voice" in capsys.readouterr().err
     assert run_command(speechstew.main, "--out", tmp_path / "none", "--wsj", tmp_path / "gone") == 1
     assert "gone: there is no such folder" in capsys.readouterr().err
 

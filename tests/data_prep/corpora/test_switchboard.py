@@ -85,7 +85,7 @@ def test_what_is_left_out_is_listed(tmp_path):
     found = dropped(tmp_path / "out")
     assert found.pop(f"{folder}/sw2001A-ms98-a-trans.text:1") == "has no words"
     assert found == {
-        f"{folder}/sw2001B-ms98-a-trans.text:1": "is no line of ID BEGIN END TEXT",
+        f"{folder}/sw2001B-ms98-a-trans.text:1": "is no line ID BEGIN END TEXT",
         f"{folder}/sw2001B-ms98-a-trans.text:3": "reaches beyond the end of the recording (8.1 of 8.000 s)",
         "swb1_d1/data/sw02002.sph": "has no transcript",
         f"{folder}/sw2003A-ms98-a-trans.text": "has no sound file",
@@ -104,7 +104,7 @@ def test_what_is_left_out_is_listed(tmp_path):
     place = "fe_03_p1_tran/data/trans/000/fe_03_0000"
     assert found.pop(f"{place}1.txt:8") == "has words that the transcriber was not sure of"
     assert found == {
-        f"{place}1.txt:9": "is no line of BEGIN END SIDE: TEXT",
+        f"{place}1.txt:9": "is no line BEGIN END SIDE: TEXT",
         f"{place}1.txt:10": "is not UTF-8 (invalid continuation byte)",
         f"{place}3.txt:2": "is on channel 1, and the recording has 1, counted from 0",
         "fe_03_p1_sph1/audio/000/fe_03_00002.sph": SHORTENED,
@@ -120,7 +120,7 @@ def test_what_is_left_out_is_listed(tmp_path):
     assert found == {
         f"{stm}:5": "is not transcribed (ignore_time_segment_in_scoring)",
         f"{stm}#en_4157": "has no sound file",
-        f"{stm}#xx_1": "is neither of Switchboard (sw_) nor of CallHome (en_)",
+        f"{stm}#xx_1": "is neither Switchboard (sw_) nor CallHome (en_)",
         f"{stm}:8": "is no STM line (RECORDING CHANNEL SPEAKER BEGIN END <LABEL> TEXT)",
         f"{stm}:10": "is on channel C, expected A or B",
         "hub5e_00/english/en_9999.sph": "has no transcript",

@@ -101,7 +101,7 @@ def test_pairs(tmp_path, capsys):
         "pairs.tsv:33": "found 1 columns, expected two: written and spoken",
         "pairs.tsv:34": "has an empty side",
         "pairs.tsv:35": "is not UTF-8 (invalid start byte)",
-        "pairs.tsv:36": "is of more than 100 words",
+        "pairs.tsv:36": "has more than 100 words",
     }
 
 

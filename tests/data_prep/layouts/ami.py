@@ -1,4 +1,4 @@
-"""AMI as its publisher lays it out: a meeting to train on, one of each other split, NITE XML in Latin-1."""
+"""AMI in its publisher's layout: a meeting to train on, one of each other split, NITE XML in Latin-1."""
 
 from pathlib import Path
 from xml.sax.saxutils import escape

@@ -1,4 +1,4 @@
-"""TED-LIUM 3 as its publisher lays it out: the legacy division, STM tables of the training and of the scoring kind."""
+"""TED-LIUM 3 in its publisher's layout: the legacy division, STM tables of the training and of the scoring kind."""
 
 from pathlib import Path
 
