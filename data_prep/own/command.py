@@ -48,15 +48,17 @@ from pathlib import Path
 from data_prep.engine.command import preparation
 from data_prep.engine.splits import FAIRSEQ_SPLITS, SPLIT_NAMES
 from data_prep.own.corpus import (
-    KINDS,
     SOUNDS,
+    TEXTS,
     Own,
     OwnFiles,
+    OwnSounds,
     OwnTables,
-    Settings,
+    OwnTexts,
     Table,
     drawn_split,
 )
+from data_prep.own.kinds import KINDS, SHARE, Settings
 from data_prep.own.tables import SUFFIXES, Record, columns_of, records_of, stretches_of
 from slam_plugin.data.constants import MAX_SECONDS, TRAIN
 from slam_plugin.data.errors import DataError
@@ -72,8 +74,12 @@ NAMES = {
     "target_language": ("target_language", "tgt_lang"),
 }
 ROLES = tuple(dict.fromkeys([*(role for kind in KINDS.values() for role in kind.needed + kind.optional), SPLIT]))
-SHARE = 0.05
-_FROM_FILES = {"speech": SOUNDS, "asr": SOUNDS, "text": (".txt",)}
+# Kinds that may be files without a table: the corpus of such a folder, and the endings of its files.
+_FROM_FILES: Mapping[str, tuple[type[OwnFiles], tuple[str, ...]]] = {
+    "speech": (OwnSounds, SOUNDS),
+    "asr": (OwnSounds, SOUNDS),
+    "text": (OwnTexts, TEXTS),
+}
 
 
 def open_corpus(
@@ -94,12 +100,12 @@ def open_corpus(
 
     Raises :class:`DataError` where nothing is there that the kind can be made of, or a column is missing.
     """
-    test_share = (0.0 if kind in ("speech", "text") else SHARE) if test_share is None else test_share
+    test_share = KINDS[kind].test_share if test_share is None else test_share
     if min(valid_share, test_share) < 0 or valid_share + test_share >= 1:
         raise DataError(f"--valid-share {valid_share}, --test-share {test_share}: expected some rows to train on")
     _check_roles(kind, columns or {})
-    if vocabulary and kind == "speech":
-        raise DataError("--vocab: found with --kind speech, whose rows have no text")
+    if vocabulary and not KINDS[kind].has_text:
+        raise DataError(f"--vocab: found with --kind {kind}, whose rows have no text")
     shares = (valid_share, test_share)
     symbols = Vocabulary.load(vocabulary).hash if vocabulary else None
     place = Path(vocabulary).absolute() if vocabulary else None
@@ -213,9 +219,9 @@ def _check_splits(root: Path, found: Set[str | None], expected: Set[str]) -> Non
 def _open_files(
     root: Path, kind: str, settings: Callable[[tuple[str, ...], tuple[str, ...]], Settings], shares: tuple[float, float]
 ) -> OwnFiles:
-    suffixes = _FROM_FILES.get(kind)
-    if suffixes is None:
+    if kind not in _FROM_FILES:
         raise DataError(f"{root}: found no table, expected one ({', '.join(SUFFIXES)}) for --kind {kind}")
+    corpus, suffixes = _FROM_FILES[kind]
     found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in suffixes]
     if not found:
         raise DataError(
@@ -228,7 +234,7 @@ def _open_files(
     if kind != "text" and not are_split:  # documents are drawn by what they say
         _check_splits(root, {drawn_split(path, shares) for path in found}, drawn)
     splits = folders if are_split else drawn
-    return OwnFiles(
+    return corpus(
         root, settings(KINDS[kind].needed, tuple(split for split in FAIRSEQ_SPLITS if split in splits)), are_split
     )
 

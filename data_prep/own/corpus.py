@@ -1,4 +1,4 @@
-"""What a user's own rows become: kinds of corpora, tables of rows, and folders of sound and text files."""
+"""Corpora of your own rows: rows of tables, sound files with texts beside them, and text files."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -7,77 +7,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.engine.splits import SPLIT_NAMES, bucket
-from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines, row, table
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document
 from data_prep.formats.lines import Stretch, lines_of
-from data_prep.formats.sound import UnusableSound, decode_sound
+from data_prep.own.kinds import KINDS, Entry, Kind, Settings
 from data_prep.own.tables import records_of, stretches_of
-from data_prep.text.binarize import binarize
-from data_prep.text.labeled import read_rows
-from data_prep.text.normalization_files import Pair
 from data_prep.text.normalize import normalize
-from data_prep.text.parallel import FILES, binarize_parallel, of_pair
-from data_prep.text.sentences import place_vocabulary, write_sentences
-from slam_plugin.data.constants import MIN_SECONDS, TEST, TRAIN, VALID
-from slam_plugin.data.locations import parse_location
+from data_prep.text.sentences import place_vocabulary
 
 SOUNDS = (".flac", ".wav", ".ogg", ".mp3", ".sph")
+TEXTS = (".txt",)
 _SHARES = 1_000_000
-
-
-class Kind(NamedTuple):
-    """What rows hold, by role. The first role decides the split where nothing else does.
-
-    Attributes:
-        columns: of a manifest, by the role that fills them; None of corpora without sound.
-    """
-
-    needed: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-    columns: Mapping[str, str] | None = None
-
-
-_SOUND = {"audio": "audio", "speaker": "speaker", "language": "lang"}
-KINDS = {
-    "speech": Kind(("audio",), ("speaker", "language"), _SOUND),
-    "asr": Kind(("audio", "text"), ("speaker", "language"), _SOUND | {"text": "tgt_text"}),
-    "st": Kind(
-        ("audio", "translation"),
-        ("text", "speaker", "language", "target_language"),
-        _SOUND | {"translation": "tgt_text", "text": "src_text", "target_language": "tgt_lang"},
-    ),
-    "text": Kind(("text",)),
-    "classification": Kind(("text", "label"), ("text2",)),
-    "normalization": Kind(("written", "spoken"), ("class",)),
-}
 _NORMALIZED = ("text", "text2", "translation")
 _MAY_BE_EMPTY = ("speaker", "language")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What does not depend on where the rows come from.
-
-    Attributes:
-        kind: of :data:`KINDS`.
-        roles: those that all rows have, in the order of the kind.
-        splits: those that are written.
-        shares: of the rows that are to validate and to test, where nothing says which they are.
-        as_written: leave texts as they are but for white space.
-        symbols: the hash of the vocabulary's content.
-    """
-
-    kind: str
-    roles: tuple[str, ...]
-    splits: tuple[str, ...]
-    shares: tuple[float, float]
-    as_written: bool
-    max_seconds: float
-    vocabulary: Path | None
-    symbols: str | None
-
-
 class Table(NamedTuple):
-    """A table below the root, the split that it is named for (None: rows differ), and its columns by role."""
+    """A table below the root, the split that it is named for (None: rows name or draw it), and its columns by role."""
 
     path: str
     split: str | None
@@ -85,7 +30,7 @@ class Table(NamedTuple):
 
 
 def drawn_split(key: str, shares: tuple[float, float]) -> str:
-    """The split of a row whose first column is ``key``, where nothing else says it; white space counts for nothing."""
+    """Return the split drawn for a row whose first column is ``key``; differences in white space do not matter."""
     place = bucket(" ".join(key.split()), _SHARES) / _SHARES
     return VALID if place < shares[0] else TEST if place < sum(shares) else TRAIN
 
@@ -97,9 +42,14 @@ class Own(Corpus):
     settings: Settings
 
     @property
+    def kind(self) -> Kind:
+        """The kind of the rows."""
+        return KINDS[self.settings.kind]
+
+    @property
     @abstractmethod
     def source(self) -> Any:
-        """What of the recipe is not in the settings, as plain values."""
+        """The part of the recipe that is not in the settings, as plain values."""
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -111,25 +61,10 @@ class Own(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {split: self._output(split) for split in self.settings.splits}
+        return {split: self.kind.output(split, self.settings.roles) for split in self.settings.splits}
 
-    def _output(self, split: str) -> Output:
-        if self.settings.kind == "text":
-            return Output((f"{split}.txt",), unique=True)
-        if self.settings.kind == "normalization":
-            return Output(tuple(f"{split}.{name}" for name in FILES))
-        return table(f"{split}.tsv", self._columns) if self._columns else Output((f"{split}.tsv",))
-
-    @property
-    def _columns(self) -> tuple[str, ...] | None:
-        names = KINDS[self.settings.kind].columns
-        if names is None:
-            return None
-        others = (names[role] for role in self.settings.roles if role != "audio")
-        return ("id", "audio", "n_frames", *others)
-
-    def items(self, place: str, split: str | None, fields: Mapping[str, str], folder: Path) -> Iterator[Any]:
-        """What a row gives, whose fields are by role; sound lies below ``folder``."""
+    def items(self, place: str, split: str | None, fields: Mapping[str, str]) -> Iterator[Item | Dropped | Noted]:
+        """Yield what a row with ``fields`` by role becomes; its split is drawn if it is None."""
         fields = {role: " ".join(fields.get(role, "").split()) for role in self.settings.roles}
         split = split or drawn_split(fields[self.settings.roles[0]], self.settings.shares)
         if not self.settings.as_written:
@@ -137,57 +72,13 @@ class Own(Corpus):
         absent = [role for role in self.settings.roles if not fields[role] and role not in _MAY_BE_EMPTY]
         if absent:
             yield Dropped(place, f"holds no {absent[0].replace('_', ' ')}")
-        elif self._columns:
-            yield from self._sound(place, split, fields, folder)
-        elif self.settings.kind == "text":
-            yield document(split, [fields["text"]])
-        elif self.settings.kind == "classification":
-            texts = (fields[role] for role in ("label", "text", "text2") if role in fields)
-            yield Item(split, ("\t".join(texts) + "\n",))
         else:
-            yield from self._normalization(place, split, fields)
-
-    def _sound(self, place: str, split: str, fields: Mapping[str, str], folder: Path) -> Iterator[Any]:
-        location = parse_location(fields["audio"], folder)
-        try:
-            sound = decode_sound(location.path, None if location.offset is None else str(location))
-        except UnusableSound as error:
-            # The path is of the place: reasons are counted, and are to be few.
-            yield Dropped(place if place == fields["audio"] else f"{place}: {location.path}", error.reason)
-            return
-        samples = sound.samples if location.length is None else location.length
-        seconds = samples / sound.rate
-        if not MIN_SECONDS <= seconds <= self.settings.max_seconds:
-            yield Dropped(place, f"lasts {seconds:.2f} s, expected {MIN_SECONDS} to {self.settings.max_seconds:g}")
-            return
-        yield from sound.notes()
-        names = KINDS[self.settings.kind].columns
-        values = {names[role]: value for role, value in fields.items()}
-        values |= {"id": place, "audio": location, "n_frames": sound.frames}
-        yield row(split, self._columns, values)
-
-    def _normalization(self, place: str, split: str, fields: Mapping[str, str]) -> Iterator[Any]:
-        written, spoken = fields["written"], fields["spoken"]
-        own_class = "plain" if written == spoken else "changed"
-        if not self.settings.as_written:
-            written, spoken, own_class = of_pair(Pair(0, written, spoken))
-        if written and spoken:
-            yield lines(split, written, spoken, fields.get("class", own_class))
-        else:
-            yield Dropped(place, "has a side without a word")
+            yield from self.kind.items(Entry(place, split, fields, self.root), self.settings)
 
     def finish(self, folder: Path) -> None:
-        if self.settings.vocabulary is None:
-            return
-        place_vocabulary(self.settings.vocabulary, folder)
-        if self.settings.kind == "text":
-            for split in self.settings.splits:
-                binarize(folder / f"{split}.txt", self.settings.vocabulary, folder / split)
-        elif self.settings.kind == "classification":
-            rows = {split: read_rows(folder / f"{split}.tsv") for split in self.settings.splits}
-            write_sentences(rows, self.settings.vocabulary, folder)
-        elif self.settings.kind == "normalization":
-            binarize_parallel(folder, self.settings.splits, self.settings.vocabulary)
+        if self.settings.vocabulary is not None:
+            place_vocabulary(self.settings.vocabulary, folder)
+            self.kind.binarize(folder, self.settings.splits, self.settings.vocabulary)
 
 
 @dataclass(frozen=True)
@@ -200,21 +91,17 @@ class OwnTables(Own):
 
     @property
     def part_bytes(self) -> int:
-        """Of tables; a row of sound stands for some 100 kB."""
-        return 4 * self._unit_bytes
-
-    @property
-    def _unit_bytes(self) -> int:
-        return 32 << 10 if self._columns else 8 << 20
+        """Bytes of tables that a part reads, without the sound."""
+        return 4 * self.kind.unit_bytes
 
     @property
     def source(self) -> Any:
         return self.tables
 
     def units(self) -> Iterator[Unit]:
-        for number, each in enumerate(self.tables):
-            for stretch in stretches_of(self.root / each.path, self._unit_bytes):
-                yield Unit(f"{each.path}:{stretch.line}", stretch.end - stretch.begin, (number, *stretch))
+        for number, own_table in enumerate(self.tables):
+            for stretch in stretches_of(self.root / own_table.path, self.kind.unit_bytes):
+                yield Unit(f"{own_table.path}:{stretch.line}", stretch.end - stretch.begin, (number, *stretch))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         number, *stretch = unit.data
@@ -228,17 +115,17 @@ class OwnTables(Own):
             if named is None and "split" in fields:
                 split = SPLIT_NAMES.get(fields["split"].strip().lower())
                 if split is None:
-                    yield Dropped(place, f"is of the split {fields['split']!r}, expected {', '.join(SPLIT_NAMES)}")
+                    yield Dropped(place, f"has the split {fields['split']!r}, expected {', '.join(SPLIT_NAMES)}")
                     continue
-            yield from self.items(place, split, fields, self.root)
+            yield from self.items(place, split, fields)
 
 
 @dataclass(frozen=True)
 class OwnFiles(Own):
-    """Sound files, of ``asr`` with a ``.txt`` beside each, or of ``text`` the ``.txt`` files; a unit is a folder.
+    """Files below the root; a unit is a folder.
 
     Attributes:
-        are_split: the folders right below the root are named for splits.
+        are_split: whether the folders right below the root are named for splits.
     """
 
     root: Path
@@ -250,60 +137,71 @@ class OwnFiles(Own):
         return {"are_split": self.are_split}
 
     def units(self) -> Iterator[Unit]:
-        folders = {path.parent for path in self.root.rglob("*") if path.suffix.lower() in (*SOUNDS, ".txt")}
+        folders = {path.parent for path in self.root.rglob("*") if path.suffix.lower() in (*SOUNDS, *TEXTS)}
         for folder in sorted(folders):
             key = folder.relative_to(self.root).as_posix()
             if not self.are_split or key.split("/")[0] in SPLIT_NAMES:
                 yield Unit(key, sum(path.stat().st_size for path in folder.iterdir() if path.is_file()))
 
-    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
-        split = SPLIT_NAMES[unit.key.split("/")[0]] if self.are_split else None
-        files = sorted(path for path in (self.root / unit.key).iterdir() if path.is_file())
-        texts = {path.stem: path for path in files if path.suffix.lower() == ".txt"}
-        if self.settings.kind == "text":
-            for path in texts.values():
-                yield from self._documents(path, split)
-            return
-        sounds = [path for path in files if path.suffix.lower() in SOUNDS]
-        for path in sounds:
-            place = path.relative_to(self.root).as_posix()
-            fields = {"audio": place}
-            if "text" in self.settings.roles:
-                found = _text_of(texts[path.stem], self.root) if path.stem in texts else Dropped(place, "has no .txt")
-                if isinstance(found, Dropped):
-                    yield found
-                    continue
-                fields["text"] = found
-            yield from self.items(place, split, fields, self.root)
-        if "text" in self.settings.roles:
-            for stem in sorted(texts.keys() - {path.stem for path in sounds}):
-                yield Dropped(texts[stem].relative_to(self.root).as_posix(), "has no sound file")
+    def _split_of(self, unit: Unit) -> str | None:
+        return SPLIT_NAMES[unit.key.split("/")[0]] if self.are_split else None
 
-    def _documents(self, path: Path, split: str | None) -> Iterator[Item | Dropped]:
-        """The documents of a text file, between empty lines; a line that becomes empty is left out."""
-        place = path.relative_to(self.root).as_posix()
-        sentences: list[str] = []
-        for line in lines_of(path, place):
+    def _files(self, unit: Unit, suffixes: tuple[str, ...]) -> list[Path]:
+        folder = self.root / unit.key
+        return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in suffixes)
+
+    def _place(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+class OwnSounds(OwnFiles):
+    """Sound files, each an utterance; if the rows have a text, it is in a ``.txt`` beside the file."""
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        split, with_text = self._split_of(unit), "text" in self.settings.roles
+        sounds = self._files(unit, SOUNDS)
+        texts = {path.stem: path for path in self._files(unit, TEXTS)} if with_text else {}
+        for path in sounds:
+            place = self._place(path)
+            fields = {"audio": place}
+            if with_text:
+                text = self._text_of(texts[path.stem]) if path.stem in texts else Dropped(place, "has no .txt")
+                if isinstance(text, Dropped):
+                    yield text
+                    continue
+                fields["text"] = text
+            yield from self.items(place, split, fields)
+        for stem in sorted(texts.keys() - {path.stem for path in sounds}):
+            yield Dropped(self._place(texts[stem]), "has no sound file")
+
+    def _text_of(self, path: Path) -> str | Dropped:
+        texts = []
+        for line in lines_of(path, self._place(path)):
             if isinstance(line, Dropped):
-                yield line
-            elif line.text.strip():
-                sentences.append(" ".join(line.text.split()) if self.settings.as_written else normalize(line.text))
-            else:
-                yield from self._document(sentences, split)
-                sentences = []
-        yield from self._document(sentences, split)
+                return line
+            texts.append(line.text)
+        return " ".join(texts)
+
+
+class OwnTexts(OwnFiles):
+    """Text files: a sentence per line, documents separated by empty lines."""
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped]:
+        split = self._split_of(unit)
+        for path in self._files(unit, TEXTS):
+            sentences: list[str] = []
+            for line in lines_of(path, self._place(path)):
+                if isinstance(line, Dropped):
+                    yield line
+                elif line.text.strip():
+                    sentences.append(" ".join(line.text.split()) if self.settings.as_written else normalize(line.text))
+                else:
+                    yield from self._document(sentences, split)
+                    sentences = []
+            yield from self._document(sentences, split)
 
     def _document(self, sentences: list[str], split: str | None) -> Iterator[Item]:
+        """Yield the document without sentences that normalization emptied; nothing if none is left."""
         kept = list(filter(None, sentences))
         if kept:
             yield document(split or drawn_split(kept[0], self.settings.shares), kept)
-
-
-def _text_of(path: Path, root: Path) -> str | Dropped:
-    place = path.relative_to(root).as_posix()
-    texts = []
-    for line in lines_of(path, place):
-        if isinstance(line, Dropped):
-            return line
-        texts.append(line.text)
-    return " ".join(texts)

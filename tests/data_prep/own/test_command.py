@@ -111,8 +111,8 @@ def test_translations_with_a_column_of_splits_and_other_names(tmp_path, vocabula
     assert (tmp_path / "out/spm.model").exists() and not (tmp_path / "out/test.tsv").exists()
     names = "train, valid, validation, dev, test"
     assert dropped(tmp_path / "out") == {
-        "rows.json:5": f"is of the split 'unused', expected {names}",
-        "rows.json:6": f"is of the split '', expected {names}",
+        "rows.json:5": f"has the split 'unused', expected {names}",
+        "rows.json:6": f"has the split '', expected {names}",
     }
     check_translator_trains(tmp_path / "out", tmp_path, ["de"])
 
@@ -166,7 +166,7 @@ def test_written_and_spoken_forms(tmp_path, vocabulary):
     sides = [(tmp_path / f"out/train.{name}").read_text() for name in ("written", "spoken", "classes")]
     assert sides == ["due on 3/4\na dog\n", "due on march fourth\na dog\n", "date\nplain\n"]
     assert (tmp_path / "out/valid.written-spoken.spoken.idx").exists()
-    assert dropped(tmp_path / "out")["train.csv:4"] == "has a side without a word"
+    assert dropped(tmp_path / "out")["train.csv:4"] == "has a side without words"
 
 
 def test_what_is_left_out_is_listed(tmp_path):

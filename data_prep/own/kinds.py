@@ -1,0 +1,201 @@
+"""Kinds of your own rows: the columns that they need, the files that they are written to, and their binarized form."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from data_prep.engine.units import Dropped, Item, Noted, Output, document, lines, row, table
+from data_prep.formats.recordings import MIN_SECONDS
+from data_prep.formats.sound import UnusableSound, decode_sound
+from data_prep.text.binarize import binarize
+from data_prep.text.labeled import read_rows
+from data_prep.text.normalization_files import Pair
+from data_prep.text.parallel import CHANGED, FILES, PLAIN, binarize_parallel, of_pair
+from data_prep.text.sentences import write_sentences
+from slam_plugin.data.locations import parse_location
+
+SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings that do not depend on where the rows come from.
+
+    Attributes:
+        kind: a name in :data:`KINDS`.
+        roles: the roles that all rows have, in the order of the kind.
+        splits: the splits that are written.
+        shares: of the rows that are drawn for validation and for testing, if nothing names their split.
+        as_written: leave texts unchanged except for white space.
+        symbols: the vocabulary's hash.
+    """
+
+    kind: str
+    roles: tuple[str, ...]
+    splits: tuple[str, ...]
+    shares: tuple[float, float]
+    as_written: bool
+    max_seconds: float
+    vocabulary: Path | None
+    symbols: str | None
+
+
+class Entry(NamedTuple):
+    """A complete row: ``place`` names it, ``fields`` are by role, relative paths of sound are below ``folder``."""
+
+    place: str
+    split: str
+    fields: Mapping[str, str]
+    folder: Path
+
+
+class Kind(ABC):
+    """A kind of rows. Columns are known by their roles; the first role decides the split if nothing else does.
+
+    Attributes:
+        needed: roles that every row must have.
+        optional: roles that rows may have.
+        test_share: default share of the rows that are drawn for testing.
+        unit_bytes: bytes of a table that are read as one unit.
+        has_text: whether rows hold text that a vocabulary can cut.
+    """
+
+    needed: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    test_share = SHARE
+    unit_bytes = 8 << 20
+    has_text = True
+
+    @abstractmethod
+    def output(self, split: str, roles: Sequence[str]) -> Output:
+        """Return the output of a split whose rows have ``roles``."""
+
+    @abstractmethod
+    def items(self, entry: Entry, settings: Settings) -> Iterator[Item | Dropped | Noted]:
+        """Yield the item of a row, or why it is left out."""
+
+    def binarize(self, folder: Path, splits: Sequence[str], vocabulary: Path) -> None:  # noqa: B027  sound needs none
+        """Binarize the texts in ``folder``, so that it is ready for training; nothing by default."""
+
+
+class Speech(Kind):
+    """Speech to pre-train on: a manifest. ``columns`` are its columns by role."""
+
+    needed = ("audio",)
+    optional = ("speaker", "language")
+    test_share = 0.0
+    unit_bytes = 32 << 10  # a row stands for about 100 kB of sound
+    has_text = False
+    columns: Mapping[str, str] = {"audio": "audio", "speaker": "speaker", "language": "lang"}
+
+    def output(self, split: str, roles: Sequence[str]) -> Output:
+        return table(f"{split}.tsv", self._names(roles))
+
+    def _names(self, roles: Sequence[str]) -> tuple[str, ...]:
+        return ("id", "audio", "n_frames", *(self.columns[role] for role in roles if role != "audio"))
+
+    def items(self, entry: Entry, settings: Settings) -> Iterator[Item | Dropped | Noted]:
+        place, split, fields, folder = entry
+        location = parse_location(fields["audio"], folder)
+        try:
+            sound = decode_sound(location.path, None if location.offset is None else str(location))
+        except UnusableSound as error:
+            # The path belongs to the place, not to the reason: reasons are counted and should be few.
+            yield Dropped(place if place == fields["audio"] else f"{place}: {location.path}", error.reason)
+            return
+        seconds = (sound.samples if location.length is None else location.length) / sound.rate
+        if not MIN_SECONDS <= seconds <= settings.max_seconds:
+            yield Dropped(place, f"lasts {seconds:.2f} s, expected {MIN_SECONDS} to {settings.max_seconds:g}")
+            return
+        yield from sound.notes()
+        values = {self.columns[role]: value for role, value in fields.items()}
+        values |= {"id": place, "audio": location, "n_frames": sound.frames}
+        yield row(split, self._names(settings.roles), values)
+
+
+class Recognition(Speech):
+    """Transcribed speech, for recognition and as pairs in pre-training: a manifest."""
+
+    needed = ("audio", "text")
+    test_share = SHARE
+    has_text = True
+    columns = Speech.columns | {"text": "tgt_text"}
+
+
+class SpeechTranslation(Speech):
+    """Translated speech: a manifest."""
+
+    needed = ("audio", "translation")
+    optional = ("text", "speaker", "language", "target_language")
+    test_share = SHARE
+    has_text = True
+    columns = Speech.columns | {"translation": "tgt_text", "text": "src_text", "target_language": "tgt_lang"}
+
+
+class Text(Kind):
+    """Text to pre-train on: documents."""
+
+    needed = ("text",)
+    test_share = 0.0
+
+    def output(self, split: str, roles: Sequence[str]) -> Output:
+        return Output((f"{split}.txt",), unique=True)
+
+    def items(self, entry: Entry, settings: Settings) -> Iterator[Item]:
+        yield document(entry.split, [entry.fields["text"]])
+
+    def binarize(self, folder: Path, splits: Sequence[str], vocabulary: Path) -> None:
+        for split in splits:
+            binarize(folder / f"{split}.txt", vocabulary, folder / split)
+
+
+class Classification(Kind):
+    """Labeled sentences or pairs of sentences."""
+
+    needed = ("text", "label")
+    optional = ("text2",)
+
+    def output(self, split: str, roles: Sequence[str]) -> Output:
+        return Output((f"{split}.tsv",))
+
+    def items(self, entry: Entry, settings: Settings) -> Iterator[Item]:
+        texts = (entry.fields[role] for role in ("label", "text", "text2") if role in entry.fields)
+        yield Item(entry.split, ("\t".join(texts) + "\n",))
+
+    def binarize(self, folder: Path, splits: Sequence[str], vocabulary: Path) -> None:
+        write_sentences({split: read_rows(folder / f"{split}.tsv") for split in splits}, vocabulary, folder)
+
+
+class Normalization(Kind):
+    """Sentences in written and in spoken form, with a class."""
+
+    needed = ("written", "spoken")
+    optional = ("class",)
+
+    def output(self, split: str, roles: Sequence[str]) -> Output:
+        return Output(tuple(f"{split}.{name}" for name in FILES))
+
+    def items(self, entry: Entry, settings: Settings) -> Iterator[Item | Dropped]:
+        written, spoken = entry.fields["written"], entry.fields["spoken"]
+        default_class = PLAIN if written == spoken else CHANGED
+        if not settings.as_written:
+            written, spoken, default_class = of_pair(Pair(0, written, spoken))
+        if written and spoken:
+            yield lines(entry.split, written, spoken, entry.fields.get("class", default_class))
+        else:
+            yield Dropped(entry.place, "has a side without words")
+
+    def binarize(self, folder: Path, splits: Sequence[str], vocabulary: Path) -> None:
+        binarize_parallel(folder, splits, vocabulary)
+
+
+KINDS: Mapping[str, Kind] = {
+    "speech": Speech(),
+    "asr": Recognition(),
+    "st": SpeechTranslation(),
+    "text": Text(),
+    "classification": Classification(),
+    "normalization": Normalization(),
+}
