@@ -1,4 +1,4 @@
-"""Prepare a corpus: from its publisher's layout to manifests and text; without a name, list the corpora."""
+"""Prepare a corpus: turn its publisher's layout into manifests and text; list the corpora without a name."""
 
 import sys
 from collections.abc import Sequence

@@ -1,15 +1,15 @@
-"""Check manifests with their audio, binarised text, vocabularies and ``corpora.yaml``: every fault with file and line.
+"""Check a data folder: manifests and audio, text, vocabularies, corpora.yaml; name every fault.
 
-    slam check MANIFEST_OR_FOLDER... [--jobs N] [--sample N_OR_SHARE]
+    slam check data --jobs 8
 
-A folder stands for what lies below it: every ``*.tsv`` (but ``dropped.tsv``, which lists what a preparation left out),
-a manifest by its header or else labeled sentences, text as ``fairseq-preprocess`` leaves it (``*.idx``), ``dict.txt``
-with ``spm.model``, and ``corpora.yaml``. Audio of a
-training manifest (``train*.tsv``) in a test set (``test*.tsv``) is a fault; in ``dev*.tsv`` or ``valid*.tsv``, or an id
-in two training manifests of a folder, a warning. The exit code is 1 where there is a fault.
+A folder is searched for ``*.tsv`` (manifests if they have the header, otherwise labeled sentences; ``dropped.tsv`` is
+skipped), binarized text (``*.idx``), ``dict.txt`` with ``spm.model``, and ``corpora.yaml``. Each fault is printed with
+its file and line. The same audio in a training manifest (``train*.tsv``) and a test set (``test*.tsv``) is a fault; in
+``dev*.tsv`` or ``valid*.tsv`` it is a warning, and so is an id in two training manifests of a folder. The exit code is
+1 if there is a fault.
 
-All audio is decoded, which leaves a stamp, so that training does not do so again; with ``--sample`` only that of some
-rows, which are drawn anew but always alike, and no stamp is left. Everything else is looked at in full.
+All audio is decoded, and a stamp is left so that training does not decode it again. With ``--sample`` only some rows
+are decoded, always the same ones, and no stamp is left. Everything else is checked in full.
 """
 
 import argparse
@@ -38,7 +38,7 @@ _SHOWN_LINES = 10
 
 
 class Found(NamedTuple):
-    """What there is to check; text is its ``.idx`` with the folder that was named, vocabularies are folders."""
+    """Files to check; a text is its ``.idx`` with the folder that was searched, vocabularies are folders."""
 
     manifests: list[Path]
     labeled: list[Path]
@@ -48,25 +48,25 @@ class Found(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """So many rows of each manifest, or such a share of them."""
+    """A number of rows of each manifest, or a share of them."""
 
     count: int | None
     share: float | None
 
     def rows(self, total: int) -> np.ndarray:
-        """The rows that are drawn of ``total``, ascending (rows,); at least one, and the same ones for equal totals."""
+        """Return the drawn rows of ``total``, ascending (rows,): at least one, and the same ones for equal totals."""
         count = self.count if self.count is not None else round(self.share * total)
         drawn = np.random.default_rng(_SAMPLE_SEED).choice(total, min(max(count, 1), total), replace=False)
         return np.sort(drawn)
 
 
 def find(paths: Sequence[Path]) -> Found:
-    """What ``paths`` name, folders searched; :class:`DataError` for a path that names nothing to check."""
+    """Return the files to check in ``paths``; raises :class:`DataError` for a path without any."""
     found = Found([], [], [], [], [])
     for path in paths:
         if path.is_file():
             if path.name == LEFT_OUT:
-                raise DataError(f"{path}: lists what a preparation left out and is no manifest")
+                raise DataError(f"{path}: lists what was left out of a corpus and is no manifest")
             (found.corpora if path.suffix == ".yaml" else found.manifests).append(path)
             continue
         if not path.is_dir():
@@ -92,7 +92,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def faults_of(path: Path, arguments: argparse.Namespace) -> Iterator[object]:
-    """Faults of one manifest: those of its lines if there are any, else those of its rows and audio."""
+    """Yield the faults of one manifest: those of its lines if there are any, otherwise of its rows and audio."""
     try:
         faults = row_faults(path)
     except OSError as error:
@@ -102,7 +102,7 @@ def faults_of(path: Path, arguments: argparse.Namespace) -> Iterator[object]:
         yield from faults
         return
     manifest = Manifest.open(path)
-    # Texts are optional, but a manifest that has them is used for them.
+    # Text columns are optional, but if they exist they must be filled.
     needed = [column for column in TEXT_COLUMNS if column in manifest.columns]
     root, clean = _root(path, arguments), True
     rows = arguments.sample.rows(len(manifest)) if arguments.sample else None
@@ -136,11 +136,11 @@ def _sampled(path: Path, rows: np.ndarray, total: int) -> str:
 
 
 def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
-    """Faults of everything, one at a time; warnings go to standard error."""
+    """Yield the faults of all files; warnings go to standard error."""
     readable = []
     for path in found.manifests:
         yield from faults_of(path, arguments)
-        with contextlib.suppress(DataError, OSError):  # whose faults have been named
+        with contextlib.suppress(DataError, OSError):  # already reported
             readable.append(Manifest.open(path))
     roots = {manifest.path: _root(manifest.path, arguments) for manifest in readable}
     yield from leaks(readable, roots, TEST)
@@ -168,9 +168,9 @@ def _sample(text: str) -> Sample:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("paths", nargs="+", type=Path, metavar="MANIFEST_OR_FOLDER")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="MANIFEST_OR_FOLDER", help="what to check")
     parser.add_argument(
-        "--audio-root", type=Path, help="what relative audio paths are under (default: the manifest's folder)"
+        "--audio-root", type=Path, help="folder of relative audio paths (default: the manifest's folder)"
     )
     parser.add_argument("--min-frames", type=int, default=10, help="shortest utterance, in 10 ms frames (default: 10)")
     parser.add_argument(
@@ -179,19 +179,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text-columns",
         nargs="*",
-        help="columns that must exist and be filled (default: those of tgt_text and src_text that a manifest has)",
+        help="columns that must exist and be filled (default: tgt_text and src_text if a manifest has them)",
     )
     audio = parser.add_mutually_exclusive_group()
-    audio.add_argument("--no-decode", action="store_true", help="only look whether the audio exists")
+    audio.add_argument("--no-decode", action="store_true", help="only check that the audio exists")
     audio.add_argument(
         "--sample", type=_sample, metavar="N_OR_SHARE", help="decode some rows of each manifest: 1000, 0.01, 1%%"
     )
-    parser.add_argument("--jobs", type=positive, default=1, help="threads that decode (default: 1)")
+    parser.add_argument("--jobs", type=positive, default=1, help="decoding threads (default: 1)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the faults on standard output; return 1 if there are any, else 0."""
-    # One thread a job: torch's own threads would fight with the jobs.
+    """Print the faults on standard output; return 1 if there are any, otherwise 0."""
+    # One thread per job: torch's own threads would compete with the jobs.
     torch.set_num_threads(1)
     found = find(options.paths)
     count = 0

@@ -1,4 +1,4 @@
-"""Faults of a data folder's other files: labeled sentences, binarised text, vocabularies, ``corpora.yaml``."""
+"""Checks of a data folder's other files: labeled sentences, binarized text, vocabularies, ``corpora.yaml``."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from slam_plugin.data.plan.yaml_layers import read_layered
 
 
 def is_labeled(path: Path) -> bool:
-    """Whether a ``.tsv`` holds labeled sentences. These have no header; a manifest that lost its own has numbers."""
+    """Return whether a ``.tsv`` holds labeled sentences: no header, and no numbers as in a manifest without header."""
     with path.open("rb") as file:
         fields = file.readline().decode("utf-8-sig", "replace").rstrip("\r\n").split("\t")
     return len(fields) in (2, 3) and not set(fields) & set(REQUIRED) and not fields[-1].isdecimal()
 
 
 def labeled_fault(path: Path) -> str | None:
-    """The first line of labeled sentences that is none."""
+    """Return the fault of the first malformed line of labeled sentences, or None."""
     try:
         read_rows(path)
     except (DataError, OSError) as error:
@@ -25,23 +25,23 @@ def labeled_fault(path: Path) -> str | None:
 
 
 def text_fault(index: Path, top: Path) -> str | None:
-    """What is wrong with the text of an ``.idx``: files, lengths, a symbol that the nearest ``dict.txt`` has not.
+    """Return the fault of a binarized text, or None: its files, lengths, or a symbol that its ``dict.txt`` lacks.
 
-    The dictionary is that of the file's folder or the nearest above it, not above ``top``.
+    The dictionary is the one in the file's folder or the nearest above it, up to ``top``.
     """
-    # Only where there is text: importing fairseq takes longer than checking a small folder.
+    # Imported only if there is text: importing fairseq takes longer than checking a small folder.
     from slam_plugin.data.text.indexed import open_indexed
     from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, PieceDictionary
 
     folders = [folder for folder in index.parents if folder.is_relative_to(top)]
     found = next((folder for folder in folders if (folder / DICTIONARY_FILE).is_file()), None)
     if found is None:
-        return f"{index}: there is no {DICTIONARY_FILE} beside it or above, up to {top}, to check its symbols by"
+        return f"{index}: found no {DICTIONARY_FILE} beside it or above, up to {top}, to check its symbols"
     try:
         sentences = open_indexed(index.with_suffix(""), PieceDictionary.load(str(found / DICTIONARY_FILE)))
     except (DataError, OSError) as error:
         return _named(error, index)
-    except ValueError as error:  # of fairseq's dictionary; what is wrong there is a fault of its own
+    except ValueError as error:  # from fairseq's dictionary, whose own fault vocabulary_fault reports
         return f"{index}: cannot be checked, {found / DICTIONARY_FILE} cannot be read ({error})"
     if int(sentences.sizes.min()) < 1:
         return f"{index}: sentence {int(sentences.sizes.argmin())} holds {int(sentences.sizes.min())} symbols"
@@ -49,13 +49,13 @@ def text_fault(index: Path, top: Path) -> str | None:
 
 
 def vocabulary_fault(folder: Path) -> str | None:
-    """What is wrong with a folder's ``dict.txt``, and with ``spm.model`` where that is there: each with the other."""
+    """Return the fault of a folder's ``dict.txt``, and of its ``spm.model`` if there is one, or None."""
     from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, Vocabulary, read_symbols
 
     try:
         if (folder / MODEL_FILE).is_file():
             Vocabulary.load(folder)
-        else:  # such as that of labels
+        else:  # such as the dictionary of labels
             read_symbols(folder / DICTIONARY_FILE)
     except UnicodeDecodeError as error:
         return f"{folder / DICTIONARY_FILE}: is not UTF-8 ({error.reason} at byte {error.start})"
@@ -65,8 +65,8 @@ def vocabulary_fault(folder: Path) -> str | None:
 
 
 def corpora_fault(path: Path) -> str | None:
-    """What is wrong with a ``corpora.yaml``: one line a fault, with files, kinds, objectives and what they require."""
-    import slam_plugin.objectives  # noqa: F401  (registers them)
+    """Return the faults of a ``corpora.yaml``, one per line, or None: files, kinds, objectives, their requirements."""
+    import slam_plugin.objectives  # noqa: F401  (registers the objectives)
     from slam_plugin.data.options import Kind, Option
     from slam_plugin.data.plan import config as corpora
     from slam_plugin.data.shards import KINDS, TRANSLATION_KINDS

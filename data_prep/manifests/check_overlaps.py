@@ -1,4 +1,4 @@
-"""What data sets have in common and should not: audio or sentences of a test set in training, an id in two shards."""
+"""Overlaps between data sets: audio or sentences of a held-out set in training, an id in two shards."""
 
 import os
 import re
@@ -21,9 +21,9 @@ def part_of(path: Path) -> str | None:
 
 
 def leaks(manifests: Sequence[Manifest], roots: Mapping[Path, Path], part: str) -> Iterator[Fault]:
-    """Rows of the manifests of ``part``, ``valid`` or ``test``, whose audio a training manifest names as well.
+    """Yield the rows of the manifests of ``part``, ``valid`` or ``test``, whose audio is also in a training manifest.
 
-    Audio is the same where it is the same file, or the same part of one. Takes 30 bytes for each row of training.
+    Audio is the same if it is the same file, or the same part of one. Takes 30 bytes per row of training.
     """
     training = [manifest for manifest in manifests if part_of(manifest.path) == TRAIN]
     held_out = [manifest for manifest in manifests if part_of(manifest.path) == part]
@@ -46,9 +46,9 @@ def leaks(manifests: Sequence[Manifest], roots: Mapping[Path, Path], part: str) 
 
 
 def repeated_ids(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """For two training manifests of one folder that have ids in common, how many, and one of them.
+    """Yield a warning for each two training manifests of a folder that share ids: how many, and one of them.
 
-    That may be meant (a small set beside the whole), so these are warnings. Takes 20 bytes for each row.
+    These are no faults because they may be intended (a small set beside the whole). Takes 20 bytes per row.
     """
     folders: dict[Path, list[Manifest]] = defaultdict(list)
     for manifest in manifests:
@@ -67,17 +67,17 @@ def _warning(first: Manifest, second: Manifest, common: np.ndarray) -> str:
     row = int(np.flatnonzero(np.isin(_id_hashes(second), common))[0])
     other = os.path.basename(first.path)
     found = f"such as {second.value(row, 'id')!r} in line {line_of(row)}"
-    return f"{second.path}: {len(common):,} ids are those of {other} as well, {found}"
+    return f"{second.path}: {len(common):,} ids are also in {other}, {found}"
 
 
 def _id_hashes(manifest: Manifest) -> np.ndarray:
-    """(rows,) int64, of this process alone."""
+    """Return a hash of each id, (rows,) int64; hashes differ between processes."""
     parts = (map(hash, batch.to_pylist()) for batch in manifest.batches_of("id"))
     return np.fromiter((value for part in parts for value in part), np.int64, len(manifest))
 
 
 def refuse_shared_sentences(held_out: Mapping[str, Iterable[str]], training: Mapping[str, Iterable[str]]) -> None:
-    """Raise :class:`DataError` that names both rows of each sentence of ``held_out`` that ``training`` has as well.
+    """Raise :class:`DataError` if ``held_out`` and ``training`` share sentences, naming both rows of each.
 
     Both map the name of a data set to its normalized sentences in the order of its rows. Rows count from 1.
     """

@@ -1,16 +1,17 @@
-"""Put the features of manifests, or their sound, into zips once, and point the manifests into them; and back.
+"""Pack the features or the sound of manifests into zips, rewrite the manifests, and unpack them.
 
-    slam pack MANIFEST... --out features.zip [--jobs N]
-    slam pack MANIFEST... --out audio.zip --audio [--jobs N]
-    slam pack MANIFEST... --unpack FOLDER
+    slam pack data/train.tsv data/valid.tsv --out data/features.zip --jobs 8
+    slam pack data/train.tsv data/valid.tsv --out data/audio.zip --audio --jobs 8
+    slam pack data/train.tsv data/valid.tsv --unpack data/files
 
-Members are stored without compression: a reader seeks to one and reads it. They are fp16 log-mel ``.npy``, some forty
-times as fast to read as to compute from sound, or with ``--audio`` FLAC as training hears it (16 kHz, mono, 16 bit), of
-parts of sound files as well. The manifests' ``audio`` becomes ``features.zip:offset:length``. More than ``--zip-bytes``
-become several zips: ``features-00.zip``, ``features-01.zip``, ...
+Members are stored without compression, so that a reader can seek to one. They are fp16 log-mel ``.npy``, about forty
+times as fast to read as to compute from sound. With ``--audio`` they are FLAC in the form that training uses (16 kHz,
+mono, 16 bit), also for rows that name parts of sound files. The manifests' ``audio`` becomes
+``features.zip:offset:length``. Beyond ``--zip-bytes`` there are several zips: ``features-00.zip``, ``features-01.zip``,
+...
 
-The bytes depend on manifests, sound and flags alone. A run that was killed, or found faults, goes on when it is run
-again. A million rows take about 100 MB of memory, a million members of the zip that is being written 500 MB.
+The bytes depend on manifests, sound and flags alone. A run that was killed, or found faults, resumes when it is run
+again. A million rows take about 100 MB of memory, and a million members of the zip being written 500 MB.
 """
 
 import argparse
@@ -44,17 +45,17 @@ from slam_plugin.program import ProgramError, positive, program
 
 ZIP_BYTES = 32 << 30
 _FULL_SCALE = 32768
-_MAX_FAULTS = 1000  # beyond, the rest is not looked at
+_MAX_FAULTS = 1000  # after more, the rest is not read
 
 
 class Work(NamedTuple):
-    """What is to be packed: unique pieces of audio in the order of their first rows.
+    """Unique pieces of audio to pack, in the order of their first rows.
 
     Attributes:
-        keys: (pieces,) uint64, a hash of each.
-        frames: (pieces,) int32, how long the manifests say it is.
+        keys: (pieces,) uint64, the hash of each piece.
+        frames: (pieces,) int32, its length in the manifests.
         rows: (pieces,) int64, its first row, counted through all manifests.
-        pieces: for each manifest (rows,) int64: each row's piece, -1 where it is packed already.
+        pieces: for each manifest (rows,) int64: the piece of each row, -1 if it is already packed.
     """
 
     keys: np.ndarray
@@ -72,13 +73,13 @@ def pack_manifests(
     audio: bool = False,
     zip_bytes: int = ZIP_BYTES,
 ) -> int:
-    """Pack what ``manifests`` name into the zip ``out``, rewrite them, and return the number of new members.
+    """Pack the audio of ``manifests`` into the zip ``out``, rewrite them, and return the number of new members.
 
     Audio that several rows name is packed once. Relative audio paths, before and after, are under ``audio_root``, by
-    default each manifest's own folder. Where ``out`` exists it stays as it is, rows that point into it are left alone,
-    and new members go into zips beside it. Raises :class:`DataError` that lists the utterances that cannot be used, or
-    OSError, such as for a full disk; then, or when it is killed, neither zips nor manifests have changed, and what was
-    packed is kept in hidden files beside ``out`` for the next run.
+    default each manifest's folder. If ``out`` exists, it is not changed, rows that point into it are left alone, and
+    new members go into zips beside it. Raises :class:`DataError` that lists the unusable utterances, or OSError, such
+    as for a full disk. Then, or when it is killed, neither zips nor manifests have changed, and the packed members are
+    kept in hidden files beside ``out`` for the next run.
     """
     out = Path(out).resolve()
     _check_name(out)
@@ -92,7 +93,7 @@ def pack_manifests(
         _pack(work, done, opened, roots, volumes, sound_of if audio else _features_of, jobs, progress)
         names, members = volumes.finish()
         with ExitStack() as stack:
-            # All are written before the first takes its name, so that a full disk changes none.
+            # All manifests are written before the first is renamed, so that a full disk changes none.
             for manifest, root, pieces in zip(opened, roots, work.pieces, strict=True):
                 file = stack.enter_context(atomic_write(manifest.path))
                 places = [Path(os.path.relpath(name, root)) for name in names]
@@ -104,18 +105,20 @@ def pack_manifests(
 
 def _check_name(out: Path) -> None:
     if out.suffix.lower() != ".zip" or not {"\t", "\r", "\n"}.isdisjoint(str(out)):
-        raise DataError(f"{out}: expected a name that ends in .zip, which a manifest can hold")
+        raise DataError(f"{out}: expected a name that ends in .zip, without tabs or line breaks")
     if out.exists() and not zipfile.is_zipfile(out):
-        raise DataError(f"{out}: exists and is no zip, so nothing can be added to it")
+        raise DataError(f"{out}: exists and is no zip")
 
 
 def _plan(manifests: Sequence[Manifest], roots: Sequence[Path], out: Path, recipe: str) -> Work:
-    """Find the pieces that are not packed; :class:`DataError` where rows do not agree on the length of one."""
+    """Return the pieces that are not packed; raises :class:`DataError` if rows disagree on the length of one."""
+    # Hash each row's audio; rows that point into existing zips get LEFT_OUT.
     there = frozenset(volumes_of(out).values())
     hashes = [place_hashes(*each, recipe, there) for each in zip(manifests, roots, strict=True)]
     starts = np.cumsum([len(part) for part in hashes])[:-1]
     hashes = np.concatenate(hashes)
     frames = np.concatenate([manifest.column("n_frames") for manifest in manifests])
+    # Number the unique pieces in the order of their first rows.
     todo = np.flatnonzero(hashes != LEFT_OUT)
     keys, first, numbers = np.unique(hashes[todo], return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -124,6 +127,7 @@ def _plan(manifests: Sequence[Manifest], roots: Sequence[Path], out: Path, recip
     pieces = np.full(len(hashes), -1)
     pieces[todo] = rank[numbers]
     rows = todo[first[order]]
+    # Rows of one piece must agree on its length.
     differing = todo[frames[todo] != frames[rows][pieces[todo]]]
     faults = []
     for row in differing[: _MAX_FAULTS + 1].tolist():
@@ -138,7 +142,7 @@ def _plan(manifests: Sequence[Manifest], roots: Sequence[Path], out: Path, recip
 
 
 def _find(manifests: Sequence[Manifest], row: int) -> tuple[Manifest, int]:
-    """The manifest and its row of a row that is counted through all of them."""
+    """Return the manifest of a row that is counted through all manifests, and the row within it."""
     for manifest in manifests:
         if row < len(manifest):
             return manifest, row
@@ -156,7 +160,7 @@ def _pack(
     jobs: int,
     progress: bool,
 ) -> None:
-    """Append the pieces from ``done`` on; after a fault those that follow it too, which the next run then has."""
+    """Append the pieces from ``done`` on; pieces after a fault are appended too, for the next run."""
     root_of = {id(manifest): root for manifest, root in zip(manifests, roots, strict=True)}
 
     def member(piece: int) -> bytes | Fault:
@@ -188,7 +192,7 @@ def _pack(
 
 
 def _features_of(place: Location) -> tuple[bytes, int]:
-    """A ``.npy`` file of fp16 features, and how many frames they are."""
+    """Return the features as a fp16 ``.npy`` file, and the number of frames."""
     features = load_features(str(place), "/")
     buffer = io.BytesIO()
     np.save(buffer, features.numpy().astype(np.float16))
@@ -196,9 +200,9 @@ def _features_of(place: Location) -> tuple[bytes, int]:
 
 
 def sound_of(place: Location) -> tuple[bytes, int]:
-    """A FLAC file of 16 bits at 16 kHz, and how many frames it gives. Sound that is such already keeps every sample."""
+    """Return the sound as 16-bit FLAC at 16 kHz, exactly if it has that form, and the number of frames."""
     if place.path.suffix.lower() == ".npy":
-        raise DataError(f"{place}: holds features, of which no sound can be made")
+        raise DataError(f"{place}: holds features, expected sound")
     waveform = read_audio(str(place)).numpy()
     samples = np.clip(np.rint(waveform * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
     buffer = io.BytesIO()
@@ -207,7 +211,7 @@ def sound_of(place: Location) -> tuple[bytes, int]:
 
 
 def _rewritten(manifest: Manifest, pieces: np.ndarray, places: Sequence[Path], members: np.ndarray) -> Iterator[str]:
-    """The manifest's lines with their audio in the zips that ``places`` name."""
+    """Yield the manifest's lines with their audio in the zips ``places``."""
     column, start = manifest.columns.index("audio"), 0
     for batches in zip(*(manifest.batches_of(name) for name in manifest.columns), strict=True):
         for row, values in enumerate(zip(*(batch.to_pylist() for batch in batches), strict=True), start):
@@ -228,23 +232,23 @@ def _size(text: str) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST")
+    parser.add_argument("manifests", nargs="+", type=Path, metavar="MANIFEST", help="manifests to rewrite")
     way = parser.add_mutually_exclusive_group(required=True)
-    way.add_argument("--out", type=Path, metavar="ZIP", help="the zip to write; if it exists, more are made beside it")
+    way.add_argument("--out", type=Path, metavar="ZIP", help="the zip to write; if it exists, write more beside it")
     way.add_argument("--unpack", type=Path, metavar="FOLDER", help="write members as files below FOLDER instead")
     parser.add_argument("--audio", action="store_true", help="pack sound (FLAC) instead of features")
     parser.add_argument(
         "--zip-bytes", type=_size, default=ZIP_BYTES, metavar="N", help="largest zip, such as 500M (default: 32G)"
     )
     parser.add_argument(
-        "--audio-root", type=Path, help="what relative audio paths are under (default: the manifest's folder)"
+        "--audio-root", type=Path, help="folder of relative audio paths (default: the manifest's folder)"
     )
     parser.add_argument("--jobs", type=positive, default=1, help="threads that decode and compute (default: 1)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Pack or unpack the specified manifests."""
-    # One thread a job: torch's own threads would fight with the jobs.
+    # One thread per job: torch's own threads would compete with the jobs.
     torch.set_num_threads(1)
     paths, root = options.manifests, options.audio_root
     try:
@@ -256,7 +260,7 @@ def run(options: argparse.Namespace) -> None:
             print(f"{count} utterances packed into {options.out}")
     except OSError as error:
         place = error.filename or options.unpack or options.out
-        raise ProgramError(f"{place}: {error.strerror}; the same command goes on from where it was") from error
+        raise ProgramError(f"{place}: {error.strerror}; run the same command again to resume") from error
 
 
 main = program("slam pack", __doc__, add_arguments, run)

@@ -1,4 +1,4 @@
-"""One name for each piece of audio, however manifests name it, and hashes by which millions are compared."""
+"""Canonical locations of audio, and hashes to compare millions of them."""
 
 import hashlib
 import os
@@ -11,14 +11,14 @@ import numpy as np
 from slam_plugin.data.locations import Location, parse_location
 from slam_plugin.data.manifests.manifest import Manifest
 
-# Of a piece that needs no hash.
+# In place of the hash of a piece that is not compared.
 LEFT_OUT = 0
 
 _real_folder = lru_cache(maxsize=1 << 16)(os.path.realpath)
 
 
 def place_of(audio: str, root: str | Path) -> Location:
-    """The location under an absolute name, in whose folder links are followed (a file that is a link stays one)."""
+    """Return the absolute location, with links in its folder resolved; a file that is a link stays one."""
     place = parse_location(audio, root)
     folder, name = os.path.split(place.path)
     return place._replace(path=Path(_real_folder(folder), name))
@@ -27,7 +27,7 @@ def place_of(audio: str, root: str | Path) -> Location:
 def place_hashes(
     manifest: Manifest, root: str | Path, salt: str = "", except_in: Collection[Path] = frozenset()
 ) -> np.ndarray:
-    """A hash of 64 bits for each row's audio (rows,), uint64; ``LEFT_OUT`` where it lies in one of ``except_in``."""
+    """Return (rows,) uint64: a hash of each row's audio, or ``LEFT_OUT`` if it is in one of ``except_in``."""
     left_out = {str(path) for path in except_in}
     parts = []
     for batch in manifest.batches_of("audio"):
@@ -38,11 +38,11 @@ def place_hashes(
 
 
 def _names(audio: str, root: str | Path) -> tuple[str, str]:
-    """The path and the location of :func:`place_of` as strings."""
+    """Return the path and the location of :func:`place_of` as strings."""
     if ":" in audio:
         place = place_of(audio, root)
         return str(place.path), str(place)
-    # Most are whole files: for these, what a Path does takes longest.
+    # Most rows name whole files. For these, constructing a Path would take longest.
     folder, name = os.path.split(os.path.join(root, audio))
     path = os.path.join(_real_folder(folder), name)
     return path, path

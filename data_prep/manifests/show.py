@@ -1,9 +1,9 @@
-"""One page to see and hear what a manifest holds: numbers, histograms, the extremes, and samples to listen to.
+"""Show a manifest as one HTML page: numbers, histograms, extremes, and samples to listen to.
 
-    slam show MANIFEST [--out FILE.html] [--samples N] [--seed N]
+    slam show data/train.tsv --out train.html --samples 20
 
-The page is one file that loads nothing: samples are within it as FLAC at 16 kHz, whatever file, part of a file or zip
-they lie in. Features have no sound; of these it shows pictures. Equal manifests and seeds give equal pages.
+The page is one file that loads nothing else: it holds the samples as FLAC at 16 kHz, whether they are in a file, a part
+of a file or a zip. Features have no sound and are shown as pictures. The same manifest and seed give the same page.
 """
 
 import argparse
@@ -56,7 +56,7 @@ _SHOWN_GROUPS = 12
 def write_page(
     manifest: Manifest, out: str | Path, audio_root: str | Path | None = None, samples: int = 12, seed: int = 1
 ) -> list[str]:
-    """Write the page and return what was wrong with samples, which it says as well.
+    """Write the page and return the faults of its samples, which the page shows too.
 
     Relative audio paths are under ``audio_root``, by default the manifest's folder.
     """
@@ -70,13 +70,13 @@ def write_page(
     sections = [
         (
             "Samples",
-            f"{len(rows):,} of {len(manifest):,} utterances, drawn with seed {seed}. Listen whether what is said "
-            "is what is written, from the first word to the last.",
+            f"{len(rows):,} of {len(manifest):,} utterances, drawn with seed {seed}. Check that the sound matches the "
+            "text, from the first word to the last.",
             heard,
         ),
         (
             "How much there is",
-            "A spike or a gap tells of how a corpus was cut or filtered.",
+            "Spikes and gaps show how the corpus was cut or filtered.",
             _charts(manifest, seconds, words, spoken, characters),
         ),
         *_groups(manifest),
@@ -133,7 +133,7 @@ def _groups(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
 def _extremes(
     manifest: Manifest, seconds: np.ndarray, spoken: str | None, characters: np.ndarray | None
 ) -> Iterator[tuple[str, str, str]]:
-    """The tables of the longest, shortest, fastest and slowest utterances."""
+    """Yield the tables of the longest, shortest, fastest and slowest utterances."""
 
     def table(rows: Sequence[int]) -> str:
         head = ["line", "seconds"] + (["characters a second"] if spoken else [])
@@ -146,17 +146,17 @@ def _extremes(
         return row_table(head, body)
 
     yield "The longest", "Often several sentences that were not cut.", table(extremes(seconds, EXTREMES, True))
-    yield "The shortest", "Often a click, or a word that was cut off.", table(extremes(seconds, EXTREMES, False))
+    yield "The shortest", "Often a click or a truncated word.", table(extremes(seconds, EXTREMES, False))
     if spoken:
         rate = characters / seconds
-        fast = "Nobody speaks 30 characters a second: such a transcript says more than its sound."
+        fast = "Nobody speaks 30 characters a second: such a transcript holds more than its sound."
         yield "The fastest", fast, table(extremes(rate, EXTREMES, True))
-        slow = "Long silence, or a transcript that lacks some of what is said."
+        slow = "Long silence, or an incomplete transcript."
         yield "The slowest", slow, table(extremes(rate, EXTREMES, False))
 
 
 def _texts(manifest: Manifest, row: int) -> str:
-    """The texts of a row: what was said, and the translation if there is one."""
+    """Return the HTML of a row's texts: the transcript, and the translation if there is one."""
     spoken = text_column(manifest)
     if spoken is None:
         return ""
@@ -181,10 +181,10 @@ def _sample(manifest: Manifest, row: int, root: Path, problems: list[str]) -> st
 
 
 def _audio(place: Location) -> str:
-    """A player, or a picture where there are features and no sound."""
+    """Return the HTML of a player, or of a picture if the row names features."""
     is_part = place.offset is not None and not place.is_packed
     if not is_part and read_bytes(place).startswith(np.lib.format.MAGIC_PREFIX):
-        words = "No sound: the manifest names features. Their picture, low tones below."
+        words = "No sound: the manifest names features. They are shown with low frequencies at the bottom."
         return spectrogram_html(load_features(str(place), "/").numpy()) + f'<p class="small">{words}</p>'
     flac, _ = sound_of(place)
     return sound_html(flac)
@@ -192,12 +192,12 @@ def _audio(place: Location) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("manifest", type=Path, metavar="MANIFEST")
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="the manifest to show")
     parser.add_argument("--out", type=Path, metavar="FILE.html", help="the page (default: MANIFEST with .html)")
-    parser.add_argument("--samples", type=int, default=12, help="utterances to listen to (default: 12)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed draws other samples (default: 1)")
+    parser.add_argument("--samples", type=int, default=12, help="number of samples to listen to (default: 12)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the draw of samples (default: 1)")
     parser.add_argument(
-        "--audio-root", type=Path, help="what relative audio paths are under (default: the manifest's folder)"
+        "--audio-root", type=Path, help="folder of relative audio paths (default: the manifest's folder)"
     )
 
 
@@ -209,7 +209,7 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"--samples is {options.samples}, expected at least 0")
     out = options.out or options.manifest.with_suffix(".html")
     if out == options.manifest:
-        raise UsageError(f"--out is the manifest itself, {out}")
+        raise UsageError(f"--out: found the manifest itself, {out}, expected another file")
     manifest = Manifest.open(options.manifest)
     for problem in write_page(manifest, out, options.audio_root, options.samples, options.seed):
         print(f"warning: {problem}", file=sys.stderr)

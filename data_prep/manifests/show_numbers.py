@@ -1,4 +1,4 @@
-"""What a page on a manifest shows in numbers: by arrays, so that millions of rows take seconds."""
+"""Numbers of the page of ``slam show``, computed with arrays, so that millions of rows take seconds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _TAIL = 0.995  # of the rows; longer ones share the last bar
 
 
 class Histogram(NamedTuple):
-    """Bars of equal width: ``edges`` (bars + 1,), ``heights`` (bars,); ``beyond`` rows lie above the last edge."""
+    """Bars of equal width: ``edges`` (bars + 1,), ``heights`` (bars,); ``beyond`` rows are above the last edge."""
 
     edges: np.ndarray
     heights: np.ndarray
@@ -24,7 +24,7 @@ class Histogram(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The values of a column of few values, the one with most hours first: names, rows and hours of each."""
+    """The values of a column, the one with most hours first: names, and rows and hours of each."""
 
     names: list[str]
     rows: np.ndarray
@@ -32,28 +32,28 @@ class Group(NamedTuple):
 
 
 def seconds_of(manifest: Manifest) -> np.ndarray:
-    """(rows,) float64."""
+    """Return the length of each row in seconds, (rows,) float64."""
     return manifest.column("n_frames") / FRAMES_PER_SECOND
 
 
 def text_column(manifest: Manifest) -> str | None:
-    """What was said: ``src_text`` where there is a translation beside it, else ``tgt_text``, if any."""
+    """Return the column of the transcript: ``src_text`` if there is one, otherwise ``tgt_text``, or None."""
     return next((name for name in reversed(TEXT_COLUMNS) if name in manifest.columns), None)
 
 
 def words_of(manifest: Manifest, column: str) -> np.ndarray:
-    """How many words each text has, (rows,)."""
+    """Return the number of words of each text, (rows,)."""
     parts = [pc.count_substring_regex(texts, r"\S+").to_numpy(False) for texts in manifest.batches_of(column)]
     return np.concatenate(parts)
 
 
 def characters_of(manifest: Manifest, column: str) -> np.ndarray:
-    """How many characters each text has, (rows,)."""
+    """Return the number of characters of each text, (rows,)."""
     return np.concatenate([pc.utf8_length(texts).to_numpy(False) for texts in manifest.batches_of(column)])
 
 
 def histogram(values: np.ndarray, weights: np.ndarray | None = None, whole: bool = False) -> Histogram:
-    """Bars from 0 to about the 99.5th percentile, their width a round number; ``whole`` values have whole widths."""
+    """Return bars from 0 to about the 99.5th percentile, of a round width; a whole width for ``whole`` values."""
     top = max(float(np.quantile(values, _TAIL)), 1e-9)
     power = 10.0 ** np.floor(np.log10(top / BINS))
     width = next(power * factor for factor in (1, 2, 5, 10) if power * factor * BINS >= top * 0.999)
@@ -68,7 +68,7 @@ def histogram(values: np.ndarray, weights: np.ndarray | None = None, whole: bool
 
 
 def groups_of(manifest: Manifest, column: str) -> Group:
-    """How the rows are shared among the values of ``column``."""
+    """Return the rows and hours of each value of ``column``."""
     codes, names = manifest.codes(column)
     rows = np.bincount(codes, minlength=len(names))
     hours = np.bincount(codes, seconds_of(manifest), minlength=len(names)) / 3600
@@ -77,7 +77,7 @@ def groups_of(manifest: Manifest, column: str) -> Group:
 
 
 def extremes(values: np.ndarray, count: int, largest: bool) -> list[int]:
-    """The rows of the ``count`` largest or smallest values, the most extreme first; of equal ones the first rows."""
+    """Return the rows of the ``count`` largest or smallest values, the most extreme first; of equal ones the first."""
     count = min(count, len(values))
     bound = np.partition(values, len(values) - count if largest else count - 1)
     limit = bound[len(values) - count] if largest else bound[count - 1]
@@ -86,5 +86,5 @@ def extremes(values: np.ndarray, count: int, largest: bool) -> list[int]:
 
 
 def sample(total: int, count: int, seed: int) -> Sequence[int]:
-    """``count`` rows of ``total``, ascending, drawn by ``seed``."""
+    """Return ``count`` rows of ``total``, ascending, drawn with ``seed``."""
     return np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False)).tolist()

@@ -39,7 +39,7 @@ p.translation { color: var(--blue); }
 
 
 def page(name: str, facts: Sequence[tuple[str, str]], sections: Sequence[tuple[str, str, str]]) -> str:
-    """The whole page; each of ``sections`` is a title, words on what to look for, and HTML."""
+    """Return the whole page; each of ``sections`` is a title, words on what to look for, and HTML."""
     numbers = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(value)}</dd></div>" for what, value in facts)
     body = "".join(
         f"<section><h2>{escape(title)}</h2><p>{escape(words)}</p>{html}</section>" for title, words, html in sections
@@ -53,13 +53,13 @@ def page(name: str, facts: Sequence[tuple[str, str]], sections: Sequence[tuple[s
 
 
 def charts(drawn: Sequence[tuple[str, str]]) -> str:
-    """Figures side by side, each a caption and its SVG."""
+    """Return figures side by side, each of a caption and its SVG."""
     figures = (f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>" for caption, svg in drawn)
     return f'<div class="pair">{"".join(figures)}</div>'
 
 
 def bars(found: Histogram, title: str, unit: str, of: str = "utterances") -> str:
-    """A histogram; ``unit`` names the horizontal axis, ``of`` what the bars count."""
+    """Return a histogram as SVG; ``unit`` names the horizontal axis, ``of`` what the bars count."""
     top, end = float(found.heights.max()) or 1.0, float(found.edges[-1])
 
     def x(value: float) -> float:
@@ -84,13 +84,13 @@ def bars(found: Histogram, title: str, unit: str, of: str = "utterances") -> str
             )
     for tick in nice_ticks(0, end, 6):
         parts.append(f'<text class="tick middle" x="{x(tick):.1f}" y="{_HEIGHT - _BOTTOM + 14}">{tick:g}</text>')
-    beyond = f"; {found.beyond:,} lie beyond" if found.beyond else ""
+    beyond = f"; {found.beyond:,} beyond" if found.beyond else ""
     parts.append(f'<text class="axis" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}">{escape(unit)}{beyond}</text>')
     return "".join(parts) + "</svg>"
 
 
 def group_table(found: Group, what: str, most: int) -> str:
-    """The first values of a group, with hours as bars, and how many there are beside them."""
+    """Return a table of the first ``most`` values of a group, with hours as bars, and the number of the others."""
     longest = max(float(found.hours[0]), 1e-9)
     rows = "".join(
         f'<tr><th scope="row" dir="auto">{escape(name) or "<i>not named</i>"}</th>'
@@ -104,7 +104,7 @@ def group_table(found: Group, what: str, most: int) -> str:
 
 
 def row_table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str], str]]) -> str:
-    """Utterances: each is its name, its numbers, and the HTML of its text."""
+    """Return a table of utterances, each given by its name, its numbers, and the HTML of its text."""
     names = "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in head)
     body = "".join(
         "<tr>"
@@ -119,25 +119,25 @@ def row_table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str], str]
 
 
 def text_html(text: str, style: str = "", language: str = "") -> str:
-    """A text, set from the right where its first letter is of such a script."""
+    """Return a text, set from the right if its script is."""
     tag = f' lang="{escape(language.replace("_", "-"))}"' if _LANGUAGE.fullmatch(language) else ""
     return f'<p class="text {style}" dir="auto"{tag}>{escape(text)}</p>'
 
 
 def sound_html(flac: bytes) -> str:
-    """A player of a FLAC file that is within the page."""
+    """Return a player with the FLAC file embedded."""
     return f'<audio controls preload="metadata" src="data:audio/flac;base64,{base64.b64encode(flac).decode()}"></audio>'
 
 
 def spectrogram_html(features: np.ndarray) -> str:
-    """Log-mel features (frames, bins) as a picture, low tones below."""
+    """Return log-mel features (frames, bins) as a picture with low frequencies at the bottom."""
     low, high = np.quantile(features, [0.02, 0.995])
     values = np.clip((features.T[::-1] - low) / max(high - low, 1e-6), 0, 1)
     return f'<img alt="log-mel features over time" src="{png(values)}">'
 
 
 def duration(hours: float) -> str:
-    """Hours for people: ``12.3 s``, ``4.5 min``, ``1,234.5 h``."""
+    """Return hours as text: ``12.3 s``, ``4.5 min``, ``1,234.5 h``."""
     if hours < 1 / 60:
         return f"{hours * 3600:.1f} s"
     return f"{hours * 60:.1f} min" if hours < 1 else f"{hours:,.1f} h"

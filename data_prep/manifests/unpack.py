@@ -1,7 +1,7 @@
-"""Members of zips back to files, and manifests that name these: the way back of :mod:`data_prep.manifests.pack`.
+"""Unpack the members of zips to files, and rewrite the manifests: the inverse of :mod:`data_prep.manifests.pack`.
 
-A member ``NAME`` of ``features.zip`` becomes ``FOLDER/features/NAME``. Zips of others will do too, whose members may
-lie in folders; one whose name would lead out of the folder is refused.
+A member ``NAME`` of ``features.zip`` becomes ``FOLDER/features/NAME``. Zips from elsewhere, with members in folders,
+work too; a member whose name leads out of the folder is refused.
 """
 
 import os
@@ -29,11 +29,11 @@ def unpack_manifests(
     audio_root: str | Path | None = None,
     progress: bool = False,
 ) -> int:
-    """Write the members that ``manifests`` name below ``folder``, rewrite the manifests, and return how many they are.
+    """Write the members that ``manifests`` name below ``folder``, rewrite the manifests, and return their number.
 
-    Rows that name no member of a zip are left alone. Files that are there with the right content are kept, so a killed
-    run goes on. Raises :class:`DataError` for zips that cannot be read, members that would lie outside ``folder``, and
-    rows that name no member; then no manifest has changed.
+    Rows that do not name a zip are left alone. Existing files with the right content are kept, so a killed run resumes.
+    Raises :class:`DataError` for zips that cannot be read, members that would be outside ``folder``, and rows that name
+    no member; then no manifest has changed.
     """
     folder = Path(folder).absolute()
     opened = [Manifest.open(path) for path in manifests]
@@ -50,7 +50,7 @@ def unpack_manifests(
 def _lines(
     manifest: Manifest, root: Path, folder: Path, archives: "dict[Path, _Archive]", progress: bool
 ) -> Iterator[str]:
-    """The manifest's lines, each as soon as its member is a file."""
+    """Yield the manifest's lines, each after its member was written."""
     faults = []
     for row in tqdm(range(len(manifest)), desc=manifest.path.name, unit="utt", disable=not progress):
         fields = manifest.row(row)
@@ -77,7 +77,7 @@ def _folder_of(path: Path, folder: Path, others: "dict[Path, _Archive]") -> Path
 
 
 class _Archive:
-    """A zip whose members are looked up by where their bytes begin; ``written``: where those that are files begin."""
+    """A zip with its members by the offset of their bytes; ``written`` holds the offsets of those that are files."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.path, self.folder = path, folder
@@ -92,10 +92,10 @@ class _Archive:
             raise DataError(f"{path}: cannot be read as a zip ({error})") from error
 
     def write(self, offset: int, length: int) -> Path:
-        """Make a file of the member at ``offset``, if it is not there, and return its name."""
+        """Write the member at ``offset`` to its file, unless it is there, and return the file's path."""
         info = self._members.get(offset)
         if info is None or info.compress_size != length:
-            raise DataError(f"{self.path}:{offset}:{length}: there is no member of these bytes")
+            raise DataError(f"{self.path}:{offset}:{length}: found no member at these bytes")
         if info.compress_type != zipfile.ZIP_STORED:
             raise DataError(f"{self.path}: {info.filename} is compressed, expected a zip of stored members")
         target = self.folder / info.filename
@@ -108,8 +108,8 @@ class _Archive:
             file.seek(offset)
             data = file.read(length)
         if len(data) < length or zlib.crc32(data) != info.CRC:
-            raise DataError(f"{self.path}: {info.filename} is damaged: its checksum is another")
-        # Not fsynced one by one: a file that a crash of the machine spoils is found by its checksum.
+            raise DataError(f"{self.path}: {info.filename} is damaged: its checksum differs")
+        # Not synced one by one: a file that is spoiled when the machine crashes is found by its checksum.
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.tmp")
         partial.write_bytes(data)
@@ -124,7 +124,7 @@ def _refuse_outside(path: Path, info: zipfile.ZipInfo) -> None:
 
 
 def _begin(file: IO[bytes], info: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin: its local header may be longer than the directory says."""
+    """Return the offset of a member's bytes: its local header may be longer than the directory's entry."""
     file.seek(info.header_offset)
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size:

@@ -1,7 +1,7 @@
-"""Stored zips that grow member by member, in volumes of a set size, so that a killed run goes on where it was.
+"""Stored zips written member by member, in volumes of a maximum size, so that a killed run resumes.
 
 While they are written, volumes are hidden files beside the zip (``.features.zip.00.partial``), with a journal
-(``.features.zip.journal``) of the members that are safely on disk. They take their names when all are complete.
+(``.features.zip.journal``) of the members that are safely on disk. They are renamed when all are complete.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ import numpy as np
 
 from slam_plugin.data.errors import DataError
 
-# The earliest time a zip can hold: equal members give equal files, whenever they are packed.
+# The earliest time that a zip can hold: equal members give equal files, whenever they are packed.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o600 << 16  # what zipfile gives a member
 _LOCAL_HEADER_BYTES = 30  # without the name
-_SYNC_BYTES = 64 << 20  # at most so much is lost when a run is killed
+_SYNC_BYTES = 64 << 20  # at most this much is lost when a run is killed
 
 MEMBER = np.dtype(
     [("key", "<u8"), ("frames", "<i4"), ("volume", "<u2"), ("offset", "<i8"), ("length", "<i8"), ("crc", "<u4")]
@@ -28,23 +28,23 @@ MEMBER = np.dtype(
 
 
 def volumes_of(out: Path) -> dict[int, Path]:
-    """The zips that ``out`` names, by number: itself, which is 0, and those beside it, such as ``features-01.zip``."""
+    """Return the existing zips of ``out`` by number: ``out`` itself (0), and those such as ``features-01.zip``."""
     pattern = re.compile(re.escape(out.stem) + r"-(\d{2,})" + re.escape(out.suffix))
     found = ((pattern.fullmatch(path.name), path) for path in out.parent.glob(f"*{out.suffix}"))
     return {int(match[1]): path for match, path in found if match} | ({0: out} if out.exists() else {})
 
 
 class Volumes:
-    """New zips beside those that are there already, which are never touched.
+    """Writer of new zips beside existing ones, which are never changed.
 
     Args:
-        out: names them: ``OUT`` if one suffices and none is there, else ``OUT-NN``.
+        out: the zips' name: ``OUT`` if one suffices and none exists, otherwise ``OUT-NN``.
         ending: of the members' names.
-        most_bytes: members of a volume, together; one larger than that has a volume of its own.
+        max_bytes: maximum size of a volume's members together; a larger member has its own volume.
     """
 
-    def __init__(self, out: Path, ending: str, most_bytes: int) -> None:
-        self._out, self._ending, self._most = out, ending, most_bytes
+    def __init__(self, out: Path, ending: str, max_bytes: int) -> None:
+        self._out, self._ending, self._max_bytes = out, ending, max_bytes
         self._file = self._archive = None
         self._volume, self._bytes, self._unsynced = -1, 0, 0
         self._waiting: list[tuple[int, ...]] = []
@@ -60,7 +60,7 @@ class Volumes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Nothing depends on it: what cannot be written on a full disk is made again by the next run.
+        # Errors do not matter here: what cannot be written to a full disk is made again by the next run.
         with contextlib.suppress(OSError):
             self._sync()
         with contextlib.suppress(OSError):
@@ -69,14 +69,16 @@ class Volumes:
             self._journal.close()
 
     def resume(self, keys: np.ndarray, frames: np.ndarray) -> int:
-        """Keep the members of an earlier run as far as they are the first of ``keys``; how many they are.
+        """Keep the members of an earlier run that agree with the first ``keys``, and return their number.
 
-        keys: (members,) uint64, what tells a member from others; frames: (members,), its length.
+        keys: (members,) uint64, a key for each member; frames: (members,), its length.
         """
+        # Keep the longest prefix that the journal and the files on disk agree on.
         found = self._read_journal()[: len(keys)]
         same = (found["key"] == keys[: len(found)]) & (found["frames"] == frames[: len(found)])
         kept = found[: len(found) if same.all() else int(np.argmin(same))]
         kept = kept[: self._whole(kept)]
+        # Remove everything after it, and continue its last volume.
         self._journal.truncate(len(kept) * MEMBER.itemsize)
         last = int(kept["volume"][-1]) if len(kept) else 0
         for number in self._partial_numbers():
@@ -88,7 +90,7 @@ class Volumes:
 
     def add(self, key: int, frames: int, data: bytes) -> None:
         """Append a member."""
-        if self._archive is None or (self._bytes and self._bytes + len(data) > self._most):
+        if self._archive is None or (self._bytes and self._bytes + len(data) > self._max_bytes):
             self._sync()
             self._close()
             self._open(self._volume + 1)
@@ -102,7 +104,7 @@ class Volumes:
             self._sync()
 
     def finish(self) -> tuple[list[Path], np.ndarray]:
-        """Complete the volumes, still hidden: the names they will have, and the members (members,) of ``MEMBER``."""
+        """Complete the volumes, still hidden, and return their future names and the members, (members,) ``MEMBER``."""
         self._sync()
         self._close()
         count = self._volume + 1
@@ -114,18 +116,18 @@ class Volumes:
         return [self._out.with_name(name) for name in names], self._read_journal()
 
     def publish(self, names: list[Path]) -> None:
-        """Give the volumes their names; there is nothing to go on from afterwards."""
+        """Rename the volumes and remove the journal."""
         for number, name in enumerate(names):
             os.replace(self._partial(number), name)
         self._hidden("journal").unlink()
 
     def _open(self, volume: int, members: np.ndarray | None = None) -> None:
-        """Begin a volume, or go on behind ``members`` of one that was left."""
+        """Begin a volume, or continue one that was left after ``members``."""
         end = 0 if members is None else int(members["offset"][-1] + members["length"][-1])
         self._file = self._partial(volume).open("w+b" if members is None else "r+b")
         self._file.truncate(end)
         self._file.seek(end)
-        # Mode "w" writes from where the file stands; what stands before is told to it here.
+        # Mode "w" writes from the file's current position; the members before it are added to the directory here.
         self._archive = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
         for number, member in enumerate(() if members is None else members):
             info = zipfile.ZipInfo(self._name(number), _NO_TIME)
@@ -147,7 +149,7 @@ class Volumes:
             os.fsync(file.fileno())
 
     def _sync(self) -> None:
-        """Note in the journal what has reached the disk."""
+        """Flush members to the disk, then note them in the journal."""
         if not self._waiting:
             return
         self._file.flush()
@@ -159,7 +161,7 @@ class Volumes:
         self._unsynced = 0
 
     def _whole(self, members: np.ndarray) -> int:
-        """How many of the first members lie within volumes that are there."""
+        """Return how many of the first members are completely within existing volumes."""
         sizes = {number: self._partial(number).stat().st_size for number in self._partial_numbers()}
         bounds = np.array([sizes.get(number, 0) for number in range(int(members["volume"].max(initial=0)) + 1)])
         lost = members["offset"] + members["length"] > bounds[members["volume"]]

@@ -1,44 +1,43 @@
-"""Data of one's own: a table of sound files and texts, or a folder of them, to a folder that trains.
+"""Your own data: a table of recordings and texts, or a folder of them, as a folder to train on.
 
     slam prepare own --kind asr --root table.csv --out data/mine
 
-``--kind`` says what the rows are for, which decides what columns they need (and may have) and what becomes of them; of
-``train.tsv`` and its like there is one for each split:
+``--kind`` names the use of the rows: the columns that they need (and may have), and the files of each split:
 
 - ``speech``: audio (speaker, language); ``train.tsv``, a manifest of speech to pre-train on
-- ``asr``: audio, text (speaker, language); ``train.tsv``, to recognise speech, and pairs to pre-train on
-- ``st``: audio, translation (text, speaker, language, target_language); ``train.tsv``, to translate speech
-- ``text``: text; ``train.txt``, to pre-train on, a row a document
+- ``asr``: audio, text (speaker, language); ``train.tsv``, for recognition, and as pairs to pre-train on
+- ``st``: audio, translation (text, speaker, language, target_language); ``train.tsv``, for speech translation
+- ``text``: text; ``train.txt``, text to pre-train on, one document per row
 - ``classification``: text, label (text2); ``train.tsv``, lines ``label<TAB>text[<TAB>text2]``
 - ``normalization``: written, spoken (class); ``train.written``, ``train.spoken``, ``train.classes``
 
 ``--root`` is one of these:
 
-- a table: ``.csv`` (commas, with quotes where they are needed), ``.tsv`` (tabs, no quotes), both with a header, or
-  ``.jsonl`` or ``.json`` (an object a line);
-- a folder of tables, which are named for splits (``train.csv``, ``valid.csv``, ``test.csv``) or not;
-- for speech and asr, a folder of sound files at any depth, of asr each with its text beside (``a.wav``, ``a.txt``); for
-  text, a folder of ``.txt`` files, a sentence a line, an empty line between documents.
+- a table: ``.csv`` (commas, quoted if necessary) or ``.tsv`` (tabs, no quotes) with a header, or ``.jsonl`` or
+  ``.json`` (one object per line);
+- a folder of tables, either all named for splits (``train.csv``, ``valid.csv``, ``test.csv``) or none;
+- for speech and asr, a folder of sound files at any depth, for asr each with its text beside it (``a.wav``, ``a.txt``);
+  for text, a folder of ``.txt`` files with one sentence per line and an empty line between documents.
 
-Columns are named as above, and ``path``, ``sentence``, ``sentence2``, ``lang`` and ``tgt_lang`` do for ``audio``,
-``text``, ``text2``, ``language`` and ``target_language``; ``--columns text=words audio=file`` says what else they are
-named. Sound is flac, wav, ogg, mp3 or SPHERE of any rate; a path that is not absolute is below the table's folder, and
-``talk.wav:16000:8000`` is 8000 samples of a file from its sample 16000 on. Sound is not copied: leave it where it is.
+Columns have the names above, or ``path``, ``sentence``, ``sentence2``, ``lang`` and ``tgt_lang`` for ``audio``,
+``text``, ``text2``, ``language`` and ``target_language``, or those given by ``--columns text=words audio=file``. Sound
+is flac, wav, ogg, mp3 or SPHERE of any rate. A relative path is below the table's folder, and ``talk.wav:16000:8000``
+means 8000 samples from sample 16000 on. Sound is not copied: leave it where it is.
 
-Splits are, in this order, those that files (or the folders right below ``--root``) are named for, those of a column
-``split`` (``train``, ``valid`` or ``dev``, ``test``), or drawn by the hash of a row's first column of the list above,
-so that rows stay where they are when others are added: ``--valid-share`` (0.05) and ``--test-share`` (0.05; 0 of speech
-and text). Drawing knows nothing of speakers: name the splits yourself where they are to differ in them. A split without
-a row is an error; few rows need larger shares, or shares of 0.
+The split of a row comes from the name of its file (or of the folder right below ``--root``), else from a column
+``split`` (``train``, ``valid`` or ``dev``, ``test``), else it is drawn by the hash of the row's first column in the
+list above, with ``--valid-share`` and ``--test-share``. So rows keep their split when others are added. The draw
+ignores speakers: name the splits yourself if they should have different speakers. A split without rows is an error; a
+small table needs larger shares, or shares of 0.
 
-Texts become lower-case words of letters, digits and inner apostrophes; ``--as-written`` leaves case and punctuation.
-Digits stay, though nobody can tell how they are read: for recognition, spell them out before. With ``--vocab FOLDER``
-the vocabulary is copied, and texts are cut by it: the folder is ready for ``slam_sentence_prediction``
-(classification), ``slam_translation`` (normalization) or as a corpus of pre-training (text). Without it, make one of
-the texts that are here by ``slam vocab``.
+Texts become lower-case words of letters, digits and inner apostrophes; ``--as-written`` keeps case and punctuation.
+Digits stay, although how they are read is unknown: for recognition, spell them out before. With ``--vocab`` the
+vocabulary is copied and the texts are binarized: the folder is ready for ``slam_sentence_prediction`` (classification),
+``slam_translation`` (normalization) or as a corpus of pre-training (text). Without one, train it on the texts with
+``slam vocab``.
 
-Rows that cannot be used are left out, each with its file, line and reason in ``OUT/dropped.tsv``, and are counted at
-the end. Every sound file is decoded once. A run that was stopped goes on where it was: give the same command again.
+Rows that cannot be used are left out, listed with file, line and reason in ``OUT/dropped.tsv``, and counted. Every
+sound file is decoded once. A run that was stopped resumes: run the same command again.
 """
 
 import argparse
@@ -65,7 +64,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 
 SPLIT = "split"
-# What columns are called unless --columns says otherwise; a role's own name comes first.
+# Default names of columns by role; a role's own name comes first.
 NAMES = {
     "audio": ("audio", "path"),
     "text": ("text", "sentence"),
@@ -92,13 +91,13 @@ def open_corpus(
     max_seconds: float = MAX_SECONDS,
     vocabulary: str | Path | None = None,
 ) -> Own:
-    """The rows of a table, of the tables in a folder, or of the sound or text files below it.
+    """Return the corpus of a table, of the tables in a folder, or of the sound or text files below it.
 
     Args:
-        columns: names of columns by role, where they are not those of :data:`NAMES`.
-        test_share: None is 0 of speech and text, and else 0.05.
+        columns: names of columns by role that are not in :data:`NAMES`.
+        test_share: None for the kind's default: 0 for speech and text, otherwise 0.05.
 
-    Raises :class:`DataError` where nothing is there that the kind can be made of, or a column is missing.
+    Raises :class:`DataError` if there is nothing of the kind, or a column is missing.
     """
     test_share = KINDS[kind].test_share if test_share is None else test_share
     if min(valid_share, test_share) < 0 or valid_share + test_share >= 1:
@@ -130,13 +129,13 @@ def _check_roles(kind: str, columns: Mapping[str, str]) -> None:
     known = (*KINDS[kind].needed, *KINDS[kind].optional, SPLIT)
     for role in columns:
         if role not in known:
-            raise DataError(f"--columns: found {role!r}, expected one of {', '.join(known)} of --kind {kind}")
+            raise DataError(f"--columns: found {role!r}, expected one of {', '.join(known)} for --kind {kind}")
 
 
 def _tables(root: Path) -> list[Path]:
     if root.is_file():
         if root.suffix not in SUFFIXES:
-            raise DataError(f"{root}: is no table: found the ending {root.suffix!r}, expected {', '.join(SUFFIXES)}")
+            raise DataError(f"{root}: found the ending {root.suffix!r}, expected a table: {', '.join(SUFFIXES)}")
         return [root]
     found = sorted(path for path in root.iterdir() if path.suffix in SUFFIXES)
     named = [path for path in found if path.stem in SPLIT_NAMES]
@@ -150,18 +149,18 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _split_of(path: Path, tables: Sequence[Path]) -> str | None:
-    """What a table of a folder is named for; a table that was given by itself is not asked for its name."""
+    """Return the split that a table is named for; the name of a single table does not count."""
     return SPLIT_NAMES.get(path.stem) if len(tables) > 1 else None
 
 
 def _find_columns(path: Path, kind: str, columns: Mapping[str, str]) -> dict[str, str]:
-    """The names of a table's columns by role."""
+    """Return the names of a table's columns by role."""
     there, found = columns_of(path), {}
     for role in (*KINDS[kind].needed, *KINDS[kind].optional, SPLIT):
         asked = (columns[role],) if role in columns else NAMES.get(role, (role,))
         names = [name for name in asked if name in there]
         if len(names) > 1:
-            raise DataError(f"{path}:1: found {' and '.join(names)}; say which one is meant: --columns {role}=NAME")
+            raise DataError(f"{path}:1: found {' and '.join(names)}, expected one: --columns {role}=NAME")
         if not names and (role in KINDS[kind].needed or role in columns):
             shown = ", ".join(map(repr, there)) + _about_separator(path, there)
             raise DataError(
@@ -180,7 +179,7 @@ def _about_separator(path: Path, names: Sequence[str]) -> str:
 
 
 def _splits_of(folder: Path, tables: Sequence[Table], first: str, shares: tuple[float, float]) -> tuple[str, ...]:
-    """The splits that rows are of; no further rows are read once each split has one."""
+    """Return the splits of the rows; stop reading once each split has a row."""
     drawn = {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
     found: set[str | None] = set()
     are_drawn = False
@@ -212,7 +211,7 @@ def _check_splits(root: Path, found: Set[str | None], expected: Set[str]) -> Non
     if absent:
         raise DataError(
             f"{root}: found no row for {', '.join(absent)}: expected more rows, larger shares (--valid-share, "
-            "--test-share; 0 is none), or rows that say their split"
+            "--test-share; 0 for none), or rows that name their split"
         )
 
 
@@ -231,7 +230,7 @@ def _open_files(
     folders = {SPLIT_NAMES[path.name] for path in root.iterdir() if path.is_dir() and path.name in SPLIT_NAMES}
     are_split = TRAIN in folders
     drawn = {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
-    if kind != "text" and not are_split:  # documents are drawn by what they say
+    if kind != "text" and not are_split:  # documents are drawn by their content, not by their path
         _check_splits(root, {drawn_split(path, shares) for path in found}, drawn)
     splits = folders if are_split else drawn
     return corpus(
@@ -247,19 +246,30 @@ def _column(text: str) -> tuple[str, str]:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kind", required=True, choices=KINDS, help="what the rows are for")
+    parser.add_argument("--kind", required=True, choices=KINDS, help="use of the rows")
     parser.add_argument(
-        "--columns", type=_column, nargs="+", default=[], metavar="ROLE=NAME", help="how the table calls its columns"
+        "--columns", type=_column, nargs="+", default=[], metavar="ROLE=NAME", help="names of the table's columns"
     )
-    parser.add_argument("--valid-share", type=float, default=SHARE, metavar="X", help="to validate (%(default)s)")
     parser.add_argument(
-        "--test-share", type=float, metavar="X", help=f"to test (default: {SHARE}; of speech and text 0)"
+        "--valid-share",
+        type=float,
+        default=SHARE,
+        metavar="X",
+        help="share of rows drawn for validation (default: %(default)s)",
     )
-    parser.add_argument("--as-written", action="store_true", help="leave case and punctuation of texts")
     parser.add_argument(
-        "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help="the longest utterance (%(default)s)"
+        "--test-share",
+        type=float,
+        metavar="X",
+        help=f"share of rows drawn for testing (default: {SHARE}; 0 for speech and text)",
     )
-    parser.add_argument("--vocab", type=Path, metavar="FOLDER", help="holds dict.txt and spm.model; cut texts by it")
+    parser.add_argument("--as-written", action="store_true", help="keep case and punctuation of texts")
+    parser.add_argument(
+        "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help="longest utterance (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--vocab", type=Path, metavar="FOLDER", help="holds dict.txt and spm.model; binarize the texts with it"
+    )
 
 
 def _corpus_of(arguments: argparse.Namespace) -> Own:

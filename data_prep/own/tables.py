@@ -1,7 +1,7 @@
-"""Tables as people make them: CSV and TSV with a header, and JSON lines, read row by row and cut between rows.
+"""Tables: CSV and TSV with a header, and JSON lines, read row by row and cut between rows.
 
-A CSV is quoted as spreadsheets do it, so that a quoted field may hold commas and line breaks. In a TSV a quotation mark
-is a character like any other. Of JSON lines each line is an object. All are UTF-8.
+A CSV is quoted as by spreadsheets: a quoted field may hold commas and line breaks. In a TSV a quotation mark is an
+ordinary character. In JSON lines each line is an object. All are UTF-8.
 """
 
 import csv
@@ -20,36 +20,36 @@ SUFFIXES = (*_FORMS, *JSON)
 
 
 class Record(NamedTuple):
-    """A row: the line, from 1, that it begins in, and its fields by column; absent ones are left out."""
+    """A row: its first line, from 1, and its fields by column without absent ones."""
 
     line: int
     fields: Mapping[str, str]
 
 
 class _Position:
-    """The byte and the line that are read next."""
+    """The byte and the line that come next."""
 
     def __init__(self, byte: int, line: int) -> None:
         self.byte, self.line = byte, line
 
 
 def columns_of(path: Path) -> list[str]:
-    """The names in a table's header, of JSON lines those of the first object.
+    """Return the names in a table's header, or in the first object of JSON lines.
 
-    Raises :class:`DataError` where there is no such thing, or a name is there twice.
+    Raises :class:`DataError` if there is none, or a name occurs twice.
     """
     if path.suffix in JSON:
         first = next(records_of(path, str(path), Stretch(0, path.stat().st_size, 1)), None)
         if not isinstance(first, Record):
             found = f"{first.place} {first.reason}" if first else "no line"
-            raise DataError(f"{path}: found {found}, expected a JSON object a line")
+            raise DataError(f"{path}: found {found}, expected one JSON object per line")
         return list(first.fields)
     names, _ = _header(path)
     return names
 
 
 def stretches_of(path: Path, size: int) -> Iterator[Stretch]:
-    """The rows in stretches of about ``size`` bytes; the header is in none."""
+    """Yield the rows in stretches of about ``size`` bytes, without the header."""
     if path.suffix in JSON:
         yield from stretches(path, size)
         return
@@ -64,7 +64,7 @@ def stretches_of(path: Path, size: int) -> Iterator[Stretch]:
 
 
 def records_of(path: Path, place: str, stretch: Stretch) -> Iterator[Record | Dropped]:
-    """The rows of a stretch; one that is none is dropped, as ``place:LINE``. Blank lines are passed over."""
+    """Yield the rows of a stretch; a malformed row is dropped as ``place:LINE``, and blank lines are skipped."""
     if path.suffix in JSON:
         yield from _objects(path, place, stretch)
         return
@@ -72,7 +72,7 @@ def records_of(path: Path, place: str, stretch: Stretch) -> Iterator[Record | Dr
     for line, end, row in _rows(path, stretch):
         where = f"{place}:{line}"
         if isinstance(row, csv.Error):
-            taken = f": its quotes take in all up to line {end.line - 1}" if end.line > line + 1 else ""
+            taken = f": its quotes extend to line {end.line - 1}" if end.line > line + 1 else ""
             yield Dropped(where, f"cannot be read as a row ({row}){taken}")
         elif not _is_utf8(row):
             yield Dropped(where, "is not UTF-8")
@@ -90,7 +90,7 @@ def _objects(path: Path, place: str, stretch: Stretch) -> Iterator[Record | Drop
             try:
                 found = json.loads(line.text)
             except ValueError as error:
-                yield Dropped(f"{place}:{line.number}", f"is no JSON ({error})")
+                yield Dropped(f"{place}:{line.number}", f"is not JSON ({error})")
                 continue
             if isinstance(found, dict):
                 texts = {name: str(value) for name, value in found.items() if isinstance(value, str | int | float)}
@@ -100,19 +100,19 @@ def _objects(path: Path, place: str, stretch: Stretch) -> Iterator[Record | Drop
 
 
 def _header(path: Path) -> tuple[list[str], Stretch]:
-    """The names in the first row, and the stretch of all others."""
+    """Return the names in the first row, and the stretch of all others."""
     size = path.stat().st_size
     _, end, names = next(_rows(path, Stretch(0, size, 1)), (1, None, []))
     if isinstance(names, csv.Error) or not any(names) or not _is_utf8(names):
-        raise DataError(f"{path}:1: expected a header in UTF-8 with the columns' names")
+        raise DataError(f"{path}:1: expected a header in UTF-8 with the names of the columns")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"{path}:1: found two columns of the name {twice[0]!r}")
+        raise DataError(f"{path}:1: found two columns named {twice[0]!r}")
     return names, Stretch(end.byte, size, end.line)
 
 
 def _rows(path: Path, stretch: Stretch) -> Iterator[tuple[int, _Position, list[str] | csv.Error]]:
-    """Each row's first line, where the next one begins, and its fields; an empty list for a blank line."""
+    """Yield each row's first line, the position of the next row, and its fields (an empty list for a blank line)."""
     position = _Position(stretch.begin, stretch.line)
     with path.open("rb") as file:
         file.seek(stretch.begin)
@@ -127,7 +127,7 @@ def _rows(path: Path, stretch: Stretch) -> Iterator[tuple[int, _Position, list[s
 
 
 def _texts(file: BinaryIO, position: _Position) -> Iterator[str]:
-    """Lines; bytes that are not UTF-8 become what no text in UTF-8 holds, so that the rows behind them are read."""
+    """Yield lines; bytes that are not UTF-8 become surrogates, so that the rows after them can be read."""
     while data := file.readline():
         first = position.byte == 0
         position.byte += len(data)

@@ -194,7 +194,7 @@ def test_what_was_left_out_is_no_manifest(folder, capsys):
     (folder / ".parts/half.tsv").write_text("rubbish")
     assert main([str(folder)]) == 0
     assert main([str(folder / "dropped.tsv")]) == 1
-    assert "lists what a preparation left out" in capsys.readouterr().err
+    assert "lists what was left out" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def test_ids_of_two_shards_are_a_warning(folder, capsys):
     write_manifest(folder / "train-01.tsv", rows, ["id", "audio", "n_frames"])
     assert main([str(folder / "train.tsv"), str(folder / "train-01.tsv")]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
-    assert warnings == [f"warning: {folder}/train-01.tsv: 1 ids are those of train.tsv as well, such as 'u1' in line 3"]
+    assert warnings == [f"warning: {folder}/train-01.tsv: 1 ids are also in train.tsv, such as 'u1' in line 3"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_text_of_a_larger_dictionary_is_named(data, capsys):
     assert "but dict.txt has 5: binarize again" in capsys.readouterr().out
     labels.unlink()
     assert main([str(data / "text")]) == 1
-    assert "there is no dict.txt beside it or above" in capsys.readouterr().out
+    assert "found no dict.txt beside it or above" in capsys.readouterr().out
 
 
 def test_dictionaries_and_corpora_that_are_no_utf8_are_named(data, capsys):

@@ -133,7 +133,7 @@ def test_a_disk_that_takes_no_more_changes_nothing_and_the_next_run_goes_on(mani
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.returncode == 1
     assert "File too large" in done.stderr and "Traceback" not in done.stderr, done.stderr
-    assert "goes on from where it was" in done.stderr
+    assert "run the same command again to resume" in done.stderr
     assert seen(tmp_path / "data") == expected
     assert main(words) == 0
     whole = make(tmp_path / "whole")
@@ -350,7 +350,7 @@ def test_sound_is_packed_as_training_hears_it(tmp_path):
 def test_features_cannot_become_sound(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((50, 80), np.float16))
     write_manifest(tmp_path / "m.tsv", [{"id": "a", "audio": "a.npy", "n_frames": 50}], ["id", "audio", "n_frames"])
-    with pytest.raises(DataError, match=r"m\.tsv:2: .*a\.npy: holds features, of which no sound can be made"):
+    with pytest.raises(DataError, match=r"m\.tsv:2: .*a\.npy: holds features, expected sound"):
         pack_manifests([tmp_path / "m.tsv"], tmp_path / "a.zip", audio=True)
 
 

@@ -65,7 +65,7 @@ def test_bytes_that_are_no_member_are_named_with_their_line(tmp_path, capsys):
     lines = capsys.readouterr().err.replace("slam pack: ", "").splitlines()
     faults = [line for line in lines if line.startswith(str(tmp_path))]
     assert len(faults) == 2
-    assert faults[0].startswith(f"{tmp_path}/m.tsv:3: ") and "there is no member of these bytes" in faults[0]
+    assert faults[0].startswith(f"{tmp_path}/m.tsv:3: ") and "found no member at these bytes" in faults[0]
     assert faults[1].startswith(f"{tmp_path}/m.tsv:4: ") and "is compressed" in faults[1]
     write_manifest(tmp_path / "m.tsv", [rows[0] | {"audio": f"{tmp_path}/c.zip:0:3"}], ["id", "audio", "n_frames"])
     assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "files")]) == 1

@@ -1,4 +1,4 @@
-"""Data of one's own: tables of every form, folders, splits by name, column and hash, and what is said of bad rows."""
+"""Your own data: tables of every format, folders, splits by name, column and hash, and the reasons of bad rows."""
 
 import pytest
 
@@ -204,7 +204,7 @@ def test_a_quote_that_stays_open_says_how_far(tmp_path):
     prepare(own.open_corpus(tmp_path / "a.csv", "classification", **ALL_TO_TRAIN), tmp_path / "out")
     assert read_rows(tmp_path / "out/train.tsv") == [("a", ("one",))]
     assert dropped(tmp_path / "out") == {
-        "a.csv:3": "cannot be read as a row (unexpected end of data): its quotes take in all up to line 5"
+        "a.csv:3": "cannot be read as a row (unexpected end of data): its quotes extend to line 5"
     }
 
 
@@ -214,12 +214,12 @@ def test_a_quote_that_stays_open_says_how_far(tmp_path):
         ("a.csv", "file,words\n", "asr", {}, r"a\.csv:1: found the columns 'file', 'words'; expected 'audio' or 'path' "
          r"for the audio of --kind asr, or --columns audio=NAME"),
         ("a.csv", "audio;text\nx;y\n", "asr", {}, r"\(one column: \.csv needs a comma between columns\)"),
-        ("a.csv", "audio,path,text\n", "asr", {}, "found audio and path; say which one is meant: --columns audio="),
-        ("a.csv", "", "asr", {}, r"a\.csv:1: expected a header in UTF-8 with the columns' names"),
-        ("a.csv", "text,text\n", "text", {}, "found two columns of the name 'text'"),
-        ("a.jsonl", "[1]\n", "text", {}, r"found .*a\.jsonl:1 is no JSON object, expected a JSON object a line"),
-        ("a.jsonl", "", "text", {}, "found no line, expected a JSON object a line"),
-        ("a.xlsx", "x", "text", {}, r"is no table: found the ending '\.xlsx', expected \.csv, \.tsv, \.jsonl, \.json"),
+        ("a.csv", "audio,path,text\n", "asr", {}, "found audio and path, expected one: --columns audio="),
+        ("a.csv", "", "asr", {}, r"a\.csv:1: expected a header in UTF-8 with the names of the columns"),
+        ("a.csv", "text,text\n", "text", {}, "found two columns named 'text'"),
+        ("a.jsonl", "[1]\n", "text", {}, r"found .*a\.jsonl:1 is no JSON object, expected one JSON object per line"),
+        ("a.jsonl", "", "text", {}, "found no line, expected one JSON object per line"),
+        ("a.xlsx", "x", "text", {}, r"found the ending '\.xlsx', expected a table: \.csv, \.tsv, \.jsonl, \.json"),
         ("a.csv", "text\n", "text", {"columns": {"audio": "x"}}, "--columns: found 'audio', expected one of text, "),
         ("a.csv", "text\n", "text", {"columns": {"text": "x"}}, "found the columns 'text'; expected 'x' for the text"),
         ("a.csv", "text\n", "text", {"valid_share": 1.0}, "--valid-share 1.0, .* expected some rows to train on"),
