@@ -1,4 +1,4 @@
-"""The demo's runner: order, skipping, parallel steps, failures, and a runner that is killed in the middle."""
+"""The runner of steps: order, skipping, parallel steps, failures, and a runner that is killed in the middle."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ from examples.slam import steps
 ROOT = Path(__file__).resolve().parent.parent
 Step, run_steps = steps.Step, steps.run_steps
 
-# Appends a line to counts.txt each 50 ms up to 20, goes on from what is there, and writes done.txt at the end.
+# Appends a line to counts.txt every 50 ms up to 20, resumes from what is there, and writes done.txt at the end.
 WORKER = """
 import pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
@@ -103,6 +103,13 @@ def test_a_changed_command_reruns_it_and_what_follows_from_nothing(tmp_path):
     assert (tmp_path / "order").read_text().split() == ["before", "after", "after"]
     assert (tmp_path / "ck" / "state").read_text() == "new\n"
     assert "old" not in (tmp_path / "logs" / "train.log").read_text()
+
+
+def test_a_step_runs_again_if_what_it_depends_on_changed(tmp_path):
+    for content in ("old", "old", "new"):
+        command = shell(f'echo "run$FILES" >> {tmp_path}/runs')
+        run_steps([Step("read", command, depends_on={"FILES": content})], tmp_path / "logs")
+    assert (tmp_path / "runs").read_text().split() == ["run", "run"]
 
 
 def _note(path: Path, word: str) -> None:
@@ -248,7 +255,7 @@ def test_two_runners_never_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(steps, "LOCK_SECONDS", 0.3)
     first = runner(tmp_path)
     until(lambda: len(counts(tmp_path)) >= 1)
-    with pytest.raises(SystemExit, match="another run is at work"):
+    with pytest.raises(SystemExit, match="another run is using"):
         run_steps([Step("other", ["true"])], tmp_path / "logs")
     first.kill()
     first.communicate()
@@ -258,7 +265,7 @@ def test_an_orphan_keeps_the_lock_until_it_ends(tmp_path, monkeypatch):
     # a grandchild is out of the death signal's reach; the descriptor that it inherited still locks the folder
     monkeypatch.setattr(steps, "LOCK_SECONDS", 0.3)
     run_steps([Step("leaves", shell("sleep 1.5 &"))], tmp_path / "logs")
-    with pytest.raises(SystemExit, match="another run is at work"):
+    with pytest.raises(SystemExit, match="another run is using"):
         run_steps([Step("next", ["true"])], tmp_path / "logs")
     monkeypatch.setattr(steps, "LOCK_SECONDS", 10.0)
     run_steps([Step("next", ["true"])], tmp_path / "logs")

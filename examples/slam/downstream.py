@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +23,10 @@ from examples.slam.training_steps import (
     TWINS,
     FineTuning,
     PreTraining,
+    content_hash,
     data_steps,
-    file_mark,
     fine_tune_twin,
     fingerprint,
-    marked,
     pretrain,
     script,
     typed,
@@ -174,8 +174,9 @@ def task_steps(run: Path, name: str, updates: int, built_on: str) -> list[list[S
     task = TASKS[name]
     flags = (*task.flags, "--best-checkpoint-metric", task.metrics[0])
     fine_tuning = FineTuning(name, task.data, updates, flags, task.after)
-    files = file_mark(*(Path(flag) for flag in task.flags if flag.endswith(".yaml")))
-    trained = [marked(fine_tune_twin(run, fine_tuning, twin), BUILT_ON=built_on, FILES=files) for twin in TWINS]
+    files = content_hash(*(Path(flag) for flag in task.flags if flag.endswith(".yaml")))
+    hashes = {"BUILT_ON": built_on, "FILES": files}
+    trained = [replace(fine_tune_twin(run, fine_tuning, twin), depends_on=hashes) for twin in TWINS]
     return [trained, [_score(run, name, twin) for twin in TWINS]]
 
 

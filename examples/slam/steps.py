@@ -1,12 +1,10 @@
-"""Runs named steps in order, remembers what is finished, and survives being killed.
+"""Runner of named steps: in order, skipping finished ones, resuming after a kill.
 
-A plan is a list of steps; a list inside it holds steps that run side by side. ``run_steps(plan, logs)`` writes what a
-step prints to ``logs/NAME.log`` and what it remembers to ``logs/steps.json``. A finished step is skipped in the next
-run, until its command, or that of a step before it, changes. A killed step starts again with the same command: going
-on from its last checkpoint is the command's affair.
+A plan is a list of steps; a list inside it holds steps that run side by side. ``run_steps(plan, logs)`` writes the
+output of a step to ``logs/NAME.log`` and all states to ``logs/steps.json``. A finished step is skipped, unless its
+command, or that of a step before it, has changed. A killed step runs its command again, which resumes by itself.
 
-Linux only: a step dies with the runner (PR_SET_PDEATHSIG), even where that is killed with SIGKILL, and holds a lock on
-the folder while it lives, so that two trainings never write the same files.
+Linux only: a step dies with the runner (PR_SET_PDEATHSIG), even if that is killed with SIGKILL. It locks the folder.
 """
 
 import ctypes
@@ -32,7 +30,7 @@ from slam_plugin.data.files import atomic_write
 
 POLL_SECONDS = 0.2
 SAVE_SECONDS = 2.0  # a run killed with SIGKILL loses at most this much of its wall time
-PLAIN_LINE_SECONDS = 30.0  # between progress lines where the output is no terminal
+PLAIN_LINE_SECONDS = 30.0  # between progress lines if stdout is no terminal
 LOCK_SECONDS = 20.0  # workers of a killed training notice its death within 5 s
 STOP_SECONDS = 5.0
 TAIL_LINES = 20
@@ -46,10 +44,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Step:
     """One step of a plan.
 
-    ``run`` is a command, or a Python callable without arguments (``functools.partial`` for some): it runs in a forked
-    process, so neither the runner nor its imports may have started threads. ``outputs`` exist once the step is done.
-    ``resumes_from`` names files and folders from which a killed attempt goes on (checkpoints): they are deleted when
-    the command changed, for they belong to another run. ``environment`` is added to the runner's.
+    ``run`` is a command, or a callable without arguments (use ``functools.partial``), which runs in a forked process:
+    neither the runner nor its imports may have started threads. ``outputs`` exist once the step is done. A killed
+    attempt resumes from the paths ``resumes_from``, which are deleted if the command changed. ``depends_on`` holds
+    hashes, by name, of what else it depends on: files that it reads, steps of another plan.
     """
 
     name: str
@@ -57,17 +55,19 @@ class Step:
     outputs: Sequence[Path] = ()
     resumes_from: Sequence[Path] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    depends_on: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self, before: str) -> str:
-        """Return the hash of what the step runs and of ``before``, the fingerprint of the steps that it builds on."""
+        """Return a hash of the step and of ``before``, the fingerprint of the steps that it builds on."""
         run = _describe(self.run) if callable(self.run) else list(self.run)
-        parts = [self.name, run, [str(path) for path in self.outputs], sorted(self.environment.items()), before]
+        settings = sorted({**self.environment, **self.depends_on}.items())
+        parts = [self.name, run, list(map(str, self.outputs)), settings, before]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 @dataclass
 class _Running:
-    """A step at work: its process, and where in the log this attempt began."""
+    """A running step: its process, and where in the log this attempt began."""
 
     step: Step
     pid: int
@@ -83,17 +83,17 @@ class _Running:
         return self.spent_before + time.monotonic() - self.started
 
     def cpu_seconds(self, usage: resource.struct_rusage | None = None) -> float:
-        """Return the CPU seconds of all attempts so far. ``usage`` is that of this attempt, if it has ended."""
+        """Return the CPU seconds of all attempts so far. ``usage`` is the usage of this attempt, if it has ended."""
         spent = _cpu_seconds_of(self.pid) if usage is None else usage.ru_utime + usage.ru_stime
         return self.cpu_before + spent
 
     def progress(self) -> str:
-        """Return name, share done and time left where the log tells them, the time spent otherwise."""
+        """Return the name, the share that is done and the time left; without progress in the log, the time spent."""
         spent = time.monotonic() - self.started
         done, total = _last_progress(self.log, self.log_start, self.step.run)
         if done is None or not total:
             return f"{self.step.name} {_clock(self.seconds())}"
-        # the rate is measured from the first count on: start-up, and what earlier attempts did, would bend it
+        # The rate is measured from the first count on: start-up and earlier attempts would distort it.
         self.first = self.first if self.first and self.first[1] <= done else (spent, done)
         at, count = self.first
         left = f"{_clock((spent - at) / (done - count) * (total - done))} left" if done > count else _clock(spent)
@@ -101,16 +101,16 @@ class _Running:
 
 
 def run_steps(plan: Sequence[Step | Sequence[Step]], logs: str | Path) -> dict[str, float]:
-    """Run what of ``plan`` is not finished yet; return the wall seconds of each step, summed over its attempts.
+    """Run the unfinished steps of ``plan``; return the wall seconds of each step, summed over its attempts.
 
-    Raises SystemExit, with the end of the log in its message, where a step fails or another run holds ``logs``.
+    Raises SystemExit if a step fails, with the end of its log in the message, or if another run holds ``logs``.
     """
     logs = Path(logs)
     logs.mkdir(parents=True, exist_ok=True)
     groups = [(entry,) if isinstance(entry, Step) else tuple(entry) for entry in plan]
     names = [step.name for group in groups for step in group]
     if len(set(names)) != len(names):
-        raise ValueError(f"a plan's steps need different names, got {names}")
+        raise ValueError(f"found steps of the same name in {names}, expected different names")
     with _lock(logs / ".lock") as lock, _stopped_cleanly():
         known = _load(logs)
         before, place = "", 0
@@ -132,17 +132,17 @@ def run_steps(plan: Sequence[Step | Sequence[Step]], logs: str | Path) -> dict[s
 
 
 def seconds_of(logs: str | Path) -> dict[str, float]:
-    """Return the wall seconds of every step that ``logs`` remembers, unfinished ones included."""
+    """Return the wall seconds of every step recorded in ``logs``, including unfinished ones."""
     return {name: entry["seconds"] for name, entry in _load(Path(logs)).items()}
 
 
 def cpu_seconds_of(logs: str | Path) -> dict[str, float]:
-    """Return the CPU seconds of every step that ``logs`` remembers: of its process and of those it waited for."""
+    """Return the CPU seconds of every step recorded in ``logs``: of its process and of those it waited for."""
     return {name: entry["cpu_seconds"] for name, entry in _load(Path(logs)).items()}
 
 
 def _run_group(steps: Sequence[Step], logs: Path, known: dict[str, dict], lock: int) -> None:
-    """Run ``steps`` side by side to their end; the first failure stops the others."""
+    """Run ``steps`` side by side until all have ended; the first failure stops the others."""
     _save(logs, known)
     running: list[_Running] = []
     line = _ProgressLine()
@@ -178,7 +178,7 @@ def _run_group(steps: Sequence[Step], logs: Path, known: dict[str, dict], lock: 
 
 
 def _note(work: _Running, known: Mapping[str, dict], usage: resource.struct_rusage | None = None) -> None:
-    """Update the recorded times of ``work``. ``usage`` is that of its process, if it has ended."""
+    """Update the recorded times of ``work``. ``usage`` is the usage of its process, if it has ended."""
     known[work.step.name]["seconds"] = round(work.seconds(), 2)
     known[work.step.name]["cpu_seconds"] = round(work.cpu_seconds(usage), 2)
 
@@ -191,7 +191,7 @@ def _cpu_seconds_of(pid: int) -> float:
 
 
 def _start(step: Step, logs: Path, entry: Mapping[str, float], lock: int) -> _Running:
-    """Fork a process of its own session for ``step``; it keeps ``lock`` open, and so locked, while any of it lives."""
+    """Fork a process in its own session for ``step``; it holds ``lock`` while any process of the session lives."""
     log = logs / f"{step.name}.log"
     with open(log, "ab") as stream:
         shown = _describe(step.run) if callable(step.run) else shlex.join(map(str, step.run))
@@ -213,7 +213,7 @@ def _child(step: Step, log: int, lock: int, parent: int) -> None:
         os.setsid()
         if _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-        if os.getppid() != parent:  # it died before the line above
+        if os.getppid() != parent:  # the parent died before the line above
             os._exit(1)
         for sign in STOPPED_BY:
             signal.signal(sign, signal.SIG_DFL)
@@ -230,7 +230,7 @@ def _child(step: Step, log: int, lock: int, parent: int) -> None:
                 os.execvp(step.run[0], [str(word) for word in step.run])
             except OSError as error:
                 raise SystemExit(f"cannot start {step.run[0]}: {error.strerror}") from error
-    except BaseException as error:  # whatever it is must reach the log, and must not unwind into the runner's code
+    except BaseException as error:  # any error must reach the log, and must not unwind into the runner's code
         if not isinstance(error, SystemExit):
             sys.excepthook(type(error), error, error.__traceback__)
         elif error.code is None or isinstance(error.code, int):
@@ -256,7 +256,7 @@ def _check_end(work: _Running, exit_code: int) -> None:
 
 
 def _stop(running: Sequence[_Running]) -> None:
-    """End the sessions of ``running``: first with SIGTERM, what still lives after a few seconds with SIGKILL."""
+    """End the sessions of ``running`` with SIGTERM, and with SIGKILL if they still live after a few seconds."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + STOP_SECONDS
         for work in running:
@@ -281,7 +281,7 @@ def _is_finished(step: Step, fingerprint: str, known: Mapping[str, dict]) -> boo
 
 
 def _prepare(step: Step, fingerprint: str, logs: Path, known: dict[str, dict]) -> None:
-    """Note that ``step`` is not done; delete its log and checkpoints where they come from another command."""
+    """Record that ``step`` is not done; delete its log and checkpoints if they come from another command."""
     entry = known.setdefault(step.name, {"fingerprint": None})
     entry["done"] = False
     if entry["fingerprint"] == fingerprint:
@@ -295,7 +295,7 @@ def _prepare(step: Step, fingerprint: str, logs: Path, known: dict[str, dict]) -
 
 
 def _describe(function: Callable) -> str:
-    """Return a callable's name, arguments and source: what tells whether it changed."""
+    """Return a callable's name, arguments and a hash of its source, which differ if it changed."""
     if isinstance(function, functools.partial):
         words = [repr(a) for a in function.args] + [f"{k}={v!r}" for k, v in sorted(function.keywords.items())]
         return f"{_describe(function.func)}({', '.join(words)})"
@@ -324,7 +324,7 @@ def _tail(path: Path, start: int, size: int) -> str:
 
 
 class _ProgressLine:
-    """One line that is rewritten on a terminal, and repeated now and then in a file."""
+    """A line that is rewritten on a terminal, and otherwise printed every 30 s."""
 
     def __init__(self) -> None:
         self.terminal = sys.stdout.isatty()
@@ -350,7 +350,7 @@ class _ProgressLine:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[int]:
-    """Hold a lock that also every process holds that inherited the descriptor; wait a while for a dying one."""
+    """Hold a lock that every process with an inherited descriptor holds too; wait a while for a dying one."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + LOCK_SECONDS
@@ -360,7 +360,7 @@ def _lock(path: Path) -> Iterator[int]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise SystemExit(f"another run is at work in {path.parent}: wait for its end, or stop it") from None
+                    raise SystemExit(f"another run is using {path.parent}: wait for its end, or stop it") from None
                 time.sleep(POLL_SECONDS)
         yield descriptor
     finally:
@@ -372,7 +372,7 @@ def _stopped_cleanly() -> Iterator[None]:
     """Let Ctrl-C, SIGTERM and a closed terminal unwind the stack, so that the steps end with the runner."""
 
     def stop(number: int, frame: object) -> None:
-        print(f"\nstopped by {signal.Signals(number).name}; the same command goes on from here", file=sys.stderr)
+        print(f"\nstopped by {signal.Signals(number).name}; run the same command again to resume", file=sys.stderr)
         raise SystemExit(128 + number)
 
     previous = [signal.signal(sign, stop) for sign in STOPPED_BY]

@@ -116,8 +116,8 @@ def pretrain(folder: Path, data: Path, recipe: PreTraining, threads: int, seed: 
     # fairseq asks for a batch size; the budgets in the corpora file are what counts
     flags += ["--batch-size", "1", "--steps-per-epoch", str(recipe.steps_per_epoch)]
     schedule = Schedule(recipe.updates, recipe.updates // 10, recipe.optimizer, recipe.lr)
-    # Part of what tells a finished step from a changed one.
-    return marked(_train(folder, data, threads, schedule, seed, flags), CORPORA=file_mark(recipe.corpora))
+    trained = _train(folder, data, threads, schedule, seed, flags)
+    return replace(trained, depends_on={"CORPORA": content_hash(recipe.corpora)})
 
 
 def fine_tune(folder: Path, data: Path, task: FineTuning, start: Path | None, threads: int, seed: int = 1) -> Step:
@@ -168,12 +168,7 @@ def validated(updates: int) -> list[str]:
     return [*flags, "--save-interval-updates", str(max(1, updates // 4)), "--keep-interval-updates", "1"]
 
 
-def marked(step: Step, **marks: str) -> Step:
-    """Return ``step`` with ``marks`` in its environment. A step whose marks changed runs again."""
-    return replace(step, environment={**step.environment, **marks})
-
-
-def file_mark(*paths: Path) -> str:
+def content_hash(*paths: Path) -> str:
     """Return a short hash of the files' contents."""
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 

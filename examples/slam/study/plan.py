@@ -1,6 +1,7 @@
 """The steps of the study: one plan for each pre-training, and one for each cell of the table."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +15,10 @@ from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
 from examples.slam.study.scales import Scale
 from examples.slam.training_steps import (
     PreTraining,
+    content_hash,
     decode,
-    file_mark,
     fine_tune,
     fingerprint,
-    marked,
     pretrain,
     typed,
 )
@@ -115,9 +115,9 @@ def _cell(study: Study, row: str, column: str, seed: int, built_on: dict[str | N
     if task.after:
         start = study.run / name_of(row, seed, task.after) / "checkpoint_best.pt"
     task, folder = task.for_pretrained() if pretrained else task, study.run / name_of(row, seed, column)
-    files = file_mark(*(Path(flag) for flag in task.flags if flag.endswith(".yaml")))
+    files = content_hash(*(Path(flag) for flag in task.flags if flag.endswith(".yaml")))
     trained = fine_tune(folder, study.data / task.data, task, start, study.threads, seed)
-    trained = marked(trained, BUILT_ON=built_on[task.after], FILES=files)
+    trained = replace(trained, depends_on={"BUILT_ON": built_on[task.after], "FILES": files})
     out = study.run / "generated" / folder.name
     checkpoint = folder / "checkpoint_best.pt"
     decoded = decode(f"{folder.name}-decode", study.data / task.data, checkpoint, out, COLUMNS[column].decoding)
