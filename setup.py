@@ -1,8 +1,8 @@
-"""Installs the plugin and its data preparation. ``pyproject.toml`` has what is the same on every machine."""
+"""Packages and dependencies of the plugin and its data preparation; ``pyproject.toml`` holds the other metadata."""
 
 from setuptools import find_packages, setup
 
-# ve-fairseq is fairseq's last main with wheels for these platforms; fairseq-fixed builds nearly the same from source.
+# ve-fairseq has wheels of fairseq's last main for these platforms; fairseq-fixed builds nearly the same from source.
 HAS_WHEEL = (
     "python_version < '3.13' and platform_python_implementation == 'CPython' "
     "and sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -32,19 +32,19 @@ setup(
         "pyarrow>=15",
         "pyyaml>=6",
         "tqdm>=4.60",
-        "jinja2>=3.1",  # the report's templates; torch needs it as well
-        # fairseq brings these along as well.
+        "jinja2>=3.1",  # for the report's templates; torch needs it too
+        # fairseq needs these too.
         "omegaconf",
         "scikit-learn>=1.3",
         "scipy>=1.10",
-        "setuptools",  # compiles the kernels on machines with a GPU
+        "setuptools",  # to compile the kernels on machines with a GPU
     ],
     extras_require={
         "tensorboard": ["tensorboard", "tensorboardX"],
         "report": ["matplotlib"],
         "bench": ["transformers"],
         "study": ["num2words>=0.5.12", "pysword>=0.2.8"],
-        "synthetic": ["espeakng-loader"],  # GPL-3; called as a tool
+        "synthetic": ["espeakng-loader"],  # GPL-3; used as a tool
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
     },
 )

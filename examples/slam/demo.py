@@ -1,9 +1,9 @@
-"""``make demo``: from nothing to a pre-trained SLAM, fine-tuned to recognize and to translate English speech.
+"""``make demo``: pre-train SLAM from scratch, and fine-tune it to recognize and to translate English speech.
 
 Every step is a command that can be run by hand; ``runs/demo/logs/NAME.log`` begins with it. A run that was killed
-resumes when it is started again, a finished one ends at once. ``--long`` trains for longer with the same commands.
-``--quick`` runs the same steps for a few updates each: a check that all of it works, not a result. ``--control``
-pre-trains on pairs alone: what the demo gains beyond it is the share of unpaired speech and text.
+resumes when it is started again, and a finished one ends at once. ``--long`` trains for longer with the same commands.
+``--quick`` runs the same steps for a few updates each: a check that they work, not a result. ``--control`` pre-trains
+on pairs alone: the demo's gain over it is due to unpaired speech and text.
 """
 
 import argparse
@@ -43,7 +43,7 @@ CLIPS = 5  # test utterances of each task that the report plays
 
 @dataclass(frozen=True)
 class Budget:
-    """Updates of each training, and how often the learning curves get a point."""
+    """Updates of each training, and how often pre-training is validated."""
 
     pretrain: int
     pretrain_epoch: int  # plan steps between validations
@@ -61,13 +61,13 @@ QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=4, st=4, limit=40
 def plan(
     run: Path, budget: Budget, tree: Path | None, debs: str | None, seed: int = 1, control: bool = False
 ) -> list[Step | list[Step]]:
-    """The steps of the demo in ``run``.
+    """Return the steps of the demo in ``run``.
 
     Args:
-        tree: holds the unpacked packages, which are fetched if it is None.
-        debs: a folder that apt's packages are taken from.
+        tree: folder of the unpacked packages; None to fetch them.
+        debs: folder to take apt's packages from.
         seed: of every training.
-        control: pre-train on pairs alone, for as many updates.
+        control: pre-train on pairs alone, for the same number of updates.
     """
     stages = {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}}
     base, changes = ("pairs.yaml", {}) if control else ("speech_text_pairs.yaml", stages)
@@ -85,7 +85,7 @@ def plan(
 
 
 def _st(updates: int) -> FineTuning:
-    """Translation of short synthetic English clauses into Spanish, with CTC to the transcript beside the decoder."""
+    """Return the translation of short synthetic English clauses into Spanish, with CTC on the transcript as well."""
     flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", "slam_speech_to_text_tiny", *TRANSLATION]
     flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
     return FineTuning("st", ST, updates, flags, optimizer="slam_muon", lr=0.002)
@@ -98,8 +98,8 @@ def _decode(run: Path, task: FineTuning, twin: str) -> Step:
 
 
 def finish(run: Path) -> None:
-    """Score what was decoded, cut clips of the test set, and write ``results.json`` and ``report.html``."""
-    # Imported here: the runner itself must start in a blink and own no threads.
+    """Score the decoded text, copy clips of the test set, and write ``results.json`` and ``report.html``."""
+    # Imported here: the runner must start fast and must not start threads.
     import numpy as np
 
     from examples.slam.steps import seconds_of
@@ -178,20 +178,20 @@ def _clips(
 
 
 def _typical(lengths) -> int:
-    """The row whose length is the median: short enough to read, long enough to show something."""
+    """Return the row of median length: short enough to read, long enough to show something."""
     return int(lengths.argsort()[len(lengths) // 2])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what of the demo is not done yet and print the scores."""
+    """Run the unfinished steps of the demo and print the scores."""
     parser = argparse.ArgumentParser(prog="python -m examples.slam.demo", description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, help="folder of the run (default: in runs, named by the options below)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--long", action="store_true", help="train for longer: an hour or two")
-    length.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
+    length.add_argument("--quick", action="store_true", help="a few updates of each training, to check that it works")
     parser.add_argument("--control", action="store_true", help="pre-train on pairs alone")
-    parser.add_argument("--seed", type=int, default=1, help="of every training (1)")
-    parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
+    parser.add_argument("--seed", type=int, default=1, help="seed of every training (default: 1)")
+    parser.add_argument("--tree", type=Path, help="folder of the unpacked packages (default: fetch them)")
     options = parser.parse_args(arguments)
     name, budget = ("quick", QUICK) if options.quick else ("demo-long", LONG) if options.long else ("demo", FULL)
     name += "-control" if options.control else ""
@@ -200,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debs = os.environ.get("DEBS") or None
     run_steps(plan(run, budget, options.tree, debs, options.seed, options.control), run / "logs")
     print(table(json.loads((run / "results.json").read_text(encoding="utf-8"))))
-    print(f"\nReport: {run / 'report.html'}\n\nUse what it made:")
+    print(f"\nReport: {run / 'report.html'}\n\nUse the models:")
     for command, task in (("transcribe", "asr"), ("translate", "st")):
         model = run / f"{task}-pretrained" / "checkpoint_best.pt"
         print(f"  {script('slam')} {command} --checkpoint {model} {run / 'clips' / task}")
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(results: dict) -> str:
-    """The scores as text: every objective from its first to its last validation, and both tasks for both twins."""
+    """Return the scores as text: each objective at its first and last validation, and both tasks for both twins."""
     lines = [f"{'validation of pre-training':38}{'first':>10}{'last':>10}{'chance':>10}"]
     for name, entry in results["pretraining"].items():
         chance = "" if entry["chance"] is None else f"{entry['chance']:.3f}"

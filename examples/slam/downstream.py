@@ -1,11 +1,11 @@
-"""Every downstream task from a small pre-trained checkpoint to a scored test set, its twin from scratch beside it.
+"""The downstream study: each task fine-tuned from a small pre-trained model and from scratch, then scored.
 
 ``python -m examples.slam.downstream`` fetches the data, pre-trains the tiny model once on Czech speech, Czech and
-English text and transcribed speech, and then takes the tasks one by one: both twins are trained side by side, then
-decoded and scored. ``runs/downstream/results.md`` is the table. ``--only st`` takes the tasks that are named.
+English text and transcribed speech, and then runs the tasks one by one: both twins are trained side by side, then
+decoded and scored. The table is written to ``runs/downstream/results.md``. ``--only st`` runs the named tasks.
 
-As with the demo, each step is a command that its log begins with, ``runs/downstream/logs/TASK/STEP.log``; a run that
-was killed goes on when it is started again. ``--quick`` runs the same steps for a few updates each.
+As in the demo, each step is a command, with which its log ``runs/downstream/logs/TASK/STEP.log`` begins. A run that was
+killed resumes when it is started again. ``--quick`` runs the same steps for a few updates each.
 """
 
 import argparse
@@ -37,9 +37,9 @@ from slam_plugin.machine import cores, machine, versions
 
 
 class Budget(NamedTuple):
-    """Updates of pre-training and of each twin of each task, and how much data there is.
+    """Updates of pre-training and of each twin of each task, and the amount of data.
 
-    The full ones are seven minutes of two cores for pre-training, and four to five of a core for each twin.
+    The full budget takes seven minutes of two cores for pre-training, and four to five of one core for each twin.
     """
 
     pretrain: int
@@ -73,9 +73,9 @@ class Task(NamedTuple):
     Attributes:
         data: its folder below the data folder.
         metrics: of the test set. The first one chooses the best checkpoint on the development set.
-        flags: of fairseq-train: task, model, criterion, batches and what validation scores.
+        flags: of fairseq-train: task, model, criterion, batches and validation scores.
         decoded: flags of ``slam evaluate``; None if ``slam predict`` scores the model.
-        after: the row whose models the twins go on from, each from its own.
+        after: the row from whose models the twins start, each from its own.
     """
 
     data: str
@@ -106,7 +106,7 @@ TASKS = {
         ("--task", "slam_speech_to_text", "--arch", "slam_transducer_tiny", "--criterion", "slam_transducer")
         + (*SPEECH, "--eval-wer", "--max-tokens", "3200"),
         ("--max-tokens", "8000"),
-        # A prediction network of this size knows the texts by heart long before an encoder from scratch can hear them.
+        # A prediction network of this size memorizes the texts long before an encoder from scratch can recognize them.
         after="asr-ctc",
     ),
     "st": Task(
@@ -119,7 +119,7 @@ TASKS = {
         "st",
         ("bleu", "chrf"),
         ("--task", "slam_joint_translation", "--corpora", str(ROOT / "examples/slam/config/downstream_joint.yaml"))
-        # fairseq asks for a batch size; the budgets in the corpora file are what counts
+        # fairseq requires a batch size; the budgets in the corpora file are used instead
         + (*SPEECH, *TRANSLATION, *HIGHER, "--batch-size", "1", "--batch-size-valid", "64", "--steps-per-epoch", "50"),
         ("--max-tokens", "8000", "--max-len-b", "60"),
     ),
@@ -154,7 +154,7 @@ TASKS = {
 
 
 def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None) -> list[Step]:
-    """Data and pre-training, which all tasks build on."""
+    """Return the steps that all tasks build on: data and pre-training."""
     base = ROOT / "examples/slam/config/downstream_corpora.yaml"
     stages = {0: ["speech", "text"], budget.pairs_from: ["speech", "text", "pairs"]}
     corpora = write_corpora(run, base, {"stages": stages})
@@ -166,10 +166,10 @@ def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None)
 
 
 def task_steps(run: Path, name: str, updates: int, built_on: str) -> list[list[Step]]:
-    """Both twins of a task side by side, then both decoded and scored.
+    """Return the steps of a task: both twins trained side by side, then both decoded and scored.
 
-    ``built_on`` is the fingerprint of the shared steps: tasks have plans of their own, so that one can be changed, or
-    run alone, and the others stay.
+    ``built_on`` is the fingerprint of the steps that it builds on. Each task has its own plan, so that one can be
+    changed or run alone without the others.
     """
     task = TASKS[name]
     flags = (*task.flags, "--best-checkpoint-metric", task.metrics[0])
@@ -181,7 +181,7 @@ def task_steps(run: Path, name: str, updates: int, built_on: str) -> list[list[S
 
 
 def planned(run: Path, names: Sequence[str], budget: Budget, shared: Sequence[Step]) -> dict[str, list[list[Step]]]:
-    """The steps of each of ``names``, and of the tasks whose models they go on from, in the order of ``TASKS``."""
+    """Return the steps of ``names`` and of the tasks whose models they start from, in the order of ``TASKS``."""
     needed = {*names, *(TASKS[name].after for name in names)}
     marks, plans = {None: fingerprint(shared)}, {}
     for name in filter(needed.__contains__, TASKS):
@@ -208,7 +208,7 @@ def _score(run: Path, name: str, twin: str) -> Step:
 
 
 def results_of(run: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Scores and seconds of each of the tasks, of pre-training the seconds, and the machine."""
+    """Return the scores and seconds of each task, the seconds of pre-training, and the machine."""
     tasks = {}
     for name in names:
         seconds = seconds_of(run / "logs" / name)
@@ -224,7 +224,7 @@ def results_of(run: Path, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _scores(run: Path, name: str, twin: str) -> dict[str, dict[str, float]]:
-    """The metrics of each test set; one of several languages is a set for each, and their average."""
+    """Return the metrics of each test set; for several languages, of each language and their average."""
     metrics = TASKS[name].metrics
     if TASKS[name].decoded is None:
         log = run / "logs" / name / f"{name}-{twin}-score.log"
@@ -232,12 +232,12 @@ def _scores(run: Path, name: str, twin: str) -> dict[str, dict[str, float]]:
         rows = [{"name": "test", "scores": json.loads([line for line in lines if line.startswith("{")][-1])}]
     else:
         rows = json.loads((run / "scores" / f"{name}-{twin}" / "scores.json").read_text(encoding="utf-8"))
-        rows = rows if len(rows) > 2 else rows[:1]  # of one set, the average is that set
+        rows = rows if len(rows) > 2 else rows[:1]  # the average of one set is that set
     return {row["name"]: {metric: row["scores"][metric] for metric in metrics} for row in rows}
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """The scores of both twins in markdown, with the seconds that each training took."""
+    """Return the scores of both twins in markdown, with the seconds of each training."""
     lines = ["| task | test set | score | pre-trained | from scratch | seconds |", "|---|---|---|---|---|---|"]
     for name, twins in results["tasks"].items():
         seconds = " / ".join(f"{twins[twin]['seconds']:.0f}" for twin in TWINS)
@@ -249,20 +249,20 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def commands(run: Path, names: Sequence[str], budget: Budget) -> str:
-    """The commands of the pre-trained twins, as they are for ``runs/downstream``, as a block of markdown."""
+    """Return the commands of the pre-trained twins in ``runs/downstream`` as a block of markdown."""
     steps = [step for name in names for group in task_steps(run, name, budget.tasks[name], "") for step in group]
     shown = [[str(word).replace(str(run), "runs/downstream") for word in s.run] for s in steps if TWINS[0] in s.name]
     text = "\n".join(map(typed, shown))
-    twins = "From scratch: the same without the checkpoint of pre-training, in folders that end in `-scratch`."
+    twins = "From scratch: the same without the pre-trained checkpoint, in folders that end in `-scratch`."
     return f"```\n{text}\n```\n\n{twins}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what of the study is not done yet, and print the table."""
+    """Run the unfinished steps of the study and print the table."""
     parser = argparse.ArgumentParser(prog="python -m examples.slam.downstream", description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, help="folder of the run (default: runs/downstream, runs/downstream-quick)")
-    parser.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
-    parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
+    parser.add_argument("--quick", action="store_true", help="a few updates of each training, to check that it works")
+    parser.add_argument("--tree", type=Path, help="folder of the unpacked packages (default: fetch them)")
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
     options = parser.parse_args(arguments)
     budget = QUICK if options.quick else FULL
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with atomic_write(run / name) as file:
             file.write(content)
     print(table(results))
-    print(f"\nThe same with the commands: {run / 'results.md'}")
+    print(f"\nThe table with the commands: {run / 'results.md'}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the demo and the two studies have in common, as steps of a plan: data, pre-training, fine-tuning, decoding."""
+"""Steps that the demo and the two studies share: data, pre-training, fine-tuning, decoding."""
 
 import hashlib
 import shlex
@@ -19,7 +19,7 @@ PLUGIN = ROOT / "slam_plugin"
 TWINS = ("pretrained", "scratch")
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
 SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
-# A decoder, with CTC to the transcript beside it.
+# A decoder, with CTC on the transcript as well.
 TRANSLATION = ["--criterion", "slam_label_smoothed_cross_entropy_with_ctc", "--label-smoothing", "0.1"]
 TRANSLATION += ["--ctc-head", "--ctc-weight", "0.3", "--eval-listening", "--eval-bleu"]
 TRANSLATION += ["--eval-args", '{"max_len_b": 60}']
@@ -31,19 +31,19 @@ class FineTuning(NamedTuple):
     name: str
     data: str  # its folder below the run's data
     updates: int
-    flags: Sequence[str]  # task, model, criterion, batches, and what validation scores
-    after: str | None = None  # the task whose model each twin goes on from; None: pre-training, or nothing
+    flags: Sequence[str]  # task, model, criterion, batches, and validation scores
+    after: str | None = None  # the task whose model each twin starts from; None: pre-training, or nothing
     optimizer: str = "slam_adamw"
     lr: float = 0.001
     pretrained: Sequence[str] = ()  # flags of the pre-trained twin only
 
     def for_pretrained(self) -> Self:
-        """Return the task as the pre-trained twin has it."""
+        """Return the task of the pre-trained twin."""
         return self._replace(flags=[*self.flags, *self.pretrained], pretrained=())
 
 
 class PreTraining(NamedTuple):
-    """A pre-training by a corpora file."""
+    """A pre-training with a corpora file."""
 
     corpora: Path
     updates: int
@@ -63,18 +63,18 @@ class Schedule(NamedTuple):
 
 
 def script(name: str) -> str:
-    """A console script of this very environment."""
+    """Return the path of a console script of this environment."""
     return str(Path(sys.executable).parent / name)
 
 
 def typed(command: Sequence[object]) -> str:
-    """Return a command as a reader of the repository types it, with the environment active."""
+    """Return a command as it is typed in the repository with the environment active."""
     text = shlex.join(map(str, command)).replace(sys.executable, "python")
     return text.replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
 
 
 def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
-    """Write ``run/corpora.yaml``, which says what ``base`` says but for ``changes``, and return its path."""
+    """Write ``run/corpora.yaml``, the contents of ``base`` with ``changes``, and return its path."""
     with atomic_write(run / "corpora.yaml") as file:
         yaml.safe_dump({"base": str(base), **changes}, file, sort_keys=False)
     return run / "corpora.yaml"
@@ -83,12 +83,11 @@ def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
 def data_steps(
     run: Path, package_set: str, tree: Path | None, debs: str | None, limit: int | None = None
 ) -> list[Step]:
-    """Fetch the packages, unless ``tree`` holds them, and put ``run/data`` together of them.
+    """Return the steps that fetch the packages, unless ``tree`` holds them, and prepare ``run/data`` from them.
 
     Args:
-        package_set: of packages, and the corpus that is prepared from them, as ``slam fetch`` and ``slam prepare``
-            name it.
-        debs: a folder that the packages are taken from; None for apt.
+        package_set: name of the packages for ``slam fetch``, and of the corpus for ``slam prepare``.
+        debs: folder to take the packages from; None for apt.
         limit: of utterances, sentences and documents in each split.
     """
     packages = tree or run / "packages"
@@ -103,7 +102,7 @@ def data_steps(
 
 
 def cluster(data: Path) -> Step:
-    """Return the fit of the centroids of the speech in ``data``, the targets of masked prediction."""
+    """Return the clustering of the speech in ``data``, whose centroids are the targets of masked prediction."""
     out = data / "kmeans.npz"
     command = [script("slam"), "cluster", str(data / "speech" / "train.tsv"), "--out", str(out)]
     return Step("cluster", [*command, "--clusters", "100"], outputs=[out], environment={"OMP_NUM_THREADS": "1"})
@@ -113,7 +112,7 @@ def pretrain(folder: Path, data: Path, recipe: PreTraining, threads: int, seed: 
     """Return the pre-training on ``data``, which writes ``folder/checkpoint_last.pt``."""
     flags = ["--task", "slam_pretraining", "--arch", f"slam_pretraining_{recipe.size}"]
     flags += ["--criterion", "slam_pretraining", "--corpora", str(recipe.corpora)]
-    # fairseq asks for a batch size; the budgets in the corpora file are what counts
+    # fairseq requires a batch size; the budgets in the corpora file are used instead
     flags += ["--batch-size", "1", "--steps-per-epoch", str(recipe.steps_per_epoch)]
     schedule = Schedule(recipe.updates, recipe.updates // 10, recipe.optimizer, recipe.lr)
     trained = _train(folder, data, threads, schedule, seed, flags)
@@ -151,10 +150,10 @@ def decode(name: str, data: Path, checkpoint: Path, out: Path, flags: Sequence[s
 
 
 def recognition(name: str, minutes: int, updates: int, size: str = "tiny") -> FineTuning:
-    """Return the task of recognition by CTC over characters, from ``minutes`` of transcribed speech.
+    """Return the task of recognition with CTC over characters, on ``minutes`` of transcribed speech.
 
-    SpecAugment helps the pre-trained twin and costs the one from scratch 2 points of CER in so few updates: each has
-    what suits it.
+    SpecAugment helps the pre-trained twin, but in so few updates it costs the twin from scratch 2 points of CER: only
+    the pre-trained twin uses it.
     """
     flags = [*SPEECH_TO_TEXT, "--train-subset", f"train_{minutes}", "--arch", f"slam_ctc_{size}"]
     flags += ["--criterion", "slam_ctc", *validated(updates), "--eval-wer", "--best-checkpoint-metric", "cer"]
@@ -163,7 +162,7 @@ def recognition(name: str, minutes: int, updates: int, size: str = "tiny") -> Fi
 
 
 def validated(updates: int) -> list[str]:
-    """Return flags for four validations in all. An epoch of few labels takes less time than a validation."""
+    """Return flags for four validations in total: an epoch of few labels takes less time than a validation."""
     flags = ["--validate-interval", "1000", "--save-interval", "1000"]
     return [*flags, "--save-interval-updates", str(max(1, updates // 4)), "--keep-interval-updates", "1"]
 
@@ -174,7 +173,7 @@ def content_hash(*paths: Path) -> str:
 
 
 def fingerprint(steps: Sequence[Step]) -> str:
-    """Return the fingerprint of the last of ``steps``, which stands for all of them."""
+    """Return the fingerprint of the last of ``steps``, which depends on all of them."""
     before = ""
     for step in steps:
         before = step.fingerprint(before)

@@ -1,9 +1,9 @@
-"""The paper's comparisons at a laptop's scale: pre-train each row, fine-tune it to each column, score, and report.
+"""The paper's comparisons at a laptop's scale: pre-train each row, fine-tune it for each column, and score.
 
-``python -m examples.slam.study --rows 0 4 K --columns asr10 st-de --seeds 1 2 3`` runs what is not done yet, one
-training after the other, and puts a record of each finished cell into ``examples/slam/study/results.json``. Seed k of
-a fine-tuning starts from seed k of the pre-training. ``--print`` prints the commands and runs none; it writes the
-corpora files that they name. ``--quick`` runs the same steps for a few updates each.
+``python -m examples.slam.study --rows 0 4 K --columns asr10 st-de --seeds 1 2 3`` runs the unfinished steps, one
+training after the other, and writes a record of each finished cell to ``examples/slam/study/results.json``. Seed k of
+a fine-tuning starts from seed k of the pre-training. ``--print`` prints the commands without running them; it writes
+the corpora files that they name. ``--quick`` runs the same steps for a few updates each.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FIRST_COLUMNS = ["asr10", "asr100", "st-de"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what of the study is not done yet, or print its commands."""
+    """Run the unfinished steps of the study, or print its commands."""
     options = _parser().parse_args(arguments)
     name, scale = ("quick", QUICK) if options.quick else (options.scale, SCALES[options.scale])
     run = (options.run or ROOT / "runs" / f"study-{name}").absolute()
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = [record_path(study, row, column, seed) for column in columns]
             finished = [json.loads(path.read_text(encoding="utf-8")) for path in found]
             records.merge(results, "runs", records.Cell._fields, finished)
-    # Imported here: until the last step is done, the runner owns no threads.
+    # Imported here: the runner must not start threads before the last step is done.
     from examples.slam.study.compare import KEYS, comparisons
 
     records.merge(results, "comparisons", KEYS, comparisons(study, results))
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepared(run: Path, tree: Path | None, limit: int | None) -> list[Step]:
-    """The steps that make ``run/data``."""
+    """Return the steps that make ``run/data``."""
     debs = os.environ.get("DEBS") or None
     return [*data_steps(run, "english", tree, debs, limit), cluster(run / "data")]
 
@@ -71,15 +71,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=FIRST_ROWS, metavar="ROW", help=rows)
     columns = "; ".join(f"{name}: {column.title}" for name, column in COLUMNS.items())
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=FIRST_COLUMNS, metavar="COLUMN", help=columns)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED", help="1 2 3")
-    parser.add_argument("--scale", choices=SCALES, default="cpu", help="how long, and which size of model (cpu)")
-    parser.add_argument("--quick", action="store_true", help="a few updates of everything, to see that it works")
-    parser.add_argument("--threads", type=int, default=1, help="of each training (1)")
-    parser.add_argument("--run", type=Path, help="folder of the trainings (runs/study-SCALE)")
-    parser.add_argument("--results", type=Path, help="file of the records (examples/slam/study/results.json)")
-    parser.add_argument("--data", type=Path, help="a folder of data_prep.packages.english, with kmeans.npz")
-    parser.add_argument("--tree", type=Path, help="the corpora's packages, already unpacked")
-    parser.add_argument("--print", action="store_true", help="print the commands, run none")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="SEED", help="(default: 1 2 3)")
+    parser.add_argument(
+        "--scale", choices=SCALES, default="cpu", help="length of training and model size (default: cpu)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a few updates of each training, to check that it works")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each training (default: 1)")
+    parser.add_argument("--run", type=Path, help="folder of the trainings (default: runs/study-SCALE)")
+    parser.add_argument("--results", type=Path, help="file of the records (default: examples/slam/study/results.json)")
+    parser.add_argument("--data", type=Path, help="folder made by slam prepare english, with kmeans.npz")
+    parser.add_argument("--tree", type=Path, help="folder of the unpacked packages (default: fetch them)")
+    parser.add_argument("--print", action="store_true", help="print the commands without running them")
     return parser
 
 

@@ -7,7 +7,7 @@ class Claim(NamedTuple):
     """A claim, the rows that it compares, and what the paper measured.
 
     Attributes:
-        paper: its figures, of the row that is better first; None for a question that the paper leaves open.
+        paper: the paper's figures, the better row first; None for a question that the paper does not answer.
     """
 
     words: str
@@ -17,7 +17,7 @@ class Claim(NamedTuple):
     paper: str | None
 
 
-# BLEU on CoVoST 2 En to De, or the mean over four languages; WER on LibriSpeech test-other with 960 h of labels.
+# BLEU is on CoVoST 2 En-De, or the mean of four languages; WER on LibriSpeech test-other with 960 h of labels.
 PAPER = (
     Claim("Masked prediction adds to the contrastive loss", "4", "3", "st-de", "27.4 against 27.1 BLEU"),
     Claim("Text without pairs costs translation (contrastive)", "3", "5", "st-de", "27.1 against 25.4 BLEU"),

@@ -1,4 +1,4 @@
-"""The columns of the study: what each pre-trained model is fine-tuned to. A new column is an entry of ``COLUMNS``."""
+"""The columns of the study: the fine-tunings of each pre-trained model. A new column is an entry of ``COLUMNS``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -14,8 +14,8 @@ class Column(NamedTuple):
 
     Attributes:
         title: in tables.
-        metrics: of the test set, the first one stands for the column.
-        task: makes the fine-tuning, given its updates and the size of the model.
+        metrics: of the test set; the first one stands for the column.
+        task: returns the fine-tuning for a number of updates and a model size.
         decoding: flags of fairseq-generate.
     """
 
@@ -35,7 +35,7 @@ def _recognition(minutes: int) -> Column:
 def _translation(language: str, name: str, title: str, after: str | None, joint: bool = False) -> Column:
     def task(updates: int, size: str) -> FineTuning:
         shared = ["--train-subset", "train", "--arch", f"slam_speech_to_text_{size}", *TRANSLATION]
-        # Half a minute of a decoder that knows its own past attends to nothing: it has to see less of it.
+        # After half a minute of training, a decoder that sees all of its past attends to nothing: it must see less.
         shared += ["--decoder-word-dropout", "0.4", "--best-checkpoint-metric", "nll_loss"]
         flags = _joint(language, updates) if joint else [*SPEECH_TO_TEXT, *validated(updates)]
         return FineTuning(name, f"st/{language}", updates, [*flags, *shared], after, optimizer="slam_muon", lr=0.002)
@@ -44,17 +44,17 @@ def _translation(language: str, name: str, title: str, after: str | None, joint:
 
 
 def _joint(language: str, updates: int) -> list[str]:
-    """Return the flags of joint speech and text translation, with an epoch of a quarter of the updates."""
+    """Return the flags of joint speech and text translation; an epoch is a quarter of the updates."""
     flags = ["--task", "slam_joint_translation", "--corpora", str(CONFIG / f"study/translation_{language}.yaml")]
     flags += ["--steps-per-epoch", str(max(1, updates // 4)), "--valid-subset", "dev", "--dropout", "0.1"]
-    # fairseq asks for a batch size; the budgets in the corpora file are what counts
+    # fairseq requires a batch size; the budgets in the corpora file are used instead
     return [*flags, "--batch-size", "1", "--batch-size-valid", "64", "--max-tokens-valid", "8000"]
 
 
 COLUMNS: Mapping[str, Column] = {
     **{f"asr{minutes}": _recognition(minutes) for minutes in (10, 30, 100)},
     **{f"st-{one}": _translation(one, f"st-{one}", f"translation to {one}", None) for one in ("de", "fr", "es", "it")},
-    # Translation of real speech hardly begins in so few updates: these start from the row's own recognizer.
+    # Translation of real speech learns little in so few updates: these start from the row's own recognizer.
     "st-de-asr": _translation("de", "st-de-asr", "translation to de, after recognition", "asr100"),
     "st-de-mt": _translation("de", "st-de-mt", "speech and text translation to de", "asr100", joint=True),
 }

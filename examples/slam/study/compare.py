@@ -1,4 +1,4 @@
-"""The paired bootstrap of each claim over the sentences that the runs of both rows decoded."""
+"""Paired bootstrap of each claim, over the sentences that the runs of both rows decoded."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,9 +14,9 @@ KEYS = ("scale", "better", "worse", "column", "metric")  # what names a comparis
 
 
 def comparisons(study: Study, results: Path) -> list[Record]:
-    """Return the bootstrap of each claim that has seeds in common whose output lies in ``study.run``.
+    """Return the bootstrap of each claim whose rows have common seeds with output in ``study.run``.
 
-    The difference is that of the better row less the worse one, in the metric as it is.
+    The difference is the better row minus the worse one, in the metric itself.
     """
     runs = read(results)["runs"]
     return [record for claim in CLAIMS if (record := _comparison(study, claim, runs)) is not None]

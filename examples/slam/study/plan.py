@@ -26,12 +26,12 @@ from slam_plugin.data.files import atomic_write
 
 
 class Study(NamedTuple):
-    """Where a study runs, and how.
+    """The folders and the scale of a study.
 
     Attributes:
         run: folder of all trainings.
-        data: folder that data_prep.packages.english made.
-        scale_name, scale: the name of the numbers, and the numbers.
+        data: folder made by ``slam prepare english``.
+        scale_name, scale: the scale and its name.
         threads: of each training.
     """
 
@@ -43,16 +43,16 @@ class Study(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Steps that run in their order, and the folder of their logs."""
+    """Steps in the order in which they run, and the folder of their logs."""
 
     steps: list[Step]
     logs: Path
 
 
 def plans(study: Study, row: str, columns: Sequence[str], seed: int) -> Iterator[Plan]:
-    """Return the plans of a row: its pre-training, if it has one, then each of ``columns`` by itself.
+    """Yield the plans of a row: its pre-training, if it has one, then one for each of ``columns``.
 
-    ``columns`` are in an order in which each comes after the one whose model it starts from.
+    A column must come after the one whose model it starts from.
     """
     start = _pretraining(study, row, seed)
     if start is not None:
@@ -70,12 +70,12 @@ def record_path(study: Study, row: str, column: str, seed: int) -> Path:
 
 
 def name_of(row: str, seed: int, column: str | None = None) -> str:
-    """Return the name of a training, which is that of its folder and its log."""
+    """Return the name of a training, of its folder and of its log."""
     return f"{row}-seed{seed}" + (f"-{column}" if column else "")
 
 
 def shown(steps: Sequence[Step]) -> str:
-    """Return the commands of ``steps`` as a reader of the repository types them, a line each."""
+    """Return the commands of ``steps``, one per line, as they are typed in the repository."""
     lines = []
     for step in steps:
         if not callable(step.run):
@@ -93,7 +93,7 @@ def _pretraining(study: Study, row: str, seed: int) -> Step | None:
 
 
 def _corpora(study: Study, row: str) -> Path:
-    """Return the row's corpora file, written for the length of this scale if that is another one."""
+    """Return the row's corpora file, adapted to this scale if its length or budgets differ."""
     path, scale = CONFIG / ROWS[row].corpora, study.scale
     if (scale.pretrain, scale.budget) == (NOMINAL_UPDATES, 1.0):
         return path
@@ -106,7 +106,7 @@ def _corpora(study: Study, row: str) -> Path:
 def _cell(study: Study, row: str, column: str, seed: int, built_on: dict[str | None, str]) -> list[Step]:
     """Return the steps of a cell: fine-tuning, decoding of the test set, and the record.
 
-    Seed k of fine-tuning starts from seed k of pre-training. ``built_on`` has the fingerprint of each possible start.
+    Seed k of fine-tuning starts from seed k of pre-training. ``built_on`` holds the fingerprint of each possible start.
     """
     settings, scale = ROWS[row], study.scale
     updates = (scale.total if settings.total_compute else scale.fine_tuning)[column]
@@ -133,5 +133,5 @@ def _logs(study: Study, name: str) -> Path:
 
 
 def _log(study: Study, name: str) -> Path:
-    """Return the log of a training, which lies in the folder of the logs of its plan."""
+    """Return the log of a training, in the folder of the logs of its plan."""
     return _logs(study, name) / f"{name}.log"

@@ -1,4 +1,4 @@
-"""The records of the study: one for each finished cell of the table, together in one file that is committed."""
+"""Records of the study, one for each finished cell of the table, in one file that is committed."""
 
 import fcntl
 import json
@@ -13,14 +13,14 @@ from slam_plugin.data.files import atomic_write
 
 Record = dict[str, Any]
 RESULTS = ROOT / "examples/slam/study/results.json"
-# What is kept of each validation, where it was logged.
+# Log keys of validations that are kept.
 PRETRAINING_CURVES = ("own", "rank_top", "ctc_loss", "ctc_cer", "ctc_blanks", "span_mlm_loss", "code_perplexity")
 PRETRAINING_CURVES += ("tlm_text_own", "tlm_text_other", "tlm_text_none", "kmeans_accuracy", "contrastive_accuracy")
 CURVES = ("loss", "nll_loss", "cer", "wer", "bleu", "listening")
 
 
 class Cell(NamedTuple):
-    """What names a record: one of the same names replaces it."""
+    """The key of a record: a new record replaces the one with the same key."""
 
     scale: str
     row: str
@@ -40,7 +40,7 @@ class Places(NamedTuple):
 
 def write_record(cell: Cell, places: Places) -> None:
     """Write the record of a finished cell into ``places.record``."""
-    # Imported here: the runner itself must start in a blink and own no threads.
+    # Imported here: the runner must start fast and must not start threads.
     from examples.slam.study.columns import COLUMNS
     from slam_plugin.machine import machine, versions
     from slam_plugin.scoring.text import score_file
@@ -63,7 +63,7 @@ def write_record(cell: Cell, places: Places) -> None:
 
 
 def pretraining_of(log: Path) -> dict[str, Any]:
-    """Return what a pre-training saw and took, and its validations."""
+    """Return the data, the time and the validations of a pre-training."""
     from slam_plugin.data.constants import FRAMES_PER_SECOND
     from slam_plugin.reporting.logs import read_log
 
@@ -78,9 +78,9 @@ def pretraining_of(log: Path) -> dict[str, Any]:
 
 
 def seen(records: Iterable[Any]) -> tuple[float, float, int]:
-    """Return the frames of 10 ms and the tokens of all batches, and the updates.
+    """Return the 10 ms frames and the tokens of all batches, pairs included, and the updates.
 
-    Both kinds of pairs' batches count. An epoch's line has the means over its updates, which a resumed run continues.
+    A log line of an epoch holds means over its updates, also in a resumed run.
     """
     frames = tokens = 0.0
     before = 0
@@ -93,7 +93,7 @@ def seen(records: Iterable[Any]) -> tuple[float, float, int]:
 
 
 def curves_of(log: Path, keys: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
-    """Return (update, value) of each validation for those of ``keys`` that were logged."""
+    """Return the (update, value) of each validation, by key, for those of ``keys`` that were logged."""
     from slam_plugin.reporting.logs import read_log, series, validation
 
     records = read_log(log)
@@ -102,7 +102,7 @@ def curves_of(log: Path, keys: Sequence[str]) -> dict[str, list[tuple[int, float
 
 
 def commit() -> str | None:
-    """Return the repository's commit, followed by + if tracked files differ from it. None outside a repository."""
+    """Return the repository's commit, followed by + if tracked files differ from it; None outside a repository."""
     git = ["git", "-C", str(ROOT)]
     found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
     if found.returncode != 0:
@@ -118,7 +118,7 @@ def read(path: Path) -> dict[str, list[Record]]:
 
 
 def merge(path: Path, kind: str, names: Sequence[str], records: Sequence[Record]) -> None:
-    """Merge ``records`` into the list ``kind`` of the file. Each replaces the record with equal values of ``names``.
+    """Merge ``records`` into the list ``kind`` of the file; each replaces the record with equal values of ``names``.
 
     Several processes may merge into the same file at once.
     """
@@ -137,7 +137,7 @@ def _key(record: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _one_line_each(known: Mapping[str, Sequence[Record]]) -> str:
-    """Return JSON with a line for each record: a new run is one line of a commit."""
+    """Return JSON with one line per record, so that a new run is one line of a diff."""
     lists = []
     for name, records in known.items():
         lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)

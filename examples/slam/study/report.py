@@ -1,7 +1,7 @@
-"""The study's report and tables, out of the file of its records alone.
+"""The study's report and tables, made from the file of its records.
 
 ``python -m examples.slam.study.report`` writes ``report.html``, ``tables.md`` and ``labels.svg``, the plot over
-minutes of labels, into ``runs/study-report``.
+minutes of labels, to ``runs/study-report``.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from slam_plugin.scoring.significance import Interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTES = (10, 30, 100)
-PLOTTED = ("0", "4", "K", "P", "C", "J")  # a line each, in the colors of the style sheet
+PLOTTED = ("0", "4", "K", "P", "C", "J")  # one line each, in the colors of the style sheet
 LISTENING = "listening"
 
 
 class Table(NamedTuple):
-    """A table of the report: ``rows`` hold a cell for each entry of ``head``."""
+    """A table of the report: each of ``rows`` holds a cell for each entry of ``head``."""
 
     title: str
     words: str
@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
 
 def write_report(results: Path, scale: str, out: Path) -> list[Path]:
-    """Write the report, the tables and the plot of a scale into ``out`` and return their paths.
+    """Write the report, the tables and the plot of a scale to ``out`` and return their paths.
 
     The plot is left out if no cell of recognition was run.
     """
@@ -77,21 +77,21 @@ def tables_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[Tab
         Table(
             "Claims",
             "The gain is that of the first row over the second, in the column's first score, over equal seeds. A claim "
-            "holds, or does not, if the 95 % interval leaves out 0. p: paired bootstrap over the test sentences.",
+            "is resolved if the 95 % interval excludes 0. p: paired bootstrap over the test sentences.",
             ["claim", "rows", "column", "the paper", "gain here", "p", "verdict"],
             [_claim_row(each) for each in judged],
         ),
         Table(
-            "What pre-training saw and took",
-            "Means over seeds. Tokens are of text and of the pairs' transcripts.",
+            "Data and time of pre-training",
+            "Means over seeds. Tokens are those of the text and of the pairs' transcripts.",
             ["row", "pre-training", "audio, h", "tokens, 1000", "CPU, min"],
             [_cost_row(runs, row) for row in ROWS],
         ),
     ]
     if listening:
-        words = "By how many nats a token the loss on dev rises with another utterance's speech."
+        words = "Increase of the loss on dev, in nats per token, if the speech is that of another utterance."
         rows = _score_rows(runs, [(name, LISTENING) for name in listening])
-        found.insert(2, Table("Does the decoder listen?", words, ["row", "pre-training", *listening], rows))
+        found.insert(2, Table("Does the decoder use the speech?", words, ["row", "pre-training", *listening], rows))
     return found
 
 
@@ -157,12 +157,14 @@ def _cost_row(runs: Sequence[Record], row: str) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m examples.slam.study.report", description=__doc__.split("\n")[0])
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the records (examples/slam/study/results.json)")
-    parser.add_argument("--scale", choices=[*SCALES, "quick"], default="cpu", help="whose records (cpu)")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs/study-report", help="folder (runs/study-report)")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="the records (default: examples/slam/study/results.json)"
+    )
+    parser.add_argument("--scale", choices=[*SCALES, "quick"], default="cpu", help="scale to report (default: cpu)")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs/study-report", help="(default: runs/study-report)")
     options = parser.parse_args(arguments)
     if not options.results.exists():
-        print(f"error: {options.results}: found no records; expected the file of examples.slam.study", file=sys.stderr)
+        print(f"error: {options.results}: found no records, expected the file of examples.slam.study", file=sys.stderr)
         return 1
     print(*write_report(options.results, options.scale, options.out), sep="\n")
     return 0

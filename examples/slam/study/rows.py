@@ -1,4 +1,4 @@
-"""The rows of the study: what each pre-trains on. A new row is an entry of ``ROWS`` and a corpora file."""
+"""The rows of the study: the pre-trainings. A new row is an entry of ``ROWS`` and a corpora file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +15,11 @@ class Row(NamedTuple):
     """A pre-training.
 
     Attributes:
-        label: in tables; the paper's number where it has one.
-        title: what it trains on.
+        label: in tables; the paper's number of the row if it has one.
+        title: in tables.
         corpora: the corpora file below examples/slam/config; None for no pre-training.
-        optimizer, lr: of pre-training, by which the recipes were measured (docs/results.md).
-        total_compute: fine-tuning takes as many updates more as the CPU time of row 8's pre-training allows.
+        optimizer, lr: of pre-training, as in the measurements of the recipes (docs/results.md).
+        total_compute: fine-tune for as many more updates as the CPU time of row 8's pre-training allows.
     """
 
     label: str

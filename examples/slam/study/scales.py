@@ -1,4 +1,4 @@
-"""The scales of the study: how long each training is, and of which size the model."""
+"""The scales of the study: the length of each training and the size of the model."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,7 +7,7 @@ TRANSLATIONS = ("st-de", "st-fr", "st-es", "st-it", "st-de-asr", "st-de-mt")
 
 
 class Scale(NamedTuple):
-    """The numbers of a scale.
+    """The settings of a scale.
 
     Attributes:
         size: of the model.
@@ -15,7 +15,7 @@ class Scale(NamedTuple):
         epoch: plan steps between validations of pre-training.
         budget: factor of the corpora files' budgets.
         fine_tuning: updates of each column, the same for all rows.
-        total: updates of the columns that the row of total compute has more of.
+        total: updates of each column in the row of total compute.
         limit: utterances, documents and sentences of each split of the data; None for all.
     """
 
@@ -32,7 +32,7 @@ def _columns(asr10: int, asr30: int, asr100: int, translation: int) -> dict[str,
     return {"asr10": asr10, "asr30": asr30, "asr100": asr100, **dict.fromkeys(TRANSLATIONS, translation)}
 
 
-# cpu: half a core-hour of pre-training, as an update of 50 s of pairs takes 1.15 s of a core with AVX2.
+# cpu: half a core-hour of pre-training: an update on 50 s of pairs takes 1.15 s of a core with AVX2.
 SCALES: Mapping[str, Scale] = {
     "cpu": Scale("tiny", 1600, 400, 1.0, _columns(400, 600, 800, 600), _columns(8000, 8200, 8400, 6000)),
     "cpu-long": Scale(

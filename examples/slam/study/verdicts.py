@@ -1,4 +1,4 @@
-"""Cells and claims of the study as numbers: means over seeds with their intervals, and a verdict on each claim."""
+"""Means of the study's cells over seeds with their intervals, and a verdict on each claim."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -16,9 +16,9 @@ class Verdict(NamedTuple):
     """Verdict on a claim.
 
     Attributes:
-        word: one of the four above.
-        gain: of the row that is claimed to be better, over seeds that both rows have; None without such a seed.
-        p: of the paired bootstrap over sentences; None if it was not made.
+        word: ``HOLDS``, ``FAILS``, ``OPEN`` or ``NOT_RUN``.
+        gain: of the row that is claimed to be better, over the seeds of both rows; None without a common seed.
+        p: of the paired bootstrap over sentences; None if it was not run.
     """
 
     claim: Claim
@@ -37,13 +37,13 @@ def values_of(runs: Sequence[Record], row: str, column: str, metric: str) -> dic
 
 
 def interval_of(runs: Sequence[Record], row: str, column: str, metric: str) -> Interval | None:
-    """Return the mean over seeds with its 95 % interval, None for a cell that was not run."""
+    """Return the mean over seeds with its 95 % interval, or None for a cell that was not run."""
     found = list(values_of(runs, row, column, metric).values())
     return mean_interval(found) if found else None
 
 
 def verdict(claim: Claim, runs: Sequence[Record], comparisons: Sequence[Record]) -> Verdict:
-    """Judge a claim by the differences of equal seeds: their 95 % interval must leave out 0, on either side.
+    """Return the verdict on a claim: it is resolved if the 95 % interval of the gains of equal seeds excludes 0.
 
     One seed has no interval and resolves nothing.
     """
@@ -61,7 +61,7 @@ def verdict(claim: Claim, runs: Sequence[Record], comparisons: Sequence[Record])
 
 
 def cost(runs: Sequence[Record], row: str) -> Mapping[str, float] | None:
-    """Return the mean hours of audio, tokens and CPU minutes of a row's pre-training, None if it has none."""
+    """Return the mean hours of audio, tokens and CPU minutes of a row's pre-training, or None if it has none."""
     found = {run["pretraining_seed"]: run["pretraining"] for run in runs if run["row"] == row and run["pretraining"]}
     if not found:
         return None
