@@ -2,5 +2,5 @@
 
 import logging
 
-# The first to configure logging wins, and one of fairseq's models asks for debugging output of everything.
+# Configured here because the first call wins, and one of fairseq's models sets the level to DEBUG.
 logging.basicConfig(level=logging.WARNING)

@@ -1,6 +1,6 @@
 """Measure everything, print a table and write the figures: ``python -m benchmarks [--scale quick] [--data FOLDER]``.
 
-``--only layer step`` measures parts of it: the names of this package's modules that have ``figures``.
+``--only layer step`` measures the modules of these names; each has a function ``figures``.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from benchmarks import decoding, layer, memory, padding, scale, share, step, tar
 from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.machine import machine, versions
 
-# Modules with a docstring that says what is measured and ``figures(scale)`` that measures it.
+# Modules whose docstring describes the measurement and whose ``figures(scale)`` makes it.
 PARTS = {
     part.__name__.rpartition(".")[2]: part
     for part in (layer, targets, step, update, decoding, padding, share, memory, scale)
@@ -28,11 +28,12 @@ METHOD = (
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Figure]:
+    """Measure, print the table, write the figures and return them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", choices=SCALES, default="full", help="how much is measured (default: %(default)s)")
+    parser.add_argument("--scale", choices=SCALES, default="full", help="amount of measurement (default: %(default)s)")
     parser.add_argument("--data", type=Path, default=SCALES["full"].data, help="the demo's data (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="which parts (default: all)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to measure (default: all)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="file of the figures (default: %(default)s)")
     options = parser.parse_args(arguments)
     scale = SCALES[options.scale]._replace(data=options.data)
 

@@ -1,4 +1,4 @@
-"""A batch of speech as a training run cuts, normalises and masks it, and what other libraries want beside."""
+"""A batch of speech, cut, normalized and masked as in training, with the fields that other libraries need."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.objectives.base import SpanMask
 from slam_plugin.objectives.contrastive import Options
 
-SPEECH = "speech/train.tsv"  # of a data folder as the demo's preparation leaves it
+SPEECH = "speech/train.tsv"  # in a data folder such as the demo's
 SEED = 1
 
 
 def speech_batch(folder: Path, budget: int) -> dict[str, Any]:
-    """The batch in the middle between short utterances and long, of at most ``budget`` frames, padding included.
+    """Return the batch of median length, of at most ``budget`` frames, padding included.
 
-    Beside what a corpus collates it has ``lengths`` (batch,) in frames and ``state_padding_mask`` (batch, T).
+    In addition to the shard's fields it has ``lengths`` (batch,) in frames and ``state_padding_mask`` (batch, T).
     """
     options = Options()
     manifest = Manifest.open(folder / SPEECH)
@@ -31,7 +31,7 @@ def speech_batch(folder: Path, budget: int) -> dict[str, Any]:
 
 
 def with_states(batch: dict[str, Any]) -> dict[str, Any]:
-    """The batch with lengths, the states' padding, and as many masked states in every utterance."""
+    """Return the batch with lengths, the states' padding, and an equal number of masked states per utterance."""
     frames, padding = batch["features"].size(1), batch["feature_padding_mask"]
     lengths = torch.full((len(batch["features"]),), frames) if padding is None else (~padding).sum(1)
     states = None if padding is None else padding[:, ::4]
@@ -40,15 +40,15 @@ def with_states(batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def equal_masks(masks: Tensor, padding_mask: Tensor | None, generator: torch.Generator) -> Tensor:
-    """Mask as many states in every row of (batch, T), :data:`Options`'s rate of the shortest row.
+    """Return a mask (batch, T) with an equal number of states in every row: the default rate of the shortest row.
 
-    fairseq keeps the masked states in a rectangle, and evens its own masks out likewise. States of ``masks`` are taken
-    first, at random, then others that are no padding.
+    fairseq keeps the masked states in a rectangle, and equalizes its own masks in the same way. States of ``masks`` are
+    chosen first, at random, then others that are no padding.
     """
     order = torch.rand(masks.shape, generator=generator) + masks.float()
-    least = masks.size(1)
+    shortest = masks.size(1)
     if padding_mask is not None:
         order = order.masked_fill(padding_mask, -1.0)
-        least = int((~padding_mask).sum(1).min())
-    chosen = order.topk(round(Options().mask_rate * least), dim=1).indices
+        shortest = int((~padding_mask).sum(1).min())
+    chosen = order.topk(round(Options().mask_rate * shortest), dim=1).indices
     return torch.zeros_like(masks).scatter_(1, chosen, True)

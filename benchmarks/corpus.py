@@ -1,4 +1,4 @@
-"""A corpus on disk to measure on: the demo's where it has been prepared, generated sounds and words elsewhere."""
+"""A corpus on disk to measure on: the demo's if it was prepared, otherwise generated sounds and words."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,18 +20,18 @@ CORPORA = Path(__file__).resolve().parent / "corpora.yaml"
 SYLLABLES = [first + last for first in "bdfgklmnprstv" for last in ("a", "e", "i", "o", "u", "an", "er", "ost")]
 PIECES = 1000
 SECONDS, SPREAD = 2.6, 0.7  # median and standard deviation of the logarithm: roughly the demo's utterances
-SHORTEST, LONGEST = 0.5, 15.0
+MIN_SECONDS, MAX_SECONDS = 0.5, 15.0
 
 
 class BenchmarkData(NamedTuple):
-    """A data folder, and in words what it holds."""
+    """A data folder, and a description of its contents."""
 
     folder: Path
     words: str
 
 
 def cached_corpus(data: Path, scratch: Path, utterances: int) -> BenchmarkData:
-    """The prepared demo in ``data``, whose features lie in a stored zip; else a generated one like it."""
+    """Return the prepared demo in ``data``, or a generated corpus like it; features are in a stored zip."""
     if (data / STATS).is_file():
         return BenchmarkData(data, "the demo's corpus, features cached in a stored zip")
     folder = generate(scratch, utterances)
@@ -42,14 +42,14 @@ def cached_corpus(data: Path, scratch: Path, utterances: int) -> BenchmarkData:
 
 
 def sound_corpus(scratch: Path, utterances: int) -> BenchmarkData:
-    """The demo keeps no sound files, so this one is always generated."""
+    """Return a generated corpus of sound files, which the demo does not keep."""
     folder = generate(scratch, utterances)
     _stamp(folder)
     return BenchmarkData(folder, "generated sounds in FLAC files, and generated words")
 
 
 def generate(folder: Path, utterances: int) -> Path:
-    """Fill ``folder`` as the demo's preparation does: FLAC files, manifests, text and vocabulary."""
+    """Fill ``folder`` like the demo's data folder, with FLAC files, manifests, text and vocabulary, and return it."""
     rng = np.random.default_rng(1)
     words = ["".join(rng.choice(SYLLABLES, rng.integers(1, 4))) for _ in range(3000)]
     lines = [" ".join(rng.choice(words, rng.integers(3, 20))) if i % 8 else "" for i in range(1, 30 * utterances)]
@@ -70,14 +70,14 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 def _stamp(folder: Path) -> None:
-    """A run would check the audio, and show that it does."""
+    """Check the audio and leave stamps; otherwise a run would do so and show its progress."""
     for path in _manifests(folder):
-        ensure_valid(Manifest.open(path), path.parent, 1, int(FRAMES_PER_SECOND * LONGEST))
+        ensure_valid(Manifest.open(path), path.parent, 1, int(FRAMES_PER_SECOND * MAX_SECONDS))
 
 
 def _utterance(folder: Path, name: str, words: list[str], rng: np.random.Generator) -> dict[str, Any]:
-    """A FLAC file and its row: three syllables a second and two words a second."""
-    seconds = float(np.clip(rng.lognormal(np.log(SECONDS), SPREAD), SHORTEST, LONGEST))
+    """Write a FLAC file and return its row: three syllables and two words per second."""
+    seconds = float(np.clip(rng.lognormal(np.log(SECONDS), SPREAD), MIN_SECONDS, MAX_SECONDS))
     samples = voice(int(seconds * SAMPLE_RATE), rng)
     soundfile.write(folder / f"{name}.flac", samples, SAMPLE_RATE)
     text = " ".join(rng.choice(words, max(1, round(2 * seconds))))
@@ -85,7 +85,7 @@ def _utterance(folder: Path, name: str, words: list[str], rng: np.random.Generat
 
 
 def voice(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Harmonics of a gliding pitch under an envelope of syllables, and noise: (samples,) within [-1, 1]."""
+    """Return harmonics of a gliding pitch under an envelope of syllables, with noise: (samples,) within [-1, 1]."""
     time = np.arange(samples) / SAMPLE_RATE
     pitch = 120 + 40 * np.sin(2 * np.pi * rng.uniform(0.2, 0.6) * time)
     phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
@@ -95,10 +95,10 @@ def voice(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def training_file(budget: int, path: Path) -> Path:
-    """Write a copy of ``CORPORA`` that trains on every kind from the first step, and return it.
+    """Write a copy of ``CORPORA`` that trains on every kind from the first step, and return its path.
 
-    ``budget`` is that of the corpora of speech, in frames of 10 ms, or more where one utterance may be longer; budgets
-    of text change in proportion. Validation is left out.
+    ``budget`` is that of the speech corpora, in frames of 10 ms, or more if an utterance may be longer. Budgets of text
+    change in proportion. There is no validation.
     """
     corpora = yaml.safe_load(CORPORA.read_text(encoding="utf-8"))
     sections = corpora["corpora"].values()

@@ -1,4 +1,4 @@
-"""Translation with a beam of five against fairseq's own Conformer: encoder, fairseq's search, the hub's search."""
+"""Translation with a beam of five against fairseq's Conformer: encoder, fairseq's search, the hub's search."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ BEAM, SYMBOLS = 5, 1000
 TOKENS_PER_FRAME = 0.043  # of the demo's translations in 500 pieces
 BATCHES = 3  # from short utterances to long
 PRECISIONS = ("fp32", "bf16")
-# What is measured -> the goal, and what it is in words
+# Measured part -> the goal, and a description
 PARTS = {
     "encoder": (Goal(">=", 2), "features to states"),
     "fairseq's search": (Goal(">=", 1.3), "features to hypotheses with fairseq's generator on both sides"),
@@ -41,7 +41,7 @@ SAME = f"same sizes, beam {BEAM}, {SYMBOLS} symbols, hypotheses of the same leng
 
 
 class Batch(NamedTuple):
-    """Normalised features (batch, frames, 80), their padding (batch, frames), and the tokens to write of each."""
+    """Normalized features (batch, frames, 80), padding mask (batch, frames), and the number of tokens to decode."""
 
     features: Tensor
     padding_mask: Tensor
@@ -49,12 +49,12 @@ class Batch(NamedTuple):
 
     @property
     def lengths(self) -> Tensor:
-        """(batch,) in frames."""
+        """The lengths (batch,) in frames."""
         return (~self.padding_mask).sum(1)
 
 
 def batches(folder: Path, budget: int) -> list[Batch]:
-    """Some of the batches that ``fairseq-generate --max-tokens budget`` makes of the speech in ``folder``."""
+    """Return some batches that ``fairseq-generate --max-tokens budget`` makes from the speech in ``folder``."""
     manifest = Manifest.open(folder / "speech/train.tsv")
     frames = manifest.column("n_frames")
     order = np.argsort(frames, kind="stable")
@@ -72,7 +72,7 @@ def _batch(manifest: Manifest, rows: Sequence[int]) -> Batch:
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """The time of theirs over that of ours, all batches together."""
+    """Return the time of fairseq over ours, for all batches together."""
     budget = scale.budget // BATCHES
     with tempfile.TemporaryDirectory() as scratch:
         corpus = cached_corpus(scale.data, Path(scratch), max(16, budget // 60))
@@ -87,7 +87,7 @@ def figures(scale: Scale) -> list[Figure]:
 
 
 def candidates(size: str, given: Sequence[Batch]) -> dict[str, Callable[[], object]]:
-    """Calls that go through all batches, named by part and model."""
+    """Return calls that process all batches, named by part and model."""
     symbols = dictionary(SYMBOLS)
     peers = {kernel: fairseqs(size, symbols, kernel) for kernel in (OUR_KERNEL, THEIR_KERNEL)}
     calls: dict[str, Callable[[], object]] = {
@@ -104,13 +104,13 @@ def candidates(size: str, given: Sequence[Batch]) -> dict[str, Callable[[], obje
 
 
 def fairseqs_search(model: Any, symbols: Dictionary, given: Sequence[Batch]) -> Callable[[], list[Any]]:
-    """A call that gives each batch's hypotheses of fairseq's model by fairseq's generator."""
+    """Return a call that decodes each batch with fairseq's model and fairseq's generator."""
     inputs = [{"src_tokens": batch.features, "src_lengths": batch.lengths} for batch in given]
     return _generating(SequenceGenerator, model, symbols, given, inputs)
 
 
 def starting_search(model: Any, symbols: Dictionary, given: Sequence[Batch]) -> Callable[[], list[Any]]:
-    """A call that gives each batch's hypotheses of the project's model as ``fairseq-generate`` finds them."""
+    """Return a call that decodes each batch with the project's model as ``fairseq-generate`` does."""
     inputs = [
         {
             "features": batch.features,
@@ -131,7 +131,7 @@ def _generating(
 
 
 def hubs_search(model: Any, symbols: Dictionary, given: Sequence[Batch]) -> Callable[[], list[Any]]:
-    """A call that gives each batch's hypotheses of the project's model as the hub finds them."""
+    """Return a call that decodes each batch with the project's model as the hub does."""
     searches = [BeamSearch(model.decoder, beam=BEAM, **_lengths(batch)) for batch in given]
     starts = [_start(symbols, batch) for batch in given]
     triples = list(zip(searches, given, starts, strict=True))
@@ -139,7 +139,7 @@ def hubs_search(model: Any, symbols: Dictionary, given: Sequence[Batch]) -> Call
 
 
 def _lengths(batch: Batch) -> dict[str, int]:
-    """Hypotheses of untrained models end anywhere: all are made to end at one length."""
+    """Return lengths that make all hypotheses equally long: those of untrained models would end anywhere."""
     return {"min_len": batch.tokens, "max_len_b": batch.tokens}
 
 

@@ -1,4 +1,4 @@
-"""A measured figure, the goal it is held against, and how figures are shown and kept."""
+"""Measured figures and their goals, as tables and JSON."""
 
 import json
 import operator
@@ -13,15 +13,15 @@ COMPARE = {"<=": operator.le, ">=": operator.ge}
 
 
 class Scale(NamedTuple):
-    """How much is measured, and on what.
+    """The amount of measurement, and its data.
 
     Attributes:
-        rounds: interleaved visits of every candidate, beside those that find out how long it takes.
-        batch: utterances in a batch of random ones.
+        rounds: interleaved visits of every candidate, without those that estimate its time.
+        batch: utterances in a random batch.
         size: preset of whole models.
         budget: frames of 10 ms in a batch of the corpus, padding included.
-        rows, sentences, steps: of a generated manifest and of a generated text; plan steps over them.
-        data: folder that the demo's preparation has filled; a part that needs it says what it does without.
+        rows, sentences, steps: of the generated manifest and text; plan steps over them.
+        data: the demo's data folder; without it the parts that need it generate a corpus.
     """
 
     rounds: int
@@ -37,13 +37,13 @@ class Scale(NamedTuple):
 SCALES = {
     "full": Scale(rounds=8, batch=8, size="small", budget=9600, rows=5_000_000, sentences=40_000_000, steps=400),
     "quick": Scale(rounds=2, batch=2, size="small", budget=2400, rows=50_000, sentences=400_000, steps=40),
-    # Whether everything runs: no figure means anything
+    # To check that everything runs; the figures mean nothing.
     "smoke": Scale(rounds=1, batch=2, size="tiny", budget=800, rows=1000, sentences=10_000, steps=8),
 }
 
 
 class Goal(NamedTuple):
-    """``<=`` or ``>=`` a bound."""
+    """A bound with its relation, ``<=`` or ``>=``."""
 
     relation: str
     bound: float
@@ -54,7 +54,7 @@ class Goal(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """A value in ``unit``; ``meaning`` says in words what was compared, ``cpu_seconds`` what a ratio was made of."""
+    """A value in ``unit``; ``meaning`` describes the comparison, ``cpu_seconds`` holds the terms of a ratio."""
 
     name: str
     value: float
@@ -65,11 +65,11 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is reached; None where there is none."""
+        """Whether the goal is met; None without a goal."""
         return None if self.goal is None else COMPARE[self.goal.relation](self.value, self.goal.bound)
 
     def record(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         goal = None if self.goal is None else str(self.goal)
         known = {"name": self.name, "value": self.value, "goal": goal, "met": self.met, "unit": self.unit}
         return {**known, "meaning": self.meaning, "cpu_seconds": dict(self.cpu_seconds)}
@@ -78,13 +78,13 @@ class Figure:
 def ratio(
     name: str, seconds: Mapping[str, float], numerator: str, denominator: str, meaning: str, goal: Goal | None = None
 ) -> Figure:
-    """The quotient of two candidates' ``seconds``."""
+    """Return the ratio of two candidates' ``seconds``."""
     value = seconds[numerator] / seconds[denominator]
     return Figure(name, value, "times", meaning, goal, {part: seconds[part] for part in (numerator, denominator)})
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Lines of name, value, goal and whether it is met."""
+    """Return lines of name, value, goal and whether it is met."""
     rows = [("figure", "value", "goal", "met")]
     for figure in figures:
         value = f"{figure.value:.1e}" if figure.value < 1e-3 else f"{figure.value:.3g}"
@@ -96,7 +96,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def write(path: Path, figures: Sequence[Figure], facts: Mapping[str, Any]) -> None:
-    """Put ``facts`` and the figures into a JSON file that appears whole or not at all."""
+    """Write ``facts`` and the figures to a JSON file, which appears by a rename."""
     with atomic_write(path) as file:
         json.dump({**facts, "figures": [figure.record() for figure in figures]}, file, indent=2)
         file.write("\n")

@@ -1,4 +1,4 @@
-"""The floor under a Conformer layer: its matrix products and nothing else."""
+"""The floor of a Conformer layer's time: its matrix products alone."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Shape(NamedTuple):
-    """A batch of states and the layer that takes it: ffn 4 x dim, heads of 64 channels."""
+    """A batch of states and its layer: ffn 4 x dim, heads of 64 channels."""
 
     batch: int
     time: int
@@ -23,9 +23,9 @@ class Shape(NamedTuple):
 
 
 def products(shape: Shape, dtype: torch.dtype) -> Callable[[], None]:
-    """A call that runs eight linears, QK^T and PV: forward and the gradients of both factors, as torch would.
+    """Return a call that runs eight linears, QK^T and PV: forward and the gradients of both factors, as torch does.
 
-    Each product makes its own result, as in a layer; there are no biases, and attention's operands lie ready in memory.
+    Each product allocates its result, as in a layer. There are no biases, and attention's operands are in memory.
     """
     rows, dim = shape.batch * shape.time, shape.dim
     ffn = [(dim, 4 * dim), (4 * dim, dim)]

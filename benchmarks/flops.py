@@ -1,11 +1,11 @@
-"""Arithmetic of a training step and parameters of a model, in closed form, for any size.
+"""Operations of a training step and parameters of a model, in closed form, for any size.
 
-A multiply-add is two operations. Only products count: linear layers, convolutions, attention, the quantiser's and the
-losses' matrices, forward and for both gradients. Left out are norms, activations, softmax, look-ups, the optimiser and
-the two outputs of speech-text matching: few operations, which take more of the time than of the count.
+A multiply-add is two operations. Only products count: linear layers, convolutions, attention, the matrices of the
+quantizer and the losses, forward and for both gradients. Norms, activations, softmax, look-ups, the optimizer and the
+two outputs of speech-text matching are left out: they are few operations, although they take a larger share of time.
 
-Lengths are states of 40 ms (25 a second), tokens, or both. Where a number of masked positions is asked for, an expected
-one will do. ``python -m benchmarks.flops`` prints what each size costs.
+Lengths are states of 40 ms (25 per second), tokens, or both. Numbers of masked positions may be expected values.
+``python -m benchmarks.flops`` prints the operations of each size.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ STATES_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_STATE
 FILTER = 9  # 3 x 3
 # Forward, gradient of the input, gradient of the weights.
 TRAINING = 3
-# The same, and the layer once more from its input.
+# The same, and the forward pass once more from the layer's input.
 RECOMPUTED = 4
 
 Flops = Mapping[str, float]
 
 
 class Sizes(NamedTuple):
-    """What the arithmetic depends on; the number of heads is not among it."""
+    """The sizes that the operations depend on; the number of heads does not matter."""
 
     dim: int
     ffn_dim: int
@@ -42,12 +42,12 @@ class Sizes(NamedTuple):
 
     @property
     def gap(self) -> int:
-        """Positions between text and speech of a pair."""
+        """The positions between text and speech of a pair."""
         return (self.kernel - 1) // 2
 
 
 def sizes_of(size: str, vocabulary: int = Sizes._field_defaults["vocabulary"]) -> Sizes:
-    """A preset's sizes, with the paper's vocabulary by default."""
+    """Return the sizes of a preset, with the paper's vocabulary by default."""
     preset = SIZES[size]
     return Sizes(
         dim=preset["encoder_dim"],
@@ -60,11 +60,11 @@ def sizes_of(size: str, vocabulary: int = Sizes._field_defaults["vocabulary"]) -
 
 
 def speech(sizes: Sizes, states: int, masked: float | None = None, passes: int = TRAINING) -> Flops:
-    """Operations that one utterance of ``states`` costs in training, by part of the model.
+    """Return the training operations of one utterance of ``states``, by part of the model.
 
     Args:
-        masked: masked states; the expected ones by default.
-        passes: how often the Conformer layers' products are worked out, ``RECOMPUTED`` under activation checkpointing.
+        masked: masked states; the expected number by default.
+        passes: passes over the Conformer layers' products; ``RECOMPUTED`` with activation checkpointing.
     """
     masked = contrastive.Options.mask_rate * states if masked is None else masked
     return {
@@ -76,7 +76,7 @@ def speech(sizes: Sizes, states: int, masked: float | None = None, passes: int =
 
 
 def text(sizes: Sizes, tokens: int, masked: float | None = None, passes: int = TRAINING) -> Flops:
-    """Operations that one block of ``tokens`` costs in training; arguments as for :func:`speech`."""
+    """Return the training operations of one block of ``tokens``; arguments as for :func:`speech`."""
     masked = span_mlm.Options.mask_rate * tokens if masked is None else masked
     return {
         "multimodal layers": sizes.multimodal_layers * layer(sizes, tokens, passes),
@@ -93,10 +93,10 @@ def pair(
     true_share: float = 0.5,
     passes: int = TRAINING,
 ) -> Flops:
-    """Operations that one utterance with a transcript costs: speech encoder, joint sequence, TLM.
+    """Return the training operations of one utterance with a transcript: speech encoder, joint sequence, TLM.
 
-    ``true_share`` is the probability that the transcript is the true one: of the others nothing is predicted, though
-    their speech is quantised and contrasted.
+    ``true_share`` is the probability that the transcript is the true one. For false ones nothing is predicted, but
+    their speech is quantized and contrasted.
     """
     options = tlm.Options()
     masked_states = options.speech_mask_rate * states if masked_states is None else masked_states
@@ -111,17 +111,17 @@ def pair(
 
 
 def front_end(sizes: Sizes, states: int) -> float:
-    """Subsampler and the projection behind the speech layers."""
+    """Return the operations of the subsampler and of the projection after the speech layers."""
     half, quarter = (MEL_BINS + 1) // 2, subsampled_length(MEL_BINS)
-    first = 2 * half * FILTER * sizes.channels  # two frames of 20 ms a state
+    first = 2 * half * FILTER * sizes.channels  # two frames of 20 ms per state
     second = quarter * FILTER * sizes.channels**2
     linear = quarter * sizes.channels * sizes.dim + sizes.dim**2
-    # Nobody asks for the gradient of the features.
+    # The features need no gradient.
     return 2 * states * ((TRAINING - 1) * first + TRAINING * (second + linear))
 
 
 def layer(sizes: Sizes, length: int, passes: int = TRAINING) -> float:
-    """One Conformer layer over a sequence, attention's two products over all pairs of positions included."""
+    """Return the operations of one Conformer layer over a sequence, with attention over all pairs of positions."""
     dim = sizes.dim
     feed_forward = 4 * dim * sizes.ffn_dim
     attention = 4 * dim**2 + 2 * length * dim
@@ -130,7 +130,7 @@ def layer(sizes: Sizes, length: int, passes: int = TRAINING) -> float:
 
 
 def contrast(sizes: Sizes, masked: float) -> float:
-    """Quantiser and contrastive loss over the masked states of one utterance, all against all."""
+    """Return the operations of quantizer and contrastive loss over all pairs of masked states of one utterance."""
     dim, codes, code_dim = sizes.dim, sizes.codes, sizes.code_dim
     logits = (TRAINING - 1) * dim * codes  # the front end gets no gradient through its targets
     lookup = codes * code_dim  # a gather forward, one product backward
@@ -140,17 +140,17 @@ def contrast(sizes: Sizes, masked: float) -> float:
 
 
 def code_prediction(sizes: Sizes, masked: float) -> float:
-    """Masked prediction of the codes."""
+    """Return the operations of masked prediction of the codes."""
     return 2 * TRAINING * masked * sizes.dim * sizes.codes
 
 
 def token_prediction(sizes: Sizes, masked: float) -> float:
-    """Span masking: a linear layer and the output layer over the vocabulary."""
+    """Return the operations of span masking: a linear layer and the output layer over the vocabulary."""
     return 2 * TRAINING * masked * sizes.dim * (sizes.dim + sizes.vocabulary)
 
 
 def parameters(sizes: Sizes) -> dict[str, int]:
-    """Numbers of parameters, by part of the model, of the five objectives of the paper."""
+    """Return the number of parameters by part of the model, with the paper's five objectives."""
     dim, ffn, channels = sizes.dim, sizes.ffn_dim, sizes.channels
     quarter, norm = subsampled_length(MEL_BINS), 2 * dim
     one_layer = (
@@ -168,7 +168,7 @@ def parameters(sizes: Sizes) -> dict[str, int]:
         "speech layers": sizes.speech_layers * one_layer,
         "multimodal layers": sizes.multimodal_layers * one_layer,
         "text embedding": sizes.vocabulary * dim + norm,
-        "objectives": quantizer + projections + heads + dim,  # and the vector that masked states become
+        "objectives": quantizer + projections + heads + dim,  # dim: the vector of masked states
     }
 
 
@@ -177,7 +177,7 @@ def _linear(inputs: int, outputs: int) -> int:
 
 
 def overview(seconds: int = 12, tokens: int = 512) -> str:
-    """A table of all presets: parameters, and operations in training on utterances and blocks of these lengths."""
+    """Return a table of all presets: parameters, and training operations for utterances and blocks of these lengths."""
     rows = []
     for name in SIZES:
         sizes = sizes_of(name)

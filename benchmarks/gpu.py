@@ -1,8 +1,8 @@
 """The joint pre-training step on a GPU: ``python -m benchmarks.gpu [--sizes base xl] [--out FILE]``.
 
-Writes a section in Markdown: speed and model FLOPs utilisation of each size in bf16, with and without ``--compile``,
-which attention ran, the busiest kernels, and the audio that two workers deliver against what a step takes. Utilisation
-counts the products of ``benchmarks.flops``, over the device's dense bf16 peak.
+Writes a section in Markdown: speed and model FLOPs utilization of each size in bf16, with and without ``--compile``,
+the attention backends, the busiest kernels, and the audio that two workers deliver compared with what a step needs.
+Utilization is the operations of ``benchmarks.flops`` over the device's dense bf16 peak.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from slam_plugin.models.base.presets import SIZES
 from slam_plugin.models.base.trunk import TrunkConfig
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
-# Dense bf16 in TFLOPS, after the maker's data sheets; the first one whose name occurs in the device's counts.
+# Dense bf16 in TFLOPS, from the maker's data sheets; the first name that occurs in the device's name is used.
 PEAKS = {
     "H200 NVL": 835,
     "H200": 989,
@@ -41,7 +41,7 @@ PEAKS = {
 }
 VOCABULARY = 32000
 FRAMES, BLOCK, TRANSCRIPT = 1200, 512, 48  # 12 s of speech, tokens of a text block and of a transcript
-# Utterances, blocks and pairs of a step. A guess at what 80 GB hold: see the memory that is reported.
+# Utterances, blocks and pairs of a step. A guess of what fits in 80 GB: see the reported memory.
 ITEMS = {"tiny": (64, 64, 32), "small": (64, 64, 32), "base": (64, 64, 32), "xl": (32, 32, 16)}
 WARM, STEPS = 5, 20
 KERNELS = 15
@@ -50,7 +50,7 @@ UTTERANCES, BATCHES = 400, 40  # of the corpora that the workers read
 
 
 class Step(NamedTuple):
-    """What is timed: a call, and what it works through."""
+    """A timed call and the amount of its work."""
 
     run: Callable[[], object]
     flops: float = 0.0
@@ -66,7 +66,7 @@ class Measured(NamedTuple):
     step: Step
 
     def cells(self, peak: float) -> tuple[str, ...]:
-        """``peak`` in operations a second."""
+        """Return the cells of the row; ``peak`` is in operations per second."""
         speed = self.step.flops / self.wall
         return (
             self.part,
@@ -79,16 +79,16 @@ class Measured(NamedTuple):
 
 
 def peak_of(device: str) -> float:
-    """Dense bf16 operations a second of the device of that name; ValueError where they are not known."""
-    # A slice of a GPU bears the whole one's name.
+    """Return the dense bf16 operations per second of a device; raises ValueError if they are unknown."""
+    # A MIG slice has the name of the whole GPU.
     found = [peak for name, peak in PEAKS.items() if re.search(rf"\b{name}\b", device) and "MIG" not in device]
     if not found:
-        raise ValueError(f"no bf16 peak is known for {device}, give it as --peak TFLOPS (known: {', '.join(PEAKS)})")
+        raise ValueError(f"found {device}, whose bf16 peak is unknown: set --peak TFLOPS (known: {', '.join(PEAKS)})")
     return found[0] * 1e12
 
 
 def batches_of(items: Sequence[int]) -> list[Batch]:
-    """One batch of each kind."""
+    """Return one batch of each kind."""
     speech, text, pairs = items
     return [
         Batch("speech", speech, frames=FRAMES),
@@ -98,7 +98,7 @@ def batches_of(items: Sequence[int]) -> list[Batch]:
 
 
 def flops_of(size: str, batch: Batch) -> float:
-    """Of forward and backward; nothing is counted twice where a layer is worked out again."""
+    """Return the operations of forward and backward; recomputed layers are not counted twice."""
     sizes = flops.sizes_of(size, VOCABULARY)
     if batch.kind == "speech":
         parts = flops.speech(sizes, batch.states)
@@ -110,7 +110,7 @@ def flops_of(size: str, batch: Batch) -> float:
 
 
 class Training:
-    """A model, its optimiser and one batch of each kind on a device."""
+    """A model, its optimizer and one batch of each kind on a device."""
 
     def __init__(self, size: str, batches: Sequence[Batch], compiled: bool, device: torch.device) -> None:
         torch.manual_seed(0)
@@ -127,7 +127,7 @@ class Training:
             )
             for batch in batches
         }
-        self.steps["clipping and optimiser"] = Step(self._update)
+        self.steps["clipping and optimizer"] = Step(self._update)
         whole = list(self.steps.values())
         self.steps["whole step"] = Step(
             lambda: [step.run() for step in whole],
@@ -149,14 +149,14 @@ class Training:
     def _update(self) -> None:
         self.optimizer.clip_grad_norm(1.0)
         self.optimizer.step()
-        # Gradients keep their place: passes that are timed by themselves add to them, as within an accumulated update.
+        # Gradients stay allocated: passes that are timed alone add to them, as in an accumulated update.
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.zero_()
 
 
 def wall(run: Callable[[], object], device: torch.device, warm: int, steps: int) -> float:
-    """Median seconds of a call, the device's work included."""
+    """Return the median seconds of a call, including the device's work."""
     found = []
     for turn in range(warm + steps):
         _finish(device)
@@ -169,13 +169,13 @@ def wall(run: Callable[[], object], device: torch.device, warm: int, steps: int)
 
 
 def measure(training: Training, device: torch.device) -> list[Measured]:
-    """Every part by itself, then the whole step, in which the host runs ahead of the device."""
-    training.steps["whole step"].run()  # makes gradients and the optimiser's means
+    """Return the times of each part alone, then of the whole step, in which the host runs ahead of the device."""
+    training.steps["whole step"].run()  # allocates gradients and the optimizer's means
     return [Measured(part, wall(step.run, device, WARM, STEPS), step) for part, step in training.steps.items()]
 
 
 class Event(NamedTuple):
-    """A kernel (on a CPU: an operator): its name, its own seconds in a step, and its calls."""
+    """A kernel (on a CPU, an operator): its name, its self time in a step, and its calls."""
 
     name: str
     seconds: float
@@ -183,7 +183,7 @@ class Event(NamedTuple):
 
 
 def profiled(run: Callable[[], object], device: torch.device) -> tuple[list[Event], list[str]]:
-    """The kernels of one call, the busiest first, and the attention backends that ran."""
+    """Return the kernels of one call, the busiest first, and the attention backends that ran."""
     cuda = device.type == "cuda"
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
     _finish(device)
@@ -198,14 +198,14 @@ def profiled(run: Callable[[], object], device: torch.device) -> tuple[list[Even
 
 
 def attention_backends(operators: Iterable[str]) -> list[str]:
-    """What ``scaled_dot_product_attention`` became, as torch's operators name it: flash_attention, ..."""
+    """Return the backends of ``scaled_dot_product_attention`` by torch's names: flash_attention, ..."""
     prefix = "aten::_scaled_dot_product_"
     found = {name.removeprefix(prefix) for name in operators if name.startswith(prefix)}
     return sorted(name for name in found if not name.endswith("backward"))
 
 
 def section(size: str, items: Sequence[int], compiled: bool, device: torch.device, peak: float) -> tuple[str, float]:
-    """The Markdown on one size, and the seconds of audio a second of its whole step: 0 where it does not fit."""
+    """Return the Markdown for one size, and the seconds of audio per second of its step (0 if it does not fit)."""
     title = f"### {size}, {'--compile' if compiled else 'plain'}\n"
     batches = batches_of(items)
     if device.type == "cuda":
@@ -215,8 +215,8 @@ def section(size: str, items: Sequence[int], compiled: bool, device: torch.devic
         rows = measure(training, device)
     except (MemoryError, torch.OutOfMemoryError) as error:
         reason = str(error).splitlines()[0]
-        return f"{title}\nNot measured: {reason} (a step of {_words(batches)}). Give fewer with --items.\n", 0.0
-    # Before the profile, which keeps events.
+        return f"{title}\nNot measured: {reason} (a step of {_words(batches)}). Use fewer --items.\n", 0.0
+    # Read before the profile, which keeps events.
     memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0
     events, backends = profiled(training.steps["whole step"].run, device)
     lines = [
@@ -241,7 +241,7 @@ def _words(batches: Sequence[Batch]) -> str:
 def _busiest(events: Sequence[Event]) -> list[tuple[str, ...]]:
     total = sum(event.seconds for event in events)
     return [
-        # A kernel's template arguments may fill a screen.
+        # Cut: a kernel's template arguments may fill a screen.
         (
             f"`{event.name[:80]}`".replace("|", "/"),
             f"{1000 * event.seconds:.2f}",
@@ -253,9 +253,9 @@ def _busiest(events: Sequence[Event]) -> list[tuple[str, ...]]:
 
 
 def workers_section(data: Path, needed: Mapping[str, float], utterances: int, batches: int) -> str:
-    """Audio that ``WORKERS`` workers deliver, beside what each measured step takes."""
+    """Return a table of the audio that ``WORKERS`` workers deliver and of what each measured step needs."""
     rows = [(f"a step of {name} takes", f"{rate:,.0f}") for name, rate in needed.items() if rate]
-    # fairseq has its logs go where the section goes.
+    # fairseq would log to standard output, where the section goes.
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch, "log")):
         for name in ("cached", "sounds"):
             Path(scratch, name).mkdir()
@@ -279,16 +279,16 @@ def _finish(device: torch.device) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return 1 where there is no CUDA device."""
+    """Measure and return the exit status: 1 without a CUDA device."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["base", "xl"])
-    parser.add_argument("--items", nargs=3, type=int, metavar=("SPEECH", "TEXT", "PAIRS"), help="of a step")
-    parser.add_argument("--peak", type=float, metavar="TFLOPS", help="dense bf16 (default: by the device's name)")
-    parser.add_argument("--data", type=Path, default=Path("runs/demo/data"), help="the demo's data")
-    parser.add_argument("--out", type=Path, help="file that the section is written to as well")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["base", "xl"], help="(default: base xl)")
+    parser.add_argument("--items", nargs=3, type=int, metavar=("SPEECH", "TEXT", "PAIRS"), help="items of a step")
+    parser.add_argument("--peak", type=float, metavar="TFLOPS", help="dense bf16 peak (default: by the device's name)")
+    parser.add_argument("--data", type=Path, default=Path("runs/demo/data"), help="the demo's data folder")
+    parser.add_argument("--out", type=Path, help="also write the section to this file")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
-        print("no CUDA device: python -m benchmarks.gpu measures nothing on a processor", file=sys.stderr)
+        print("found no CUDA device: python -m benchmarks.gpu measures nothing on a CPU", file=sys.stderr)
         return 1
     device, name = torch.device("cuda"), torch.cuda.get_device_name()
     try:

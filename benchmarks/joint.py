@@ -1,4 +1,4 @@
-"""The joint model with random batches of every kind, to measure on where no corpus is needed."""
+"""The joint model with random batches of every kind, for measurements without a corpus."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -27,17 +27,17 @@ class Batch(NamedTuple):
 
     @property
     def states(self) -> int:
-        """Of 40 ms, in an utterance."""
+        """The states of 40 ms in an utterance."""
         return subsampled_length(self.frames)
 
     @property
     def seconds(self) -> float:
-        """Of audio, in the batch."""
+        """The seconds of audio in the batch."""
         return self.items * self.frames / FRAMES_PER_SECOND
 
 
 def joint_model(objectives: Sequence[str], vocabulary: int, config: TrunkConfig) -> SlamPretraining:
-    """A model in training with these objectives' defaults and one learned vector for masked states."""
+    """Return a model in training mode with these objectives' defaults and one learned vector for masked states."""
     dictionary = Dictionary()
     for number in range(vocabulary - len(dictionary)):
         dictionary.add_symbol(f"piece{number}")
@@ -46,12 +46,12 @@ def joint_model(objectives: Sequence[str], vocabulary: int, config: TrunkConfig)
         corpora=SimpleNamespace(objectives={name: SimpleNamespace(weight=1.0, options={}) for name in objectives}),
         vocabulary=SimpleNamespace(hash="00"),
     )
-    settled = SimpleNamespace(**vars(config), mask_vectors="learned")
-    return SlamPretraining.build_model(settled, task).train()
+    resolved = SimpleNamespace(**vars(config), mask_vectors="learned")
+    return SlamPretraining.build_model(resolved, task).train()
 
 
 def random_batch(shape: Batch, vocabulary: int, seed: int = 1) -> dict[str, Any]:
-    """What the kind's ``collate`` would give, of noise, masked at the rates of the objectives' defaults."""
+    """Return a batch of noise as the kind's ``collate`` would, masked at the objectives' default rates."""
     draw = torch.Generator().manual_seed(seed)
     paired = shape.kind == "pairs"
     batch: dict[str, Any] = {"kind": shape.kind, "seed": seed}
@@ -73,5 +73,5 @@ def random_batch(shape: Batch, vocabulary: int, seed: int = 1) -> dict[str, Any]
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """The batch with its tensors on ``device``."""
+    """Return the batch with its tensors on ``device``."""
     return {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}

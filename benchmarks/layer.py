@@ -10,10 +10,10 @@ from benchmarks.floor import Shape, products
 from benchmarks.peers.layers import LAYERS, OURS
 from benchmarks.timing import minima
 
-# dim, time -> times the floor; and in bf16
+# (dim, time) -> multiple of the floor, in fp32 and in bf16
 FP32_GOALS = {(256, 200): 1.15, (256, 400): 1.18, (512, 200): 1.10}
 BF16_GOALS = {(256, 200): 1.5, (512, 200): 1.2}
-# Another's layer -> ours that knows as much of positions, and times as fast as the other's at dim, time
+# Another library's layer -> our layer with the same kind of positions, and the wanted speed-up by (dim, time)
 AGAINST = {
     "fairseq relative": ("rotary layer", {(256, 200): 1.2, (256, 400): 1.4}),
     "transformers relative": ("rotary layer", {(256, 200): 1.15, (256, 400): 1.35}),
@@ -25,13 +25,13 @@ ONCE = "what a stack makes once a pass (masks, angles, positions) is made before
 
 
 def padding_mask(shape: Shape) -> Tensor:
-    """(batch, time), True at padding: lengths from seven tenths of the time to all of it."""
+    """Return (batch, time), True at padding: lengths from seven tenths of the time to all of it."""
     lengths = torch.linspace(0.7 * shape.time, shape.time, shape.batch).round().long()
     return torch.arange(shape.time) >= lengths[:, None]
 
 
 def step(name: str, shape: Shape, autocast: bool) -> Callable[[], Sequence[Tensor]]:
-    """A call that runs the layer ``name`` forward and returns the gradients of its input and its parameters."""
+    """Return a call that runs the layer ``name`` and returns the gradients of its input and its parameters."""
     layer = LAYERS[name](shape)
     time_first = torch.randn(shape.time, shape.batch, shape.dim).transpose(0, 1)
     x = time_first if layer.time_first else time_first.contiguous()
@@ -48,7 +48,7 @@ def step(name: str, shape: Shape, autocast: bool) -> Callable[[], Sequence[Tenso
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """Each layer at each shape over the floor of its type, and the project's against the others."""
+    """Return the time of each layer over the floor at each shape, and of the other libraries' layers over ours."""
     found = []
     for dim, time in FP32_GOALS:
         found += _fp32(Shape(scale.batch, time, dim), scale.rounds)

@@ -1,4 +1,4 @@
-"""How much audio the workers of a training run deliver: the task's own iterator, with nobody who computes on it."""
+"""The audio that the workers of a training run deliver: the task's iterator without a model."""
 
 import tempfile
 import time
@@ -12,15 +12,15 @@ from benchmarks.share import configured, logging_to
 from slam_plugin.data.constants import FRAMES_PER_SECOND
 
 BUDGET = 9600  # frames in a batch
-WARM = 8  # batches left out: workers start, and begin ahead of the one who asks
+WARM = 8  # batches that are not counted: workers start and load ahead
 
 
 def audio_seconds_per_second(
     corpus: BenchmarkData, workers: int, batches: int, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Seconds of audio in unpaired and paired batches of a joint plan, with their text, for each second of waiting.
+    """Return the seconds of audio in the batches of a joint plan, text included, per second of waiting.
 
-    Without workers and by ``time.process_time`` these are seconds of one core.
+    Without workers and with ``time.process_time``, these are seconds of one core.
     """
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"):
         corpora = training_file(BUDGET, Path(scratch) / "corpora.yaml")

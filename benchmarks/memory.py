@@ -1,4 +1,4 @@
-"""Memory of a speech pre-training step for each token more, a token being a state of 40 ms."""
+"""Memory of a speech pre-training step per additional token, where a token is a state of 40 ms."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ from slam_plugin.modules.subsampler import subsampled_length
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = ("small", "base")
 FRAMES = 1200  # an utterance of 12 s
-VOCABULARY = 100  # nobody reads it
+VOCABULARY = 100  # not used
 KIB, MB = 1024, 1e6
 MEANING = (
     "bytes that the peak resident set of forward and backward grows by for each state of 40 ms (25 a second), from two "
@@ -29,7 +29,7 @@ MEANING = (
 
 
 class Request(NamedTuple):
-    """A step to be measured: as many utterances of ``FRAMES``."""
+    """A step to be measured, of ``utterances`` of ``FRAMES``."""
 
     size: str
     autocast: str
@@ -38,7 +38,7 @@ class Request(NamedTuple):
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """``small`` and ``base`` in fp32 and bf16, with all activations kept and with checkpoints alone."""
+    """Return the memory of ``small`` and ``base`` in fp32 and bf16, with all activations and with checkpoints alone."""
     sizes = SIZES if scale.size in SIZES else (scale.size,)
     configurations = list(itertools.product(sizes, ("none", "bf16"), (False, True)))
     found = []
@@ -50,7 +50,7 @@ def figures(scale: Scale) -> list[Figure]:
 
 
 def slopes(configurations: Sequence[tuple[str, str, bool]], batch: int) -> list[float]:
-    """Bytes a state, between batches of a quarter of ``batch`` utterances, at least one, and of all."""
+    """Return the bytes per state, from batches of a quarter of ``batch`` utterances (at least one) and of all."""
     few, many = max(1, batch // 4), batch
     found = peaks([Request(*each, utterances) for each in configurations for utterances in (few, many)])
     states = (many - few) * subsampled_length(FRAMES)
@@ -58,8 +58,8 @@ def slopes(configurations: Sequence[tuple[str, str, bool]], batch: int) -> list[
 
 
 def peaks(requests: Sequence[Request]) -> list[int]:
-    """Bytes that were resident at most in each step."""
-    # Freed memory goes back at once: without this the peak would be that of the allocator's habits.
+    """Return the peak resident bytes of each step."""
+    # Return freed memory to the system at once; otherwise the peak would depend on the allocator.
     allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", json.dumps(requests)],
@@ -72,14 +72,14 @@ def peaks(requests: Sequence[Request]) -> list[int]:
 
 
 def peak_of_a_step(request: Request) -> int:
-    """Bytes that this process has had resident at most, after a step."""
+    """Run a step and return the peak resident bytes of this process."""
     torch.manual_seed(0)
     config = TrunkConfig(
         size=request.size, dropout=0.0, autocast=request.autocast, checkpoint_activations=request.checkpointed
     )
     model = joint_model(SPEECH, VOCABULARY, config)
     for parameter in model.parameters():
-        # There from the start, as from the second step on: else they would fill the place of what a short batch frees.
+        # Allocated from the start, as from the second step on: otherwise they would reuse what a short batch frees.
         parameter.grad = torch.zeros_like(parameter)
     outputs = model(random_batch(Batch("speech", request.utterances, FRAMES), VOCABULARY))
     sum(output.loss for output in outputs.values()).backward()
@@ -87,14 +87,14 @@ def peak_of_a_step(request: Request) -> int:
 
 
 def peak_resident() -> int:
-    """Bytes, as the kernel has seen them. Not ``getrusage``: a child's begins with what its parent had."""
+    """Return the peak resident bytes. Not from ``getrusage``: a child's value begins with its parent's."""
     with open("/proc/self/status", encoding="ascii") as lines:
         (kib,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(kib) * KIB
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the peaks of a JSON list of requests, each from a process forked off this one for it alone."""
+    """Print the peaks of a JSON list of requests, each measured in its own fork of this process."""
     requests = [Request(*request) for request in json.loads(arguments[0])]
     with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
         print(json.dumps(pool.map(peak_of_a_step, requests, chunksize=1)))

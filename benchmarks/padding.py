@@ -1,4 +1,4 @@
-"""How much of an utterance's output changes when it stands in a batch of longer ones."""
+"""The change of an utterance's output if it is in a batch of longer ones."""
 
 from collections.abc import Callable
 
@@ -17,12 +17,12 @@ VOCABULARY, PAD = 1000, 1
 
 
 def change(alone: Tensor, in_batch: Tensor) -> float:
-    """Root mean square of the difference over that of ``alone``."""
+    """Return the root mean square of the difference over that of ``alone``."""
     return float((in_batch - alone).norm() / alone.norm())
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """The whole encoder at ``small`` for speech, text and pairs, then single layers, also those of other libraries."""
+    """Return the change for the encoder at ``small`` on speech, text and pairs, then for layers of all libraries."""
     found = []
     with torch.no_grad():
         trunk = build_trunk(TrunkConfig(size="small"), VOCABULARY, PAD).eval()
@@ -37,7 +37,7 @@ def figures(scale: Scale) -> list[Figure]:
 
 
 def of_layer(name: str, shape: Shape) -> float:
-    """Of one layer in evaluation mode, where batch norm keeps to its running statistics."""
+    """Return the change for one layer in evaluation mode, in which batch norm uses its running statistics."""
     layer = LAYERS[name](shape)
     layer.module.eval()
     x, lengths = torch.randn(shape.batch, shape.time, shape.dim), spread(shape.time, shape.batch)
@@ -49,7 +49,7 @@ def of_layer(name: str, shape: Shape) -> float:
 
 
 def of_speech(trunk: Trunk, batch: int) -> float:
-    """Of the speech encoder and the multimodal encoder above it, on 8 s."""
+    """Return the change for the speech and the multimodal encoder on 8 s of speech."""
     features, lengths = torch.randn(batch, 800, MEL_BINS), spread(800, batch)
     together, _ = trunk.encode_speech(features, _mask(lengths))
 
@@ -60,14 +60,14 @@ def of_speech(trunk: Trunk, batch: int) -> float:
 
 
 def of_text(trunk: Trunk, batch: int) -> float:
-    """Of the multimodal encoder on 64 tokens."""
+    """Return the change for the multimodal encoder on 64 tokens."""
     tokens, lengths = _tokens(batch)
     together, _ = trunk.encode_text(tokens, _mask(lengths))
     return _largest(together, lengths, lambda b, length: trunk.encode_text(tokens[b : b + 1, :length], None)[0])
 
 
 def of_pairs(trunk: Trunk, batch: int) -> float:
-    """Of the speech side of pairs, where the longest transcript has the shortest speech."""
+    """Return the change for the speech side of pairs; the longest transcript has the shortest speech."""
     features, frames = torch.randn(batch, 800, MEL_BINS), spread(800, batch)
     tokens, lengths = _tokens(batch)
     tokens, lengths = tokens.flip(0), lengths[::-1]
@@ -80,7 +80,7 @@ def of_pairs(trunk: Trunk, batch: int) -> float:
 
 
 def spread(longest: int, batch: int) -> list[int]:
-    """Lengths from a third of the longest to the longest."""
+    """Return lengths from a third of the longest to the longest."""
     return torch.linspace(longest / 3, longest, batch).round().int().tolist()
 
 
@@ -91,11 +91,11 @@ def _tokens(batch: int) -> tuple[Tensor, list[int]]:
 
 
 def _mask(lengths: list[int]) -> Tensor:
-    """(batch, longest), True at padding."""
+    """Return (batch, longest), True at padding."""
     return torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
 
 
 def _largest(together: Tensor, lengths: list[int], alone: Callable[[int, int], Tensor]) -> float:
-    """Over the utterances, ``alone(row, length)`` being (1, states, dim) and ``together`` (batch, states, dim)."""
+    """Return the largest change of all utterances; ``alone(row, length)`` is (1, states, dim), ``together`` a batch."""
     outputs = [alone(b, length)[0] for b, length in enumerate(lengths)]
     return max(change(output, together[b, : len(output)]) for b, output in enumerate(outputs))

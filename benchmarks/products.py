@@ -1,4 +1,4 @@
-"""The floor under any computation: its matrix products and dense convolutions, recorded as it runs and run alone."""
+"""The floor of any computation: its matrix products and dense convolutions, recorded and then run alone."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
-# Of these the last two positional arguments that are tensors are multiplied; a bias before them is none of the product.
+# The factors are the last two positional arguments that are tensors; a bias before them is not part of the product.
 PRODUCTS = {aten.mm.default: torch.mm, aten.addmm.default: torch.mm}
 PRODUCTS |= {aten.bmm.default: torch.bmm, aten.baddbmm.default: torch.bmm}
 ATTENTION = aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -16,9 +16,9 @@ ATTENTION_BACKWARD = aten._scaled_dot_product_flash_attention_for_cpu_backward.d
 
 
 class Products(TorchDispatchMode):
-    """Keep the sizes, strides and types of the operands of every product that runs within.
+    """Recorder of the sizes, strides and types of the operands of every product that runs inside.
 
-    Depthwise convolutions are none: a channel meets no other channel.
+    Depthwise convolutions do not count: their channels are not mixed.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Products(TorchDispatchMode):
 
     @property
     def layouts(self) -> list[list["Layout"]]:
-        """Sizes, strides and type of the operands of each product."""
+        """The layouts of the operands of each product."""
         return [layouts for _, layouts, _ in self._calls]
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
@@ -46,7 +46,7 @@ class Products(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
     def replay(self) -> Callable[[], None]:
-        """Return a call that runs the products again, on operands of random numbers that lie ready in memory."""
+        """Return a call that runs the products again, on random operands that are in memory."""
         pool = _Pool()
         calls = [(call, [pool[layout] for layout in layouts], settings) for call, layouts, settings in self._calls]
 
@@ -62,7 +62,7 @@ class Products(TorchDispatchMode):
 
 
 class Layout(NamedTuple):
-    """Of an operand."""
+    """Layout of an operand."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -70,7 +70,7 @@ class Layout(NamedTuple):
 
 
 class _Pool(dict[Layout, Tensor]):
-    """Random tensors by layout, each made once: all operands of an update would not fit into memory."""
+    """Random tensors by layout, each made once: all operands of an update would not fit in memory."""
 
     def __missing__(self, layout: Layout) -> Tensor:
         size, stride, dtype = layout
@@ -93,7 +93,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> None:
 
 
 def _attend_back(grad: Tensor, query: Tensor, key: Tensor, value: Tensor) -> None:
-    """The gradients' four products. The weights are taken as given, although the fused kernel makes them anew."""
+    """Run the four products of the gradients, without recomputing the weights as the fused kernel does."""
     weights = torch.matmul(grad, value.transpose(2, 3))
     torch.matmul(weights.transpose(2, 3), grad)
     torch.matmul(weights, key)

@@ -1,4 +1,4 @@
-"""Millions of rows of a manifest, tens of millions of sentences: start, memory, change of shards, and feeding."""
+"""Data at scale, millions of rows and tens of millions of sentences: start, memory, change of shards, feeding."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from benchmarks.figures import Figure, Goal, Scale
 
 ROOT = Path(__file__).resolve().parent.parent
 KIB, MB = 1024, 1e6
-INTERVAL = 0.01  # seconds between looks at the memory
+INTERVAL = 0.01  # seconds between readings of the memory
 WORKERS = 2
 FEED_UTTERANCES = 100
 MEMORY = Goal("<=", 300)
 FLAT = Goal("<=", 10)
-IN_ONE_FILE = {"blocks": scale_data.BLOCK, "sentences": None}  # how all text in one file is read
+IN_ONE_FILE = {"blocks": scale_data.BLOCK, "sentences": None}  # block lengths for text in one file
 PRIVATE = (
     f"MB of anonymous memory (RssAnon) of the largest process, main or one of {WORKERS} workers, above that of a fresh "
     f"process that has imported torch and fairseq alone, looked at every {1000 * INTERVAL:.0f} ms from outside. Pages "
@@ -39,7 +39,7 @@ FEED = (
 
 
 class Event(NamedTuple):
-    """What a child said, and the most anonymous memory of one process of its family since it spoke before (bytes)."""
+    """An event that a child reported, and since the last one the peak of anonymous memory of any of its processes."""
 
     name: str
     found: dict[str, Any]
@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """At most some three gigabytes in a temporary folder."""
+    """Return the figures; needs about three gigabytes in a temporary folder."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "data")
         folder.mkdir()
@@ -74,7 +74,7 @@ def _manifest(folder: Path, scale: Scale) -> list[Figure]:
 
 
 def _shards(folder: Path, scale: Scale) -> list[Figure]:
-    """Training on shards of blocks, over an epoch and into the next one."""
+    """Return the figures of training on shards of blocks, for an epoch and the start of the next one."""
     count = scale_data.SHARDS
     texts = [f"text{shard}" for shard in range(count)]
     for shard, text in enumerate(texts):
@@ -114,7 +114,7 @@ def _shards(folder: Path, scale: Scale) -> list[Figure]:
 
 
 def _whole(folder: Path, scale: Scale) -> list[Figure]:
-    """Training on all text in one file: in blocks, as where there are documents, and sentence by sentence."""
+    """Return the figures of training on text in one file: in blocks, as for documents, and sentence by sentence."""
     scale_data.write_text(folder / "text", scale.sentences, 0)
     found = []
     for how, block in IN_ONE_FILE.items():
@@ -144,7 +144,7 @@ def _above(base: Event, events: list[Event]) -> float:
 
 
 def _feeding(scratch: Path, scale: Scale) -> list[Figure]:
-    """By the CPU time of a core: two workers are two cores."""
+    """Return the audio per second of CPU time; two workers are two cores."""
     utterances = max(16, FEED_UTTERANCES * scale.rounds // 8)
     found = []
     for name, make, share, bound in (
@@ -163,12 +163,12 @@ def _feeding(scratch: Path, scale: Scale) -> list[Figure]:
 
 
 def words(count: int) -> str:
-    """5 million, 50 thousand."""
+    """Return a count in words: 5 million, 50 thousand."""
     return f"{count // 1_000_000} million" if count >= 1_000_000 else f"{count // 1000} thousand"
 
 
 def watched(*arguments: Any, mapped: Path | None = None) -> list[Event]:
-    """The events of :mod:`benchmarks.scale_child`; of each also how many files ``mapped``*.bin it has mapped."""
+    """Run :mod:`benchmarks.scale_child` and return its events, each with the number of mapped files ``mapped``*.bin."""
     command = [sys.executable, "-m", "benchmarks.scale_child", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     events, peak = [], 0
@@ -190,7 +190,7 @@ def watched(*arguments: Any, mapped: Path | None = None) -> list[Event]:
 
 
 def _family(process: int) -> Iterator[int]:
-    """A process and those it has forked; none where it has ended."""
+    """Yield a process and its descendants, as far as they have not ended."""
     yield process
     try:
         children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii")
@@ -201,7 +201,7 @@ def _family(process: int) -> Iterator[int]:
 
 
 def anonymous(process: int) -> int:
-    """Bytes of a process's resident memory that are no file's; 0 where it has ended."""
+    """Return the anonymous resident bytes of a process, 0 if it has ended."""
     try:
         with open(f"/proc/{process}/status", encoding="ascii") as lines:
             return KIB * sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
@@ -210,7 +210,7 @@ def anonymous(process: int) -> int:
 
 
 def _mapped(process: int, prefix: Path) -> int:
-    """How many files ``prefix``*.bin a process has mapped."""
+    """Return the number of files ``prefix``*.bin that a process has mapped."""
     with open(f"/proc/{process}/maps", encoding="utf-8") as lines:
         paths = {line.split(maxsplit=5)[-1].strip() for line in lines}
     return sum(path.startswith(str(prefix)) and path.endswith(".bin") for path in paths)

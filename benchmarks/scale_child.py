@@ -1,6 +1,6 @@
-"""What is measured of data at scale, in a process of its own: ``python -m benchmarks.scale_child WHAT ...``.
+"""Child process of the measurements of data at scale: ``python -m benchmarks.scale_child WHAT ...``.
 
-Prints a line of JSON at each event; who started it takes the memory down meanwhile.
+It prints a line of JSON at each event, while its parent reads its memory.
 """
 
 import contextlib
@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 
-def say(event: str, **found: Any) -> None:
+def report(event: str, **found: Any) -> None:
+    """Print an event as a line of JSON."""
     print(json.dumps({"event": event, **found}), flush=True)
 
 
 @contextlib.contextmanager
 def timed(event: str) -> Iterator[None]:
-    """Say ``event`` with what the block took: ``wall`` and ``cpu`` seconds, the latter of this process alone."""
+    """Report ``event`` with the ``wall`` and ``cpu`` seconds of the block, the latter of this process alone."""
     wall, cpu = time.perf_counter(), time.process_time()
     yield
-    say(event, wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
+    report(event, wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
 
 
 def build(manifest: str) -> None:
@@ -33,7 +34,7 @@ def build(manifest: str) -> None:
 
 
 def train(folder: str, corpora: str, steps: str, workers: str) -> None:
-    """The data of two epochs of ``steps``, of which the second one is only begun; nobody computes on it."""
+    """Load the data of an epoch of ``steps`` and the beginning of the next one, without a model."""
     from fairseq import tasks
 
     from benchmarks.share import configured, logging_to
@@ -56,23 +57,23 @@ def train(folder: str, corpora: str, steps: str, workers: str) -> None:
         for step in range(1, count):
             next(iterator)
             if not (step + 1) % (count // 4):
-                say("quarter")
+                report("quarter")
         with timed("next epoch"):
             iterator = begin(2)
 
 
 def feed(folder: str, batches: str) -> None:
-    """Seconds of audio that a core loads in a second."""
+    """Report the seconds of audio that a core loads per second."""
     from benchmarks.corpus import BenchmarkData
     from benchmarks.loading import audio_seconds_per_second
 
-    say("fed", rate=audio_seconds_per_second(BenchmarkData(Path(folder), ""), 0, int(batches), time.process_time))
+    report("fed", rate=audio_seconds_per_second(BenchmarkData(Path(folder), ""), 0, int(batches), time.process_time))
 
 
 if __name__ == "__main__":
-    import fairseq_cli.train  # noqa: F401  (bare imports: what any training by fairseq begins with)
+    import fairseq_cli.train  # noqa: F401  (the imports that any training with fairseq begins with)
     import torch
 
     torch.set_num_threads(1)
-    say("imported")
+    report("imported")
     {"build": build, "train": train, "feed": feed}[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,4 @@
-"""Data as large as a user's, made in seconds: manifests and texts of any size over a handful of features."""
+"""Large data made in seconds: manifests and texts of any size over a few features."""
 
 import io
 import zipfile
@@ -15,10 +15,10 @@ from slam_plugin.data.manifests.validate import leave_stamp
 from slam_plugin.data.text.indexed import write_index
 from slam_plugin.data.text.vocabulary import Vocabulary
 
-UTTERANCES = 256  # that all rows share
-FRAMES, SPREAD, SHORTEST, LONGEST = 600, 0.7, 40, 1600
+UTTERANCES = 256  # shared by all rows
+FRAMES, SPREAD, MIN_FRAMES, MAX_FRAMES = 600, 0.7, 40, 1600
 TOKENS, TOKENS_SPREAD, MAX_TOKENS = 12, 0.6, 200  # of a sentence
-DOCUMENT = 20  # sentences, at an average
+DOCUMENT = 20  # sentences on average
 AT_ONCE = 1 << 18
 SHARDS = 10
 BLOCK = 512
@@ -26,14 +26,14 @@ OBJECTIVES = ("contrastive", "masked_prediction", "span_mlm")
 
 
 def write_vocabulary(folder: Path) -> None:
-    """A vocabulary of made-up words."""
+    """Write a vocabulary of made-up words."""
     rng = np.random.default_rng(1)
     words = ["".join(rng.choice(SYLLABLES, rng.integers(1, 4))) for _ in range(3000)]
     train_vocabulary((" ".join(rng.choice(words, 12)) for _ in range(2000)), folder, PIECES)
 
 
 def write_manifest(folder: Path, rows: int) -> Path:
-    """``train.tsv`` of ``rows`` with transcripts and speakers; all rows point into one small zip of features."""
+    """Write ``train.tsv`` of ``rows`` with transcripts and speakers; all rows point into one small zip of features."""
     rng = np.random.default_rng(2)
     places = [f"{place}\t{frames}" for place, frames in _write_features(folder / "features.zip", rng)]
     transcripts = [" ".join(rng.choice(SYLLABLES, 16)) for _ in range(1000)]
@@ -50,8 +50,8 @@ def write_manifest(folder: Path, rows: int) -> Path:
 
 
 def _write_features(path: Path, rng: np.random.Generator) -> list[tuple[str, int]]:
-    """A stored zip of random features of different lengths: the location and the frames of each."""
-    frames = np.clip(rng.lognormal(np.log(FRAMES), SPREAD, UTTERANCES), SHORTEST, LONGEST).astype(int).tolist()
+    """Write a stored zip of random features of different lengths and return the location and frames of each."""
+    frames = np.clip(rng.lognormal(np.log(FRAMES), SPREAD, UTTERANCES), MIN_FRAMES, MAX_FRAMES).astype(int).tolist()
     found = []
     with zipfile.ZipFile(path, "w") as packed:
         for number, count in enumerate(frames):
@@ -64,12 +64,12 @@ def _write_features(path: Path, rng: np.random.Generator) -> list[tuple[str, int
 
 
 def stamp(path: Path) -> None:
-    """What decoding all rows would leave behind: at this size that takes a day once, and is not what is measured."""
+    """Leave the stamp of decoding all rows, which would take a day at this size and is not measured."""
     leave_stamp(Manifest.open(path), path.parent)
 
 
 def write_text(prefix: Path, sentences: int, seed: int) -> None:
-    """``prefix.bin`` and ``prefix.idx`` of random sentences, and empty lines between documents, chunk by chunk."""
+    """Write ``prefix.bin`` and ``prefix.idx`` of random sentences with empty lines between documents, in chunks."""
     rng = np.random.default_rng(seed)
     dictionary = Vocabulary.load(prefix.parent).dictionary
     sizes = np.empty(sentences, np.int32)
@@ -87,9 +87,15 @@ def write_text(prefix: Path, sentences: int, seed: int) -> None:
 
 
 def write_corpora(path: Path, texts: list[str], block: int | None) -> Path:
-    """A ``corpora.yaml`` of the manifest and of the shards ``texts``, in ``path``."""
+    """Write a ``corpora.yaml`` of the manifest and of the shards ``texts`` to ``path`` and return it."""
     demo = yaml.safe_load(CORPORA.read_text(encoding="utf-8"))
-    speech = {"kind": "speech", "train": ["train.tsv"], "budget": 9600, "min_length": SHORTEST, "max_length": LONGEST}
+    speech = {
+        "kind": "speech",
+        "train": ["train.tsv"],
+        "budget": 9600,
+        "min_length": MIN_FRAMES,
+        "max_length": MAX_FRAMES,
+    }
     text = {"kind": "text", "train": texts, "budget": 8 * BLOCK, "min_length": 4, "max_length": BLOCK}
     corpora = {
         "mode": "all",

@@ -1,9 +1,9 @@
-"""The paper's run on paper: the tables of ``examples/slam/scaling.md``.
+"""Estimates for the paper's run: the tables of ``examples/slam/scaling.md``.
 
     python -m benchmarks.scaling
 
-writes each table between the marks that bear its name in that page. All of it is arithmetic on what stands here and on
-``benchmarks.flops``; but for the memory of a position nothing was measured.
+writes each table between the marks of its name in that page. All tables are computed from the constants here and from
+``benchmarks.flops``. Only the memory of a position was measured.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,17 +28,17 @@ PEAK = PEAKS["H100"] * 1e12
 UTILIZATIONS, GOAL = (0.30, 0.45, 0.60), 0.45
 DAY, HOUR = 86_400, 3600
 GPU_MEMORY = 80e9
-# Bytes of activations for a position: ``benchmarks.memory`` at xl, in bf16, on utterances of 12 s, on a processor.
+# Bytes of activations per position: ``benchmarks.memory`` at xl, in bf16, on utterances of 12 s, on a CPU.
 KEPT, CHECKPOINTED = 1.95e6, 0.18e6
 FP32, BF16 = 4, 2  # bytes
 EXCHANGE_BUFFER = 2**28  # numbers, of fairseq's legacy_ddp
-NVLINK, INFINIBAND = 450e9, 50e9  # bytes a second and direction for each GPU of an H100 node; 400 Gbit/s
+NVLINK, INFINIBAND = 450e9, 50e9  # bytes per second and direction for each GPU of an H100 node; 400 Gbit/s
 NODE = 8  # GPUs
 PCM, FLAC_SHARE = 2 * SAMPLE_RATE, 0.5  # bytes a second of 16-bit sound, what FLAC leaves of them
 
 
 class Part(NamedTuple):
-    """What an update holds of a kind."""
+    """The items of one kind in an update."""
 
     name: str
     count: int
@@ -47,11 +47,11 @@ class Part(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Of audio, in an update."""
+        """The seconds of audio in an update."""
         return self.count * self.states / flops.STATES_PER_SECOND
 
     def cost(self, passes: int = flops.TRAINING) -> float:
-        """Operations of one of them."""
+        """Return the operations of one item."""
         if not self.tokens:
             parts = flops.speech(SIZES, self.states, passes=passes)
         elif not self.states:
@@ -68,17 +68,17 @@ PAIRS = Part("pairs: 12.3 s, 44 tokens", 256, states=308, tokens=44)
 
 
 def update(*parts: Part, passes: int = flops.TRAINING) -> float:
-    """Operations of one update."""
+    """Return the operations of one update."""
     return sum(part.count * part.cost(passes) for part in parts)
 
 
 def run(text: Part, second_stage: int) -> float:
-    """Operations of both stages."""
+    """Return the operations of both stages."""
     return (FIRST_STAGE + second_stage) * update(SPEECH, text) + second_stage * update(PAIRS)
 
 
 def arithmetic() -> str:
-    """What each kind costs."""
+    """Return the table of the operations of each kind."""
     rows = [
         (
             part.name,
@@ -95,7 +95,7 @@ def arithmetic() -> str:
 
 
 def passes_over_data() -> str:
-    """How often an update's share goes into the corpora."""
+    """Return the table of passes over the corpora."""
     updates = FIRST_STAGE + SECOND_STAGES[1]
     speech = LIBRI_LIGHT_HOURS * HOUR / SPEECH.seconds
     rows = [(SPEECH.name, f"{SPEECH.seconds / HOUR:.1f} h", f"{speech:,.0f}", f"{updates / speech:,.0f}")]
@@ -107,7 +107,7 @@ def passes_over_data() -> str:
 
 
 def days() -> str:
-    """GPU days of both stages, the exchange of gradients left out."""
+    """Return the table of GPU days of both stages, without the exchange of gradients."""
     rows = []
     for text in (BLOCKS, SENTENCES):
         for second in SECOND_STAGES:
@@ -120,7 +120,7 @@ def days() -> str:
 
 
 def state_bytes() -> dict[str, float]:
-    """What lies on each GPU beside activations."""
+    """Return the bytes on each GPU besides activations."""
     return {
         "weights, fp32": FP32 * PARAMETERS,
         "gradients, fp32": FP32 * PARAMETERS,
@@ -131,7 +131,7 @@ def state_bytes() -> dict[str, float]:
 
 
 def memory() -> str:
-    """Of one GPU under the recipe's budgets, and what would fit."""
+    """Return the table of one GPU's memory with the recipe's budgets, and of what would fit."""
     state = sum(state_bytes().values())
     states = SPEECH.count // RANKS * SPEECH.states
     more = update(SPEECH, BLOCKS, PAIRS, passes=flops.RECOMPUTED) / update(SPEECH, BLOCKS, PAIRS)
@@ -148,7 +148,7 @@ def memory() -> str:
 
 
 def network() -> str:
-    """The exchange of gradients beside the arithmetic of an update, for several numbers of GPUs."""
+    """Return the table of the exchange of gradients and the arithmetic of an update, by number of GPUs."""
     work, updates = update(SPEECH, BLOCKS, PAIRS), FIRST_STAGE + SECOND_STAGES[1]
     rows = []
     for ranks in (8, 16, 32, 64, 128):
@@ -178,9 +178,9 @@ def network() -> str:
 
 
 def storage() -> str:
-    """Bytes at rest, and the rate at which they are read."""
+    """Return the table of stored bytes and of the rates at which they are read."""
     work, seconds = update(SPEECH, BLOCKS, PAIRS), SPEECH.seconds + PAIRS.seconds
-    rate = seconds / (work / (PEAK * GOAL))  # of audio a second, for each GPU
+    rate = seconds / (work / (PEAK * GOAL))  # of audio per second, for each GPU
     alone = SPEECH.seconds / (update(SPEECH) / (PEAK * GOAL))
     rows = []
     for name, size in (
@@ -202,7 +202,7 @@ def storage() -> str:
 
 
 def split() -> str:
-    """What a rank takes of each update, by the number of ranks."""
+    """Return the table of a rank's share of each update, by number of ranks."""
     rows = [
         (f"{ranks}", f"{ranks // NODE}", *(f"{part.count // ranks}" for part in (SPEECH, BLOCKS, PAIRS)), freq)
         for ranks, freq in ((8, "8"), (16, "4"), (32, "2"), (64, "1"))
@@ -214,18 +214,19 @@ TABLES: Sequence[Callable[[], str]] = (arithmetic, passes_over_data, days, memor
 
 
 def written(page: str) -> str:
-    """``page`` with each table between its marks; ValueError where a mark is absent."""
+    """Return ``page`` with each table between its marks; raises ValueError if a mark is missing."""
     for make in TABLES:
         begin, end = f"<!-- {make.__name__} -->\n", f"<!-- end of {make.__name__} -->\n"
         before, found, rest = page.partition(begin)
         _, found_end, after = rest.partition(end)
         if not (found and found_end):
-            raise ValueError(f"no place for the table {make.__name__}: expected {begin.strip()} and {end.strip()}")
+            raise ValueError(f"found no place for table {make.__name__}: expected {begin.strip()} and {end.strip()}")
         page = before + begin + make() + end + after
     return page
 
 
 def main() -> None:
+    """Write the tables into the page."""
     page = written(PAGE.read_text(encoding="utf-8"))
     with atomic_write(PAGE) as file:
         file.write(page)

@@ -1,4 +1,4 @@
-"""Where the CPU time of a pre-training step goes: fairseq's own training loop, on real batches of a corpus on disk."""
+"""Shares of the CPU time of a pre-training step in fairseq's training loop, on real batches of a corpus on disk."""
 
 import contextlib
 import functools
@@ -32,14 +32,14 @@ from slam_plugin.tasks.pretraining import SlamPretrainingTask
 GOAL, UNIT = Goal("<=", 0.03), "share of a step"
 PLUGIN = Path(compat.__file__).parent
 REST = "rest"
-# Time within one of these is its own but for what others take within it.
+# A part's time excludes the time of other parts that run inside it.
 PARTS: dict[str, tuple[tuple[type, str], ...]] = {
     "sampling": ((_Steps, "__next__"), (PlanRows, "row")),
     "items": ((MultiCorpusDataset, "__getitem__"),),
     "collating": ((MultiCorpusDataset, "collater"),),
     "forward": ((SlamPretraining, "forward"),),
     "backward": ((FairseqOptimizer, "backward"),),
-    "optimiser": (
+    "optimizer": (
         (Trainer, "zero_grad"),
         (FairseqOptimizer, "multiply_grads"),
         (Trainer, "clip_grad_norm"),
@@ -53,7 +53,7 @@ PARTS: dict[str, tuple[tuple[type, str], ...]] = {
         (JsonProgressBar, "print"),
     ),
 }
-MODEL = ("forward", "backward", "optimiser")
+MODEL = ("forward", "backward", "optimizer")
 FLAGS = {
     "user-dir": PLUGIN,
     "task": "slam_pretraining",
@@ -63,8 +63,8 @@ FLAGS = {
     "lr-scheduler": "inverse_sqrt",
     "warmup-updates": 2000,
     "clip-norm": 1.0,
-    "batch-size": 1,  # fairseq insists on one; the plan does not read it
-    "num-workers": 0,  # what a worker would do is done, and counted, in this process
+    "batch-size": 1,  # fairseq requires one; the plan ignores it
+    "num-workers": 0,  # the work of workers is done and counted in this process
     "log-format": "json",
     "log-interval": 1,
     "seed": 1,
@@ -73,7 +73,7 @@ SWITCHES = ("--cpu", "--disable-validation", "--no-save")
 
 
 class Stopwatch:
-    """Shares the time of one thread out among the parts of :data:`PARTS`; each moment belongs to the innermost."""
+    """Splits the time of one thread among the parts of :data:`PARTS`; each moment counts for the innermost part."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -81,31 +81,31 @@ class Stopwatch:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, within whatever parts are running."""
+        """Start again from zero, inside the parts that are running."""
         self._spent: Counter[str] = Counter()
         self._since = self._clock()
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of every part so far."""
-        self._settle()
+        """Return the seconds of every part so far."""
+        self._update()
         return {part: self._spent[part] for part in (*PARTS, REST)}
 
     def timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """``call``, counted as ``part``."""
+        """Return ``call`` with its time counted for ``part``."""
 
         @functools.wraps(call)
         def run(*args: Any, **kwargs: Any) -> Any:
-            self._settle()
+            self._update()
             self._within.append(part)
             try:
                 return call(*args, **kwargs)
             finally:
-                self._settle()
+                self._update()
                 self._within.pop()
 
         return run
 
-    def _settle(self) -> None:
+    def _update(self) -> None:
         now = self._clock()
         self._spent[self._within[-1]] += now - self._since
         self._since = now
@@ -134,7 +134,7 @@ def watched(stopwatch: Stopwatch) -> Iterator[None]:
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """The share outside the model, from cached features and from sound files; and each part's share."""
+    """Return the share outside the model, from cached features and from sound files, and the share of each part."""
     utterances = max(16, 5 * scale.budget // 400)  # some batches
     found = []
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"):
@@ -144,12 +144,12 @@ def figures(scale: Scale) -> list[Figure]:
             for autocast in ("none", "bf16"):
                 label = f"{name}, {'fp32' if autocast == 'none' else autocast}"
                 shares = _shares(label, corpus, scale.size, seconds_of_a_step(corpus, scale, autocast))
-                found += shares[: None if not found else 1]  # the parts of the others stand beside the sum
+                found += shares[: None if not found else 1]  # for the others only the sum
     return found
 
 
 def _shares(label: str, corpus: BenchmarkData, size: str, seconds: Mapping[str, float]) -> list[Figure]:
-    """The share outside the model, then that of each part."""
+    """Return the share outside the model, then the share of each part."""
     total = sum(seconds.values())
     outside = sum(spent for part, spent in seconds.items() if part not in MODEL)
     step = f"the CPU time of a pre-training step at {size} over speech, text and pairs; {corpus.words}"
@@ -163,7 +163,7 @@ def _shares(label: str, corpus: BenchmarkData, size: str, seconds: Mapping[str, 
 def seconds_of_a_step(
     corpus: BenchmarkData, scale: Scale, autocast: str, clock: Callable[[], float] = time.process_time
 ) -> dict[str, float]:
-    """CPU seconds of every part of a step, the mean of several."""
+    """Return the CPU seconds of every part of a step, the mean of several steps."""
     stopwatch = Stopwatch(clock)
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"), watched(stopwatch):
         corpora = training_file(scale.budget, Path(scratch) / "corpora.yaml")
@@ -177,23 +177,23 @@ def seconds_of_a_step(
 
 
 def _steps(scale: Scale) -> int:
-    """Steps that are measured: shares of one sum need fewer visits than ratios of minima."""
+    """Return the number of measured steps: shares of one sum need fewer than ratios of minima."""
     return -(-scale.rounds // 3)
 
 
 def configured(data: Path, **flags: Any) -> FairseqConfig:
-    """fairseq's configuration of a run on ``data``: :data:`FLAGS` and ``flags``, whose names have _ for -."""
+    """Return fairseq's configuration of a run on ``data`` with :data:`FLAGS` and ``flags`` (written with _ for -)."""
     named = {**FLAGS, **{name.replace("_", "-"): value for name, value in flags.items()}}
     arguments = [str(data), *SWITCHES, *(text for name, value in named.items() for text in (f"--{name}", str(value)))]
     compat.register()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what hydra thinks of fairseq
+        warnings.simplefilter("ignore")  # hydra's warnings about fairseq
         parsed = options.parse_args_and_arch(options.get_training_parser(), arguments)
         return convert_namespace_to_omegaconf(parsed)
 
 
 def build_trainer(config: FairseqConfig) -> tuple[Trainer, SlamPretrainingTask]:
-    """What ``fairseq-train`` makes of its command line."""
+    """Return the trainer and the task that ``fairseq-train`` builds."""
     task = tasks.setup_task(config.task)
     utils.set_torch_seed(config.common.seed)
     model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
@@ -202,7 +202,7 @@ def build_trainer(config: FairseqConfig) -> tuple[Trainer, SlamPretrainingTask]:
 
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Logs go to a file instead of the console: writing them is part of a step, reading them here is not."""
+    """Log to a file instead of the console: writing logs is part of a step, but they are not shown here."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     root.handlers = [logging.FileHandler(path)]

@@ -19,20 +19,20 @@ from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.models.base.presets import SIZES
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# What is divided, and the goal
+# (numerator, denominator) -> goal
 RATIOS = {
     ("fairseq, fp32", "ours, fp32"): Goal(">=", 3),
     ("fairseq, bf16", "ours, bf16"): Goal(">=", 6),
     ("fairseq, fp32", "ours, bf16"): None,  # fairseq's own autocast needs a GPU
     ("transformers, fp32", "ours, fp32"): Goal(">=", 3),
-    ("fairseq, fp32", "floor, fp32"): None,  # more than this no model with these layers can reach
+    ("fairseq, fp32", "floor, fp32"): None,  # the most that a model with these layers could reach
     ("fairseq, bf16", "floor, bf16"): None,
     ("ours, fp32", "floor, fp32"): None,
     ("ours, bf16", "floor, bf16"): None,
 }
 WORDS = {
-    "ours": "the project's model (rotary positions), criterion and optimiser",
-    "fairseq": "fairseq's front end, layers (relative positions), quantiser, contrastive task, criterion and Adam",
+    "ours": "the project's model (rotary positions), criterion and optimizer",
+    "fairseq": "fairseq's front end, layers (relative positions), quantizer, contrastive task, criterion and Adam",
     "transformers": "Wav2Vec2ConformerForPreTraining (relative positions) on the project's front end, without a "
     "prediction of codes, distractors drawn beforehand, torch's fused AdamW",
     "floor": "the matrix products of the layers alone",
@@ -40,8 +40,8 @@ WORDS = {
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """The ratios, and where the time of our own step goes."""
-    budget = scale.budget // 2  # on the scale's whole batch the quantisers of the other two would take 10 GB
+    """Return the ratios, and the share of each part of our step."""
+    budget = scale.budget // 2  # on the scale's whole batch the quantizers of the other two would take 10 GB
     with tempfile.TemporaryDirectory() as scratch:
         corpus = cached_corpus(scale.data, Path(scratch), max(16, budget // 60))
         batch = speech_batch(corpus.folder, budget)
@@ -53,7 +53,7 @@ def figures(scale: Scale) -> list[Figure]:
 
 
 def candidates(size: str, batch: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
-    """Every library's step, the parts of ours, and the products of its layers; each name ends in the precision."""
+    """Return every library's step, the parts of ours, and the products of its layers; names end in the precision."""
     theirs = with_distractors(batch)
     calls: dict[str, Callable[[], object]] = {}
     for precision, dtype in PRECISIONS.items():

@@ -1,4 +1,4 @@
-"""What surrounds the layers in speech pre-training: the contrastive loss and the quantiser against fairseq's."""
+"""Contrastive loss and quantizer of speech pre-training against fairseq's."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -34,26 +34,26 @@ class Frames(NamedTuple):
 
 
 def frames(batch: int, masked: int, codes: int = CODES, dim: int = CODE_DIM) -> Frames:
-    """Random ones; every target is a row of one codebook."""
+    """Return random frames; every target is a row of one codebook."""
     drawn = torch.randint(codes, (batch, masked))
     targets = torch.randn(codes, dim)[drawn]
     return Frames(torch.randn(batch, masked, dim, requires_grad=True), targets.requires_grad_(), drawn)
 
 
 def our_loss(given: Frames, indices: Tensor, usable: Tensor) -> Tensor:
-    """Summed loss from distractors ``indices`` (batch, masked, K) into the utterance's masked frames."""
+    """Return the summed loss with distractors ``indices`` (batch, masked, K) into the utterance's masked frames."""
     logits = contrastive_logits(*given, indices, usable, TEMPERATURE).flatten(0, 1)
     return F.cross_entropy(logits, _first(logits), reduction="sum")
 
 
 def fairseqs_draw(given: Frames, distractors: int) -> tuple[Tensor, Tensor]:
-    """Negatives (K, batch, masked, C) and their indices (batch, masked * K) into all frames of the batch."""
+    """Return negatives (K, batch, masked, C) and their indices (batch, masked * K) into all frames of the batch."""
     model = SimpleNamespace(n_negatives=distractors, cross_sample_negatives=0)
     return Wav2Vec2Model.sample_negatives(model, given.targets, given.targets.size(1))
 
 
 def fairseqs_loss(given: Frames, negatives: Tensor) -> Tensor:
-    """The same loss from fairseq's own functions."""
+    """Return the same loss from fairseq's functions."""
     model = SimpleNamespace(logit_temp=TEMPERATURE)
     scores = Wav2Vec2Model.compute_preds(model, given.context, given.targets, negatives)
     logits = Wav2Vec2Model.get_logits(model, {"x": scores}).float()
@@ -65,7 +65,7 @@ def _first(logits: Tensor) -> Tensor:
 
 
 def quantizers(dim: int, codes: int, code_dim: int) -> tuple[GumbelQuantizer, GumbelVectorQuantizer]:
-    """Ours and fairseq's with the same parameters."""
+    """Return our quantizer and fairseq's with the same parameters."""
     mine = GumbelQuantizer(dim, codes, code_dim)
     temperature = (GUMBEL_TEMPERATURE, GUMBEL_TEMPERATURE, 1.0)
     theirs = GumbelVectorQuantizer(dim, codes, temperature, 1, combine_groups=False, vq_dim=code_dim, time_first=True)
@@ -75,7 +75,7 @@ def quantizers(dim: int, codes: int, code_dim: int) -> tuple[GumbelQuantizer, Gu
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """Both pieces with their draws, forward and backward."""
+    """Return the ratios of both, with their random draws, forward and backward."""
     return [_contrast(scale), _quantizer(scale)]
 
 
@@ -115,7 +115,7 @@ def _quantizer(scale: Scale) -> Figure:
 
     runs: dict[str, Callable[[], Sequence[Tensor]]] = {"ours": run_mine, "fairseq": run_theirs}
     seconds = minima(runs, scale.rounds)
-    name = f"fairseq / ours, quantiser, {count} frames"
+    name = f"fairseq / ours, quantizer, {count} frames"
     meaning = f"noise, {CODES} codes of {CODE_DIM}, diversity loss and gradients; fairseq multiplies frames x codes x C"
     return ratio(name, seconds, "fairseq", "ours", meaning, QUANTIZER_GOAL)
 

@@ -1,4 +1,4 @@
-"""CPU time of several candidates, interleaved: figures that a busy machine does not move."""
+"""CPU time of several candidates, interleaved: ratios that do not depend on the machine's load."""
 
 import gc
 import math
@@ -12,43 +12,43 @@ def minima(
     shortest: float = 0.05,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, float]:
-    """The least seconds that one call of each candidate took.
+    """Return the minimum seconds of one call of each candidate.
 
-    Wall time on a shared machine swings by factors, and even CPU time drifts with the load on caches and clocks. Each
-    round therefore calls every candidate once, in an order that turns from round to round: ratios of the minima compare
-    like with like.
+    Wall time on a shared machine varies by factors, and even CPU time drifts with the load on caches and clocks.
+    Therefore each round calls every candidate once, in an order that rotates from round to round, so that ratios of the
+    minima are comparable.
 
     Args:
         candidates: name -> call.
-        rounds: visits of every candidate, after one that says how long a call takes.
-        shortest: seconds that a visit lasts at least; a quick candidate is called several times in a visit.
-        clock: seconds so far; by default the CPU time of all threads of this process.
+        rounds: visits of every candidate, after one that estimates the time of a call.
+        shortest: minimum seconds of a visit; a quick candidate is called several times per visit.
+        clock: returns seconds; by default the CPU time of all threads of this process.
     """
     gc.collect()
-    gc.freeze()  # what is there already would be gone through again in every visit
+    gc.freeze()  # so that existing objects are not collected again in every visit
     try:
         names = list(candidates)
         first = {name: _first(candidates[name], clock) for name in names}
         repeats = {name: max(1, math.ceil(shortest / max(first[name], 1e-6))) for name in names}
-        # A quick candidate's single call says too little.
-        least = {name: first[name] if repeats[name] == 1 else math.inf for name in names}
+        # A single call of a quick candidate is too short to count.
+        lowest = {name: first[name] if repeats[name] == 1 else math.inf for name in names}
         for turn in range(rounds):
             start = turn % len(names)
             for name in names[start:] + names[:start]:
-                least[name] = min(least[name], _seconds(candidates[name], repeats[name], clock))
-        return least
+                lowest[name] = min(lowest[name], _seconds(candidates[name], repeats[name], clock))
+        return lowest
     finally:
         gc.unfreeze()
 
 
 def _first(call: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Seconds of the second call: the first pays for caches and kernels made on demand."""
+    """Return the seconds of the second call: the first fills caches and builds kernels."""
     call()
     return _seconds(call, 1, clock)
 
 
 def _seconds(call: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
-    """Seconds of one call, on average over ``repeats``, with the garbage collector held back."""
+    """Return the mean seconds of a call over ``repeats``, without the garbage collector."""
     gc.collect()
     gc.disable()
     try:

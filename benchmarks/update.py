@@ -1,4 +1,4 @@
-"""A joint update of the laptop recipe, optimizer included, against the matrix products that it consists of."""
+"""A joint update of the laptop recipe, optimizer included, against its matrix products alone."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ RECIPE = Path(__file__).resolve().parent.parent / "examples/slam/config/laptop/s
 SIZE = "tiny"
 PRECISIONS = {"none": "fp32", "bf16": "bf16"}  # by the model's autocast
 CLUSTERS = 100
-UTTERANCES = 60  # of each corpus, if it has to be generated: some batches
+UTTERANCES = 60  # of each corpus if it must be generated: some batches
 GOAL = Goal("<=", 1.4)
 MEANING = (
     "masking and collating left out: forward, losses, backward, clipping, update and logging of one plan step with a "
@@ -34,7 +34,7 @@ MEANING = (
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """Update over floor in fp32 and bf16."""
+    """Return the time of an update over its floor in fp32 and bf16."""
     with tempfile.TemporaryDirectory() as scratch, logging_to(Path(scratch) / "log"):
         corpus = cached_corpus(scale.data, _folder(scratch), UTTERANCES)
         calls: dict[str, Callable[[], object]] = {}
@@ -48,7 +48,7 @@ def figures(scale: Scale) -> list[Figure]:
 
 
 def prepare(corpus: BenchmarkData, autocast: str, scratch: Path) -> tuple[Trainer, dict[str, Any]]:
-    """Return what ``fairseq-train`` makes of the recipe, and the plan step that it is to train on."""
+    """Return the trainer that ``fairseq-train`` builds for the recipe, and a plan step to train on."""
     metrics.reset()
     flags = {"arch": f"slam_pretraining_{SIZE}", "corpora": recipe(scratch), "autocast": autocast}
     trainer, _ = build_trainer(configured(corpus.folder, **flags, positions="rotary"))
@@ -56,9 +56,9 @@ def prepare(corpus: BenchmarkData, autocast: str, scratch: Path) -> tuple[Traine
 
 
 def recipe(scratch: Path) -> Path:
-    """Write the laptop recipe with every kind from the first step on, random centroids and no validation."""
+    """Write the laptop recipe with all kinds from the first step on, random centroids and no validation; return it."""
     values = read_layered(RECIPE, joined=("corpora", "objectives")).values
-    values["corpora"]["pairs"]["train"] = ["pairs/train.tsv"]  # generated data have no other
+    values["corpora"]["pairs"]["train"] = ["pairs/train.tsv"]  # generated data have no other pairs
     values["stages"] = {0: list(dict.fromkeys(section["kind"] for section in values["corpora"].values()))}
     for section in values["corpora"].values():
         section.pop("valid")
@@ -72,7 +72,7 @@ def recipe(scratch: Path) -> Path:
 
 
 def candidates(trainer: Trainer, sample: Mapping[str, Any], precision: str) -> dict[str, Callable[[], object]]:
-    """The update and its floor; each name ends in the precision."""
+    """Return the update and its floor; names end in the precision."""
     with Products() as products:
         trainer.train_step([sample])
     return {f"update, {precision}": lambda: trainer.train_step([sample]), f"floor, {precision}": products.replay()}

@@ -1,1 +1,1 @@
-"""What is compared: the project's own layer and model beside those of other libraries, each of the same size."""
+"""The compared layers and models: the project's and those of other libraries, at the same sizes."""

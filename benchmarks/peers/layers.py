@@ -29,9 +29,9 @@ class Layer(NamedTuple):
 
     Attributes:
         module: holds the parameters.
-        once: states (batch, time, dim) and padding mask (batch, time), True at padding -> what a stack makes once a
-            pass for all of its layers: angles, encodings of positions, attention's mask.
-        call: states, padding mask and what ``once`` made -> states.
+        once: states (batch, time, dim) and padding mask (batch, time), True at padding -> what a stack computes once
+            per pass for all of its layers: angles, positional encodings, attention mask.
+        call: states, padding mask and the result of ``once`` -> states.
         time_first: whether the library keeps states as (time, batch, dim) in memory.
     """
 
@@ -41,21 +41,21 @@ class Layer(NamedTuple):
     time_first: bool = False
 
     def run(self, x: Tensor, padding_mask: Tensor) -> Tensor:
-        """A pass of a stack of one layer."""
+        """Return the output of a stack of one layer."""
         return self.call(x, padding_mask, self.once(x, padding_mask))
 
 
 def ours(shape: Shape, rotary: bool) -> Layer:
-    """The project's layer: group norm; without positions, as the paper, or with rotary ones."""
+    """Return the project's layer: group norm, without positions as in the paper, or with rotary positions."""
     module = ConformerLayer(shape.dim, shape.heads, 4 * shape.dim, KERNEL, CONV_GROUPS)
     head_dim = shape.dim // shape.heads
     return Layer(module, lambda x, _: rotary_angles(torch.arange(x.size(1)), head_dim) if rotary else None, module)
 
 
 def fairseqs(shape: Shape, relative: bool) -> Layer:
-    """fairseq's layer, batch norm: relative positions in ESPnet's attention, or none in fairseq's own.
+    """Return fairseq's layer: batch norm, relative positions in ESPnet's attention or none in fairseq's own.
 
-    fairseq adds absolute positions before the first layer, so that the layer itself knows none.
+    fairseq adds absolute positions before the first layer, not in the layers.
     """
     kinds = {"attn_type": "espnet", "pos_enc_type": "rel_pos"} if relative else {"attn_type": None}
     module = ConformerEncoderLayer(shape.dim, 4 * shape.dim, shape.heads, 0.0, False, KERNEL, **kinds)
@@ -68,7 +68,7 @@ def fairseqs(shape: Shape, relative: bool) -> Layer:
 
 
 def torchaudios(shape: Shape) -> Layer:
-    """The one layer of torchaudio's ``Conformer``: no positions, group norm (of one group: it has no other)."""
+    """Return the layer of torchaudio's ``Conformer``: no positions, group norm of one group, its only choice."""
     module = Conformer(shape.dim, shape.heads, 4 * shape.dim, 1, KERNEL, use_group_norm=True).conformer_layers[0]
 
     def call(x: Tensor, padding_mask: Tensor, _: None) -> Tensor:
@@ -78,7 +78,7 @@ def torchaudios(shape: Shape) -> Layer:
 
 
 def transformers_conformer(shape: Shape) -> Layer:
-    """transformers' Wav2Vec2-Conformer layer: relative positions, batch norm."""
+    """Return transformers' Wav2Vec2-Conformer layer: relative positions, batch norm."""
     config = _sizes(Wav2Vec2ConformerConfig, shape, position_embeddings_type="relative")
     module = Wav2Vec2ConformerEncoderLayer(config)
     positions = Wav2Vec2ConformerRelPositionalEmbedding(config)
@@ -93,7 +93,7 @@ def transformers_conformer(shape: Shape) -> Layer:
 
 
 def transformers_bert(shape: Shape) -> Layer:
-    """transformers' Wav2Vec2-BERT layer: an embedding for each distance to a key, causal convolution, layer norm."""
+    """Return transformers' Wav2Vec2-BERT layer: embeddings of key distances, causal convolution, layer norm."""
     config = _sizes(Wav2Vec2BertConfig, shape, position_embeddings_type="relative_key")
     module = Wav2Vec2BertEncoderLayer(config)
 
@@ -114,7 +114,7 @@ def _sizes(kind: type, shape: Shape, **choices: str) -> Any:
         num_attention_heads=shape.heads,
         intermediate_size=4 * shape.dim,
         conv_depthwise_kernel_size=KERNEL,
-        attn_implementation="eager",  # with these positions SDPA, their default, took as long or up to 5 % longer
+        attn_implementation="eager",  # SDPA, the default, took as long with these positions, or up to 5 % longer
         hidden_act="swish",
         **choices,
         **dict.fromkeys(silent, 0.0),

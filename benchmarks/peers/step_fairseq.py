@@ -1,4 +1,4 @@
-"""The speech side of pre-training put together from what fairseq ships, of the same sizes as the project's model."""
+"""The speech side of pre-training, built from fairseq's parts at the sizes of the project's model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,14 +17,14 @@ from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.models.base.presets import SIZES
 from slam_plugin.objectives.contrastive import Options
 
-LONGEST = 1000  # states that have a relative position
+MAX_STATES = 1000  # that have a relative position
 
 
 class FairseqModel(nn.Module):
-    """fairseq's convolutional front end, Conformer layers, quantiser and contrastive task, and a linear layer on top.
+    """fairseq's convolutional front end, Conformer layers, quantizer and contrastive task, and a linear layer on top.
 
-    The order of things is that of ``slam_pretraining``: the quantiser reads the front end's states without a gradient,
-    the contrastive task the lower layers, the prediction of codes the upper ones.
+    They are connected as in ``slam_pretraining``: the quantizer reads the front end's states without a gradient, the
+    contrastive task the lower layers, the prediction of codes the upper ones.
     """
 
     sample_negatives = Wav2Vec2Model.sample_negatives
@@ -46,7 +46,7 @@ class FairseqModel(nn.Module):
 
         self.subsampler = Conv2dSubsampler(1, MEL_BINS, sizes["subsample_channels"], dim)
         self.mask_emb = nn.Parameter(torch.rand(dim))
-        self.positions = RelPositionalEncoding(LONGEST, dim)
+        self.positions = RelPositionalEncoding(MAX_STATES, dim)
         self.lower = layers(sizes["speech_layers"])
         self.between = nn.Linear(dim, dim)
         self.upper = layers(sizes["multimodal_layers"])
@@ -61,12 +61,12 @@ class FairseqModel(nn.Module):
     def forward(
         self, features: Tensor, lengths: Tensor, padding_mask: Tensor | None, mask_indices: Tensor
     ) -> dict[str, Any]:
-        """What ``Wav2vecCriterion`` reads.
+        """Return the inputs of ``Wav2vecCriterion``.
 
         Args:
             features: (batch, frames, 80); lengths: (batch,).
             padding_mask: (batch, T) of the states.
-            mask_indices: (batch, T), as many in every row: fairseq can do no other.
+            mask_indices: (batch, T), an equal number in every row, as fairseq requires.
         """
         states, _ = self.subsampler(features, lengths)  # (T, batch, dim)
         x = states.transpose(0, 1)
@@ -94,13 +94,13 @@ class FairseqModel(nn.Module):
         }
 
     def get_extra_losses(self, net_output: Mapping[str, Any]) -> list[Tensor]:
-        """Diversity and masked prediction, both means."""
+        """Return the diversity loss and the masked prediction loss, both means."""
         diversity = (net_output["num_vars"] - net_output["prob_perplexity"]) / net_output["num_vars"]
         return [diversity, net_output["masked_prediction"]]
 
 
 class FairseqStep:
-    """Forward, losses, backward and update, with fairseq's criterion and its Adam."""
+    """Forward, losses, backward and update with fairseq's criterion and its Adam."""
 
     def __init__(self, size: str, bf16: bool) -> None:
         options = Options()
@@ -109,7 +109,7 @@ class FairseqStep:
         self.optimizer = Adam(self.model.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01)
 
     def __call__(self, batch: Mapping[str, Any]) -> float:
-        """The loss of a masked frame before the update."""
+        """Run a step and return the loss per masked frame before the update."""
         inputs = {"mask_indices": batch["mask_indices"], "padding_mask": batch["state_padding_mask"]}
         inputs |= {"features": batch["features"], "lengths": batch["lengths"]}
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):

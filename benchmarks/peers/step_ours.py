@@ -1,4 +1,4 @@
-"""Speech pre-training as this project does it: its model, criterion and optimiser."""
+"""Speech pre-training with this project's model, criterion and optimizer."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
 
 def build(size: str, bf16: bool) -> SlamPretraining:
-    """The model with the defaults of both speech objectives, rotary positions, and a vocabulary that nobody reads."""
+    """Return the model with the defaults of both speech objectives, rotary positions, and an unused vocabulary."""
     trunk = TrunkConfig(size=size, positions="rotary", dropout=0.0, autocast="bf16" if bf16 else "none")
     config = SimpleNamespace(**vars(trunk), mask_vectors="learned")
     objectives = {name: SimpleNamespace(weight=1.0, options={}) for name in ("contrastive", "masked_prediction")}
@@ -38,7 +38,7 @@ class OurStep:
         self.optimizer = SlamAdamW(SlamAdamWConfig(lr=[1e-4], weight_decay=0.01), self.model.parameters())
 
     def __call__(self, batch: Mapping[str, Any]) -> float:
-        """The loss before the update."""
+        """Run a step and return the loss before the update."""
         loss, _, _ = self.criterion(self.model, batch)
         self.optimizer.backward(loss)
         self.optimizer.step()
@@ -46,7 +46,7 @@ class OurStep:
         return float(loss.detach())
 
     def parts(self, batch: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
-        """Calls that do a part of the step each, forward and backward, on what the part before it would give."""
+        """Return calls that each run a part of the step, forward and backward, on the output of the part before it."""
         model, trunk = self.model, self.model.trunk
         features, frame_padding = batch["features"], batch["feature_padding_mask"]
         with torch.no_grad(), self._autocast():
@@ -75,13 +75,13 @@ class OurStep:
                 loss = model.objectives[name](view).loss
             return torch.autograd.grad(loss, [leaf, *model.objectives[name].parameters()])
 
-        self.criterion(model, batch)[0].backward()  # gradients, for the optimiser
+        self.criterion(model, batch)[0].backward()  # gradients for the optimizer
         return {
             "front end": front_end,
             "layers": layers,
-            "quantiser and contrast": lambda: objective("contrastive"),
+            "quantizer and contrast": lambda: objective("contrastive"),
             "masked prediction": lambda: objective("masked_prediction", speech_targets=targets),
-            "optimiser": self.optimizer.step,
+            "optimizer": self.optimizer.step,
         }
 
     def _autocast(self) -> contextlib.AbstractContextManager:

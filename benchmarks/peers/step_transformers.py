@@ -1,4 +1,4 @@
-"""transformers' Wav2Vec2-Conformer in pre-training, of the project's sizes and on its front end."""
+"""Pre-training of transformers' Wav2Vec2-Conformer, at the project's sizes and with its front end."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,19 +15,19 @@ from slam_plugin.objectives.contrastive import Options
 
 
 class FrontEnd(nn.Module):
-    """The project's front end in the place of theirs, which reads waveforms and makes 50 states a second."""
+    """The project's front end in place of theirs, which reads waveforms and returns 50 states per second."""
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
         self.subsampler = ConvSubsampler(MEL_BINS, channels, dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(batch, frames, 80) -> (batch, dim, T)"""
+        """Return (batch, dim, T) states of (batch, frames, 80) features."""
         return self.subsampler(features, None)[0].transpose(1, 2)
 
 
 def build(size: str, options: Options) -> Wav2Vec2ConformerForPreTraining:
-    """Their model with as many layers, codes and distractors; contrastive loss on the last layer, no other task."""
+    """Return their model with the same numbers of layers, codes and distractors; its only task is contrastive."""
     sizes = SIZES[size]
     dim = sizes["encoder_dim"]
     config = Wav2Vec2ConformerConfig(
@@ -37,7 +37,7 @@ def build(size: str, options: Options) -> Wav2Vec2ConformerForPreTraining:
         intermediate_size=sizes["encoder_ffn_dim"],
         conv_depthwise_kernel_size=5,
         position_embeddings_type="relative",
-        attn_implementation="eager",  # as for the single layer: SDPA, their default, is no faster here
+        attn_implementation="eager",  # as for the single layer: SDPA, the default, is no faster here
         num_codevector_groups=1,
         num_codevectors_per_group=options.codes,
         codevector_dim=options.code_dim,
@@ -45,7 +45,7 @@ def build(size: str, options: Options) -> Wav2Vec2ConformerForPreTraining:
         contrastive_logits_temperature=options.similarity_temperature,
         num_negatives=options.distractors,
         diversity_loss_weight=options.diversity_weight,
-        conv_dim=(dim, dim),  # of the front end that is replaced: they say how long its output is
+        conv_dim=(dim, dim),  # of the replaced front end: they determine the length of its output
         conv_kernel=(1, 1),
         conv_stride=(2, 2),
         num_conv_pos_embeddings=1,  # a convolution that relative positions leave unused
@@ -62,14 +62,14 @@ def build(size: str, options: Options) -> Wav2Vec2ConformerForPreTraining:
 
 
 def with_distractors(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """The batch with the indices that their collator draws: drawing is no part of their step."""
+    """Return the batch with the indices that their collator draws: drawing is not part of their step."""
     mask = batch["mask_indices"].numpy()
     indices = _sample_negative_indices(mask.shape, Options().distractors, mask_time_indices=mask)
     return {**batch, "distractors": torch.from_numpy(indices)}
 
 
 class TransformersStep:
-    """Forward, losses, backward and update, with the optimiser that their Trainer takes: torch's fused AdamW."""
+    """Forward, losses, backward and update with the optimizer of their Trainer: torch's fused AdamW."""
 
     def __init__(self, size: str, bf16: bool) -> None:
         self.model, self.bf16 = build(size, Options()), bf16
@@ -78,7 +78,7 @@ class TransformersStep:
         )
 
     def __call__(self, batch: Mapping[str, Any]) -> float:
-        """The loss of a masked frame before the update; ``batch`` is one of :func:`with_distractors`."""
+        """Run a step on a batch of :func:`with_distractors` and return the loss per masked frame before the update."""
         padding = batch["feature_padding_mask"]
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             output = self.model(

@@ -1,4 +1,4 @@
-"""Translation models of one size: fairseq's own Conformer and the project's."""
+"""Translation models of the same size: fairseq's Conformer and the project's."""
 
 from argparse import Namespace
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ OUR_KERNEL, THEIR_KERNEL = 5, 31
 
 
 def dictionary(symbols: int) -> Dictionary:
-    """So many symbols, fairseq's four among them."""
+    """Return a dictionary of this many symbols, including fairseq's four."""
     made = Dictionary()
     for number in range(symbols - len(made)):
         made.add_symbol(f"piece{number}")
@@ -26,7 +26,7 @@ def dictionary(symbols: int) -> Dictionary:
 
 
 def ours(size: str, symbols: Dictionary, bf16: bool) -> SlamSpeechToText:
-    """``slam_speech_to_text`` with rotary positions, ready to decode."""
+    """Return ``slam_speech_to_text`` with rotary positions, ready to decode."""
     fields = SlamSpeechToTextModelConfig(size=size, positions="rotary", autocast="bf16" if bf16 else "none")
     config = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(fields), enum_to_str=True))
     config._name = "slam_speech_to_text"
@@ -35,9 +35,9 @@ def ours(size: str, symbols: Dictionary, bf16: bool) -> SlamSpeechToText:
 
 
 def fairseqs(size: str, symbols: Dictionary, kernel: int) -> S2TConformerModel:
-    """``s2t_conformer`` with as many layers as the trunk has, all as wide, and a decoder like ours.
+    """Return ``s2t_conformer`` with the trunk's number and width of layers, and a decoder like ours.
 
-    Relative positions, as in fairseq's recipe for CoVoST; its own front end.
+    It has relative positions, as in fairseq's recipe for CoVoST, and its own front end.
 
     Args:
         kernel: of the depthwise convolution.
@@ -68,7 +68,7 @@ def _task(symbols: Dictionary) -> SimpleNamespace:
 
 
 def _ready(model: BaseFairseqModel) -> Any:
-    """As ``fairseq-generate`` has it."""
+    """Return the model as ``fairseq-generate`` prepares it."""
     model.eval()
     model.make_generation_fast_(need_attn=False)
     return model

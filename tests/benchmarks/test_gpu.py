@@ -1,4 +1,4 @@
-"""What of the GPU's benchmark runs on a processor: everything but the device's clock and kernels."""
+"""What of the GPU's benchmark runs on a CPU: everything but the device's clock and kernels."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_known_peaks(device, expected):
     "device", ["NVIDIA L40", "NVIDIA GH200 480GB", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", "Tesla T4"]
 )
 def test_an_unknown_peak_names_the_device(device):
-    with pytest.raises(ValueError, match=f"no bf16 peak is known for {device}, give it as --peak"):
+    with pytest.raises(ValueError, match=f"found {device}, whose bf16 peak is unknown: set --peak"):
         gpu.peak_of(device)
 
 
@@ -63,8 +63,8 @@ def test_a_step_counts_what_its_batches_hold():
 def test_utilisation_is_operations_over_time_and_peak():
     row = gpu.Measured("whole step", 0.5, gpu.Step(lambda: None, flops=2e14, seconds=600, tokens=5000))
     assert row.cells(peak=1e15) == ("whole step", "500.0", "1,200", "10,000", "400.0", "40.0 %")
-    optimiser = gpu.Measured("clipping and optimiser", 0.25, gpu.Step(lambda: None))
-    assert optimiser.cells(peak=1e15) == ("clipping and optimiser", "250.0", "", "", "", "")
+    optimizer = gpu.Measured("clipping and optimizer", 0.25, gpu.Step(lambda: None))
+    assert optimizer.cells(peak=1e15) == ("clipping and optimizer", "250.0", "", "", "", "")
 
 
 def test_wall_is_the_median_without_warming_up(monkeypatch):
@@ -83,7 +83,7 @@ def test_a_section_measures_every_part_and_names_the_attention(quick):
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     parts = [row[0].removeprefix("| ") for row in rows]
     whole = rows[parts.index("whole step")]
-    assert parts[2:7] == ["speech", "text", "pairs", "clipping and optimiser", "whole step"]
+    assert parts[2:7] == ["speech", "text", "pairs", "clipping and optimizer", "whole step"]
     assert float(whole[2].replace(",", "")) == pytest.approx(audio_rate, abs=1) and audio_rate > 0
     kernels = rows[parts.index("kernel") + 2 :]
     assert len(kernels) == gpu.KERNELS

@@ -1,4 +1,4 @@
-"""What RESULTS.md says was measured is what the figures' file holds."""
+"""The table of goals in RESULTS.md is that of the file of figures."""
 
 import json
 import re

@@ -21,7 +21,7 @@ def test_the_pages_tables_are_the_arithmetics():
 def test_an_old_table_is_replaced_and_a_missing_mark_is_named():
     old = PAGE.replace(scaling.days(), "| of another day |\n")
     assert old != PAGE and scaling.written(old) == PAGE
-    with pytest.raises(ValueError, match="no place for the table days"):
+    with pytest.raises(ValueError, match="found no place for table days"):
         scaling.written(PAGE.replace("<!-- end of days -->", ""))
 
 

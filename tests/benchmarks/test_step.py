@@ -129,5 +129,5 @@ def test_ratios_and_shares_are_those_of_the_candidates(batch):
     shares = step._shares(seconds, "tiny", "words")
     assert len(shares) == 2 * len(OurStep("tiny", False).parts(batch))
     assert shares[0].value == seconds["front end, fp32"] / seconds["ours, fp32"]
-    assert shares[-1].value == seconds["optimiser, bf16"] / seconds["ours, bf16"]
+    assert shares[-1].value == seconds["optimizer, bf16"] / seconds["ours, bf16"]
     assert all("words" in figure.meaning for figure in ratios + shares)

@@ -21,7 +21,7 @@ def test_the_contrastive_losses_agree_on_fairseqs_draws():
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_the_quantisers_agree_without_noise():
+def test_the_quantizers_agree_without_noise():
     mine, theirs = targets.quantizers(dim=8, codes=12, code_dim=6)
     states = torch.randn(40, 8)
     found, expected = mine(states, targets.GUMBEL_TEMPERATURE, None), theirs.eval()(states[None], produce_targets=True)
