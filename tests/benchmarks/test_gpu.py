@@ -45,7 +45,7 @@ def test_without_a_device_one_line_and_an_exit_code_of_1(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main([]) == 1
     captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.startswith("no CUDA device") and captured.err.count("\n") == 1
+    assert captured.out == "" and captured.err.startswith("found no CUDA device") and captured.err.count("\n") == 1
 
 
 def test_a_step_counts_what_its_batches_hold():
