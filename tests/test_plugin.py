@@ -1,4 +1,4 @@
-"""The plugin as fairseq meets it: by a relative path, by an absolute one, installed; twice; and as a bare import."""
+"""The plugin as fairseq loads it: by a relative path, by an absolute one, installed, twice, and as a bare import."""
 
 import json
 import os
@@ -30,7 +30,7 @@ print("REPORT" + json.dumps({"own": own, "modules": modules, "file": slam_plugin
 
 
 def run(arguments: list[str], cwd: Path, path: str = "") -> str:
-    """The output of this Python with ``arguments``, PYTHONPATH being ``path`` alone."""
+    """Return the output of this Python with ``arguments``, with PYTHONPATH set to ``path`` alone."""
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -62,7 +62,7 @@ def site(tmp_path_factory) -> Path:
 
 
 def check_registered(report: dict, plugin: Path) -> None:
-    """The plugin was loaded from ``plugin``, with every file of its tasks and models."""
+    """Check that the plugin was loaded from ``plugin``, with every file of its tasks and models."""
     assert Path(report["file"]).resolve() == plugin / "__init__.py"
     for kind in ("tasks", "models", "criterions"):
         assert "slam_pretraining" in report["own"][kind]

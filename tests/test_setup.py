@@ -1,4 +1,4 @@
-"""``setup.py`` names each package that the plugin and its data preparation import."""
+"""``setup.py`` lists each package that the plugin and its data preparation import."""
 
 import ast
 import re

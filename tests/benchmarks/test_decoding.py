@@ -1,4 +1,4 @@
-"""The translators that are compared for speed are as large, read the same and write as much."""
+"""The translators compared for speed have the same size, the same input and outputs of the same length."""
 
 import pytest
 import torch

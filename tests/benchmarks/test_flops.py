@@ -1,4 +1,4 @@
-"""The closed forms against torch's own counter, on fake tensors where the model is large, and against real modules."""
+"""The closed forms against torch's counter, with fake tensors for large models, and against real modules."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def closed_form(kind: str, sizes: flops.Sizes, passes: int = flops.TRAINING) -> 
 
 
 def counted(kind: str, size: str, vocabulary: int, recomputed: bool = False) -> int:
-    """What torch counts of the trunk alone, forward and backward, for one utterance or block."""
+    """Return torch's count for the trunk alone, forward and backward, for one utterance or block."""
     # Fake tensors hold no numbers, and the plain attention is made of products that the counter knows.
     with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH):
         trunk = build_trunk(TrunkConfig(size=size, dropout=0.0, checkpoint_activations=recomputed), vocabulary, 1)
@@ -52,7 +52,7 @@ def test_the_trunks_operations(size, kind, recomputed):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_objectives_operations(kind):
-    """What is counted of them is the whole step's less the trunk's own; masked positions are those drawn."""
+    """Their count is the whole step's minus the trunk's; masked positions are those drawn."""
     vocabulary = 500
     sizes = flops.sizes_of("tiny", vocabulary)
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_the_objectives_operations(kind):
 
 
 def equal(mask: torch.Tensor) -> int:
-    """Masks the same positions in every row; returns their number."""
+    """Mask the same positions in every row and return their number."""
     mask[:] = mask[0]
     return int(mask[0].sum())
 

@@ -1,4 +1,4 @@
-"""What of the GPU's benchmark runs on a CPU: everything but the device's clock and kernels."""
+"""The GPU benchmark on a CPU: everything except the device's clock and kernels."""
 
 import pytest
 import torch

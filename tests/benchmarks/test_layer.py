@@ -1,4 +1,4 @@
-"""The layers that are compared for speed are the same layer, but for what is said here."""
+"""The layers compared for speed are the same layer, except for the differences stated here."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def count(module: nn.Module) -> int:
 
 
 def copy_into(mine: ConformerLayer, theirs: list[nn.Module], qkv: list[nn.Module], depthwise: nn.Module) -> None:
-    """Parameters of another layer into ours.
+    """Copy the parameters of another layer into ours.
 
     ``theirs``: [ffn (norm, two linears), attention (norm, out), conv (norm, pointwise, norm, pointwise), ffn, norm].
     """
@@ -61,7 +61,7 @@ def copy_into(mine: ConformerLayer, theirs: list[nn.Module], qkv: list[nn.Module
 
 
 def assert_same(mine: ConformerLayer, theirs: Layer, padding_mask: Tensor) -> None:
-    """Output at valid positions, and the gradient there."""
+    """Return the output at valid positions, and the gradient there."""
     x = torch.randn(SHAPE.batch, SHAPE.time, SHAPE.dim, requires_grad=True)
     outputs = mine(x, padding_mask), theirs.run(x, padding_mask)
     direction = torch.randn_like(x).masked_fill(padding_mask[:, :, None], 0.0)
@@ -124,7 +124,7 @@ def test_fairseqs_layers_are_ours_but_for_positions_batch_norm_and_biases_of_con
 
 
 def silence_positions(attention: nn.Module) -> int:
-    """Take the effect of relative positions away; the parameters that only they need."""
+    """Remove the effect of relative positions and return the parameters that only they need."""
     if not hasattr(attention, "linear_pos"):
         return 0
     parameters = (attention.linear_pos.weight, attention.pos_bias_u, attention.pos_bias_v)

@@ -1,4 +1,4 @@
-"""Slopes of real processes at ``tiny``: what was asked for changes them as it should."""
+"""Memory slopes of real processes at ``tiny`` change with the settings as expected."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Padding is seen where it changes a result."""
+"""The measurement detects padding that changes a result."""
 
 import pytest
 import torch

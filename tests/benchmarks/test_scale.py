@@ -1,4 +1,4 @@
-"""Data at a size that takes seconds: it is what it claims to be, and processes are watched as they are."""
+"""Data at a size that takes seconds: its contents are as described, and the memory of processes is read correctly."""
 
 import subprocess
 import sys

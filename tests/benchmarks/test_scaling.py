@@ -1,4 +1,4 @@
-"""The page on scale says what the arithmetic says, and the arithmetic agrees with simpler ones and with the recipes."""
+"""The page on scaling holds the computed tables, and these agree with simpler estimates and with the recipes."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""Every moment of a step is counted once, as the part it belongs to. A clock of the test's own replaces CPU time."""
+"""Every moment of a step is counted once, for the part it belongs to. A fake clock replaces CPU time."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ SMOKE = SCALES["smoke"]
 
 
 class Clock:
-    """Stands still but for what calls are said to cost."""
+    """Clock that only advances by the cost that a call is given."""
 
     def __init__(self) -> None:
         self.now = 0.0

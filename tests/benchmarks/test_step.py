@@ -1,4 +1,4 @@
-"""The steps that are compared for speed read the same batch, have the same sizes and train every parameter."""
+"""The steps compared for speed read the same batch, have the same sizes and train every parameter."""
 
 from unittest.mock import MagicMock
 

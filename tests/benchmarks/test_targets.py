@@ -1,4 +1,4 @@
-"""The pieces that are compared for speed give the same results."""
+"""The parts compared for speed give the same results."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Times are the least of interleaved visits. No test looks at a real one."""
+"""Times are the minima of interleaved visits. No test uses a real clock."""
 
 from benchmarks import timing
 

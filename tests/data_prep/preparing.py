@@ -1,4 +1,4 @@
-"""What every command of data preparation must hold: the same bytes, however the work is shared and cut short."""
+"""Checks of every corpus: the same bytes however the work is shared or interrupted, and trainings on the result."""
 
 import contextlib
 import multiprocessing
@@ -22,13 +22,13 @@ PART_BYTES = 1  # a part for each unit, unless a test says otherwise
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files but the Arrow copies, which hold the time of what they are copies of."""
+    """Return all files except the Arrow copies, which hold the time of their originals."""
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {name: path.read_bytes() for name, path in found.items() if path.suffix != ".arrow"}
 
 
 def check_sharing(corpus: Corpus, tmp_path: Path, part_bytes: int = PART_BYTES) -> Path:
-    """Prepare ``corpus`` by one process, four, three shards, and by a run that is cut short; the first one's folder."""
+    """Prepare ``corpus`` with one process, four, three shards, and an interrupted run; return the first folder."""
     _start_server()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(corpus), "part_bytes", part_bytes)
@@ -50,13 +50,13 @@ def check_sharing(corpus: Corpus, tmp_path: Path, part_bytes: int = PART_BYTES) 
 
 
 def _start_server() -> None:
-    """Processes are forked from one that has imported what trainings need too: it is the same one."""
+    """Fork processes from the test session's server, which has already imported what trainings need."""
     multiprocessing.set_forkserver_preload([*PRELOADED, "tests.support.training"])
     forkserver.ensure_running()
 
 
 def _stopping(corpus: Corpus) -> Corpus:
-    """A copy that stops in the middle of its second unit, or of its only one."""
+    """Return a copy that stops in the middle of its second unit, or of its only one."""
     seen = []
 
     class Stopping(type(corpus)):
@@ -75,13 +75,13 @@ def _stopping(corpus: Corpus) -> Corpus:
 
 
 def rows_of(path: Path) -> list[dict]:
-    """All rows of a manifest."""
+    """Return all rows of a manifest."""
     manifest = Manifest.open(path)
     return [manifest.row(index) for index in range(len(manifest))]
 
 
 def check_clean(folder: Path, least: int = 3, most: int = 3000) -> None:
-    """Every manifest below ``folder`` is without a fault, its audio decoded once more."""
+    """Check that every manifest below ``folder`` is without faults, decoding its audio again."""
     manifests = sorted(folder.rglob("*.tsv"))
     tables = [path for path in manifests if path.name != "dropped.tsv"]
     assert tables
@@ -92,14 +92,14 @@ def check_clean(folder: Path, least: int = 3, most: int = 3000) -> None:
 
 
 def dropped(folder: Path) -> dict[str, str]:
-    """What was left out, and why."""
+    """Return the reasons of what was left out, by place."""
     header, *lines = (folder / "dropped.tsv").read_text(encoding="utf-8").splitlines()
     assert header == "place\treason"
     return dict(line.split("\t") for line in lines)
 
 
 def run_command(main: Callable[[list[str]], int], *words: object) -> int:
-    """A command as a user calls it, in this process."""
+    """Run a command as a user does, in this process."""
     return main([str(word) for word in words])
 
 
@@ -111,7 +111,7 @@ _FINE_TUNING = {**_TWO_UPDATES, "task": "slam_speech_to_text", "steps_per_epoch"
 
 
 def check_recognizer_trains(folder: Path, tmp_path: Path, subset: str = "train") -> None:
-    """Two updates of CTC on ``folder/SUBSET.tsv``, with a vocabulary of its characters."""
+    """Run two updates of CTC on ``folder/SUBSET.tsv``, with a vocabulary of its characters."""
     texts = [row["tgt_text"] for row in rows_of(folder / f"{subset}.tsv")]
     train_vocabulary(texts, folder, 200, "char")
     flags = {**_FINE_TUNING, "arch": "slam_ctc_tiny", "criterion": "slam_ctc", "train_subset": subset}
@@ -120,7 +120,7 @@ def check_recognizer_trains(folder: Path, tmp_path: Path, subset: str = "train")
 
 
 def check_translator_trains(folder: Path, tmp_path: Path, languages: Sequence[str] = ()) -> None:
-    """Two updates of a translator on ``folder/train.tsv``, with a vocabulary of its texts and language tags."""
+    """Run two updates of a translator on ``folder/train.tsv``, with a vocabulary of its texts and language tags."""
     texts = [row["tgt_text"] for row in rows_of(folder / "train.tsv")]
     train_vocabulary(texts, folder, 200, "char", languages=languages)
     flags = {**_FINE_TUNING, "arch": "slam_speech_to_text_tiny", "criterion": "label_smoothed_cross_entropy"}
@@ -129,7 +129,7 @@ def check_translator_trains(folder: Path, tmp_path: Path, languages: Sequence[st
 
 
 def check_speech_pretrains(folder: Path, tmp_path: Path, manifests: Sequence[str]) -> None:
-    """Two updates of pre-training on manifests of speech below ``folder``."""
+    """Run two updates of pre-training on manifests of speech below ``folder``."""
     train_vocabulary(["some words"], tmp_path / "pretraining", 30, "char")
     corpus = {"kind": "speech", "train": [str(folder / name) for name in manifests], "min_length": 20, "budget": 3000}
     objectives = {name: training.CORPORA["objectives"][name] for name in ("contrastive", "masked_prediction")}
@@ -137,7 +137,7 @@ def check_speech_pretrains(folder: Path, tmp_path: Path, manifests: Sequence[str
 
 
 def check_text_pretrains(folder: Path, tmp_path: Path, files: Sequence[str], block: int | None = 64) -> None:
-    """Two updates of pre-training on text files below ``folder``, cut into pieces by a vocabulary of their own.
+    """Run two updates of pre-training on text files below ``folder``, with a vocabulary trained on them.
 
     ``block`` is None where the files hold no documents.
     """

@@ -1,4 +1,4 @@
-"""The study's plan without running it: corpora files, flags, seeds, stages, and what depends on what."""
+"""The study's plan without running it: corpora files, flags, seeds, stages and dependencies."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Records: what they hold, how they replace each other, and a row from data to its record."""
+"""Records: their contents, how they replace each other, and a row from data to its record."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The report out of synthetic records: means, intervals, verdicts, and tables that are not complete."""
+"""The report of synthetic records: means, intervals, verdicts and incomplete tables."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Common Voice's tables: what a row says, rows that are none, and finding a clip's row without reading the others."""
+"""Common Voice's tables: rows, malformed rows, and finding a clip's row without reading the others."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""CoVoST 2 from its publisher's layout to manifests of several languages: splits, what is decoded, what is left out."""
+"""CoVoST 2 from its publisher's layout to manifests of several languages: splits, decoding, what is left out."""
 
 import json
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ def test_a_clip_is_decoded_once(tmp_path, monkeypatch):
 
 
 def _append(path: Path, *rows: Sequence[str | int]) -> None:
-    """Add rows; a number stands for the English clip of that number."""
+    """Append rows; a number stands for the English clip of that number."""
     with path.open("a", encoding="utf-8") as file:
         for row in rows:
             file.write("\t".join(clip_name("en", each) if isinstance(each, int) else each for each in row) + "\n")

@@ -1,4 +1,4 @@
-"""GLUE from its publisher's files to folders that train, and on to the file that its server takes."""
+"""GLUE from its publisher's files to folders to train on, and to the file for its server."""
 
 import json
 

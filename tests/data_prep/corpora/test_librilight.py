@@ -1,4 +1,4 @@
-"""Libri-Light from its publisher's layout to manifests of stretches: where they are cut, and what is left out."""
+"""Libri-Light from its publisher's layout to manifests of stretches: cuts, and what is left out."""
 
 import json
 
@@ -19,7 +19,7 @@ SPEAKERS = {"100", "1401", "32", "968"}
 
 
 def parts_of(rows):
-    """(path, begin, samples) of each row."""
+    """Return (path, begin, samples) of each row."""
     return [(path, int(begin), int(samples)) for path, begin, samples in (row["audio"].split(":") for row in rows)]
 
 

@@ -22,7 +22,7 @@ def small_units(monkeypatch):
 
 
 def written(sentence: str) -> str:
-    """By hand: an apostrophe at a word's begin or end is a quotation mark."""
+    """Return the sentence derived by hand: an apostrophe at the begin or end of a word is a quotation mark."""
     return sentence.lower().replace("'twas", "twas").replace("boys'", "boys")
 
 

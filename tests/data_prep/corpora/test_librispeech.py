@@ -1,4 +1,4 @@
-"""LibriSpeech from its publisher's layout to manifests: what is there, what is not, and what is left out."""
+"""LibriSpeech from its publisher's layout to manifests: present and missing subsets, and what is left out."""
 
 import json
 

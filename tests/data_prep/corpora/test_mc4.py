@@ -1,4 +1,4 @@
-"""mC4 and C4 from their publisher's files to shards of documents: what is used, what is not, what stands twice."""
+"""mC4 and C4 from their publisher's files to shards of documents: what is used, left out and duplicated."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ def documents_of(path):
 
 
 def written(number: int) -> str:
-    """A story's sentences, by hand: no title, no menu."""
+    """Return a story's sentences, derived by hand: no title, no menu."""
     _, *texts, _ = stories(number, 1)[0]["text"].lower().replace("’", "'").splitlines()
     sentences = (
         "\n".join(texts).replace(". ", "\n").replace("“", "").replace(",”", "").replace("?", "").replace(".", "")

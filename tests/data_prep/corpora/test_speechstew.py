@@ -1,4 +1,4 @@
-"""SpeechStew: seven corpora in one training manifest, their tests apart, and recordings as the mixture cuts them."""
+"""SpeechStew: seven corpora in one training manifest, separate tests, and utterances of long recordings."""
 
 import json
 

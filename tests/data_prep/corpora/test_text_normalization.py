@@ -1,4 +1,4 @@
-"""Text normalisation from both publishers' files and from pairs to folders that train."""
+"""Text normalization from both publishers' files and from pairs to folders to train on."""
 
 import json
 
@@ -33,7 +33,7 @@ FLAGS = {
 
 
 def rows_in(folder):
-    """Written, spoken and class of every sentence of all splits."""
+    """Return the written form, spoken form and class of every sentence of all splits."""
     rows = []
     for split in ("train", "valid", "test"):
         sides = [

@@ -1,4 +1,4 @@
-"""Preparation in parts: the same bytes whoever does the work, duplicates across parts, kills, locks, full disks."""
+"""Parts of a corpus: the same bytes however the work is shared, duplicates across parts, kills, locks, full disks."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True)
 class Words(Corpus):
-    """A folder of text files, a unit each: documents without duplicates, and each line with its length."""
+    """A folder of text files, one unit each: documents without duplicates, and each line with its length."""
 
     root: Path
     pause: float = 0.0
@@ -205,7 +205,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_a_run_that_was_killed_goes_on(corpus, tmp_path, monkeypatch, jobs):
-    """SIGKILL once the first part lies there: no worker lives on, and the next run ends with the same bytes."""
+    """SIGKILL after the first part: no worker survives, and the next run ends with the same bytes."""
     out, script = tmp_path / "out", tmp_path / "killed.py"
     script.write_text(KILLED)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -227,7 +227,7 @@ def test_a_run_that_was_killed_goes_on(corpus, tmp_path, monkeypatch, jobs):
 
 
 def _alive(script: Path) -> list[str]:
-    """Processes that were started with ``script`` or spawned by one that was."""
+    """Return the processes that were started with ``script``, and their descendants."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

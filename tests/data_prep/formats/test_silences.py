@@ -1,4 +1,4 @@
-"""Where recordings are cut: at silences, and at the quietest moments where there are none."""
+"""Cuts of recordings: at silences, and at the quietest moments if there are none."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_what_is_left_of_a_cut_segment_is_not_too_short():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_the_segments(seed):
-    """Within the limit and the recording, in order, apart, with all that is voiced in them."""
+    """Check that stretches are within the limit and the recording, ordered and disjoint, and hold all voice."""
     random = np.random.default_rng(seed)
     samples = random.normal(size=120_000).astype(np.float32)
     edges = np.sort(random.choice(120_000, 2 * int(random.integers(1, 12)), replace=False)).tolist()

@@ -41,7 +41,7 @@ SEGMENTS = {
 
 
 def write_ami(root: Path) -> Path:
-    """A tree without faults but a cough that is a segment; A has headset 1, B headset 0. Returns ``root``."""
+    """Write a tree without faults except a segment that is a cough, and return ``root``; A has headset 1, B 0."""
     manual = root / "ami_public_manual_1.6.2"
     for number, meeting in enumerate(MEETINGS):
         folder = root / "amicorpus" / meeting / "audio"
@@ -57,7 +57,7 @@ def write_ami(root: Path) -> Path:
 
 
 def write_meetings(manual: Path, meetings: tuple[str, ...]) -> None:
-    """Which speaker has which headset."""
+    """Write the headset of each speaker."""
     body = "".join(
         f'<meeting nite:id="meet_{number}" observation="{meeting}" type="scenario" duration="{SECONDS}">'
         f'<speaker nite:id="{meeting}_1" channel="1" nxt_agent="A" global_name="MEE00{number}" role="PM"/>'
@@ -68,7 +68,7 @@ def write_meetings(manual: Path, meetings: tuple[str, ...]) -> None:
 
 
 def write_words(manual: Path, meeting: str, letter: str) -> None:
-    """``words/MEETING.LETTER.words.xml``."""
+    """Write ``words/MEETING.LETTER.words.xml``."""
     names = (f"{meeting}.{letter}.words{number}" for number in range(len(WORDS[letter])))
     body = "".join(f"   {element.format(name)}\n" for element, name in zip(WORDS[letter], names, strict=True))
     name = f"{meeting}.{letter}.words"
@@ -76,7 +76,7 @@ def write_words(manual: Path, meeting: str, letter: str) -> None:
 
 
 def write_segments(manual: Path, meeting: str, letter: str, segments: list[tuple]) -> None:
-    """``segments/MEETING.LETTER.segments.xml``."""
+    """Write ``segments/MEETING.LETTER.segments.xml``."""
     body = ""
     for number, (first, last, begin, end) in enumerate(segments):
         words = f"{meeting}.{letter}.words"

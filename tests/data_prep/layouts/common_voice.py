@@ -25,12 +25,12 @@ SENTENCES = {
 
 
 def clip_name(language: str, number: int) -> str:
-    """The name of a clip's file, as releases have them since 2019."""
+    """Return the name of a clip's file, as in releases since 2019."""
     return f"common_voice_{language}_{17000000 + number}.mp3"
 
 
 def write_common_voice(root: Path, languages: Sequence[str] = ("en",)) -> Path:
-    """``LANG/{validated,train,other}.tsv`` and ``LANG/clips`` without faults; returns ``root``."""
+    """Write ``LANG/{validated,train,other}.tsv`` and ``LANG/clips`` without faults, and return ``root``."""
     for language in languages:
         rows = []
         for number, sentence in enumerate(SENTENCES[language]):
@@ -46,7 +46,7 @@ def write_common_voice(root: Path, languages: Sequence[str] = ("en",)) -> Path:
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    """A table as the publishers write theirs: tabs, no quoting, a backslash before quotation marks."""
+    """Write a table in the publishers' format: tabs, no quoting, a backslash before quotation marks."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(
             file, header, delimiter="\t", quoting=csv.QUOTE_NONE, escapechar="\\", lineterminator="\n"

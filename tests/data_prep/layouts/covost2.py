@@ -30,7 +30,7 @@ TRANSLATIONS = {
 
 
 def write_covost2(root: Path) -> Path:
-    """English into German and Catalan and French into English, without faults; returns ``root``."""
+    """Write English to German and Catalan and French to English, without faults, and return ``root``."""
     write_common_voice(root, ("en", "fr"))
     for pair, translations in TRANSLATIONS.items():
         # The publisher's recipes unpack it to either place.

@@ -34,7 +34,7 @@ REVIEWS = [
 
 
 def write_glue(root: Path) -> Path:
-    """A tree without faults; returns ``root/GLUE``."""
+    """Write a tree without faults and return ``root/GLUE``."""
     top = root / "GLUE"
     for name in ("train", "dev_matched", "dev_mismatched", "test_matched", "test_mismatched"):
         header = MNLI_HEADERS[name.partition("_")[0]]
@@ -52,7 +52,7 @@ def write_glue(root: Path) -> Path:
 
 
 def mnli_row(name: str, index: int) -> tuple[str, ...]:
-    """A row of the file ``name`` with all of its columns."""
+    """Return a row of the file ``name`` with all of its columns."""
     first, second = ENTAILED[index]
     row = (str(index), "31193", f"31193n{index}", "government", f"( {first} )", f"( {second} )")
     row += (f"(ROOT {first})", f"(ROOT {second})", first, second)

@@ -1,4 +1,4 @@
-"""Libri-Light in its publisher's layout: long recordings, each with a ``.json`` that says where there is a voice."""
+"""Libri-Light in its publisher's layout: long recordings, each with a ``.json`` of its voice activity."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ RECORDINGS = {
 
 
 def write_librilight(root: Path) -> Path:
-    """``small`` and ``medium`` below ``root`` without faults; returns ``root``."""
+    """Write ``small`` and ``medium`` below ``root`` without faults, and return ``root``."""
     for seed, (key, (seconds, voice)) in enumerate(RECORDINGS.items()):
         write_recording(root / f"{key}.flac", seconds, voice, seed=seed)
     return root
@@ -33,7 +33,7 @@ def write_librilight(root: Path) -> Path:
 def write_recording(
     path: Path, seconds: float, voice: Sequence[tuple[float, float]], rate: int = 16000, seed: int = 0
 ) -> Path:
-    """A recording that is silent but for ``voice``, and its ``.json``; returns ``path``."""
+    """Write a recording that is silent outside ``voice``, and its ``.json``; return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.zeros(round(seconds * rate), np.float32)
     for number, (begin, end) in enumerate(voice):
@@ -45,7 +45,7 @@ def write_recording(
 
 
 def write_voice(path: Path, voice: Sequence[Sequence[float]]) -> None:
-    """The ``.json`` beside the recording ``path``."""
+    """Write the ``.json`` of the recording ``path``."""
     book, speaker = path.parent.name, path.parent.parent.name
     content = {
         "speaker": speaker,

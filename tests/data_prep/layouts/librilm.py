@@ -1,4 +1,4 @@
-"""LibriLM in its publisher's layout: one gzip of sentences in capitals, sorted, no two alike."""
+"""LibriLM in its publisher's layout: one gzip of sentences in capitals, sorted, without duplicates."""
 
 import gzip
 from itertools import product
@@ -12,7 +12,7 @@ SENTENCES = sorted(" ".join(words).strip() for words in product(SUBJECTS, VERBS,
 
 
 def write_librilm(root: Path, text: bytes | None = None) -> Path:
-    """The archive of ``text`` (default: :data:`SENTENCES`), whose path it returns."""
+    """Write the archive of ``text`` (default: :data:`SENTENCES`) and return its path."""
     root.mkdir(parents=True, exist_ok=True)
     path = root / "librispeech-lm-norm.txt.gz"
     path.write_bytes(gzip.compress(text or "".join(f"{sentence}\n" for sentence in SENTENCES).encode(), mtime=0))

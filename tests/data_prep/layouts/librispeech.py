@@ -14,7 +14,7 @@ CHAPTERS = {
 
 
 def write_librispeech(root: Path) -> Path:
-    """A tree without faults; returns ``root/LibriSpeech``."""
+    """Write a tree without faults and return ``root/LibriSpeech``."""
     top = root / "LibriSpeech"
     for seed, (chapter, texts) in enumerate(CHAPTERS.items()):
         _, speaker, number = chapter.split("/")

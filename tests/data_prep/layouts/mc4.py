@@ -1,4 +1,4 @@
-"""mC4 and C4 in their publisher's layout: gzip files of JSON lines, numbered, with those for validation beside them."""
+"""mC4 and C4 in their publisher's layout: numbered gzip files of JSON lines, and files for validation."""
 
 import gzip
 import json
@@ -23,19 +23,19 @@ PAGES = {
 
 
 def page(text: str, number: int = 0) -> dict[str, str]:
-    """A page as the publisher writes it."""
+    """Return a page in the publisher's format."""
     return {"text": text, "timestamp": f"2019-04-25T12:{number % 60:02d}:54Z", "url": f"https://a.example/{number}"}
 
 
 def write_pages(path: Path, lines: Sequence[Mapping[str, str] | bytes]) -> None:
-    """A file of pages, or of lines that are none."""
+    """Write a file of pages, or of malformed lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     path.write_bytes(gzip.compress(b"".join(line + b"\n" for line in data), mtime=0))
 
 
 def stories(first: int, count: int) -> list[dict[str, str]]:
-    """English pages that are all different, with titles and menus around their sentences."""
+    """Return distinct English pages with titles and menus around their sentences."""
     words = ("apple", "winter", "candle", "market", "garden", "ladder", "harbour")
     pages = []
     for number in range(first, first + count):
@@ -46,7 +46,7 @@ def stories(first: int, count: int) -> list[dict[str, str]]:
 
 
 def write_mc4(root: Path) -> None:
-    """English in two files and one for validation, with German beside them; without faults."""
+    """Write English in two files and one for validation, and German, without faults."""
     write_pages(root / "c4-en.tfrecord-00000-of-00002.json.gz", stories(0, 40))
     write_pages(root / "c4-en.tfrecord-00001-of-00002.json.gz", stories(35, 40))  # five stand in the first too
     write_pages(root / "c4-en-validation.tfrecord-00000-of-00001.json.gz", stories(100, 6))
@@ -54,6 +54,6 @@ def write_mc4(root: Path) -> None:
 
 
 def write_c4(root: Path) -> None:
-    """Two of the 1024 files, without validation."""
+    """Write two of the 1024 files, without validation."""
     write_pages(root / "c4-train.00000-of-01024.json.gz", stories(0, 40))
     write_pages(root / "c4-train.00005-of-01024.json.gz", stories(35, 40))

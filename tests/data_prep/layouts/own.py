@@ -1,4 +1,4 @@
-"""Tables and folders as people make them: quotes, line breaks, other names, sound in sub-folders."""
+"""Tables and folders of users: quotes, line breaks, other names, sound in sub-folders."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ CLEAN = ["good morning", "she said no twice", "it's late", "two words", "čau sv
 
 
 def write_sounds(folder: Path, count: int = len(TEXTS)) -> list[str]:
-    """Sound files of half a second and more, in two forms; their paths below ``folder``."""
+    """Write sound files of half a second and more in two formats, and return their paths below ``folder``."""
     names = [f"clips/{number}.{'wav' if number % 2 else 'flac'}" for number in range(count)]
     for number, name in enumerate(names):
         write_sound(folder / name, 0.5 + 0.05 * number, seed=number)
@@ -20,7 +20,7 @@ def write_sounds(folder: Path, count: int = len(TEXTS)) -> list[str]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """A CSV with a byte order mark, as spreadsheets leave it."""
+    """Write a CSV with a byte order mark, as spreadsheets do."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -30,7 +30,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 
 
 def write_tsv(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """A TSV without quotes."""
+    """Write a TSV without quotes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [list(rows[0]), *([" ".join(str(value).split()) for value in row.values()] for row in rows)]
     path.write_text("".join("\t".join(line) + "\n" for line in lines), encoding="utf-8")
@@ -38,14 +38,14 @@ def write_tsv(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
 
 
 def write_jsonl(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """An object a line, letters beyond ASCII as they are."""
+    """Write one JSON object per line, without escaping letters beyond ASCII."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
 def write_beside(folder: Path) -> Path:
-    """Sound files in two folders, each with a text of the same name beside."""
+    """Write sound files in two folders, each with a text of the same name beside it."""
     for number, text in enumerate(TEXTS):
         path = folder / f"day{number % 2}" / f"{number}.wav"
         write_sound(path, 0.5, seed=number)

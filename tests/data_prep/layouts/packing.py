@@ -1,4 +1,4 @@
-"""Clips and manifests to pack, and what lies in a folder afterwards."""
+"""Clips and manifests to pack, and the contents of folders."""
 
 import os
 
@@ -25,7 +25,7 @@ def rows_of(folder, names):
 
 
 def make(top):
-    """Twelve clips and two manifests in two folders that share four of them."""
+    """Write twelve clips, and two manifests in two folders that share four of them."""
     (top / "clips").mkdir(parents=True)
     for name in range(12):
         noise = np.random.default_rng(name).standard_normal(4000 + 801 * name) * 0.1
@@ -44,7 +44,7 @@ def contents(top):
 
 
 def seen(top):
-    """What a user sees: without the hidden files of work that is not done."""
+    """Return the files that a user sees, without the hidden files of unfinished work."""
     return {name: data for name, data in contents(top).items() if not os.path.basename(name).startswith(".")}
 
 

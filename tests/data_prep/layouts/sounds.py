@@ -18,7 +18,7 @@ SECONDS = 60  # of speech to cut from
 
 
 def write_sound(path: Path, seconds: float, rate: int = 16000, channels: int = 1, seed: int = 0, **format: str) -> Path:
-    """``seconds`` of speech in a new file; its folders are made. ``format`` goes to soundfile (format, subtype)."""
+    """Write ``seconds`` of speech to a new file, with its folders; ``format`` goes to soundfile (format, subtype)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sides = [speech(seconds, rate, 100 * seed + side) for side in range(channels)]
     soundfile.write(path, np.stack(sides, axis=1), rate, **format)
@@ -26,7 +26,7 @@ def write_sound(path: Path, seconds: float, rate: int = 16000, channels: int = 1
 
 
 def speech(seconds: float, rate: int, seed: int) -> np.ndarray:
-    """(samples,) within [-1, 1]: an excerpt of the voice that begins where ``seed`` says."""
+    """Return (samples,) within [-1, 1]: an excerpt of the voice, whose begin depends on ``seed``."""
     whole = _voice()
     begin = int(np.random.default_rng(seed).integers(0, len(whole) - round(seconds * SAMPLE_RATE) - 1))
     excerpt = whole[begin : begin + round(seconds * SAMPLE_RATE) + 1]
@@ -43,7 +43,7 @@ def _voice() -> np.ndarray:
 
 
 def cut_short(path: Path, keep: float = 0.5) -> Path:
-    """Leave the first part of a file, as an interrupted download does."""
+    """Truncate a file as an interrupted download does."""
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * keep)])
     return path

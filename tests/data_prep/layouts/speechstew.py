@@ -11,7 +11,7 @@ from tests.data_prep.layouts.wsj import write_wsj
 
 
 def write_speechstew(root: Path) -> dict[str, Path]:
-    """Trees without faults, by flag."""
+    """Write trees without faults and return them by flag."""
     write_ami(root / "ami")
     write_splits(root / "common-voice")
     write_librispeech(root / "librispeech")
@@ -24,7 +24,7 @@ def write_speechstew(root: Path) -> dict[str, Path]:
 
 
 def write_splits(root: Path) -> Path:
-    """A release of Common Voice with its splits: the first clips to train on, one to develop with, one to test on."""
+    """Write a release of Common Voice with its splits: the first clips for training, one for development, one test."""
     write_common_voice(root)
     rows = [
         dict.fromkeys(HEADER, "")

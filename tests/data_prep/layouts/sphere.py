@@ -1,4 +1,4 @@
-"""NIST SPHERE as the LDC writes it: the header by hand, as soundfile writes fewer fields and other types."""
+"""NIST SPHERE as the LDC writes it. The header is written here: soundfile writes fewer fields and other types."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.data_prep.layouts.sounds import speech
 
 
 def write_sphere(path: Path, seconds: float, rate: int = 16000, channels: int = 1, seed: int = 0) -> Path:
-    """``seconds`` of speech, 16 bits at 16 kHz or mu-law at 8 kHz as the corpora have it; folders are made."""
+    """Write ``seconds`` of speech, with its folders: 16 bits at 16 kHz or mu-law at 8 kHz, as in the corpora."""
     sides = np.stack([speech(seconds, rate, 100 * seed + side) for side in range(channels)], axis=1)
     ulaw = rate == 8000
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,7 @@ def write_sphere(path: Path, seconds: float, rate: int = 16000, channels: int = 
 
 
 def write_shortened(path: Path, rate: int = 16000, channels: int = 1) -> Path:
-    """SPHERE that shorten compressed, of which nothing but the header is true."""
+    """Write SPHERE compressed by shorten, of which only the header is genuine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = sphere_header(16000, rate, channels, 2, "pcm,embedded-shorten-v2.00")
     path.write_bytes(header + b"ajkg" + bytes(range(256)) * 8)
@@ -29,7 +29,7 @@ def write_shortened(path: Path, rate: int = 16000, channels: int = 1) -> Path:
 
 
 def sphere_header(samples: int, rate: int, channels: int, width: int, coding: str) -> bytes:
-    """1024 bytes; ``samples`` of each channel, ``width`` bytes each."""
+    """Return a header of 1024 bytes for ``samples`` of each channel, ``width`` bytes each."""
     lines = [
         *("NIST_1A", "   1024", f"sample_count -i {samples}", f"sample_n_bytes -i {width}"),
         *(f"channel_count -i {channels}", f"sample_byte_format -s{width} {'01'[:width]}", f"sample_rate -i {rate}"),

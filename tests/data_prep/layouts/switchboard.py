@@ -1,4 +1,4 @@
-"""Switchboard-1, Fisher and Hub5'00 as the LDC lays them out: two sides of mu-law at 8 kHz, three notations."""
+"""Switchboard-1, Fisher and Hub5'00 in the LDC's layout: two sides of mu-law at 8 kHz, three notations."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ STM = [
 
 
 def write_switchboard(root: Path) -> Path:
-    """Switchboard-1 without faults but its silences; returns ``root``."""
+    """Write Switchboard-1 without faults except its silences, and return ``root``."""
     write_sphere(root / "swb1_d1/data/sw02001.sph", SECONDS, 8000, 2, seed=1)
     for side, lines in ISIP.items():
         write_isip(root, side, lines)
@@ -47,7 +47,7 @@ def write_switchboard(root: Path) -> Path:
 
 
 def write_isip(root: Path, side: str, lines: list[str]) -> Path:
-    """The transcript of one side of conversation 2001."""
+    """Write the transcript of one side of conversation 2001."""
     path = root / f"swb_ms98_transcriptions/20/2001/sw2001{side}-ms98-a-trans.text"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines))
@@ -55,7 +55,7 @@ def write_isip(root: Path, side: str, lines: list[str]) -> Path:
 
 
 def write_fisher(root: Path) -> Path:
-    """Fisher without faults but words nobody was sure of; returns ``root``."""
+    """Write Fisher without faults except uncertain words, and return ``root``."""
     write_sphere(root / "fe_03_p1_sph1/audio/000/fe_03_00001.sph", SECONDS, 8000, 2, seed=2)
     path = root / "fe_03_p1_tran/data/trans/000/fe_03_00001.txt"
     path.parent.mkdir(parents=True)
@@ -64,7 +64,7 @@ def write_fisher(root: Path) -> Path:
 
 
 def write_hub5(root: Path) -> Path:
-    """Hub5'00: a conversation of each kind; returns ``root``."""
+    """Write Hub5'00 with a conversation of each kind, and return ``root``."""
     write_sphere(root / "hub5e_00/english/en_4156.sph", SECONDS, 8000, 2, seed=3)
     write_sphere(root / "hub5e_00/english/sw_4390.sph", SECONDS, 8000, 2, seed=4)
     write_references(root, STM)

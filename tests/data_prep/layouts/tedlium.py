@@ -26,7 +26,7 @@ TALKS = {
 
 
 def write_tedlium(root: Path) -> Path:
-    """A tree without faults; returns ``root/TEDLIUM_release-3``."""
+    """Write a tree without faults and return ``root/TEDLIUM_release-3``."""
     top = root / "TEDLIUM_release-3"
     for seed, (talk, lines) in enumerate(TALKS.items()):
         split, name = talk.split("/")
@@ -37,7 +37,7 @@ def write_tedlium(root: Path) -> Path:
 
 
 def write_stm(top: Path, talk: str, lines: list[str]) -> Path:
-    """The table of ``SPLIT/TALK``."""
+    """Write the table of ``SPLIT/TALK``."""
     split, name = talk.split("/")
     path = top / f"legacy/{split}/stm/{name}.stm"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Sproat's and Jaitly's corpus as Kaggle's challenge and as Google give it away, and a table of pairs."""
+"""Sproat and Jaitly's corpus in the formats of Kaggle's challenge and of Google's release, and a table of pairs."""
 
 import csv
 from pathlib import Path
@@ -38,7 +38,7 @@ FILLER = 30  # more sentences, so that each split has some
 
 
 def fillers() -> list[list[tuple[str, str, str]]]:
-    """Sentences with a number, none like another."""
+    """Return distinct sentences with a number."""
     words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     names = [f"word{'abcdefghij'[tens]}{'klmnopqrst'[ones]}" for tens in range(FILLER // 10) for ones in range(10)]
     return [
@@ -48,7 +48,7 @@ def fillers() -> list[list[tuple[str, str, str]]]:
 
 
 def write_challenge(root: Path) -> Path:
-    """``en_train.csv`` with all strings in quotes, beside a table without classes; returns the folder."""
+    """Write ``en_train.csv`` with all strings in quotes and a table without classes; return the folder."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "en_train.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
@@ -61,7 +61,7 @@ def write_challenge(root: Path) -> Path:
 
 
 def write_release(root: Path) -> Path:
-    """Two files of the release; returns the folder."""
+    """Write two files of the release and return the folder."""
     root.mkdir(parents=True, exist_ok=True)
     sentences = [*SENTENCES, *fillers()]
     for number, chosen in enumerate((sentences[:20], sentences[20:])):
@@ -76,7 +76,7 @@ def write_release(root: Path) -> Path:
 
 
 def write_pairs(root: Path) -> Path:
-    """``pairs.tsv``; returns the file."""
+    """Write ``pairs.tsv`` and return it."""
     rows = [(" ".join(t[1] for t in tokens[:-1]) + ".", " ".join(t[2] for t in tokens[:-1])) for tokens in fillers()]
     rows += [
         ("It cost $5.50, he said (in 1999).", "It cost five dollars and fifty cents he said in nineteen ninety nine")

@@ -1,4 +1,4 @@
-"""WSJ0 and WSJ1 as the LDC's discs have them: indices, ``.wv1`` and ``.dot`` files; one disc copied in capitals."""
+"""WSJ0 and WSJ1 in the layout of the LDC's discs: indices, ``.wv1``, ``.dot``; one disc copied in capitals."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ DOTS = {
 
 
 def write_wsj(root: Path) -> Path:
-    """Discs without faults, but that their sound is not compressed; returns ``root``."""
+    """Write discs without faults, with uncompressed sound, and return ``root``."""
     for seed, name in enumerate(SOUNDS):
         write_sphere(root / name, SECONDS, seed=seed)
         (root / name).with_suffix(".wv2").write_bytes(b"the second microphone")
@@ -44,7 +44,7 @@ def write_wsj(root: Path) -> Path:
 
 
 def write_lines(path: Path, lines: list[str]) -> Path:
-    """A text file of ``lines``."""
+    """Write a text file of ``lines``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines))
     return path

@@ -1,4 +1,4 @@
-"""The command line of the validator: what it prints and what it returns."""
+"""The command line of the validator: its output and exit codes."""
 
 import os
 import subprocess
@@ -101,7 +101,7 @@ def test_the_module_runs_as_a_command(folder):
 
 @pytest.fixture
 def many(tmp_path):
-    """Twenty rows of one file, in each of which n_frames is wrong."""
+    """Write twenty rows of one file, each with a wrong n_frames."""
     soundfile.write(tmp_path / "a.flac", np.sin(np.arange(8000) * 0.1), 16000)
     rows = [{"id": str(i), "audio": "a.flac", "n_frames": 47} for i in range(20)]
     write_manifest(tmp_path / "m.tsv", rows, ["id", "audio", "n_frames"])

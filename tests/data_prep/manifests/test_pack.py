@@ -1,4 +1,4 @@
-"""Packed features against the features themselves; what is left after an error or a kill; packing again."""
+"""Packed features against the original features; the state after an error or a kill; packing again."""
 
 import errno
 import os
@@ -235,7 +235,7 @@ def test_the_command_names_faults_and_returns_1(manifests, tmp_path, capsys):
 
 @pytest.mark.parametrize("members", [1, 3, 5, 8, 11])
 def test_a_run_goes_on_from_any_member_and_gives_the_same_volumes(tmp_path, monkeypatch, members):
-    """A run that ends behind any member, whatever was written behind it, equals one that never ended."""
+    """A run that was killed after any member, whatever was written after it, ends like one that was not killed."""
     results = []
     for name in ("whole", "ended"):
         paths = make(tmp_path / name)
@@ -304,7 +304,7 @@ def test_two_runs_at_once_are_refused(manifests, tmp_path):
 
 
 def test_rows_and_members_are_planned_by_arrays(tmp_path):
-    """A second name for the same file is the same piece; so are parts of it, each its own."""
+    """A second name for a file is the same piece; each part of a file is its own piece."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     soundfile.write(tmp_path / "real/a.wav", np.zeros(4000), 16000)
@@ -321,7 +321,7 @@ def test_rows_and_members_are_planned_by_arrays(tmp_path):
 
 
 def sounds(top):
-    """A manifest of sound of other rates, channels and formats, whole and in parts."""
+    """A manifest of sound of other rates, channels and formats, of whole files and of parts."""
     noise = np.random.default_rng(1).standard_normal(32000) * 0.1
     for name, rate, channels in (("a.wav", 16000, 1), ("b.flac", 8000, 1), ("c.ogg", 44100, 2)):
         soundfile.write(top / name, np.stack([noise] * channels, axis=1), rate)

@@ -1,4 +1,4 @@
-"""The page of a manifest, read as a browser does: its numbers, its texts as they are, sound as training hears it."""
+"""The page of a manifest, read as a browser does: its numbers, its unchanged texts, its sound as in training."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ ARABIC = "سوف يهطل المطر غدا"
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, in order; the text of all; tags left open."""
+    """Parser that collects tags with their attributes in order, all text, and tags left open."""
 
     def __init__(self, html):
         super().__init__()
@@ -55,7 +55,7 @@ def row_of(folder, name, audio, text, translation="translation", speaker="anna",
 
 @pytest.fixture
 def folder(tmp_path):
-    """Sound of 0.5, 1, 2 and 4 s, a part of one, and texts that are dangerous or run from the right."""
+    """Sound of 0.5, 1, 2 and 4 s, a part of one, and texts that are dangerous or run from right to left."""
     noise = np.random.default_rng(0).standard_normal(64000) * 0.1
     for name, seconds in (("half.wav", 0.5), ("one.flac", 1), ("two.ogg", 2), ("four.wav", 4)):
         soundfile.write(tmp_path / name, noise[: int(seconds * 16000)], 16000)

@@ -1,4 +1,4 @@
-"""Members of zips back to files; names that lead out of the folder, and zips that hold something else."""
+"""Unpacking zips to files; names that lead out of the folder, and zips that hold something else."""
 
 import zipfile
 
@@ -34,7 +34,7 @@ def test_members_become_files_again(manifests, tmp_path, audio):
 
 
 def zip_of(path, name, data=b"some bytes", method=zipfile.ZIP_STORED):
-    """A zip of one member, and the location that names it."""
+    """Write a zip of one member and return the member's location."""
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr(name, data)
         info = archive.infolist()[0]

@@ -47,7 +47,7 @@ def test_equal_to_fairseq_preprocess_of_the_pieces(text, tmp_path):
 
 @pytest.fixture
 def long_text(text):
-    """Enough for several parts, the last line without its end."""
+    """Text of several parts, whose last line has no line end."""
     text.write_text("\n".join(f"{LINES[number % 5]} {LINES[number * number % 4]}" for number in range(1999)))
     return text
 

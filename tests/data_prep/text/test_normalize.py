@@ -42,7 +42,7 @@ def test_join_clitics():
 
 
 def words_letter_by_letter(text):
-    """The same rules as a plain loop: an independent twin of the regular expression."""
+    """Return the text by the same rules in a plain loop, an independent reference for the regular expression."""
     letters = unicodedata.normalize("NFC", text).lower()
     kept = []
     for place, letter in enumerate(letters):

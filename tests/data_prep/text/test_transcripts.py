@@ -1,4 +1,4 @@
-"""Transcripts of seven publishers: each notation as words, and alike for all."""
+"""Transcripts of seven publishers: each notation as words, in one common notation."""
 
 import pytest
 

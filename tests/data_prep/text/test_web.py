@@ -1,4 +1,4 @@
-"""Which sentences of web pages are used, for each rule one that is and one that is not."""
+"""Cleaning of web pages: for each rule a sentence that is used and one that is not."""
 
 from itertools import combinations
 
@@ -12,7 +12,7 @@ GOOD = "The cat sat on the mat. He was not there when it fell. They said that it
 
 
 def left_out(line: str, **options: bool) -> dict[str, int]:
-    """Why the lines that are put before good ones are not used."""
+    """Return why the lines that are put before good ones are not used."""
     page = clean(f"{line}\n{GOOD}", "en", **options)
     assert page.sentences[-3:] == [
         "the cat sat on the mat",

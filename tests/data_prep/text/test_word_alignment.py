@@ -17,7 +17,7 @@ PAIRS = [
 
 
 def naive_fit(pairs, iterations):
-    """Brown et al. word by word; None is the empty word."""
+    """Return the probabilities of Brown et al., computed word by word; None is the empty word."""
     table = {(e, f): 1.0 for source, target in pairs for e in [None, *source.split()] for f in target.split()}
     for _ in range(iterations):
         counts, totals = defaultdict(float), defaultdict(float)
@@ -69,7 +69,7 @@ def test_scores_of_seen_and_unseen_sentences():
 
 
 def test_translations_score_higher_than_other_sentences():
-    """Five words in changing order: EM finds which belong together."""
+    """EM aligns five words in changing order."""
     rng = np.random.default_rng(0)
     english, spanish = "one two three four five".split(), "uno dos tres cuatro cinco".split()
     drawn = [rng.permutation(5)[:3] for _ in range(60)]
