@@ -127,7 +127,7 @@ def _generating(
 ) -> Callable[[], list[Any]]:
     generators = [kind([model], symbols, beam_size=BEAM, **_lengths(batch)) for batch in given]
     pairs = list(zip(generators, inputs, strict=True))
-    return lambda: [generator.generate([model], {"net_input": each}) for generator, each in pairs]
+    return lambda: [generator.generate([model], {"net_input": net_input}) for generator, net_input in pairs]
 
 
 def hubs_search(model: Any, symbols: Dictionary, given: Sequence[Batch]) -> Callable[[], list[Any]]:

@@ -52,7 +52,9 @@ def figures(scale: Scale) -> list[Figure]:
 def slopes(configurations: Sequence[tuple[str, str, bool]], batch: int) -> list[float]:
     """Return the bytes per state, from batches of a quarter of ``batch`` utterances (at least one) and of all."""
     few, many = max(1, batch // 4), batch
-    found = peaks([Request(*each, utterances) for each in configurations for utterances in (few, many)])
+    found = peaks(
+        [Request(*configuration, utterances) for configuration in configurations for utterances in (few, many)]
+    )
     states = (many - few) * subsampled_length(FRAMES)
     return [(high - low) / states for low, high in zip(found[::2], found[1::2], strict=True)]
 

@@ -32,7 +32,7 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         if function in PRODUCTS:
-            first, second = [each for each in args if isinstance(each, Tensor)][-2:]
+            first, second = [argument for argument in args if isinstance(argument, Tensor)][-2:]
             self._keep(PRODUCTS[function], first, second)
         elif function == aten.convolution.default and args[8] == 1:
             self._keep(_convolve, *args[:2], settings=tuple(args[3:]))
@@ -57,7 +57,7 @@ class Products(TorchDispatchMode):
         return run
 
     def _keep(self, call: Callable[..., object], *operands: Tensor, settings: tuple = ()) -> None:
-        layouts = [Layout(tuple(each.shape), each.stride(), each.dtype) for each in operands]
+        layouts = [Layout(tuple(operand.shape), operand.stride(), operand.dtype) for operand in operands]
         self._calls.append((call, layouts, settings))
 
 

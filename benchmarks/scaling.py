@@ -139,9 +139,9 @@ def memory() -> str:
     ways = (KEPT, CHECKPOINTED)
     rows += [
         ("**sum**", *[f"**{state / 1e9:.1f} GB**"] * 2),
-        ("activations of a position (measured)", *(f"{each / 1e6:.2f} MB" for each in ways)),
-        (f"{SPEECH.count // RANKS} utterances of 15 s", *(f"{states * each / 1e9:.1f} GB" for each in ways)),
-        ("positions beside the sum in 80 GB", *(f"{(GPU_MEMORY - state) / each:,.0f}" for each in ways)),
+        ("activations of a position (measured)", *(f"{size / 1e6:.2f} MB" for size in ways)),
+        (f"{SPEECH.count // RANKS} utterances of 15 s", *(f"{states * size / 1e9:.1f} GB" for size in ways)),
+        ("positions beside the sum in 80 GB", *(f"{(GPU_MEMORY - state) / size:,.0f}" for size in ways)),
         ("arithmetic", "1.00", f"{more:.2f}"),
     ]
     return table(("on each GPU", "all activations kept", "--checkpoint-activations"), rows)
@@ -188,7 +188,7 @@ def storage() -> str:
         ("cached fp16 features", BF16 * MEL_BINS * FRAMES_PER_SECOND),
     ):
         at_rest = f"{LIBRI_LIGHT_HOURS * HOUR * size / 1e12:.2f} TB"
-        rates = (f"{each * size / 1e6:.0f} MB/s" for each in (rate, alone))
+        rates = (f"{audio * size / 1e6:.0f} MB/s" for audio in (rate, alone))
         rows.append((name, f"{size / 1000:.0f} kB", at_rest, *rates, f"{RANKS * rate * size / 1e9:.2f} GB/s"))
     head = (
         "",

@@ -84,13 +84,13 @@ class Ami(Corpus):
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         split, microphone, speakers = unit.data
         meeting = unit.key.split("/")[0]
-        said = (
-            each
+        utterances = (
+            utterance
             for letter, name in speakers
-            for each in _utterances(self.annotations, microphone, meeting, letter, name)
+            for utterance in _utterances(self.annotations, microphone, meeting, letter, name)
         )
         path = self.sounds / unit.key
-        yield from rows_of_recording(_output(split, microphone), path, unit.key, said, self.max_seconds)
+        yield from rows_of_recording(_output(split, microphone), path, unit.key, utterances, self.max_seconds)
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> Ami:

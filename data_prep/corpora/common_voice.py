@@ -46,15 +46,15 @@ def clips_of(root: Path, table: str, stretch: Stretch | None = None) -> Iterator
     Rows that are not UTF-8, have too few or too many columns, or name no file are dropped. Raises :class:`DataError` if
     the header lacks one of :data:`COLUMNS`.
     """
-    for each in rows_of(root, table, COLUMNS, stretch):
-        if isinstance(each, Dropped):
-            yield each
+    for fields in rows_of(root, table, COLUMNS, stretch):
+        if isinstance(fields, Dropped):
+            yield fields
             continue
-        speaker, name, sentence = each.texts
+        speaker, name, sentence = fields.texts
         if not name or "/" in name:
-            yield Dropped(f"{table}:{each.line}", "its path is not the name of a file")
+            yield Dropped(f"{table}:{fields.line}", "its path is not the name of a file")
         else:
-            yield Clip(each.line, name, speaker, sentence)
+            yield Clip(fields.line, name, speaker, sentence)
 
 
 def clip_path(root: Path, table: str, clip: Clip) -> Path:

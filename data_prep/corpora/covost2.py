@@ -103,11 +103,11 @@ class CoVoST2(Corpus):
     def _translated(self, source: str, stretch: Stretch) -> Iterator[Item | Dropped | Noted]:
         """Yield the clips of a stretch with their translations."""
         clips = []
-        for each in clips_of(self.root, _clips(source), stretch):
-            if isinstance(each, Clip):
-                clips.append(each)
+        for clip in clips_of(self.root, _clips(source), stretch):
+            if isinstance(clip, Clip):
+                clips.append(clip)
             else:
-                yield each
+                yield clip
         names = [clip.name for clip in clips]
         pairs = self._pairs_of(source)
         firsts = index_of(self.root / _clips(source)).first(names)
@@ -117,7 +117,7 @@ class CoVoST2(Corpus):
                 yield Dropped(f"{_clips(source)}:{clip.line}", "repeats a clip of an earlier row")
                 continue
             found = {pair: self._look_up(pair, number) for pair, number in zip(pairs, rows, strict=True)}
-            usable = {pair: each for pair, each in found.items() if isinstance(each, Translation)}
+            usable = {pair: translation for pair, translation in found.items() if isinstance(translation, Translation)}
             if usable:
                 yield from self._utterances(source, clip, usable)
 
@@ -150,26 +150,26 @@ class CoVoST2(Corpus):
         if not clip.speaker:
             yield Noted("without client_id: the speaker is empty")
         fields = {"audio": path, "n_frames": sound.frames, "src_text": transcript, "speaker": clip.speaker}
-        for pair, each in translations.items():
+        for pair, translation in translations.items():
             key = f"{clip.name.removesuffix('.mp3')}_{pair.source}_{pair.target}"
             languages = {"lang": pair.source, "tgt_lang": pair.target}
-            yield row(each.split, COLUMNS, {**fields, **languages, "id": key, "tgt_text": each.text})
+            yield row(translation.split, COLUMNS, {**fields, **languages, "id": key, "tgt_text": translation.text})
 
     def _left_out(self, pair: Pair, stretch: Stretch) -> Iterator[Dropped]:
         """Yield the translations of a stretch that are unusable or belong to no clip."""
         rows = []
-        for each in rows_of(self.root, pair.table, TRANSLATION_COLUMNS, stretch):
-            if isinstance(each, Fields):
-                rows.append(each)
+        for fields in rows_of(self.root, pair.table, TRANSLATION_COLUMNS, stretch):
+            if isinstance(fields, Fields):
+                rows.append(fields)
             else:
-                yield each
-        names = [each.texts[0] for each in rows]
+                yield fields
+        names = [fields.texts[0] for fields in rows]
         clips = index_of(self.root / _clips(pair.source)).first(names)
         firsts = index_of(self.root / pair.table).first(names)
-        for each, clip, first in zip(rows, clips, firsts, strict=True):
-            place = f"{pair.table}:{each.line}"
-            translation = _translation(each)
-            if first != row_of_line(each.line):
+        for fields, clip, first in zip(rows, clips, firsts, strict=True):
+            place = f"{pair.table}:{fields.line}"
+            translation = _translation(fields)
+            if first != row_of_line(fields.line):
                 yield Dropped(place, "repeats a clip of an earlier translation")
             elif isinstance(translation, str):
                 yield Dropped(place, translation)

@@ -163,7 +163,7 @@ class Glue(Corpus):
             task = TASKS[name]
             out = folder / task.folder
             rows = {split: read_rows(out / f"{split}.tsv") for split in task.splits}
-            known = {split: each for split, each in rows.items() if not split.startswith("test")}
+            known = {split: split_rows for split, split_rows in rows.items() if not split.startswith("test")}
             write_sentences(known, self.vocabulary, out, task.labels)
             for split in (split for split in rows if split not in known):
                 _write_inputs(rows[split], self.vocabulary, out, split)

@@ -140,8 +140,8 @@ def _shuffle(path: Path) -> None:
     whole = memoryview(content)
     with atomic_write(path, "wb") as file:
         for first in range(0, len(order), _LINES_AT_ONCE):
-            some = order[first : first + _LINES_AT_ONCE]
-            pairs = zip(begins[some].tolist(), ends[some].tolist(), strict=True)
+            chosen = order[first : first + _LINES_AT_ONCE]
+            pairs = zip(begins[chosen].tolist(), ends[chosen].tolist(), strict=True)
             file.writelines(whole[begin:end] for begin, end in pairs)
 
 

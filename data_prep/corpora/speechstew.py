@@ -38,8 +38,8 @@ def _librispeech(root: Path, _: float) -> librispeech.LibriSpeech:
 def _splits(name: str, *more: str) -> dict[str, tuple[str, ...]]:
     """Return the outputs of a corpus: ``train``, and a development and a test set for each suffix in ``more``."""
     found = {TRAIN: (TRAIN,)}
-    for each in more:
-        found |= {f"dev{each}": (VALID, f"dev-{name}{each}"), f"test{each}": (f"test-{name}{each}",)}
+    for suffix in more:
+        found |= {f"dev{suffix}": (VALID, f"dev-{name}{suffix}"), f"test{suffix}": (f"test-{name}{suffix}",)}
     return found
 
 

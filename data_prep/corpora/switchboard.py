@@ -64,8 +64,8 @@ class _Conversations(Corpus):
         elif not texts:
             yield Dropped(sound, "has no transcript")
         else:
-            said = (each for text in texts for each in self._utterances(unit.key, text))
-            yield from rows_of_recording("train", self.root / sound, sound, said, self.max_seconds)
+            utterances = (utterance for text in texts for utterance in self._utterances(unit.key, text))
+            yield from rows_of_recording("train", self.root / sound, sound, utterances, self.max_seconds)
 
     def _utterances(self, name: str, text: str) -> Iterable[Utterance | Dropped]:
         raise NotImplementedError
@@ -95,8 +95,8 @@ class Switchboard(_Conversations):
             if found:
                 key, side, begin, end, words = found.groups()
                 place, speaker = f"{text}:{line.number}", f"{name}-{side}"
-                said = transcripts.switchboard(words)
-                yield Utterance(key, place, float(begin), float(end), said, speaker, CHANNELS[side])
+                spoken = transcripts.switchboard(words)
+                yield Utterance(key, place, float(begin), float(end), spoken, speaker, CHANNELS[side])
             elif isinstance(line, Dropped):
                 yield line
             elif line.text.strip():
@@ -132,8 +132,8 @@ class Fisher(_Conversations):
             else:
                 begin, end, side, words = found.groups()
                 key, speaker = f"{name}-{side}-{line.number:04d}", f"{name}-{side}"
-                said = transcripts.fisher(words)
-                yield Utterance(key, place, float(begin), float(end), said, speaker, CHANNELS[side])
+                spoken = transcripts.fisher(words)
+                yield Utterance(key, place, float(begin), float(end), spoken, speaker, CHANNELS[side])
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ class Hub5(_Conversations):
         elif not texts:
             yield Dropped(sound, "has no transcript")
         else:
-            said = self._utterances(unit.key, texts[0])
-            yield from rows_of_recording(test, self.root / sound, sound, said, self.max_seconds)
+            utterances = self._utterances(unit.key, texts[0])
+            yield from rows_of_recording(test, self.root / sound, sound, utterances, self.max_seconds)
 
     def _utterances(self, name: str, text: str) -> Iterator[Utterance | Dropped]:
         for line in stm_lines(self.root / text, text):

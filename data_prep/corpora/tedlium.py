@@ -43,9 +43,9 @@ class TedLium(Divided):
         elif not text:
             yield Dropped(sound, "has no transcript")
         else:
-            said = _utterances(self.root / text, text)
+            utterances = _utterances(self.root / text, text)
             split = unit.key.split("/")[1]
-            yield from rows_of_recording(split, self.root / sound, sound, said, self.max_seconds)
+            yield from rows_of_recording(split, self.root / sound, sound, utterances, self.max_seconds)
 
 
 def _utterances(path: Path, place: str) -> Iterator[Utterance | Dropped]:

@@ -99,14 +99,14 @@ class TextNormalization(Corpus):
             found = pairs_of(self.root / name, name, Stretch(*stretch))
         else:
             found = sentences_of(self.root / name, name, kind, Stretch(*stretch))
-        for each in found:
-            if isinstance(each, Dropped):
-                yield each
+        for sentence in found:
+            if isinstance(sentence, Dropped):
+                yield sentence
                 continue
-            written, spoken, kind_of_sentence = of_pair(each) if isinstance(each, Pair) else of_tokens(each)
+            written, spoken, kind_of_sentence = of_pair(sentence) if isinstance(sentence, Pair) else of_tokens(sentence)
             fault = _fault(written, spoken)
             if fault:
-                yield Dropped(f"{name}:{each.line}", fault)
+                yield Dropped(f"{name}:{sentence.line}", fault)
             else:
                 yield lines(SPLIT_NAMES[split_of(written, self.parts)], written, spoken, kind_of_sentence)
 

@@ -109,11 +109,11 @@ def folder_program(
 def table_of(stats: dict) -> str:
     """Return lines on the folder's manifests, text and vocabularies, and on what was left out."""
     lines = [f"{'manifest':20}{'utterances':>12}{'minutes':>10}{'speakers':>10}"]
-    for name, each in stats["manifests"].items():
-        lines.append(f"{name:20}{each['utterances']:12}{each['minutes']:10.1f}{each['speakers']:10}")
-    for split, each in stats["text"].items():
+    for name, counts in stats["manifests"].items():
+        lines.append(f"{name:20}{counts['utterances']:12}{counts['minutes']:10.1f}{counts['speakers']:10}")
+    for split, counts in stats["text"].items():
         lines.append(
-            f"text/{split}: {each['documents']} documents, {each['sentences']} sentences, {each['tokens']} tokens"
+            f"text/{split}: {counts['documents']} documents, {counts['sentences']} sentences, {counts['tokens']} tokens"
         )
     lines.append("symbols: " + ", ".join(f"{name} {count}" for name, count in stats["symbols"].items()))
     for corpus, reasons in stats["left_out"].items():

@@ -50,7 +50,7 @@ def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
             _concatenate([part / DROPPED for part in parts], file)
         corpus.finish(staged)
         stats = {"recipe": dict(corpus.recipe), "outputs": _describe(corpus.outputs, staged)}
-        stats |= {kind: dict(sorted(each.items())) for kind, each in counts.items()}
+        stats |= {kind: dict(sorted(counter.items())) for kind, counter in counts.items()}
         _move(staged, out)
         with atomic_write(out / STATS) as file:
             json.dump(stats, file, indent=1, ensure_ascii=False)
@@ -111,8 +111,8 @@ def _first_occurrences(name: str, output: Output, parts: Sequence[Path]) -> np.n
     shares = 1 + total // _HASHES_AT_ONCE
     for share in range(shares):
         places, hashes, start = [], [], 0
-        for each in tables:
-            column = np.asarray(each[:, 0])
+        for table in tables:
+            column = np.asarray(table[:, 0])
             mine = np.flatnonzero(column % np.uint64(shares) == share)
             places.append(mine + start)
             hashes.append(column[mine])

@@ -36,7 +36,10 @@ class Mixture(Corpus):
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        return {"command": self.command, "members": {each.name: dict(each.corpus.recipe) for each in self.members}}
+        return {
+            "command": self.command,
+            "members": {member.name: dict(member.corpus.recipe) for member in self.members},
+        }
 
     @property
     def outputs(self) -> Mapping[str, Output]:
@@ -58,17 +61,17 @@ class Mixture(Corpus):
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         name, _, key = unit.key.partition("/")
-        member = next(each for each in self.members if each.name == name)
+        member = next(member for member in self.members if member.name == name)
         columns = {output: member.corpus.outputs[output].columns for output in member.corpus.outputs}
-        for each in member.corpus.read(unit._replace(key=key)):
-            if isinstance(each, Item):
-                text = _own(each.texts[0], columns[each.output], name)
-                for mixed in member.names.get(each.output, ()):
+        for result in member.corpus.read(unit._replace(key=key)):
+            if isinstance(result, Item):
+                text = _own(result.texts[0], columns[result.output], name)
+                for mixed in member.names.get(result.output, ()):
                     yield Item(mixed, (text,))
-            elif isinstance(each, Dropped):
-                yield each._replace(place=f"{name}/{each.place}")
+            elif isinstance(result, Dropped):
+                yield result._replace(place=f"{name}/{result.place}")
             else:
-                yield Noted(f"{name}: {each.what}")
+                yield Noted(f"{name}: {result.what}")
 
 
 def _own(row: str, columns: tuple[str, ...], name: str) -> str:

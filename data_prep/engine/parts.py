@@ -180,8 +180,8 @@ def _make_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit])
     try:
         with _PartWriter(partial, corpus.outputs) as writer:
             for unit in units:
-                for each in corpus.read(unit):
-                    writer.write(each)
+                for result in corpus.read(unit):
+                    writer.write(result)
                 yield unit.size
         _place(partial, part_folder(folder, number))
     finally:
@@ -217,8 +217,8 @@ class _PartWriter:
             self._stack = stack.pop_all()
         return self
 
-    def write(self, each: Item | Dropped | Noted) -> None:
-        match each:
+    def write(self, result: Item | Dropped | Noted) -> None:
+        match result:
             case Item(output, texts):
                 data = [text.encode() for text in texts]
                 for file, content in zip(self._files[output], data, strict=True):

@@ -66,22 +66,22 @@ def rows_of_recording(
         yield Dropped(place, error.reason)
         return
     ends: dict[tuple[str, int | None], float] = {}
-    for each in utterances:
-        if isinstance(each, Dropped):
-            yield each
+    for utterance in utterances:
+        if isinstance(utterance, Dropped):
+            yield utterance
             continue
-        side = (each.speaker, each.channel)
-        reason = _fault(each, whole, ends.get(side, 0.0), max_seconds)
+        side = (utterance.speaker, utterance.channel)
+        reason = _fault(utterance, whole, ends.get(side, 0.0), max_seconds)
         if reason:
-            yield Dropped(each.place, reason)
+            yield Dropped(utterance.place, reason)
             continue
-        ends[side] = each.end
-        begin, end = _samples(each, whole.rate)
-        sound = _part(whole, end - begin, each.channel)
+        ends[side] = utterance.end
+        begin, end = _samples(utterance, whole.rate)
+        sound = _part(whole, end - begin, utterance.channel)
         yield from sound.notes()
-        channel = "" if each.channel is None else f":{each.channel}"
-        fields = {"id": each.key, "audio": f"{path}:{begin}:{end - begin}{channel}", "n_frames": sound.frames}
-        yield row(output, COLUMNS, fields | {"tgt_text": each.text, "speaker": each.speaker})
+        channel = "" if utterance.channel is None else f":{utterance.channel}"
+        fields = {"id": utterance.key, "audio": f"{path}:{begin}:{end - begin}{channel}", "n_frames": sound.frames}
+        yield row(output, COLUMNS, fields | {"tgt_text": utterance.text, "speaker": utterance.speaker})
 
 
 def decode_recording(path: Path, on_block: Callable[[np.ndarray, int], None] | None = None) -> Sound:

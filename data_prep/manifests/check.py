@@ -147,10 +147,10 @@ def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
     for warning in (*leaks(readable, roots, VALID), *repeated_ids(readable)):
         print(f"warning: {warning}", file=sys.stderr)
     checks = (
-        *((labeled_fault, (each,)) for each in found.labeled),
-        *((text_fault, each) for each in found.texts),
-        *((vocabulary_fault, (each,)) for each in found.vocabularies),
-        *((corpora_fault, (each,)) for each in found.corpora),
+        *((labeled_fault, (path,)) for path in found.labeled),
+        *((text_fault, text) for text in found.texts),
+        *((vocabulary_fault, (folder,)) for folder in found.vocabularies),
+        *((corpora_fault, (path,)) for path in found.corpora),
     )
     yield from (fault for check, what in checks if (fault := check(*what)))
 

@@ -114,7 +114,7 @@ def _plan(manifests: Sequence[Manifest], roots: Sequence[Path], out: Path, recip
     """Return the pieces that are not packed; raises :class:`DataError` if rows disagree on the length of one."""
     # Hash each row's audio; rows that point into existing zips get LEFT_OUT.
     there = frozenset(volumes_of(out).values())
-    hashes = [place_hashes(*each, recipe, there) for each in zip(manifests, roots, strict=True)]
+    hashes = [place_hashes(*pair, recipe, there) for pair in zip(manifests, roots, strict=True)]
     starts = np.cumsum([len(part) for part in hashes])[:-1]
     hashes = np.concatenate(hashes)
     frames = np.concatenate([manifest.column("n_frames") for manifest in manifests])
@@ -131,7 +131,7 @@ def _plan(manifests: Sequence[Manifest], roots: Sequence[Path], out: Path, recip
     differing = todo[frames[todo] != frames[rows][pieces[todo]]]
     faults = []
     for row in differing[: _MAX_FAULTS + 1].tolist():
-        (manifest, index), (other, line) = (_find(manifests, each) for each in (row, int(rows[pieces[row]])))
+        (manifest, index), (other, line) = (_find(manifests, place) for place in (row, int(rows[pieces[row]])))
         message = (
             f"{manifest.value(index, 'audio')}: n_frames is {frames[row]}, but {frames[rows[pieces[row]]]} for the "
             f"same audio in {other.path}:{line_of(line)}"

@@ -125,9 +125,9 @@ def _groups(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
     for column, words in GROUPS.items():
         if column in manifest.columns:
             found = groups_of(manifest, column)
-            said = f"{len(found.names):,} {words}, those with most sound first."
+            summary = f"{len(found.names):,} {words}, those with most sound first."
             if len(found.names) > 1:
-                yield words.capitalize(), said, group_table(found, words, _SHOWN_GROUPS)
+                yield words.capitalize(), summary, group_table(found, words, _SHOWN_GROUPS)
 
 
 def _extremes(

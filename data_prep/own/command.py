@@ -202,7 +202,7 @@ def _splits_of(folder: Path, tables: Sequence[Table], first: str, shares: tuple[
 
 def _records(path: Path) -> Iterator[Record]:
     for stretch in stretches_of(path, path.stat().st_size):
-        yield from (each for each in records_of(path, path.name, stretch) if isinstance(each, Record))
+        yield from (record for record in records_of(path, path.name, stretch) if isinstance(record, Record))
 
 
 def _check_splits(root: Path, found: Set[str | None], expected: Set[str]) -> None:

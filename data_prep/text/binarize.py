@@ -124,10 +124,10 @@ def _join(parts: Sequence[_Part], done: Iterator[Binarized], prefix: Path, dtype
         Path(f"{prefix}.bin").open("wb") as ids,
         sizes.open("wb") as all_sizes,
     ):
-        for part, each in zip(parts, done, strict=True):
+        for part, counts in zip(parts, done, strict=True):
             _move_into(Path(f"{part.target}.bin"), ids)
             _move_into(Path(f"{part.target}.sizes"), all_sizes)
-            total = Binarized(*map(sum, zip(total, each, strict=True)))
+            total = Binarized(*map(sum, zip(total, counts, strict=True)))
             bar.update(part.stretch.end - part.stretch.begin)
         _sync(ids)
     with Path(f"{prefix}.idx").open("wb") as index:

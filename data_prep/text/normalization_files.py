@@ -88,10 +88,10 @@ def sentences_of(path: Path, place: str, kind: str, stretch: Stretch) -> Iterato
     """Yield the sentences of a stretch; a sentence with a malformed line is dropped, under the name of that line."""
     found = _release(path, place, stretch) if kind == RELEASE else _challenge(path, place, stretch)
     begin, tokens, faults = None, [], []
-    for each in chain(found, [None]):
-        match each:
+    for entry in chain(found, [None]):
+        match entry:
             case Dropped():
-                faults.append(each)
+                faults.append(entry)
             case None:
                 if faults:
                     yield from faults

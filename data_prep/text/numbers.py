@@ -63,8 +63,8 @@ def speak(written: str, kind: str) -> str | None:
     found = _PATTERNS[kind].fullmatch(written)
     if found is None:
         raise ValueError(f"{written!r} is no {kind}")
-    said = _READERS[kind](found)
-    return said if said is None else normalize(said)
+    spoken = _READERS[kind](found)
+    return spoken if spoken is None else normalize(spoken)
 
 
 def _cardinal(found: re.Match[str]) -> str:
@@ -112,8 +112,8 @@ def _date(found: re.Match[str]) -> str | None:
 
 def _money(found: re.Match[str]) -> str:
     one, several, hundredth, hundredths = CURRENCIES[found[1]]
-    said, parts = _counted(found[2], one, several), int(found[3] or 0)
-    return f"{said} {_counted(str(parts), hundredth, hundredths)}" if parts else said
+    amount, parts = _counted(found[2], one, several), int(found[3] or 0)
+    return f"{amount} {_counted(str(parts), hundredth, hundredths)}" if parts else amount
 
 
 def _percent(found: re.Match[str]) -> str:
@@ -152,8 +152,8 @@ def _counted(number: str, one: str, several: str) -> str:
 def _number(written: str) -> str:
     """Return the spoken form of a number; the digits after the point are read one by one."""
     whole, point, rest = written.partition(".")
-    said = _whole(whole or "0")
-    return f"{said} point {' '.join(num2words(int(digit)) for digit in rest)}" if point else said
+    spoken = _whole(whole or "0")
+    return f"{spoken} point {' '.join(num2words(int(digit)) for digit in rest)}" if point else spoken
 
 
 def _whole(written: str) -> str:

@@ -30,7 +30,9 @@ def _comparison(study: Study, claim: Claim, runs: Iterable[Record]) -> Record | 
         return None  # a record of another folder or machine
     written = {row: [read_generated(path) for path in paths] for row, paths in files.items()}
     references = [sentence.reference for sentence in written[claim.better][0]]
-    systems = [[[each.hypothesis for each in run] for run in written[row]] for row in (claim.better, claim.worse)]
+    systems = [
+        [[sentence.hypothesis for sentence in run] for run in written[row]] for row in (claim.better, claim.worse)
+    ]
     metric = COLUMNS[claim.column].metrics[0]
     found = paired_bootstrap(metric, *systems, references)
     names = dict(zip(KEYS, (study.scale_name, claim.better, claim.worse, claim.column, metric), strict=True))

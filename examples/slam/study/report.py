@@ -46,7 +46,9 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     The plot is left out if no cell of recognition was run.
     """
     known = read(results)
-    runs, compared = ([each for each in known[kind] if each["scale"] == scale] for kind in ("runs", "comparisons"))
+    runs, compared = (
+        [record for record in known[kind] if record["scale"] == scale] for kind in ("runs", "comparisons")
+    )
     tables, charts = tables_of(runs, compared), label_charts(runs)
     ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
     commits = sorted({run["commit"] for run in runs if run["commit"]})
@@ -79,7 +81,7 @@ def tables_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[Tab
             "The gain is that of the first row over the second, in the column's first score, over equal seeds. A claim "
             "is resolved if the 95 % interval excludes 0. p: paired bootstrap over the test sentences.",
             ["claim", "rows", "column", "the paper", "gain here", "p", "verdict"],
-            [_claim_row(each) for each in judged],
+            [_claim_row(claim_verdict) for claim_verdict in judged],
         ),
         Table(
             "Data and time of pre-training",

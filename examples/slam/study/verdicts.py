@@ -56,7 +56,7 @@ def verdict(claim: Claim, runs: Sequence[Record], comparisons: Sequence[Record])
     gain = mean_interval(gains)
     word = HOLDS if gain.mean - gain.half_width > 0 else FAILS if gain.mean + gain.half_width < 0 else OPEN
     names = {"better": claim.better, "worse": claim.worse, "column": claim.column, "metric": metric}
-    found = [each["p"] for each in comparisons if names.items() <= each.items()]
+    found = [record["p"] for record in comparisons if names.items() <= record.items()]
     return Verdict(claim, word, gain, found[0] if found else None)
 
 
@@ -66,7 +66,7 @@ def cost(runs: Sequence[Record], row: str) -> Mapping[str, float] | None:
     if not found:
         return None
     return {
-        "hours": fmean([each["audio_seconds"] / 3600 for each in found.values()]),
-        "tokens": fmean([each["tokens"] for each in found.values()]),
-        "minutes": fmean([each["cpu_seconds"] / 60 for each in found.values()]),
+        "hours": fmean([run["audio_seconds"] / 3600 for run in found.values()]),
+        "tokens": fmean([run["tokens"] for run in found.values()]),
+        "minutes": fmean([run["cpu_seconds"] / 60 for run in found.values()]),
     }
