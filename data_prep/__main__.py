@@ -1,4 +1,4 @@
-"""Prepare a corpus: turn its publisher's layout into manifests and text; list the corpora without a name."""
+"""Prepare a corpus: manifests and text from its publisher's layout; without a name, list them all."""
 
 import sys
 from collections.abc import Sequence
