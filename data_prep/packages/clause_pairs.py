@@ -81,7 +81,7 @@ def cut_verses(printed: Mapping[str, Mapping[Place, str]]) -> Iterator[Clause | 
     for place, written in printed[ENGLISH].items():
         if not written.strip():
             continue  # a place that the numbering has and the translation has not
-        name = f"{place.book} {place.chapter}:{place.verse}"
+        name = str(place)
         missing = [language for language, own in _MODULES.items() if place not in bibles[own].verses]
         if missing:
             yield Dropped(name, f"is no verse, or none of letters alone, in {' and '.join(missing)}")

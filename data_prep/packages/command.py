@@ -1,17 +1,13 @@
-"""The command line of corpora that come in packages: ``--tree``, which ``slam fetch`` unpacks, and ``--out``."""
+"""What corpora in packages share: the command line with ``--tree``, and the check that a package was unpacked."""
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from data_prep.engine.command import preparation
 from data_prep.engine.units import Corpus
-from slam_plugin.program import Main, program
-
-
-def add_tree(parser: argparse.ArgumentParser) -> None:
-    """Add ``--tree``."""
-    parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (slam fetch)")
+from slam_plugin.data.errors import DataError
+from slam_plugin.program import Main
 
 
 def package_preparation(
@@ -23,7 +19,7 @@ def package_preparation(
     """Return :func:`preparation` of a corpus in unpacked packages; its flags have absolute ``tree`` and ``out``."""
 
     def add(parser: argparse.ArgumentParser) -> None:
-        add_tree(parser)
+        parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (slam fetch)")
         add_arguments(parser)
 
     def absolute(options: argparse.Namespace) -> Corpus:
@@ -33,26 +29,10 @@ def package_preparation(
     return preparation(name, doc, absolute, add, root_help=None)
 
 
-def writing(
-    name: str,
-    doc: str,
-    write: Callable[[argparse.Namespace], Iterator[str]],
-    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
-) -> Main:
-    """Return the ``main`` of ``slam prepare NAME``; ``write`` writes the folder ``out`` and yields lines about it."""
-
-    def add(parser: argparse.ArgumentParser) -> None:
-        add_tree(parser)
-        parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-        add_arguments(parser)
-
-    def run(options: argparse.Namespace) -> None:
-        for line in write(options):
-            print(line)
-
-    return program(f"slam prepare {name}", doc, add, run)
-
-
-def left_out(dropped: Mapping[str, int]) -> Iterator[str]:
-    """Why what was left out, a line a reason."""
-    return (f"{count:6d} {reason}" for reason, count in sorted(dropped.items()))
+def required(tree: Path, folder: Path, package: str, *names: str) -> Path:
+    """Return the folder ``tree/folder``; :class:`DataError` if it lacks one of the files ``names`` of ``package``."""
+    for name in names:
+        path = tree / folder / name
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file; it is part of the package {package}")
+    return tree / folder

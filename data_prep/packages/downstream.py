@@ -12,11 +12,13 @@ TREE is what ``slam fetch --set downstream`` unpacks. The folder holds
   translations as text, for joint fine-tuning;
 - ``sentiment``, ``paraphrase``: sentences and pairs of them with labels (:mod:`data_prep.text.sentences`), and as
   ``{split}.tsv``;
-- ``normalization``: written and spoken sentences, ``{split}.written-spoken.*``, and each one's class.
+- ``normalization``: written and spoken sentences, ``{split}.written-spoken.*``, and each one's class;
+- ``corpora``: the corpora that the packages became, with lists of what was left out. The manifests of the dialogue are
+  those above.
 
-All English that is read was normalised alike and is cut by the joint vocabulary. Test sentences of these tasks are in
-no text to pre-train on; those that validate here validate there. :mod:`data_prep.packages.downstream_folder` has the
-steps in their order. The folder appears whole or not at all; where it is there already, nothing is done.
+All English input has the same normalization and the joint vocabulary. Test sentences of these tasks are in no text to
+pre-train on. Sentences that validate a task also validate pre-training. :mod:`data_prep.packages.downstream_folder` has
+the steps in order. The folder appears whole or not at all. If it exists already, nothing is done.
 """
 
 from pathlib import Path
@@ -24,21 +26,21 @@ from pathlib import Path
 from data_prep.engine.folder import folder_program, make_folder, say, table_of
 
 # Raised when the same input gives another folder, so that an old one is not taken for it.
-LAYOUT = 1
+LAYOUT = 2
 
 
 def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: int = 2) -> dict:
-    """Make the folder ``out`` of the packages unpacked in ``tree``, if it is not there, and return its statistics.
+    """Build the folder ``out`` from the packages unpacked in ``tree``, if it does not exist. Return its statistics.
 
-    ``limit`` keeps so many utterances, documents and sentences of each split. Raises :class:`DataError` where ``tree``
-    is incomplete, a check fails, or ``out`` holds something else.
+    ``limit`` is the maximum number of utterances, documents and sentences of each split. Raises :class:`DataError` if
+    ``tree`` is incomplete, a check fails, or ``out`` holds something else.
     """
 
     def fill_it(partial: Path) -> dict:
         # Importing torch and fairseq takes seconds, which a run that has nothing to do need not wait for.
         from data_prep.packages.downstream_folder import fill
 
-        return fill(Path(tree), partial, limit, jobs, say)
+        return fill(Path(tree).absolute(), partial, limit, jobs, say)
 
     return make_folder(out, {"command": "downstream", "layout": LAYOUT, "limit": limit}, fill_it)
 

@@ -1,25 +1,28 @@
 """The steps that fill the downstream tasks' data folder; ``slam prepare downstream`` takes them."""
 
+import hashlib
 import itertools
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from data_prep.engine.splits import SPLIT_OF_FAIRSEQ
+from data_prep.engine.command import prepare
 from data_prep.manifests.pack import pack_manifests
 from data_prep.packages import bibles, fillets, fortunes, movie_reviews, normalization, wordnet
-from data_prep.packages.folder_parts import MOST_CHARACTERS, alphabet, check, describe, some, texts, write_text
+from data_prep.packages.documents import Documents, read_documents
+from data_prep.packages.folder_parts import MAX_SYMBOLS, alphabet, check, describe, texts, write_text
 from data_prep.text.binarize import Binarized, binarize
-from data_prep.text.labeled import Row, write_rows
+from data_prep.text.labelled import read_rows, write_rows
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out
-from data_prep.text.parallel import SIDES
+from data_prep.text.parallel import FILES, SIDES
 from data_prep.text.sentences import place_vocabulary, write_sentences
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.constants import TRAIN, VALID
 from slam_plugin.data.files import atomic_write
-from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.manifest import Manifest, write_manifest
 
 LANGUAGES = ("en", "de")
 JOINT_PIECES = 4000
@@ -27,44 +30,43 @@ JOINT_PIECES = 4000
 TARGET_PIECES = 1000
 # Written forms in the joint vocabulary's text, by characters, to each part of Czech and of English.
 WRITTEN_SHARE = 0.25
+# Corpora of text, by their folders below ``corpora``.
+TEXT_CORPORA = {
+    "fortunes": fortunes,
+    "bibles": bibles,
+    "wordnet": wordnet,
+    "movie_reviews": movie_reviews,
+    "normalization": normalization,
+}
 
-# The names of the splits where fairseq's tasks have their own.
+# The splits of the corpora by their names in fairseq's tasks.
+_SPLITS = {"train": "train", "valid": "dev", "test": "test"}
 
-Documents = list[list[str]]
+ManifestRows = dict[str, list[dict[str, str | int]]]
 
 
 def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str], None]) -> dict:
-    """Make everything below ``out`` but the statistics, which are returned; ``say`` is told of each step's begin."""
+    """Make everything below ``out`` but the statistics, which are returned; ``say`` announces each step."""
     torch.set_num_threads(1)
-    left_out: dict[str, dict[str, int]] = {}
+    corpora = out / "corpora"
 
     say("dialogue: sound files, transcripts and translations to manifests")
-    left_out["dialogue"] = _write_dialogue(tree, out, limit)
-    manifests = sorted(out.rglob("*.tsv"))
+    stats = prepare(fillets.open_corpus(tree, LANGUAGES), corpora / "fillets", jobs)
+    left_out = {"fillets": stats["dropped"] | _write_dialogue(corpora / "fillets", out, limit)}
+    manifests = sorted(out / use / f"{name}.tsv" for use, splits in fillets.MANIFESTS.items() for name in splits)
 
     say("dialogue: log-mel features, once for all manifests")
     pack_manifests(manifests, out / "features.zip", jobs=jobs, progress=True)
 
-    say("text: prose, Bibles, definitions, reviews")
-    prose = fortunes.read_prose(tree)
-    translations = {name: bibles.read_bible(tree, name) for name in bibles.ENGLISH_MODULES}
-    glosses = wordnet.read_glosses(tree)
-    definitions = wordnet.clean_glosses(glosses)
-    reviews = movie_reviews.read_reviews(tree)
-    documents = {f"cs_{split}": getattr(prose, split)[:limit] for split in (TRAIN, VALID)}
-    for split in (TRAIN, VALID):
-        documents[f"en_{split}"] = _english(SPLIT_OF_FAIRSEQ[split], translations, definitions, reviews, limit)
-
-    say("sentences: pairs of verses, written and spoken forms")
-    pairs = bibles.verse_pairs(translations)
-    spoken = normalization.read_parallel(glosses)
-    labelled = {"sentiment": reviews.splits, "paraphrase": pairs.splits}
-    sentences = {split: rows[:limit] for split, rows in spoken.splits.items()}
-    sources = {
-        "prose": prose, "web": translations["web"], "kjv": translations["kjv"], "definitions": definitions,
-        "reviews": reviews, "pairs of verses": pairs, "normalization": spoken,
-    }  # fmt: skip
-    left_out |= {name: dict(sorted(source.dropped.items())) for name, source in sources.items()}
+    say("text: prose, Bibles, definitions, reviews, written and spoken forms")
+    made = {name: prepare(module.open_corpus(tree), corpora / name, jobs) for name, module in TEXT_CORPORA.items()}
+    left_out |= {name: stats["dropped"] for name, stats in made.items()}
+    documents = {
+        f"cs_{split}": read_documents(corpora / "fortunes" / f"{split}.txt")[:limit] for split in ("train", "valid")
+    }
+    for split in ("train", "valid"):
+        documents[f"en_{split}"] = _english(_SPLITS[split], corpora, limit)
+    sentences = {split: _read_sentences(corpora / "normalization", split)[:limit] for split in _SPLITS}
 
     say("vocabularies: joint pieces, characters, pieces of the translations with language tags")
     transcripts = texts(out / "asr/train.tsv")
@@ -76,17 +78,15 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     joint = _with_all_characters(joint, itertools.chain(english, written, said))
     symbols = {
         "joint": train_vocabulary(joint, out, JOINT_PIECES, split_digits=True),
-        "asr": train_vocabulary(transcripts, out / "asr", MOST_CHARACTERS, "char"),
+        "asr": train_vocabulary(transcripts, out / "asr", MAX_SYMBOLS, "char"),
         "st": train_vocabulary(texts(out / "st/train.tsv"), out / "st", TARGET_PIECES, languages=LANGUAGES),
     }
     place_vocabulary(out, out / "st/source")
 
     say("text: sentences to numbers")
     text = {name: write_text(out / "text" / name, chosen, out) for name, chosen in documents.items()}
-    classified = {
-        task: _write_labelled(out / task, splits, module.LABELS, out, limit)
-        for (task, splits), module in zip(labelled.items(), (movie_reviews, bibles), strict=True)
-    }
+    tasks = {"sentiment": "movie_reviews", "paraphrase": "bibles"}
+    classified = {task: _write_labeled(out / task, corpora / name, out, limit) for task, name in tasks.items()}
     translated = {f"st/mt/{language}": _write_translated(out, language) for language in LANGUAGES}
     normalized = {"normalization": _write_normalization(out / "normalization", sentences, out)}
 
@@ -100,46 +100,69 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
         "translations": translated,
         "sentences": classified,
         "normalization": normalized,
-        "sources": {"normalization": dict(sorted(spoken.sources.items()))},
+        "sources": {"normalization": made["normalization"]["noted"]},
         "left_out": left_out,
     }
 
 
-def _write_dialogue(tree: Path, out: Path, limit: int | None) -> dict[str, int]:
-    """The manifests of the dialogue, once and with all translations; returns what was left out."""
-    corpora = {language: fillets.read_corpus(tree, language) for language in LANGUAGES}
-    # The language with the fewest translations chooses, so that few utterances still are in all of them.
-    fewest = min(corpora.values(), key=lambda corpus: sum(each.translation is not None for each in corpus.utterances))
-    chosen = {each.id for each in some(fewest.utterances, limit)}
-    for language, corpus in corpora.items():
-        kept = [each for each in corpus.utterances if each.id in chosen]
-        corpora[language] = corpus._replace(utterances=kept)
-    first = corpora[LANGUAGES[0]]
-    fillets.write_manifests(first, out, uses=[use for use in fillets.USES if use != "st"])
-    fillets.write_translations(corpora, out)
-    untranslated = {
-        f"transcript without a translation in {language}": sum(
-            each.transcript is not None and each.translation is None for each in corpus.utterances
-        )
-        for language, corpus in corpora.items()
+def _write_dialogue(folder: Path, out: Path, limit: int | None) -> dict[str, int]:
+    """Write the manifests of the dialogue in ``folder``. Return how many transcripts have no translation."""
+    paths = [f"{use}/{name}.tsv" for use, splits in fillets.MANIFESTS.items() for name in splits]
+    tables = {path: _rows(folder / path) for path in paths}
+    chosen = _choose(tables, limit)
+    for path, rows in tables.items():
+        kept = [row for row in rows if _utterance(row) in chosen]
+        write_manifest(out / path, kept, fillets.COLUMNS[path.partition("/")[0]])
+    # They name sound files of the packages, which a finished folder does not need.
+    for use in fillets.MANIFESTS:
+        shutil.rmtree(folder / use)
+    transcribed = chosen & {row["id"] for path, rows in tables.items() if path.startswith("asr/") for row in rows}
+    return {
+        f"transcript without a translation in {language}": len(transcribed - ids)
+        for language, ids in _translated(tables).items()
     }
-    return dict(sorted(first.dropped.items())) | untranslated
 
 
-def _english(
-    split: str,
-    translations: Mapping[str, bibles.Bible],
-    definitions: wordnet.Glosses,
-    reviews: movie_reviews.Reviews,
-    limit: int | None,
-) -> Documents:
-    """English to pre-train on: chapters, glosses, and reviews that say how they are read, each a document."""
-    home = bibles.homes(translations)
-    said = [row.texts[0] for row in reviews.splits[split]]
-    sources = [bibles.documents(bible, home)[split] for bible in translations.values()]
-    sources.append(definitions.splits[split])
-    sources.append([[text] for text in said if is_spelled_out(text) and not foreign_letters(text, ENGLISH_LETTERS)])
+def _rows(path: Path) -> list[dict[str, str | int]]:
+    manifest = Manifest.open(path)
+    return [manifest.row(index) for index in range(len(manifest))]
+
+
+def _utterance(row: Mapping[str, str | int]) -> str:
+    """Return the id of the utterance of a row, which ends with the language in ``st``."""
+    return row["id"].removesuffix(f"-{row['tgt_lang']}") if "tgt_lang" in row else row["id"]
+
+
+def _translated(tables: ManifestRows) -> dict[str, set[str]]:
+    """Return the ids of the utterances with a translation, by language."""
+    rows = [row for path, rows in tables.items() if path.startswith("st/") for row in rows]
+    return {language: {_utterance(row) for row in rows if row["tgt_lang"] == language} for language in LANGUAGES}
+
+
+def _choose(tables: ManifestRows, limit: int | None) -> set[str]:
+    """Return the ids of at most ``limit`` utterances of each split, those with all texts first, spread over levels."""
+    # The language with the fewest translations decides, so that few utterances still are in all languages.
+    translated = min(_translated(tables).values(), key=len)
+    chosen: set[str] = set()
+    # Without a transcript, an utterance of test is of no use.
+    for path in ("speech/train.tsv", "speech/valid.tsv", "asr/test.tsv"):
+        ids = [row["id"] for row in tables[path]]
+        chosen |= set(sorted(ids, key=lambda key: (key not in translated, hashlib.md5(key.encode()).digest()))[:limit])
+    return chosen
+
+
+def _english(split: str, corpora: Path, limit: int | None) -> Documents:
+    """Return English to pre-train on: chapters, glosses, and reviews that are spelled out, each a document."""
+    files = [f"bibles/{name}.{split}.txt" for name in bibles.ENGLISH_MODULES]
+    sources = [read_documents(corpora / file) for file in [*files, f"wordnet/{split}.txt"]]
+    reviews = [row.texts[0] for row in read_rows(corpora / f"movie_reviews/{split}.tsv")]
+    sources.append([[text] for text in reviews if is_spelled_out(text) and not foreign_letters(text, ENGLISH_LETTERS)])
     return [document for source in sources for document in source[:limit]]
+
+
+def _read_sentences(folder: Path, split: str) -> list[normalization.Sentence]:
+    sides = ((folder / f"{split}.{name}").read_text(encoding="utf-8").split("\n")[:-1] for name in FILES)
+    return [normalization.Sentence(*each) for each in zip(*sides, strict=True)]
 
 
 def _thinned(sentences: Sequence[str], length: float) -> Sequence[str]:
@@ -157,16 +180,10 @@ def _with_all_characters(chosen: list[str], sentences: Iterable[str]) -> list[st
     return chosen
 
 
-def _write_labelled(
-    folder: Path,
-    splits: Mapping[str, Sequence[Row]],
-    labels: Sequence[str],
-    vocabulary: Path,
-    limit: int | None,
-) -> dict[str, dict]:
-    """Sentences with labels as fairseq's task reads them, and as text."""
-    rows = {name: list(splits[split])[:limit] for name, split in SPLIT_OF_FAIRSEQ.items()}
-    done = write_sentences(rows, vocabulary, folder, labels)
+def _write_labeled(folder: Path, corpus: Path, vocabulary: Path, limit: int | None) -> dict[str, dict]:
+    """Write sentences with labels as fairseq's task reads them, and as text."""
+    rows = {name: read_rows(corpus / f"{split}.tsv")[:limit] for name, split in _SPLITS.items()}
+    done = write_sentences(rows, vocabulary, folder, TEXT_CORPORA[corpus.name].LABELS)
     for name, chosen in rows.items():
         write_rows(folder / f"{name}.tsv", chosen)
     return {
@@ -196,7 +213,9 @@ def _write_normalization(
 ) -> dict[str, dict]:
     counts = {}
     for name, sentences in splits.items():
-        normalization.write_parallel(folder, name, sentences)
+        for part, lines in zip(FILES, zip(*sentences, strict=True), strict=True):
+            with atomic_write(folder / f"{name}.{part}") as file:
+                file.writelines(f"{line}\n" for line in lines)
         done = binarize_sides(folder, name, dict.fromkeys(SIDES, vocabulary))
         classes = _counts(sentence.kind for sentence in sentences)
         counts[name] = {"rows": len(sentences), "classes": classes, **sizes(done)}

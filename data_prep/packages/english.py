@@ -18,7 +18,8 @@ TREE is what ``slam fetch --set english`` unpacks. The folder holds
   (:mod:`data_prep.packages.clauses`) and a vocabulary of Spanish pieces; ``st/clauses/source`` is the joint vocabulary;
 - ``st/mt/LANGUAGE/{train,valid}.source-target.*``: sentences of Wesnoth and lines of Steel Sky that nobody speaks, with
   their translations; ``valid`` has the transcripts and translations of ``st/dev``;
-- ``games``: the corpora that the games and clauses became, with sound at its own rate and the games' other languages.
+- ``games``: the corpora that the packages became, with sound at its own rate, the games' other languages, and lists of
+  what was left out.
 
 Training has only scenes and chapters of training, and no sentence that ``asr/dev``, ``asr/test``, ``st/clauses/dev``,
 ``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds. ``pairs`` have no sentence of ``asr``. All text has the
@@ -32,7 +33,7 @@ from pathlib import Path
 from data_prep.engine.folder import folder_program, make_folder, say, table_of
 
 # Raised when the same input gives another folder, so that an old one is not taken for it.
-LAYOUT = 3
+LAYOUT = 4
 
 
 def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: int = 2) -> dict:

@@ -9,6 +9,7 @@ from data_prep.engine.command import prepare
 from data_prep.manifests.check_overlaps import refuse_shared_sentences
 from data_prep.manifests.pack import pack_manifests
 from data_prep.packages import amazon_queen, bibles, clauses, drascula, steel_sky, wesnoth, wordnet
+from data_prep.packages.documents import Documents, read_documents
 from data_prep.packages.downstream_folder import binarize_sides, sizes
 from data_prep.packages.english_rows import (
     LABEL_MINUTES,
@@ -22,7 +23,7 @@ from data_prep.packages.english_rows import (
     translated,
 )
 from data_prep.packages.fetch import read_record
-from data_prep.packages.folder_parts import MOST_CHARACTERS, alphabet, check, describe, texts, write_text
+from data_prep.packages.folder_parts import MAX_SYMBOLS, alphabet, check, describe, texts, write_text
 from data_prep.packages.synthetic import Synthetic, draw_sentences
 from data_prep.text.sentences import place_vocabulary
 from data_prep.text.vocab import train_vocabulary
@@ -42,8 +43,6 @@ SYNTHETIC_SENTENCES = 4000  # about three hours, nearly as much as the pairs of 
 _SPEECH = ("id", "audio", "n_frames", "speaker", "lang")
 _LABELED = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
 _TRANSLATED = ("id", "audio", "n_frames", "tgt_text", "src_text", "speaker", "lang", "tgt_lang")
-
-Documents = list[list[str]]
 
 
 def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str], None]) -> dict:
@@ -67,9 +66,15 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     )
 
     say("text: catalogs of messages, glosses, the Bible")
-    left_out["wesnoth"] = prepare(wesnoth.open_corpus(tree), out / "games/wesnoth", jobs)["dropped"]
-    documents, dropped = _read_documents(tree, out / "games/wesnoth", roles.held_out, limit)
-    left_out |= dropped
+    text_corpora = {
+        "wesnoth": wesnoth.open_corpus(tree),
+        "wordnet": wordnet.open_corpus(tree),
+        "bibles": bibles.open_corpus(tree, ["web"]),
+    }
+    for name, corpus in text_corpora.items():
+        left_out[name] = prepare(corpus, out / "games" / name, jobs)["dropped"]
+    documents, repeated = _read_documents(out / "games", roles.held_out, limit)
+    left_out["text"] = {"sentence that is held out": repeated}
 
     say("synthetic pairs: sentences of the text, spoken")
     folder = out / "games" / SYNTHETIC
@@ -89,7 +94,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     targets = texts(out / "st/train.tsv")
     sentences = [*texts(out / "pairs/train.tsv"), *(each for document in documents["train"] for each in document)]
     symbols = {
-        "joint": train_vocabulary([*sentences, SYMBOLS], out, MOST_CHARACTERS, "char"),
+        "joint": train_vocabulary([*sentences, SYMBOLS], out, MAX_SYMBOLS, "char"),
         "st": train_vocabulary(targets, out / "st", TARGET_PIECES, languages=LANGUAGES),
         # Without tags: a model of these has one language to write.
         "st/clauses": train_vocabulary(texts(out / "st/clauses/train.tsv"), out / "st/clauses", CLAUSE_PIECES),
@@ -160,32 +165,24 @@ def _write_manifests(roles: Roles, spoken_clauses: Splits, synthetic: Sequence[R
     return [out / f"{name}.tsv" for name in tables]
 
 
-def _read_documents(
-    tree: Path, messages: Path, held_out: set[str], limit: int | None
-) -> tuple[dict[str, Documents], dict[str, dict[str, int]]]:
-    """Return English documents to train on and to validate with, and what of each source was left out."""
-    glosses = wordnet.clean_glosses(wordnet.read_glosses(tree))
-    bible = bibles.read_bible(tree, "web")
-    chapters = bibles.documents(bible, bibles.homes({"web": bible}))
-    sources = [{split: _split_documents(messages / f"{split}.txt") for split in wesnoth.SPLITS}]
+def _read_documents(games: Path, held_out: set[str], limit: int | None) -> tuple[dict[str, Documents], int]:
+    """Return English documents to train on and to validate with, and how many training sentences were held out."""
     # No task here has a test set of glosses. The Bible's test chapters are those of the clauses.
-    sources.append({"train": [*glosses.splits["train"], *glosses.splits["test"]], "valid": glosses.splits["dev"]})
-    sources.append({"train": chapters["train"], "valid": chapters["dev"]})
-    found = {split: [each for source in sources for each in source[split][:limit]] for split in wesnoth.SPLITS}
+    sources = {
+        "wesnoth": {"train": ["train"], "valid": ["valid"]},
+        "wordnet": {"train": ["train", "test"], "valid": ["dev"]},
+        "bibles": {"train": ["web.train"], "valid": ["web.dev"]},
+    }
+    found: dict[str, Documents] = {"train": [], "valid": []}
+    for name, splits in sources.items():
+        for split, files in splits.items():
+            documents = [each for file in files for each in read_documents(games / name / f"{file}.txt")]
+            found[split] += documents[:limit]
     found["valid"] = found["valid"][:: max(1, len(found["valid"]) // VALID_DOCUMENTS)]
     kept_apart = held_out | {sentence for document in found["valid"] for sentence in document}
     train = [[each for each in document if each not in kept_apart] for document in found["train"]]
     repeated = sum(map(len, found["train"])) - sum(map(len, train))
-    dropped = {
-        "definitions": dict(sorted(glosses.dropped.items())),
-        "web": dict(sorted(bible.dropped.items())),
-        "text": {"sentence that is held out": repeated},
-    }
-    return {"train": [document for document in train if document], "valid": found["valid"]}, dropped
-
-
-def _split_documents(path: Path) -> Documents:
-    return [document.split("\n") for document in path.read_text(encoding="utf-8").split("\n\n") if document]
+    return {"train": [document for document in train if document], "valid": found["valid"]}, repeated
 
 
 def _read_pairs(out: Path, language: str, held_out: set[str], limit: int | None) -> list[tuple[str, str]]:

@@ -1,213 +1,226 @@
 """Czech dialogue: the speech, transcripts and translations of the game Fish Fillets (Debian fillets-ng-data, -data-cs).
 
-    slam prepare fillets --tree TREE --out FOLDER [--target en|de|sv|ru|pl|it|fr|es] [--cased]
+    slam prepare fillets --tree TREE --out FOLDER [--targets en|de|sv|ru|pl|it|fr|es ...] [--cased] [--jobs N]
+        [--shard I/N | --merge]
 
-writes manifests of the sound files for every use: ``speech/{train,valid}.tsv`` (all speech, unlabelled too),
+writes manifests of the sound files for every use: ``speech/{train,valid}.tsv`` (all speech, unlabeled too),
 ``pairs/{train,valid}.tsv`` and ``asr/{train,dev,test}.tsv`` (transcripts), ``st/{train,dev,test}.tsv`` (translations).
+With several targets, an utterance has a row in ``st`` for each language that it is translated into, and ``-LANGUAGE``
+at the end of its id. Audio stays where it is and is named by its absolute path.
+
+A level is in one split. A training utterance whose transcript occurs in a level of dev or test is left out. Sound whose
+text cannot be trusted to be what is spoken is speech without a transcript.
 
 The publisher's layout under ``usr/share/games/fillets-ng``: ``script/LEVEL/dialogs_cs.lua`` (and files with a prefix,
-such as ``demo_dialogs_cs.lua``) holds ``dialogId("ID", "FONT", "English text")`` followed by ``dialogStr("Czech
-text")``; ``sound/LEVEL/cs/ID.ogg`` is the speech. The English stands in every language's file. FONT names the
-character who speaks.
+such as ``demo_dialogs_cs.lua``) are the texts (:mod:`data_prep.packages.fillets_scripts`). ``sound/LEVEL/cs/ID.ogg`` is
+the speech.
 """
 
 import argparse
-import os
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import soundfile
 
 from data_prep.engine.splits import split_of
-from data_prep.packages.command import left_out, writing
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.formats.sound import UnusableSound, listen
+from data_prep.packages.command import package_preparation
+from data_prep.packages.fillets_scripts import Line, read_level
 from data_prep.text.normalize import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize, tidy
-from slam_plugin.data.audio import frames_in
-from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.manifests.manifest import write_manifest
 
 GAME = Path("usr/share/games/fillets-ng")
 TARGETS = ("en", "de", "sv", "ru", "pl", "it", "fr", "es")
 _DEV = {"train": "train", "valid": "dev"}
 _ALL = {"train": "train", "dev": "dev", "test": "test"}
-# The manifests of each use, and the split that each of them holds.
-_SPLITS = {"speech": _DEV, "pairs": _DEV, "asr": _ALL, "st": _ALL}
-USES = tuple(_SPLITS)
+# The manifests of each use, and the split in each of them.
+MANIFESTS = {"speech": _DEV, "pairs": _DEV, "asr": _ALL, "st": _ALL}
 # A tenth of the levels is held out for each evaluation.
 LEVEL_PARTS = 10
-SHORTEST, LONGEST = 0.5, 15.0
-SLOWEST, FASTEST = 3.0, 30.0
+MIN_SECONDS, MAX_SECONDS = 0.5, 15.0
+MIN_RATE, MAX_RATE = 3.0, 30.0  # characters a second
 
-# Dialogues that levels share: the sound's folder and the prefixes of its scripts, as the game's own code pairs them.
-_SHARED = {"share/blackjokes": ("black_",), "share/borejokes": ("bore_",), "share/border": ("border_", "shout_")}
-
-_TOKEN = re.compile(
-    r"""(?P<space>\s+)
-    |(?P<comment>--(?:\[\[.*?\]\]|[^\n]*))
-    |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    |(?P<name>[A-Za-z_]\w*)
-    |(?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
-# Lua's strings are bytes: three digits of an escape are a byte of UTF-8, not a character.
-_ESCAPE = re.compile(rb"\\(?:(?P<code>\d{1,3})|(?P<char>.))", re.DOTALL)
-_ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
-
-
-class Line(NamedTuple):
-    """What one character says in one place of the game."""
-
-    name: str
-    speaker: str
-    english: str
-    text: str
+_SPEECH = ("id", "audio", "n_frames", "speaker", "lang")
+_LABELED = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
+COLUMNS = {
+    "speech": _SPEECH,
+    "pairs": _LABELED,
+    "asr": _LABELED,
+    "st": ("id", "audio", "n_frames", "tgt_text", "src_text", "speaker", "lang", "tgt_lang"),
+}
 
 
 class Utterance(NamedTuple):
-    """One sound file; ``transcript`` is normalised and None where the speech is to be used unlabelled.
+    """A sound file.
 
-    ``translation`` is None where the target language lacks this line.
+    Attributes:
+        transcript: normalized; None if the speech is to be used unlabeled.
+        translations: by language; a language without this line is absent.
     """
 
     id: str
     audio: Path
-    seconds: float
     frames: int
     split: str
     speaker: str
     transcript: str | None
-    translation: str | None
+    translations: Mapping[str, str]
 
 
-class Dialogue(NamedTuple):
-    """All utterances that are kept, sorted by id, and why others are not (or are kept without their text)."""
+@dataclass(frozen=True)
+class Fillets(Corpus):
+    """The game in the folder ``root``, with translations to ``targets``; a unit is a level.
 
-    utterances: list[Utterance]
-    dropped: Counter[str]
-
-
-def read_corpus(tree: str | Path, target: str = "en", cased: bool = False) -> Dialogue:
-    """Read and clean the corpus that lies under ``tree``, the unpacked packages.
-
-    ``cased`` keeps case and punctuation of the translations. Raises :class:`DataError` where the tree lacks the game's
-    sound or scripts, or a script cannot be parsed.
+    ``cased`` keeps case and punctuation of the translations.
     """
-    game = Path(tree, GAME)
-    folders = sorted(game.glob("sound/**/cs"))
-    if not folders or not (game / "script").is_dir():
-        raise DataError(
-            f"{game}: expected script/LEVEL/dialogs_cs.lua and sound/LEVEL/cs/ID.ogg, found no such folders"
-        )
-    dropped: Counter[str] = Counter()
-    utterances = []
-    for folder in folders:
-        level = folder.parent.relative_to(game / "sound").as_posix()
-        spoken = _dialogue(game, level, "cs")
-        translated = spoken if target == "en" else _dialogue(game, level, target)
-        for audio in sorted(folder.glob("*.ogg")):
-            line, other = spoken.get(audio.stem), translated.get(audio.stem)
-            translation = other and (other.english if target == "en" else other.text)
-            utterance = _utterance(audio, level, line, translation, cased, dropped)
-            if utterance:
-                utterances.append(utterance)
-        dropped["subtitle without sound"] += len(spoken.keys() - {audio.stem for audio in folder.glob("*.ogg")})
-    return Dialogue(sorted(_without_leaks(utterances, dropped)), dropped)
 
+    root: Path
+    targets: tuple[str, ...] = ("en",)
+    cased: bool = False
 
-def parse_dialogue(source: str, name: str) -> list[Line]:
-    """Lines of a Lua script in the order of the file; ``name`` is for errors.
+    part_bytes = 4 << 20
 
-    Calls whose arguments are not all string constants are passed over, as is a dialogId that no dialogStr follows.
-    """
-    tokens = [match for match in _TOKEN.finditer(source) if match.lastgroup not in ("space", "comment")]
-    lines: list[Line] = []
-    opened: list[str] | None = None
-    for position, token in enumerate(tokens):
-        if token[0] == '"' or token[0] == "'":
-            raise DataError(f"{name}:{source.count(chr(10), 0, token.start()) + 1}: a string without an end")
-        if token[0] == "dialogId":
-            opened = _constants(tokens, position + 1, 3, name)
-        elif token[0] == "dialogStr":
-            text = _constants(tokens, position + 1, 1, name)
-            if opened and text:
-                lines.append(Line(*opened, *text))
-            opened = None
-    return lines
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        options = {"targets": self.targets, "cased": self.cased}
+        return {"corpus": "fillets", "layout": 1, "root": str(self.root), **options}
 
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        names = [(use, name) for use, splits in MANIFESTS.items() for name in splits]
+        return {f"{use}-{name}": table(f"{use}/{name}.tsv", COLUMNS[use]) for use, name in names}
 
-def _constants(tokens: list[re.Match[str]], begin: int, count: int, name: str) -> list[str] | None:
-    """The ``count`` string constants of the argument list that begins at ``tokens[begin]``, None for any other list."""
-    arguments = tokens[begin : begin + 2 * count + 1]
-    marks = [token[0] for token in arguments[::2]]
-    strings = arguments[1::2]
-    if marks != ["(", *[","] * (count - 1), ")"] or any(token.lastgroup != "string" for token in strings):
-        return None
-    try:
-        return [_ESCAPE.sub(_unescape, token[0][1:-1].encode()).decode() for token in strings]
-    except ValueError as error:
-        raise DataError(f"{name}: escapes that are no UTF-8 in one of {[token[0] for token in strings]}") from error
+    def units(self) -> Iterator[Unit]:
+        # In the order of the utterances' ids.
+        for level in sorted(_levels(self.root), key=_prefix):
+            yield Unit(level, sum(path.stat().st_size for path in _sounds(self.root, level)))
 
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        held_out = _held_out(self.root)
+        translations: list[tuple[str, Item]] = []
+        for each in self.utterances(unit.key):
+            if not isinstance(each, Utterance):
+                yield each
+            elif each.split == "train" and each.transcript in held_out:
+                yield Dropped(each.id, "train transcript that occurs in dev or test")
+            else:
+                yield from self._labeled(each)
+                translations += self._translated(each)
+        yield from (item for _, item in sorted(translations))
 
-def _unescape(escape: re.Match[bytes]) -> bytes:
-    if escape["code"]:
-        return bytes([int(escape["code"])])
-    return _ESCAPED.get(escape["char"], escape["char"])
+    def utterances(self, level: str) -> Iterator[Utterance | Dropped | Noted]:
+        """Yield the utterances of a level in the order of their ids, and what is left out, of a sound or of its text.
 
+        Raises :class:`DataError` if a script cannot be parsed.
+        """
+        spoken = read_level(self.root, level, "cs")
+        translated = {language: read_level(self.root, level, language) for language in self.targets if language != "en"}
+        files = _sounds(self.root, level)
+        for path in files:
+            others = {language: lines[path.stem].text for language, lines in translated.items() if path.stem in lines}
+            yield from self._utterance(level, path, spoken.get(path.stem), others)
+        for name in sorted(spoken.keys() - {path.stem for path in files}):
+            yield Dropped(f"{_prefix(level)}{name}", "subtitle without sound")
 
-def _dialogue(game: Path, level: str, language: str) -> dict[str, Line]:
-    """All lines of a level in one language by their name; of a name that occurs again the last counts."""
-    if level in _SHARED:
-        files = [game / f"script/share/{prefix}dialogs_{language}.lua" for prefix in _SHARED[level]]
-    else:
-        files = sorted(game.glob(f"script/{level}/*dialogs_{language}.lua"))
-    lines: dict[str, Line] = {}
-    for file in files:
-        if not file.is_file():
-            continue
+    def _utterance(
+        self, level: str, path: Path, line: Line | None, others: Mapping[str, str]
+    ) -> Iterator[Utterance | Dropped | Noted]:
+        """Yield the utterance of a sound file; ``others`` are the texts of its line in languages other than English."""
+        key = f"{_prefix(level)}{path.stem}"
         try:
-            source = file.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file}: expected UTF-8 ({error.reason} at byte {error.start})") from error
-        lines.update((line.name, line) for line in parse_dialogue(source, str(file)))
-    return lines
+            sound = listen(path)
+        except UnusableSound as error:
+            yield Dropped(key, error.reason)
+            return
+        seconds = sound.samples / sound.rate
+        if not _has_length(seconds):
+            yield Dropped(key, f"sound shorter than {MIN_SECONDS:g} s or longer than {MAX_SECONDS:g} s")
+            return
+        yield from sound.notes()
+        fault = _text_fault(line, seconds)
+        if fault:
+            yield Dropped(key, f"text not used: {fault}")
+        transcript = None if fault else normalize(line.text)
+        translations = {} if fault else self._texts(line.english, others)
+        speaker = (line.speaker.removeprefix("font_") if line else "") or "unknown"
+        yield Utterance(key, path, sound.frames, split_of(level, LEVEL_PARTS), speaker, transcript, translations)
+
+    def _texts(self, english: str, others: Mapping[str, str]) -> dict[str, str]:
+        """Return the translations of a line by language, rewritten, without those that say nothing."""
+        written = {language: english if language == "en" else others.get(language, "") for language in self.targets}
+        rewrite = tidy if self.cased else normalize
+        return {language: rewrite(text) for language, text in written.items() if normalize(text)}
+
+    def _labeled(self, utterance: Utterance) -> Iterator[Item]:
+        """Yield the rows of an utterance without translations, for each use that it has the text for."""
+        for use in ("speech", "pairs", "asr"):
+            for name, split in MANIFESTS[use].items():
+                if split == utterance.split and (use == "speech" or utterance.transcript is not None):
+                    yield _row(use, name, utterance, {"tgt_text": utterance.transcript})
+
+    def _translated(self, utterance: Utterance) -> Iterator[tuple[str, Item]]:
+        """Yield the id and the row of each translation of an utterance."""
+        for language, text in utterance.translations.items():
+            key = utterance.id if len(self.targets) == 1 else f"{utterance.id}-{language}"
+            texts = {"id": key, "tgt_text": text, "src_text": utterance.transcript, "tgt_lang": language}
+            yield key, _row("st", utterance.split, utterance, texts)
 
 
-def _utterance(
-    audio: Path, level: str, line: Line | None, translation: str | None, cased: bool, dropped: Counter[str]
-) -> Utterance | None:
-    """The utterance of one sound file; None, and counted, where the sound is of no use."""
+def _row(use: str, name: str, utterance: Utterance, fields: Mapping[str, str | None]) -> Item:
+    own = {"id": utterance.id, "audio": utterance.audio, "n_frames": utterance.frames}
+    own |= {"speaker": utterance.speaker, "lang": "cs"}
+    return row(f"{use}-{name}", COLUMNS[use], own | fields)
+
+
+def _levels(root: Path) -> list[str]:
+    """Return the levels with Czech sound, by their folder below ``sound``."""
+    return [path.parent.relative_to(root / "sound").as_posix() for path in root.glob("sound/**/cs") if path.is_dir()]
+
+
+def _sounds(root: Path, level: str) -> list[Path]:
+    """Return the sound files of a level in the order of their names without the ending."""
+    return sorted((root / "sound" / level / "cs").glob("*.ogg"), key=lambda path: path.stem)
+
+
+def _prefix(level: str) -> str:
+    """Return what the ids of a level's utterances begin with."""
+    return f"{level.replace('/', '-')}-"
+
+
+def _has_length(seconds: float) -> bool:
+    return MIN_SECONDS <= seconds <= MAX_SECONDS
+
+
+@lru_cache(maxsize=1)
+def _held_out(root: Path) -> frozenset[str]:
+    """Return the transcripts of dev and test. Each process reads them once, from scripts and headers of sound files."""
+    found = set()
+    for level in _levels(root):
+        if split_of(level, LEVEL_PARTS) == "train":
+            continue
+        lines = read_level(root, level, "cs")
+        for path in _sounds(root, level):
+            line, seconds = lines.get(path.stem), _seconds(path)
+            if seconds is not None and _has_length(seconds) and not _text_fault(line, seconds):
+                found.add(normalize(line.text))
+    return frozenset(found)
+
+
+def _seconds(path: Path) -> float | None:
+    """Return the length of a sound by its header, None if it has none: reading its level says what is wrong."""
     try:
-        sound = soundfile.info(audio)
-    except soundfile.SoundFileError as error:
-        raise DataError(f"{audio}: cannot be read as sound ({error})") from error
-    samples, rate = sound.frames, sound.samplerate
-    seconds = samples / rate
-    if not SHORTEST <= seconds <= LONGEST:
-        dropped[f"sound shorter than {SHORTEST:g} s or longer than {LONGEST:g} s"] += 1
+        sound = soundfile.info(path)
+    except soundfile.SoundFileError:
         return None
-    fault = _text_fault(line, seconds)
-    if fault:
-        dropped[f"text not used: {fault}"] += 1
-    usable = line is not None and not fault
-    if usable and translation and not normalize(translation):
-        translation = None
-    return Utterance(
-        id=f"{level.replace('/', '-')}-{audio.stem}",
-        audio=audio,
-        seconds=seconds,
-        frames=frames_in(-(-samples * SAMPLE_RATE // rate)),
-        split=split_of(level, LEVEL_PARTS),
-        speaker=(line.speaker.removeprefix("font_") if line else "") or "unknown",
-        transcript=normalize(line.text) if usable else None,
-        translation=(tidy if cased else normalize)(translation) if usable and translation else None,
-    )
+    return sound.frames / sound.samplerate
 
 
 def _text_fault(line: Line | None, seconds: float) -> str | None:
-    """Why the transcript of a sound cannot be trusted to be what is said."""
+    """Return why the text of a sound cannot be trusted to be what is spoken, None if it can."""
     if line is None or not line.text.strip():
         return "no subtitle"
     if "%" in line.text or "%" in line.english:
@@ -219,77 +232,28 @@ def _text_fault(line: Line | None, seconds: float) -> str | None:
         return "digits or no letters"
     if foreign_letters(text, CZECH_LETTERS):
         return "letters that are not Czech"
-    if not SLOWEST <= len(line.text) / seconds <= FASTEST:
-        return f"fewer than {SLOWEST:g} or more than {FASTEST:g} characters a second"
+    if not MIN_RATE <= len(line.text) / seconds <= MAX_RATE:
+        return f"fewer than {MIN_RATE:g} or more than {MAX_RATE:g} characters a second"
     return None
 
 
-def _without_leaks(utterances: list[Utterance], dropped: Counter[str]) -> Iterator[Utterance]:
-    """Leave out what would let training see an evaluation sentence: its transcript in another split before it."""
-    held_out = {each.transcript for each in utterances if each.split != "train"} - {None}
-    for utterance in utterances:
-        if utterance.split == "train" and utterance.transcript in held_out:
-            dropped["train transcript that occurs in dev or test"] += 1
-        else:
-            yield utterance
-
-
-def write_manifests(corpus: Dialogue, out: str | Path, target: str = "en", uses: Sequence[str] = USES) -> None:
-    """Write the manifests of the uses below ``out``; their audio is the sound files, relative to each manifest."""
-    for use in uses:
-        for name, split in _SPLITS[use].items():
-            path = Path(out, use, f"{name}.tsv")
-            _write(path, _rows(corpus, use, split, target, path.parent))
-
-
-def write_translations(corpora: Mapping[str, Dialogue], out: str | Path) -> None:
-    """Write ``st/{train,dev,test}.tsv`` below ``out``, of the corpus read with each target language.
-
-    An utterance has a row for each language that it is translated into, and ``-LANGUAGE`` at the end of its id.
-    """
-    for name, split in _SPLITS["st"].items():
-        path = Path(out, "st", f"{name}.tsv")
-        rows = [
-            row | {"id": f"{row['id']}-{target}"}
-            for target, corpus in corpora.items()
-            for row in _rows(corpus, "st", split, target, path.parent)
-        ]
-        _write(path, sorted(rows, key=lambda row: row["id"]))
-
-
-def _write(path: Path, rows: Sequence[dict[str, str | int]]) -> None:
-    if not rows:
-        raise DataError(f"{path}: the corpus holds no utterance for this manifest")
-    write_manifest(path, rows, list(rows[0]))
-
-
-def _rows(corpus: Dialogue, use: str, split: str, target: str, folder: Path) -> list[dict[str, str | int]]:
-    """The manifest rows of one split, of the utterances that have all texts."""
-    rows = (_row(each, use, target, folder) for each in corpus.utterances if each.split == split)
-    return [row for row in rows if None not in row.values()]
-
-
-def _row(utterance: Utterance, use: str, target: str, folder: Path) -> dict[str, str | int | None]:
-    """The manifest row of an utterance; a text that it lacks is None."""
-    row = {"id": utterance.id, "audio": os.path.relpath(utterance.audio, folder), "n_frames": utterance.frames}
-    if use == "st":
-        row |= {"tgt_text": utterance.translation, "src_text": utterance.transcript}
-    elif use != "speech":
-        row |= {"tgt_text": utterance.transcript}
-    row |= {"speaker": utterance.speaker, "lang": "cs"}
-    return row | {"tgt_lang": target} if use == "st" else row
+def open_corpus(tree: Path, targets: Sequence[str] = ("en",), cased: bool = False) -> Fillets:
+    """Return the game below ``tree``, the unpacked packages; :class:`DataError` if its sound or scripts are absent."""
+    game = tree / GAME
+    if not _levels(game) or not (game / "script").is_dir():
+        raise DataError(
+            f"{game}: expected script/LEVEL/dialogs_cs.lua and sound/LEVEL/cs/ID.ogg, found no such folders"
+        )
+    return Fillets(game, tuple(targets), cased)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", choices=TARGETS, default="en", help="language of the translations (default: en)")
+    parser.add_argument(
+        "--targets", nargs="+", choices=TARGETS, default=["en"], help="languages of the translations (default: en)"
+    )
     parser.add_argument("--cased", action="store_true", help="keep case and punctuation of the translations")
 
 
-def _write_all(arguments: argparse.Namespace) -> Iterator[str]:
-    corpus = read_corpus(arguments.tree, arguments.target, arguments.cased)
-    write_manifests(corpus, arguments.out, arguments.target)
-    yield f"{len(corpus.utterances)} utterances, {sum(each.seconds for each in corpus.utterances) / 60:.1f} min"
-    yield from left_out(corpus.dropped)
-
-
-main = writing("fillets", __doc__, _write_all, _add_arguments)
+main = package_preparation(
+    "fillets", __doc__, lambda options: open_corpus(options.tree, options.targets, options.cased), _add_arguments
+)

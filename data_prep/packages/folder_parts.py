@@ -1,45 +1,30 @@
-"""Parts of a data folder that several commands make alike: some of the dialogue, text as numbers, the last check."""
+"""Steps that the commands of whole data folders share: text to numbers, the check of every utterance, statistics."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.packages import fillets
-from data_prep.packages.fortunes import write_documents
-from data_prep.packages.game import MAX_SECONDS, MIN_SECONDS
+from data_prep.packages.documents import Documents, write_documents
 from data_prep.text.binarize import binarize
 from slam_plugin.data.constants import FRAMES_PER_MINUTE, FRAMES_PER_SECOND
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.validate import ensure_valid
 
 # More than any alphabet here has: every character that occurs becomes a symbol.
-MOST_CHARACTERS = 200
-MIN_FRAMES, MAX_FRAMES = int(MIN_SECONDS * FRAMES_PER_SECOND), int(MAX_SECONDS * FRAMES_PER_SECOND)
+MAX_SYMBOLS = 200
+FRAMES_PER_MINUTE = 6000
+MIN_FRAMES, MAX_FRAMES = 40, 1500
 
 _TEXT_COLUMNS = ("tgt_text", "src_text")
 
 
-def some(utterances: Sequence[fillets.Utterance], limit: int | None) -> list[fillets.Utterance]:
-    """At most ``limit`` utterances of each split, those with all texts first, spread over levels; the order stays."""
-
-    def rank(each: fillets.Utterance) -> tuple[bool, bytes]:
-        return each.translation is None, hashlib.md5(each.id.encode()).digest()
-
-    chosen = set()
-    for split in {each.split for each in utterances}:
-        ranked = sorted((each for each in utterances if each.split == split), key=rank)
-        chosen |= {each.id for each in ranked[:limit]}
-    return [each for each in utterances if each.id in chosen]
-
-
 def texts(manifest: Path, column: str = "tgt_text") -> list[str]:
-    """One column of a manifest."""
+    """Return one column of a manifest."""
     rows = Manifest.open(manifest)
     return [rows.value(index, column) for index in range(len(rows))]
 
 
-def write_text(prefix: Path, documents: list[list[str]], vocabulary: Path) -> dict[str, int]:
-    """Write documents as ``prefix.txt`` and as numbers, and return how much that is."""
+def write_text(prefix: Path, documents: Documents, vocabulary: Path) -> dict[str, int]:
+    """Write documents as ``prefix.txt`` and as numbers. Return their counts."""
     text = Path(f"{prefix}.txt")
     write_documents(text, documents)
     done = binarize(text, vocabulary, prefix)
@@ -48,7 +33,7 @@ def write_text(prefix: Path, documents: list[list[str]], vocabulary: Path) -> di
 
 
 def check(manifests: Sequence[Path], jobs: int) -> None:
-    """Read every utterance; :class:`DataError` that lists all faults."""
+    """Read every utterance. Raise :class:`DataError` that lists all faults."""
     for path in manifests:
         manifest = Manifest.open(path)
         columns = [column for column in _TEXT_COLUMNS if column in manifest.columns]
@@ -56,7 +41,7 @@ def check(manifests: Sequence[Path], jobs: int) -> None:
 
 
 def describe(manifests: Sequence[Path], out: Path) -> dict[str, dict[str, int | float]]:
-    """How much each manifest holds, by its name below ``out``."""
+    """Return utterances, minutes and speakers of each manifest, by its name below ``out``."""
     return {path.relative_to(out).as_posix(): _describe(Manifest.open(path)) for path in manifests}
 
 
@@ -67,5 +52,5 @@ def _describe(manifest: Manifest) -> dict[str, int | float]:
 
 
 def alphabet(sentences: Sequence[str]) -> str:
-    """The characters that occur, in order."""
+    """Return the characters that occur, in order."""
     return "".join(sorted(set().union(*sentences)))

@@ -1,29 +1,32 @@
 """Czech prose: the sayings and excerpts of books in Debian's package fortunes-cs, as clean sentences.
 
-    slam prepare fortunes --tree TREE --out FOLDER
+    slam prepare fortunes --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
 
-The publisher's layout: files of ``usr/share/games/fortunes/cz`` (Czech only; its neighbour ``sk`` is Slovak), UTF-8,
-wrapped lines, fortunes between lines that hold one ``%``, each with an indented line ``-- author`` at its end. A
-fortune is a document here: ``train.txt`` and ``valid.txt`` have a sentence a line and an empty line after each
-document.
+writes ``train.txt`` and ``valid.txt`` with a sentence a line. A fortune is a document, with an empty line after it. A
+sentence is used once, so no sentence of ``valid`` is in ``train``. The hash of its sentences gives a document's split.
+
+The publisher's layout: files of ``usr/share/games/fortunes/cz`` (Czech only; its neighbor ``sk`` is Slovak), UTF-8,
+wrapped lines, fortunes between lines that hold one ``%``, each with an indented line ``-- author`` at its end.
 """
 
-import argparse
-import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from data_prep.packages.command import left_out, writing
+from data_prep.engine.splits import bucket
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
+from data_prep.packages.command import package_preparation
+from data_prep.packages.documents import Document, clean
 from data_prep.text.normalize import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.files import atomic_write
 
 FOLDER = Path("usr/share/games/fortunes/cz")
-FEWEST_WORDS, MOST_WORDS = 2, 80
-VALID_SHARE = 25
+SPLITS = ("train", "valid")
+MIN_WORDS, MAX_WORDS = 2, 80
+VALID_PARTS = 25  # one document of them is for validation
 
 _INDEXES = {".dat", ".u8"}
 # An indented "-- author" and all that follows it in the fortune.
@@ -40,40 +43,17 @@ _ABBREVIATION = re.compile(
 _SPACED_LETTERS = re.compile(r"(?:\b\w ){4}")
 
 
-class Prose(NamedTuple):
-    """Documents of normalised sentences, and what was left out."""
-
-    train: list[list[str]]
-    valid: list[list[str]]
-    dropped: Counter[str]
-
-
-def read_prose(tree: str | Path) -> Prose:
-    """Read and clean the fortunes under ``tree``, the unpacked package.
-
-    A sentence that occurred before is dropped, so no sentence of ``valid`` stands in ``train``. Raises
-    :class:`DataError` where there are no fortunes or a file is not UTF-8.
-    """
-    folder = Path(tree, FOLDER)
-    files = sorted(file for file in folder.glob("*") if file.suffix not in _INDEXES)
-    if not files:
-        raise DataError(f"{folder}: expected the files of the package fortunes-cs, found none")
-    prose = Prose([], [], Counter())
-    seen: set[str] = set()
-    for file in files:
-        try:
-            fortunes = re.split(r"^%\n", file.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file}: expected UTF-8 ({error.reason} at byte {error.start})") from error
-        for fortune in filter(str.strip, fortunes):
-            document = _clean(fortune, seen, prose.dropped)
-            if document:
-                (prose.valid if _is_valid(document) else prose.train).append(document)
-    return prose
+def read_fortunes(path: Path) -> list[str]:
+    """Return the fortunes of a file as they are written; :class:`DataError` if it is not UTF-8."""
+    try:
+        fortunes = re.split(r"^%\n", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8 ({error.reason} at byte {error.start})") from error
+    return list(filter(str.strip, fortunes))
 
 
 def sentences_of(fortune: str) -> list[str]:
-    """Sentences of one fortune as they are written, without its attribution, page numbers and marks of lists."""
+    """Return the written sentences of a fortune, without its attribution, page numbers and marks of lists."""
     text = _PAGE.sub(" ", _ATTRIBUTION.sub("", fortune))
     sentences = []
     for paragraph in _PARAGRAPH.split(text):
@@ -87,34 +67,8 @@ def sentences_of(fortune: str) -> list[str]:
     return sentences
 
 
-def write_documents(path: str | Path, documents: list[list[str]]) -> None:
-    """A sentence a line and an empty line after each document, as fairseq's block modes expect them."""
-    with atomic_write(path) as file:
-        for document in documents:
-            file.write("\n".join(document) + "\n\n")
-
-
-def _clean(fortune: str, seen: set[str], dropped: Counter[str]) -> list[str]:
-    """Normalised sentences of one fortune that were not seen before; the others are counted by reason."""
-    if _DRAWING.search(fortune):
-        dropped["document with a drawing, table or program"] += 1
-        return []
-    document = []
-    for written in sentences_of(fortune):
-        sentence = normalize(written)
-        fault = _fault(sentence)
-        if sentence in seen:
-            fault = "sentence that occurred before"
-        if fault:
-            dropped[fault] += 1
-            continue
-        seen.add(sentence)
-        document.append(sentence)
-    return document
-
-
 def _fault(sentence: str) -> str | None:
-    """Why a normalised sentence is not used."""
+    """Return why a normalized sentence is not used, None if it is."""
     words = sentence.count(" ") + 1
     if not is_spelled_out(sentence):
         return "sentence with digits or no letters"
@@ -122,21 +76,68 @@ def _fault(sentence: str) -> str | None:
         return "sentence with letters that are not Czech"
     if _SPACED_LETTERS.search(sentence):
         return "sentence in spaced letters"
-    if not FEWEST_WORDS <= words <= MOST_WORDS:
-        return f"sentence of fewer than {FEWEST_WORDS} or more than {MOST_WORDS} words"
+    if not MIN_WORDS <= words <= MAX_WORDS:
+        return f"sentence of fewer than {MIN_WORDS} or more than {MAX_WORDS} words"
     return None
 
 
-def _is_valid(document: list[str]) -> bool:
-    return int(hashlib.md5("\n".join(document).encode()).hexdigest(), 16) % VALID_SHARE == 0
+@lru_cache(maxsize=1)
+def _documents(root: Path, names: tuple[str, ...]) -> dict[str, list[Document]]:
+    """Return the documents of each file. Each process reads all files, as a sentence may occur in any of them."""
+    seen: set[str] = set()
+    return {
+        name: [
+            _document(f"{name}, fortune {number}", fortune, seen)
+            for number, fortune in enumerate(read_fortunes(root / name), 1)
+        ]
+        for name in names
+    }
 
 
-def _write(arguments: argparse.Namespace) -> Iterator[str]:
-    prose = read_prose(arguments.tree)
-    for name, documents in (("train", prose.train), ("valid", prose.valid)):
-        write_documents(arguments.out / f"{name}.txt", documents)
-        yield f"{name}: {len(documents)} documents, {sum(map(len, documents))} sentences"
-    yield from left_out(prose.dropped)
+def _document(place: str, fortune: str, seen: set[str]) -> Document:
+    if _DRAWING.search(fortune):
+        return Document((), (Dropped(place, "document with a drawing, table or program"),))
+    return clean(place, map(normalize, sentences_of(fortune)), _fault, seen)
 
 
-main = writing("fortunes", __doc__, _write)
+@dataclass(frozen=True)
+class Fortunes(Corpus):
+    """The files ``names`` of the folder ``root``; a unit is a file."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    part_bytes = 256 << 10
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return {"corpus": "fortunes", "layout": 1, "root": str(self.root), "files": self.names}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        return {split: Output((f"{split}.txt",)) for split in SPLITS}
+
+    def units(self) -> Iterator[Unit]:
+        for name in self.names:
+            yield Unit(name, (self.root / name).stat().st_size)
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        for document in _documents(self.root, self.names)[unit.key]:
+            yield from document.items(split_of(document))
+
+
+def split_of(document: Document) -> str:
+    """Return ``valid`` for about one document of :data:`VALID_PARTS`, by the hash of its sentences, else ``train``."""
+    return "valid" if bucket("\n".join(document.sentences), VALID_PARTS) == 0 else "train"
+
+
+def open_corpus(tree: Path) -> Fortunes:
+    """Return the fortunes below ``tree``, the unpacked package; :class:`DataError` if there are none."""
+    folder = tree / FOLDER
+    names = tuple(sorted(path.name for path in folder.glob("*") if path.suffix not in _INDEXES))
+    if not names:
+        raise DataError(f"{folder}: expected the files of the package fortunes-cs, found none")
+    return Fortunes(folder, names)
+
+
+main = package_preparation("fortunes", __doc__, lambda options: open_corpus(options.tree))

@@ -28,8 +28,6 @@ from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, r
 from data_prep.engine.units import lines as lines_of
 from data_prep.formats.recordings import frames_of
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
-from slam_plugin.data.constants import DEV, FRAMES_PER_SECOND, TEST, TRAIN
-from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
 SOUND = "sound"
@@ -185,12 +183,3 @@ def sound_zip(out: Path, unit: Unit) -> Iterator[Callable[[str, Sound], str]]:
 def of_8_bits(data: bytes) -> np.ndarray:
     """Return unsigned samples of 8 bits as (samples,) int16."""
     return (np.frombuffer(data, np.uint8).astype(np.int16) - 128) * 256
-
-
-def required(tree: Path, folder: Path, package: str, *names: str) -> Path:
-    """Return the folder ``tree/folder``; :class:`DataError` if it lacks one of the files ``names`` of ``package``."""
-    for name in names:
-        path = tree / folder / name
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file; it is part of the package {package}")
-    return tree / folder

@@ -1,41 +1,43 @@
 """Written and spoken English sentences, for text normalisation: WordNet's glosses with numbers said by num2words.
 
-    slam prepare normalization --tree TREE --out FOLDER
+    slam prepare normalization --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
 
 writes ``{split}.written``, ``{split}.spoken`` and ``{split}.classes`` of train, valid and test: a sentence a line, and
-its class, the kind of its one word with digits (:mod:`data_prep.text.numbers`) or ``plain`` if it has none. A written
-sentence is normalised (lower case, no punctuation) but for that word, which stands as it is written.
+its class, the kind of its only word with digits (:mod:`data_prep.text.numbers`) or ``plain`` if it has none. A written
+sentence is normalized (lower case, no punctuation) except that word, which stays as it is written.
 
-Sentences come from two sources. *Found* ones are definitions and examples of WordNet with exactly one word with digits,
-whose kind is sure: four digits without a comma, which may be a year or not, are one behind a word that years follow
-and else of no sure kind. Other words with digits (``2-dimensional``, ``B1``) are not read; their sentences are left out
-and counted. *Generated* ones are for the kinds that glosses hardly have: a quarter of the definitions without digits
-get a phrase with a written form before or behind, such as "sold for $3.50"; one of thirteen stays plain. Kind, form and
-phrase are drawn by the definition's own text. The split is that of the gloss. What is said is what num2words says of
-numbers, with a few rules around it; nobody has checked it against speech.
+Sentences come from two sources. *Found* ones are definitions and examples of WordNet with exactly one word with digits
+of a known kind. Four digits without a comma are a year after a word that years follow; otherwise their kind is unknown.
+Sentences with other words with digits (``2-dimensional``, ``B1``) are left out and counted. *Generated* ones are for
+the kinds that glosses hardly have: a quarter of the definitions without digits get a phrase with a written form before
+or after them, such as "sold for $3.50"; one of thirteen stays plain. The definition's own text decides kind, form and
+phrase. The split is that of the gloss. The spoken side is what num2words gives, with a few rules around it. It was not
+checked against speech.
 """
 
-import argparse
 import calendar
 import random
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from data_prep.engine.splits import SPLIT_OF_FAIRSEQ, bucket
+from data_prep.engine.splits import bucket
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, lines
 from data_prep.packages import wordnet
-from data_prep.packages.command import left_out, writing
+from data_prep.packages.command import package_preparation
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, normalize_english
 from data_prep.text.numbers import CURRENCIES, KINDS, UNITS, kinds_of, ordinal_form, speak
-from data_prep.text.parallel import PLAIN, SIDES
-from slam_plugin.data.files import atomic_write
+from data_prep.text.parallel import FILES, PLAIN
 
-# The splits' names here, as fairseq's translation task has them.
-FEWEST_WORDS, MOST_WORDS = 3, 14
-# One definition in so many gets a generated form.
+# Names of the splits here, which are those of fairseq's translation task, by WordNet's.
+SPLITS = {"train": "train", "dev": "valid", "test": "test"}
+# Of a definition that gets a generated form.
+MIN_CARRIER_WORDS, MAX_CARRIER_WORDS = 3, 14
+# One definition of four gets a generated form.
 CARRIER_PARTS = 4
-LONGEST_WORDS = 50
+MAX_WORDS = 50
 
 # Words that a year follows where four digits without a comma do.
 _BEFORE_YEARS = {"in", "since", "until", "till", "after", "before", "born", "died", "during"}
@@ -72,35 +74,33 @@ class Sentence(NamedTuple):
     kind: str
 
 
-class Parallel(NamedTuple):
-    """Sentences by split, how many of them were found and generated, and why others are left out."""
+class Made(NamedTuple):
+    """A sentence that is used, and its source: ``found`` or ``generated``."""
 
-    splits: dict[str, list[Sentence]]
-    sources: Counter[str]
-    dropped: Counter[str]
+    source: str
+    sentence: Sentence
 
 
-def read_parallel(glosses: Sequence[wordnet.Gloss]) -> Parallel:
-    """The sentences of WordNet's glosses; no written and no spoken sentence occurs twice."""
-    parallel = Parallel({split: [] for split in SPLIT_OF_FAIRSEQ}, Counter(), Counter())
-    names = {there: here for here, there in SPLIT_OF_FAIRSEQ.items()}
+def read_parallel(glosses: Sequence[wordnet.Gloss]) -> list[list[Made | Dropped]]:
+    """Return what each gloss gives; no written and no spoken sentence occurs twice."""
     seen: set[str] = set()
-    for gloss in glosses:
-        for number, text in enumerate(gloss.sentences):
-            if any(map(str.isdigit, text)):
-                source, made = "found", find(text)
-            elif number == 0 and bucket(text, CARRIER_PARTS) == 0:
-                source, made = "generated", generate(text)
-            else:
-                continue
-            fault = made if isinstance(made, str) else _fault(made, seen)
-            if fault:
-                parallel.dropped[f"{source}: {fault}"] += 1
-                continue
-            seen |= {made.written, made.spoken}
-            parallel.sources[f"{source}, {made.kind}"] += 1
-            parallel.splits[names[gloss.split]].append(made)
-    return parallel
+    return [list(_of_gloss(gloss, seen)) for gloss in glosses]
+
+
+def _of_gloss(gloss: wordnet.Gloss, seen: set[str]) -> Iterator[Made | Dropped]:
+    for number, text in enumerate(gloss.sentences):
+        if any(map(str.isdigit, text)):
+            source, made = "found", find(text)
+        elif number == 0 and bucket(text, CARRIER_PARTS) == 0:
+            source, made = "generated", generate(text)
+        else:
+            continue
+        fault = made if isinstance(made, str) else _fault(made, seen)
+        if fault:
+            yield Dropped(gloss.id, f"{source}: {fault}")
+            continue
+        seen |= {made.written, made.spoken}
+        yield Made(source, made)
 
 
 def find(text: str) -> Sentence | str:
@@ -123,8 +123,8 @@ def find(text: str) -> Sentence | str:
 def generate(text: str) -> Sentence | str:
     """A text without digits with a phrase and a written form, drawn by the text, or why it is not used."""
     carrier = normalize_english(text)
-    if not FEWEST_WORDS <= carrier.count(" ") + 1 <= MOST_WORDS:
-        return f"fewer than {FEWEST_WORDS} or more than {MOST_WORDS} words"
+    if not MIN_CARRIER_WORDS <= carrier.count(" ") + 1 <= MAX_CARRIER_WORDS:
+        return f"fewer than {MIN_CARRIER_WORDS} or more than {MAX_CARRIER_WORDS} words"
     draw = random.Random(carrier)
     kind = draw.choice((PLAIN, *KINDS))
     if kind == PLAIN:
@@ -138,23 +138,16 @@ def generate(text: str) -> Sentence | str:
     return Sentence(written, spoken, kind)
 
 
-def write_parallel(out: str | Path, split: str, sentences: Sequence[Sentence]) -> None:
-    """Write the two sides and the classes of one split below ``out``."""
-    for name, lines in zip((*SIDES, "classes"), zip(*sentences, strict=True), strict=True):
-        with atomic_write(Path(out, f"{split}.{name}")) as file:
-            file.writelines(f"{line}\n" for line in lines)
-
-
 def draw_form(kind: str, draw: random.Random) -> str:
     """A written form of a kind, one that :func:`data_prep.text.numbers.speak` can say."""
     match kind:
         case "cardinal":
-            number = _some_whole(draw, 6.5)
+            number = _drawn_whole(draw, 6.5)
             return f"{number:,}" if number >= 10_000 or draw.random() < 0.5 else str(number)
         case "ordinal":
-            return ordinal_form(_some_whole(draw, 3))
+            return ordinal_form(_drawn_whole(draw, 3))
         case "decimal":
-            return f"{draw.randrange(1000) if draw.random() < 0.3 else draw.randrange(10)}.{_some_digits(draw, 3)}"
+            return f"{draw.randrange(1000) if draw.random() < 0.3 else draw.randrange(10)}.{_drawn_digits(draw, 3)}"
         case "year":
             return str(draw.randint(1100, 2099))
         case "years":
@@ -166,15 +159,15 @@ def draw_form(kind: str, draw: random.Random) -> str:
             return f"{month}/{day}/{year}" if draw.random() < 0.75 else f"{year}-{month:02}-{day:02}"
         case "money":
             cents = f".{draw.randrange(100):02}" if draw.random() < 0.5 else ""
-            return f"{draw.choice(tuple(CURRENCIES))}{_some_whole(draw, 5):,}{cents}"
+            return f"{draw.choice(tuple(CURRENCIES))}{_drawn_whole(draw, 5):,}{cents}"
         case "percent":
             return f"{draw.randint(1, 100)}%" if draw.random() < 0.7 else f"{draw.randrange(100)}.{draw.randrange(10)}%"
         case "fraction":
             bottom = draw.choice((2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 20, 100))
             return f"{draw.randint(1, bottom - 1)}/{bottom}"
         case "measure":
-            rest = f".{_some_digits(draw, 2)}" if draw.random() < 0.3 else ""
-            return f"{_some_whole(draw, 4):,}{rest}{draw.choice(tuple(UNITS))}"
+            rest = f".{_drawn_digits(draw, 2)}" if draw.random() < 0.3 else ""
+            return f"{_drawn_whole(draw, 4):,}{rest}{draw.choice(tuple(UNITS))}"
         case "time":
             return f"{draw.randint(1, 12)}:{draw.choice((0, 5, 15, 30, draw.randrange(60))):02}"
         case "digits":
@@ -182,13 +175,13 @@ def draw_form(kind: str, draw: random.Random) -> str:
     raise ValueError(f"no form of {kind!r} can be drawn")
 
 
-def _some_whole(draw: random.Random, most_digits: float) -> int:
+def _drawn_whole(draw: random.Random, max_digits: float) -> int:
     """A number from 1 on, as many of each length."""
-    return int(10 ** draw.uniform(0, most_digits))
+    return int(10 ** draw.uniform(0, max_digits))
 
 
-def _some_digits(draw: random.Random, most: int) -> str:
-    return "".join(str(draw.randrange(10)) for _ in range(draw.randint(1, most)))
+def _drawn_digits(draw: random.Random, max_digits: int) -> str:
+    return "".join(str(draw.randrange(10)) for _ in range(draw.randint(1, max_digits)))
 
 
 def _sure_kind(form: str, before: str) -> str | None:
@@ -205,18 +198,53 @@ def _fault(made: Sentence, seen: set[str]) -> str | None:
         return "a sentence that occurred before"
     if foreign_letters(made.spoken, ENGLISH_LETTERS):
         return "letters that are not English"
-    if made.spoken.count(" ") + 1 > LONGEST_WORDS:
-        return f"more than {LONGEST_WORDS} words"
+    if made.spoken.count(" ") + 1 > MAX_WORDS:
+        return f"more than {MAX_WORDS} words"
     return None
 
 
-def _write(arguments: argparse.Namespace) -> Iterator[str]:
-    parallel = read_parallel(wordnet.read_glosses(arguments.tree))
-    for split, sentences in parallel.splits.items():
-        write_parallel(arguments.out, split, sentences)
-        counts = sorted(Counter(sentence.kind for sentence in sentences).items())
-        yield f"{split}: " + ", ".join(f"{count} {kind}" for kind, count in counts)
-    yield from left_out(parallel.dropped)
+@lru_cache(maxsize=1)
+def _parallel(root: Path) -> list[list[Made | Dropped]]:
+    """Return what all glosses give. Each process reads them all, as a sentence may occur in any of them."""
+    return read_parallel(wordnet.read_glosses(root))
 
 
-main = writing("normalization", __doc__, _write)
+@dataclass(frozen=True)
+class Normalization(Corpus):
+    """Sentences of the glosses in WordNet's folder ``root``; a unit is a run of neighboring glosses."""
+
+    root: Path
+
+    part_bytes = 2 << 20
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        return {"corpus": "normalization", "layout": 1, "root": str(self.root)}
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        return {split: Output(tuple(f"{split}.{name}" for name in FILES)) for split in SPLITS.values()}
+
+    def units(self) -> Iterator[Unit]:
+        return wordnet.units_of(wordnet.read_glosses(self.root))
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        part = slice(*unit.data)
+        for gloss, found in zip(wordnet.read_glosses(self.root)[part], _parallel(self.root)[part], strict=True):
+            for each in found:
+                if isinstance(each, Dropped):
+                    yield each
+                else:
+                    yield Noted(f"{each.source}, {each.sentence.kind}")
+                    yield lines(SPLITS[gloss.split], *each.sentence)
+
+
+def open_corpus(tree: Path) -> Normalization:
+    """Return the sentences of WordNet below ``tree``, the unpacked package.
+
+    Raises :class:`DataError` if a file of it is absent.
+    """
+    return Normalization(wordnet.folder_of(tree))
+
+
+main = package_preparation("normalization", __doc__, lambda options: open_corpus(options.tree))

@@ -1,23 +1,29 @@
 import struct
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
 from pysword.canons import canons
 
+from data_prep.engine.units import Dropped
 from data_prep.packages import bibles
 from data_prep.packages.bibles import (
     ENGLISH_MODULES,
     MODULES,
     Place,
+    chapters_of,
     homes,
+    open_corpus,
+    pairs_of,
     plain,
     read_bible,
     read_printed,
-    verse_pairs,
 )
-from data_prep.text.labeled import read_rows
+from data_prep.packages.documents import read_documents
+from data_prep.text.labelled import read_rows
 from slam_plugin.data.errors import DataError
+from tests.data_prep.preparing import check_sharing, run_command
 
 VERSIFICATIONS = {"web": "NRSVA", "kjv": "KJV", "rv1909": "KJV"}
 SYLLABLES = ("ba", "de", "fi", "go", "lu", "ma", "ne", "po", "ri", "sa", "tu", "ve")
@@ -114,9 +120,10 @@ def test_every_verse_is_read_where_it_stands(written, both):
         expected = {place: plain(osis).replace(",", " ").replace(".", " ").split() for place, osis in verses.items()}
         left_out = expected.pop(("Revelation of John", 22, 21), None)
         assert {tuple(place): text.split() for place, text in bible.verses.items()} == expected
-        assert bible.dropped["verse with more than its text"] == (left_out is not None)
+        reasons = Counter(bible.dropped.values())
+        assert reasons["verse with more than its text"] == (left_out is not None)
         total = sum(sum(book[3]) for books in canons[VERSIFICATIONS[name].lower()].values() for book in books)
-        assert bible.dropped["verse without text"] == total - len(verses)
+        assert reasons["verse without text"] == total - len(verses)
 
 
 def test_spanish(tmp_path):
@@ -131,18 +138,24 @@ def test_spanish(tmp_path):
     assert list(bible.verses.values()) == [
         "en el principio crió dios los cielos y la tierra", "un niño por qué güelfo y él", "libro de la generación",
     ]  # fmt: skip
-    assert bible.dropped["verse with letters that are not Spanish"] == 1
+    assert bible.dropped[Place("Genesis", 1, 3)] == "verse with letters that are not Spanish"
     printed = read_printed(tmp_path, "rv1909")
     assert printed[Place("Genesis", 1, 1)] == "EN el principio crió Dios los cielos, y la tierra."
     assert printed[Place("Genesis", 1, 2)].rstrip() == "Un niño; ¿por qué? ¡Güelfo y Él!"
 
 
-def test_pairs(both):
-    pairs = verse_pairs(both)
+@pytest.fixture(scope="module")
+def made(tree, written, tmp_path_factory):
+    """The corpus of both translations, in parts of several books: most books have no verse here."""
+    return check_sharing(open_corpus(tree), tmp_path_factory.mktemp("made"), 4000)
+
+
+def test_pairs(both, made):
     of = {text: place for bible in both.values() for place, text in bible.verses.items()}
     kjv = set(both["kjv"].verses.values())
     seen = {}
-    for split, rows in pairs.splits.items():
+    splits = {split: read_rows(made / f"{split}.tsv") for split in ("train", "dev", "test")}
+    for split, rows in splits.items():
         assert rows and {row.label for row in rows} == {"same", "different"}
         for row in rows:
             first, second = (of[text] for text in row.texts)
@@ -151,11 +164,34 @@ def test_pairs(both):
             assert first[:2] == second[:2] and abs(first.verse - second.verse) <= 1
             for text in row.texts:
                 assert seen.setdefault(text, split) == split
-    rows = [row for rows in pairs.splits.values() for row in rows]
+    rows = [row for rows in splits.values() for row in rows]
     assert sum(row.label == "same" for row in rows) == len(rows) / 2 == 150
     assert 90 < sum(row.texts[0] in kjv for row in rows) < 210
-    assert pairs.dropped["pair without a neighbour"] == 1  # the one verse of its chapter
-    assert pairs.dropped["verse that one translation lacks"] == 1
+    left_out = (made / "dropped.tsv").read_text().splitlines()
+    assert "pairs: Revelation of John 22:20\tpair without a neighbor" in left_out  # the only verse of its chapter
+    assert "pairs: Tobit 1:1\tverse that one translation lacks" in left_out
+    assert "web: Revelation of John 22:21\tverse with more than its text" in left_out
+
+
+def test_text(both, made):
+    for name, bible in both.items():
+        chapters = {}
+        for place, text in bible.verses.items():
+            chapters.setdefault(place.split, {}).setdefault(place[:2], []).append(text)
+        for split, expected in chapters.items():
+            assert read_documents(made / f"{name}.{split}.txt") == list(expected.values())
+
+
+def test_one_translation_alone(tree, made, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run_command(bibles.main, "--tree", tree, "--out", out, "--translations", "web") == 0
+    assert "web.train.txt: " in capsys.readouterr().out
+    assert {path.name for path in out.iterdir() if path.suffix in (".txt", ".tsv")} == {
+        "web.train.txt", "web.dev.txt", "web.test.txt", "dropped.tsv",
+    }  # fmt: skip
+    assert (out / "web.dev.txt").read_bytes() == (made / "web.dev.txt").read_bytes()
+    assert run_command(bibles.main, "--tree", tmp_path, "--out", tmp_path / "none") == 1
+    assert "expected mods.d" in capsys.readouterr().err
 
 
 def test_a_text_that_stands_in_two_splits_is_used_in_one():
@@ -163,15 +199,17 @@ def test_a_text_that_stands_in_two_splits_is_used_in_one():
     test = next(Place("Genesis", c, 1) for c in range(1, 51) if Place("Genesis", c, 1).split == "test")
     verses = {train: "and it was so that day", test: "and it was so that day"}
     verses |= {place._replace(verse=2): f"of {place} and others" for place in (train, test)}
-    bible = bibles.Bible(verses, None)
-    others = bibles.Bible({place: f"{text} indeed" for place, text in verses.items()}, None)
+    bible = bibles.Bible(verses, {})
+    others = bibles.Bible({place: f"{text} indeed" for place, text in verses.items()}, {})
     home = homes({"web": bible, "kjv": others})
     assert home["and it was so that day"] == "test"
-    documents = bibles.documents(bible, home)
-    assert documents["train"] == [[verses[train._replace(verse=2)]]] and len(documents["test"][0]) == 2
-    assert not documents["dev"]
-    pairs = verse_pairs({"web": bible, "kjv": others})
-    assert pairs.dropped["verse that occurs in another split"] == 1 and len(pairs.splits["test"]) == 4
+    left_out = Dropped(str(train), "verse that occurs in another split")
+    found = list(chapters_of(bible, home, "Genesis"))
+    assert left_out in found and ("train", [verses[train._replace(verse=2)]]) in found
+    assert ("test", [verses[test], verses[test._replace(verse=2)]]) in found and len(found) == 3
+    pairs = list(pairs_of({"web": bible, "kjv": others}, home, "Genesis"))
+    assert left_out in pairs and [split for split, _ in pairs].count("test") == 4
+    assert not list(chapters_of(bible, home, "Exodus")) and not list(pairs_of({"web": bible, "kjv": others}, home, ""))
 
 
 def test_a_greek_form_goes_with_its_book():
@@ -195,15 +233,3 @@ def test_damaged_and_missing_modules(tmp_path):
     (tmp_path / "usr/share/sword/mods.d/engKJV2006eb.conf").unlink()
     with pytest.raises(DataError, match="expected the module engKJV2006eb"):
         read_bible(tmp_path, "kjv")
-
-
-def test_command(tree, both, tmp_path, capsys):
-    assert bibles.main(["--tree", str(tree), "--out", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
-    assert "     1 pair without a neighbour" in printed
-    for split, rows in verse_pairs(both).splits.items():
-        assert read_rows(tmp_path / f"{split}.tsv") == rows and f"{split}: {len(rows)} pairs" in printed
-    texts = [(tmp_path / f"web.{split}.txt").read_text() for split in ("train", "dev", "test")]
-    assert "\n".join(texts).count("\n\n") == 52 and texts[1].count("\n\n") >= 1
-    assert bibles.main(["--tree", str(tmp_path), "--out", str(tmp_path / "none")]) == 1
-    assert "expected mods.d" in capsys.readouterr().err

@@ -85,7 +85,7 @@ def stats(made):
 
 
 def decoded(path, vocabulary):
-    """The texts of a binarised file."""
+    """The texts of a binarized file."""
     dictionary = Dictionary.load(str(vocabulary / "dict.txt"))
     pieces = SentencePieceProcessor(model_file=str(vocabulary / "spm.model"))
     items = data_utils.load_indexed_dataset(str(path), dictionary, "mmap")
@@ -178,7 +178,7 @@ def test_normalization(made, stats):
     assert stats["left_out"]["normalization"] == {
         "found: a word with digits whose reading is not sure": 1,
         "found: several words with digits": 1,
-        "generated: fewer than 3 or more than 14 words": 1,  # the verb's "do it"
+        "generated: fewer than # or more than # words": 1,  # the verb's "do it"
     }
 
 
@@ -214,7 +214,9 @@ def test_second_run_does_nothing(made, capsys):
     assert downstream.main(["--tree", "gone", "--out", str(made)]) == 0
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
     printed = capsys.readouterr().out
-    assert "sentiment: train " in printed and "st/mt/de: train 8, valid 2" in printed and "left out of kjv" in printed
+    assert (
+        "sentiment: train " in printed and "st/mt/de: train 8, valid 2" in printed and "left out of bibles" in printed
+    )
 
 
 def test_same_tree_gives_the_same_bytes(tree, made, tmp_path):

@@ -1,8 +1,11 @@
 import pytest
 
+from data_prep.engine.units import Dropped, Item
 from data_prep.packages import fortunes
-from data_prep.packages.fortunes import FOLDER, read_prose, sentences_of
+from data_prep.packages.documents import read_documents
+from data_prep.packages.fortunes import FOLDER, open_corpus, sentences_of
 from slam_plugin.data.errors import DataError
+from tests.data_prep.preparing import check_sharing, run_command
 
 
 @pytest.fixture
@@ -20,9 +23,25 @@ def write(tmp_path):
     return write_file
 
 
+@pytest.fixture(autouse=True)
+def read_afresh():
+    fortunes._documents.cache_clear()
+
+
+def read(tree):
+    """Documents by split, and reasons why sentences are left out."""
+    corpus = open_corpus(tree)
+    found = [each for unit in corpus.units() for each in corpus.read(unit)]
+    splits = {split: [] for split in corpus.outputs}
+    for each in found:
+        if isinstance(each, Item):
+            splits[each.output].append(each.texts[0].removesuffix("\n\n").split("\n"))
+    return splits, [each.reason for each in found if isinstance(each, Dropped)]
+
+
 def documents(tree):
-    prose = read_prose(tree)
-    return sorted(prose.train + prose.valid)
+    splits, _ = read(tree)
+    return sorted(splits["train"] + splits["valid"])
 
 
 def test_wrapped_lines_attribution_and_sentences():
@@ -71,7 +90,7 @@ def test_what_is_dropped_is_counted(write, fortune, reason):
     write("a", "První věta v jiném souboru.")
     tree = write("b", fortune)
     assert documents(tree) == [["první věta v jiném souboru"]]
-    assert +read_prose(tree).dropped == {reason: 1}
+    assert read(tree)[1] == [reason]
 
 
 def test_one_bad_sentence_leaves_the_rest_of_its_document(write):
@@ -79,35 +98,42 @@ def test_one_bad_sentence_leaves_the_rest_of_its_document(write):
     assert documents(tree) == [["dobrá věta zde", "dobrá věta tam"]]
 
 
+def texts_of(letters):
+    return [f"Věta {a}{b}{c} zde. Další {a}{b}{c}." for a in letters for b in letters for c in letters]
+
+
 def test_split_is_stable_disjoint_and_about_one_in_25(write):
-    letters = "abcdefghijkl"
-    texts = [f"Věta {a}{b}{c} zde." for a in letters for b in letters for c in letters]
-    prose = read_prose(write("a", *texts))
-    assert 0.02 < len(prose.valid) / len(texts) < 0.06
-    assert not {s for d in prose.valid for s in d} & {s for d in prose.train for s in d}
-    # A document stays where it is when others come or go.
-    fewer = read_prose(write("b", *texts[:3]))
-    assert fewer.train == prose.train and fewer.valid == prose.valid
+    texts = texts_of("abcdefghijkl")
+    splits, _ = read(write("a", *texts))
+    assert 0.02 < len(splits["valid"]) / len(texts) < 0.06
+    assert not {s for d in splits["valid"] for s in d} & {s for d in splits["train"] for s in d}
+    # A document stays in its split if others come or go.
+    fortunes._documents.cache_clear()
+    fewer, _ = read(write("a", *texts[::3]))
+    for split, found in fewer.items():
+        assert found == [each for each in splits[split] if each in found] != []
 
 
-def test_written_documents_end_with_an_empty_line(write, tmp_path, capsys):
-    letters = "abcdefgh"
-    tree = write("a", *(f"Věta {a}{b} jedna. A druhá {a}{b}." for a in letters for b in letters))
-    assert fortunes.main(["--tree", str(tree), "--out", str(tmp_path / "out")]) == 0
-    read = [
-        block.split("\n")
-        for name in ("train", "valid")
-        for block in (tmp_path / "out" / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n\n").split("\n\n")
-    ]
-    assert sorted(read) == documents(tree) and len(read) == 64
-    assert "sentences" in capsys.readouterr().out
+def test_the_same_however_the_work_is_shared(write, tmp_path):
+    texts = texts_of("abcde")
+    write("a", *texts[:50])
+    write("b", *texts[40:])
+    tree = write("c", "Zbylo 5 korun.", *texts[:9])
+    folder = check_sharing(open_corpus(tree), tmp_path)
+    found = [each for split in ("train", "valid") for each in read_documents(folder / f"{split}.txt")]
+    assert sorted(found) == documents(tree) and len(found) == 125
+    left_out = (folder / "dropped.tsv").read_text(encoding="utf-8").splitlines()
+    # Two sentences of ten fortunes in b that a has as well, and of nine in c.
+    assert len(left_out) == 1 + 20 + 1 + 18
+    assert "b, fortune 1\tsentence that occurred before" in left_out
+    assert "c, fortune 1\tsentence with digits or no letters" in left_out
 
 
 def test_faults_are_named(write, tmp_path, capsys):
     with pytest.raises(DataError, match="expected the files of the package fortunes-cs"):
-        read_prose(tmp_path)
+        open_corpus(tmp_path)
     tree = write("old", "Příliš žluťoučký", encoding="iso-8859-2")
     with pytest.raises(DataError, match="old: expected UTF-8"):
-        read_prose(tree)
-    assert fortunes.main(["--tree", str(tree), "--out", str(tmp_path / "out")]) == 1
+        read(tree)
+    assert run_command(fortunes.main, "--tree", tree, "--out", tmp_path / "out") == 1
     assert "old: expected UTF-8" in capsys.readouterr().err

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from data_prep.packages import movie_reviews
-from data_prep.packages.movie_reviews import MEMBER, read_reviews
-from data_prep.text.labeled import read_rows
+from data_prep.packages.movie_reviews import MEMBER, open_corpus, read_snippets
+from data_prep.text.labelled import read_rows
 from slam_plugin.data.errors import DataError
+from tests.data_prep.preparing import check_sharing, dropped, run_command
 
 GOOD, BAD = ("fine", "moving", "clever", "brilliant"), ("dull", "tepid", "clumsy", "painful")
 NAMES = ("Ada", "Bea", "Cleo", "Dora", "Eve", "Flo", "Gil", "Hal", "Ida", "Jo", "Kim", "Lou")
@@ -39,49 +40,49 @@ def write_reviews(tree, count=120):
     write_archive(tree, "\r\n".join(lines))
 
 
+def read(folder):
+    return {split: read_rows(folder / f"{split}.tsv") for split in ("train", "dev", "test")}
+
+
 def test_reviews(tmp_path):
-    write_reviews(tmp_path)
-    reviews = read_reviews(tmp_path)
-    rows = [row for rows in reviews.splits.values() for row in rows]
+    write_reviews(tmp_path / "tree")
+    folder = check_sharing(open_corpus(tmp_path / "tree"), tmp_path)
+    splits = read(folder)
+    rows = [row for rows in splits.values() for row in rows]
     assert len(rows) == len({row.texts for row in rows}) == 120
     for row in rows:
         (text,) = row.texts
         assert text.startswith("the ") and "muller's no " in text and not set(text) & set(".,’ü")
         assert (row.label == "positive") == any(word in text.split() for word in GOOD)
-    assert {split: bool(rows) for split, rows in reviews.splits.items()} == {"train": True, "dev": True, "test": True}
-    assert len(reviews.splits["train"]) > 80
-    assert reviews.dropped == {
-        "text that occurred before": 1, "no letters": 1, "neutral: a mean rating within 0.5 of 0": 2
-    }  # fmt: skip
+    assert all(splits.values()) and len(splits["train"]) > 80
+    assert dropped(folder) == {
+        "snippet 121": "neutral: a mean rating within 0.5 of 0",
+        "snippet 122": "neutral: a mean rating within 0.5 of 0",
+        "snippet 123": "no letters",
+        "snippet 124": "text that occurred before",
+    }
 
 
-def test_a_texts_split_does_not_depend_on_the_others(tmp_path):
-    write_reviews(tmp_path / "many", 120)
-    write_reviews(tmp_path / "few", 60)
-    many, few = (read_reviews(tmp_path / name).splits for name in ("many", "few"))
-    for split, rows in few.items():
-        assert set(rows) <= set(many[split])
+def test_a_texts_split_does_not_depend_on_the_others(tmp_path, capsys):
+    splits = {}
+    for name, count in (("many", 120), ("few", 60)):
+        write_reviews(tmp_path / name, count)
+        assert run_command(movie_reviews.main, "--tree", tmp_path / name, "--out", tmp_path / name / "out") == 0
+        splits[name] = read(tmp_path / name / "out")
+    assert "left out: 1 no letters" in capsys.readouterr().out
+    for split, rows in splits["few"].items():
+        assert set(rows) <= set(splits["many"][split])
 
 
-def test_faults_are_named(tmp_path):
-    with pytest.raises(DataError, match="found 0 files vaderSentiment"):
-        read_reviews(tmp_path)
+def test_faults_are_named(tmp_path, capsys):
+    assert run_command(movie_reviews.main, "--tree", tmp_path, "--out", tmp_path / "out") == 1
+    assert "found 0 files vaderSentiment" in capsys.readouterr().err
     path = write_archive(tmp_path, "1\t2.5\tfine\n2\tgood\tfine\n")
     with pytest.raises(DataError, match=r"movieReviewSnippets_GroundTruth\.txt:2: found '2\\tgood\\tfine', expected"):
-        read_reviews(tmp_path)
+        list(read_snippets(path))
     write_archive(tmp_path, "1\t2.5\tfine\n", member="other")
     with pytest.raises(DataError, match=r"hutto_ICWSM_2014\.tar\.gz: expected a tar archive with .*GroundTruth"):
-        read_reviews(tmp_path)
+        list(read_snippets(path))
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match=r"hutto_ICWSM_2014\.tar\.gz: expected a tar archive"):
-        read_reviews(tmp_path)
-
-
-def test_command(tmp_path, capsys):
-    write_reviews(tmp_path)
-    assert movie_reviews.main(["--tree", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
-    assert "     1 no letters" in capsys.readouterr().out
-    for split, rows in read_reviews(tmp_path).splits.items():
-        assert read_rows(tmp_path / "out" / f"{split}.tsv") == rows
-    assert movie_reviews.main(["--tree", str(tmp_path / "gone"), "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+        list(read_snippets(path))

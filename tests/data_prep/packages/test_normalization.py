@@ -1,14 +1,25 @@
+import json
 import random
 from collections import Counter
 
 import pytest
 
-from data_prep.engine.splits import SPLIT_OF_FAIRSEQ
-from data_prep.packages import normalization
-from data_prep.packages.normalization import PLAIN, Sentence, draw_form, find, generate, read_parallel
+from data_prep.engine.units import Dropped
+from data_prep.packages import normalization, wordnet
+from data_prep.packages.normalization import (
+    PLAIN,
+    Made,
+    Sentence,
+    draw_form,
+    find,
+    generate,
+    open_corpus,
+    read_parallel,
+)
 from data_prep.packages.wordnet import Gloss
 from data_prep.text.numbers import KINDS, kinds_of, speak
 from tests.data_prep.packages.test_wordnet import write_glosses
+from tests.data_prep.preparing import check_sharing, run_command
 
 NOT_SURE = "a word with digits whose reading is not sure"
 
@@ -85,34 +96,42 @@ def test_corpus():
     corpus = glosses(400)
     # What occurred before, in another gloss, is dropped wherever it stands.
     corpus += [Gloss("adv-00000001", ["Poet of AAA (1500-1550)"]), Gloss("adv-00000002", ["at 22 or 23"])]
-    parallel = read_parallel(corpus)
-    split_of = {gloss.id: gloss.split for gloss in corpus}
-    home = {normalization.normalize_english(gloss.sentences[0].split(" (")[0]): split_of[gloss.id] for gloss in corpus}
+    found = list(zip(corpus, read_parallel(corpus), strict=True))
+    home = {normalization.normalize_english(gloss.sentences[0].split(" (")[0]): gloss.split for gloss in corpus}
+    made = [(gloss.split, each) for gloss, own in found for each in own if isinstance(each, Made)]
     for side in (0, 1):
-        texts = [sentence[side] for sentences in parallel.splits.values() for sentence in sentences]
+        texts = [each.sentence[side] for _, each in made]
         assert len(texts) == len(set(texts))
-    for name, sentences in parallel.splits.items():
-        assert sentences
-        for sentence in sentences:
-            (split,) = {split for carrier, split in home.items() if carrier in sentence.written}
-            assert split == SPLIT_OF_FAIRSEQ[name]
-    assert parallel.sources["found, years"] == 400
-    generated = sum(count for name, count in parallel.sources.items() if name.startswith("generated"))
-    assert 60 < generated < 140 and sum(parallel.sources.values()) == 400 + generated
-    assert parallel.dropped == {"found: a sentence that occurred before": 1, "found: several words with digits": 1}
-    assert read_parallel(corpus) == parallel
+    assert {split for split, _ in made} == {"train", "dev", "test"}
+    for split, each in made:
+        assert {split} == {own for carrier, own in home.items() if carrier in each.sentence.written}
+    sources = Counter(each.source for _, each in made)
+    assert sum(each == ("found", each.sentence) and each.sentence.kind == "years" for _, each in made) == 400
+    assert sources["found"] == 400 and 60 < sources["generated"] < 140
+    assert [each for _, own in found for each in own if isinstance(each, Dropped)] == [
+        Dropped("adv-00000001", "found: a sentence that occurred before"),
+        Dropped("adv-00000002", "found: several words with digits"),
+    ]
 
 
-def test_command(tmp_path, capsys):
-    write_glosses(tmp_path, [sentence for gloss in glosses(60) for sentence in gloss.sentences])
-    assert normalization.main(["--tree", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
-    assert "years" in capsys.readouterr().out
+def test_the_same_however_the_work_is_shared(tmp_path, monkeypatch):
+    monkeypatch.setattr(wordnet, "UNIT_GLOSSES", 50)
+    sentences = [sentence for gloss in glosses(60) for sentence in gloss.sentences]
+    write_glosses(tmp_path / "tree", [*sentences, sentences[-1], "at 22 or 23"])
+    folder = check_sharing(open_corpus(tmp_path / "tree"), tmp_path)
+    count = 0
     for split in ("train", "valid", "test"):
-        lines = [
-            (tmp_path / "out" / f"{split}.{name}").read_text().splitlines() for name in ("written", "spoken", "classes")
-        ]
+        lines = [(folder / f"{split}.{name}").read_text().splitlines() for name in ("written", "spoken", "classes")]
         assert len(lines[0]) == len(lines[1]) == len(lines[2]) > 0
+        count += len(lines[0])
         for written, spoken, kind in zip(*lines, strict=True):
             assert (written == spoken) == (kind == PLAIN) and not any(map(str.isdigit, spoken))
-    assert normalization.main(["--tree", str(tmp_path / "gone"), "--out", str(tmp_path)]) == 1
+    stats = json.loads((folder / "stats.json").read_text())
+    assert sum(stats["noted"].values()) == count and stats["noted"]["found, years"] == 60
+    assert stats["dropped"]["found: a sentence that occurred before"] == 1
+    assert stats["dropped"]["found: several words with digits"] == 1
+
+
+def test_a_tree_without_glosses(tmp_path, capsys):
+    assert run_command(normalization.main, "--tree", tmp_path / "gone", "--out", tmp_path / "out") == 1
     assert "data.noun" in capsys.readouterr().err

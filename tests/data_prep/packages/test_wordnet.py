@@ -1,8 +1,12 @@
+from collections import Counter
+
 import pytest
 
 from data_prep.packages import wordnet
-from data_prep.packages.wordnet import Gloss, clean_glosses, read_glosses
+from data_prep.packages.documents import read_documents
+from data_prep.packages.wordnet import FOLDER, Gloss, clean_glosses, open_corpus, read_glosses
 from slam_plugin.data.errors import DataError
+from tests.data_prep.preparing import check_sharing, dropped, run_command
 
 LICENCE = "  1 This software and database is being provided to you  \n  2 | with 100 conditions  \n"
 
@@ -26,7 +30,7 @@ def test_definition_and_examples(tmp_path):
             'an example that nothing ends; "so it stands here',
         ],
     )
-    glosses = read_glosses(tmp_path)
+    glosses = read_glosses(tmp_path / FOLDER)
     assert glosses[:3] == [
         Gloss("noun-00000000", ["a pause", "after a pause, he went on", "another 'pause'"]),
         Gloss("noun-00000001", ["(biology) a cell; they may exist alone; ; used of plants", "a cell"]),
@@ -38,38 +42,58 @@ def test_definition_and_examples(tmp_path):
 def test_documents(tmp_path):
     numbered = [f'thing; "it is {"y" * (i + 1)}"; "it is {"y" * (i + 1)}!"' for i in range(100)]
     write_glosses(tmp_path, [*numbered, "born in 1900", 'word; "it is y"', "a café, señor", "ταυ and more"])
-    glosses = clean_glosses(read_glosses(tmp_path))
-    sentences = [sentence for documents in glosses.splits.values() for document in documents for sentence in document]
+    glosses = read_glosses(tmp_path / FOLDER)
+    documents = clean_glosses(glosses)
+    sentences = [sentence for document in documents for sentence in document.sentences]
     assert len(sentences) == len(set(sentences)) and "a cafe senor" in sentences
-    assert sum(map(len, glosses.splits.values())) == 100 + 1 + 3
-    assert 75 < len(glosses.splits["train"]) and glosses.splits["dev"] and glosses.splits["test"]
-    assert glosses.dropped == {
+    assert [bool(document.sentences) for document in documents] == [True] * 100 + [False, False, True, False] + [
+        True
+    ] * 3
+    left_out = [each for document in documents for each in document.dropped]
+    assert Counter(each.reason for each in left_out) == {
         "sentence of fewer than 2 words": 101,
         "sentence that occurred before": 101,
         "sentence with digits or no letters": 1,
         "sentence with letters that are not English": 1,
     }
+    assert [each.reason for each in left_out if each.place == "noun-00000101"] == [
+        "sentence of fewer than 2 words",
+        "sentence that occurred before",
+    ]
 
 
-def test_faults_are_named(tmp_path):
+@pytest.mark.parametrize("unit_glosses", [1000, 7])
+def test_the_same_however_the_work_is_shared(tmp_path, monkeypatch, unit_glosses):
+    monkeypatch.setattr(wordnet, "UNIT_GLOSSES", unit_glosses)
+    # The last glosses repeat the first, which are in other units.
+    own = [f'a {"x" * i} of it; "an {"x" * i}, too"; "some {"y" * (i % 7 + 1)}!"' for i in range(1, 60)]
+    write_glosses(tmp_path / "tree", [*own, *own[:9]])
+    folder = check_sharing(open_corpus(tmp_path / "tree"), tmp_path)
+    glosses = read_glosses(tmp_path / "tree" / FOLDER)
+    documents = list(zip(glosses, clean_glosses(glosses), strict=True))
+    for split in ("train", "dev", "test"):
+        expected = [list(each.sentences) for gloss, each in documents if gloss.split == split and each.sentences]
+        assert read_documents(folder / f"{split}.txt") == expected != []
+    assert dropped(folder)["noun-00000059"] == "sentence that occurred before"
+
+
+def test_faults_are_named(tmp_path, capsys):
     with pytest.raises(DataError, match=r"data\.noun: there is no such file; it is part of the package wordnet-base"):
-        read_glosses(tmp_path)
+        open_corpus(tmp_path)
+    assert run_command(wordnet.main, "--tree", tmp_path, "--out", tmp_path / "out") == 1
+    assert "there is no such file" in capsys.readouterr().err
     write_glosses(tmp_path, ["a b"])
     noun = tmp_path / "usr/share/wordnet/data.noun"
     noun.write_text(noun.read_text() + "00000009 03 n 01 word\n")
-    with pytest.raises(DataError, match=r"data\.noun:4: found '00000009 03 n 01 word', expected a gloss"):
-        read_glosses(tmp_path)
+    with pytest.raises(DataError, match=r"data\.noun:4: found '00000009 03 n 01 word', expected a gloss after"):
+        read_glosses(noun.parent)
     noun.write_bytes(b"\xff\n")
     with pytest.raises(DataError, match=r"data\.noun: expected UTF-8"):
-        read_glosses(tmp_path)
+        read_glosses(noun.parent)
 
 
 def test_command(tmp_path, capsys):
-    write_glosses(tmp_path, [f'a {"x" * i} of it; "an {"x" * i}, too"' for i in range(1, 60)])
-    assert wordnet.main(["--tree", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
-    assert "train: " in capsys.readouterr().out
-    for split, documents in clean_glosses(read_glosses(tmp_path)).splits.items():
-        text = (tmp_path / "out" / f"{split}.txt").read_text()
-        assert text == "".join("\n".join(document) + "\n\n" for document in documents) != ""
-    assert wordnet.main(["--tree", str(tmp_path / "gone"), "--out", str(tmp_path)]) == 1
-    assert "there is no such file" in capsys.readouterr().err
+    write_glosses(tmp_path, [f'a {"x" * i} of it; "an {"x" * i}, too"; "one"' for i in range(1, 60)])
+    assert run_command(wordnet.main, "--tree", tmp_path, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "train.txt: " in printed and "left out: 59 sentence of fewer than # words" in printed
