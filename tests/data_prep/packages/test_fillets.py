@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_prep.engine.command import prepare
 from data_prep.engine.splits import split_of
+from data_prep.engine.units import Dropped
 from data_prep.packages import fillets
-from data_prep.packages.fillets import LEVEL_PARTS, parse_dialogue, read_corpus, write_manifests, write_translations
+from data_prep.packages.fillets import LEVEL_PARTS, Utterance, open_corpus
+from data_prep.packages.fillets_scripts import parse_dialogue
 from slam_plugin.data.audio import frames_in, load_features
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.manifests.manifest import Manifest
+from tests.data_prep.preparing import check_clean, check_sharing, dropped, rows_of, run_command
 
 # Levels of the game by the md5 of their names.
 TRAIN, DEV, TEST = "airplane", "hole", "steel"
@@ -51,9 +54,20 @@ def write_three_levels(tree):
         tree.sound(level, "id")
 
 
-def the_only(corpus):
-    (utterance,) = corpus.utterances
+def read(root, *options):
+    """Utterances of all levels, and what is left out."""
+    corpus = open_corpus(root, *options)
+    found = [each for unit in corpus.units() for each in corpus.utterances(unit.key)]
+    return [[each for each in found if isinstance(each, kind)] for kind in (Utterance, Dropped)]
+
+
+def the_only(root, *options):
+    (utterance,) = read(root, *options)[0]
     return utterance
+
+
+def reasons(root):
+    return [each.reason for each in read(root)[1]]
 
 
 def test_lua_strings_comments_and_line_breaks():
@@ -91,23 +105,22 @@ def test_escapes_that_are_no_utf8_are_named(escape):
 def test_one_utterance_in_full(tree):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("let-m", "font_small", "What’s that ship?", SENTENCE)))
     sound = tree.sound(TRAIN, "let-m", seconds=2.0)
-    utterance = the_only(read_corpus(tree.root))
+    utterance = the_only(tree.root)
     assert utterance == (
         f"{TRAIN}-let-m",
         sound,
-        2.0,
         frames_in(32000),
         "train",
         "small",
         "co je to za divnou loď",
-        "what's that ship",
+        {"en": "what's that ship"},
     )
 
 
 def test_cased_translation_keeps_punctuation(tree):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("a", "font_big", "What’s that?", SENTENCE)))
     tree.sound(TRAIN, "a")
-    assert the_only(read_corpus(tree.root, cased=True)).translation == "What's that?"
+    assert the_only(tree.root, ["en"], True).translations == {"en": "What's that?"}
 
 
 def test_another_target_language(tree):
@@ -115,20 +128,16 @@ def test_another_target_language(tree):
     tree.script(f"{TRAIN}/dialogs_de.lua", lua(("a", "font_big", "No.", "Straße: Größe!")))
     tree.sound(TRAIN, "a")
     tree.sound(TRAIN, "b")
-    corpus = read_corpus(tree.root, target="de")
-    assert [each.translation for each in corpus.utterances] == ["straße größe", None]
+    utterances, _ = read(tree.root, ["de", "en"])
+    assert [each.translations for each in utterances] == [{"de": "straße größe", "en": "no"}, {"en": "yes"}]
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 1), (22050, 2), (16000, 1), (11025, 2)])
 @pytest.mark.parametrize("seconds", [0.511, 1.0007])
 def test_frames_are_those_of_the_features(tree, rate, channels, seconds):
     sound = tree.sound(TRAIN, "a", seconds, rate, channels)
-    assert the_only(read_corpus_with_script(tree)).frames == len(load_features(str(sound), "/"))
-
-
-def read_corpus_with_script(tree):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("a", "font_big", "x", SENTENCE)))
-    return read_corpus(tree.root)
+    assert the_only(tree.root).frames == len(load_features(str(sound), "/"))
 
 
 @pytest.mark.parametrize(
@@ -144,26 +153,28 @@ def read_corpus_with_script(tree):
         ("Oh", "Velmi dlouhá věta. " * 5, "fewer than 3 or more than 30 characters a second"),
     ],
 )
-def test_text_that_is_not_what_is_said_leaves_unlabelled_speech(tree, english, czech, reason):
+def test_text_that_is_not_what_is_spoken_leaves_unlabeled_speech(tree, english, czech, reason):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("a", "font_big", english, czech)))
     tree.sound(TRAIN, "a")
-    corpus = read_corpus(tree.root)
-    assert the_only(corpus)[-2:] == (None, None)
-    assert +corpus.dropped == {f"text not used: {reason}": 1}
+    assert the_only(tree.root)[-2:] == (None, {})
+    assert reasons(tree.root) == [f"text not used: {reason}"]
 
 
 def test_sound_without_subtitle_and_subtitle_without_sound(tree):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("silent", "font_big", "x", SENTENCE)))
     tree.sound(TRAIN, "spoken")
-    corpus = read_corpus(tree.root)
-    assert the_only(corpus).speaker == "unknown" and the_only(corpus).transcript is None
-    assert +corpus.dropped == {"text not used: no subtitle": 1, "subtitle without sound": 1}
+    utterance = the_only(tree.root)
+    assert utterance.speaker == "unknown" and utterance.transcript is None
+    assert read(tree.root)[1] == [
+        Dropped(f"{TRAIN}-spoken", "text not used: no subtitle"),
+        Dropped(f"{TRAIN}-silent", "subtitle without sound"),
+    ]
 
 
 def test_level_with_sound_and_no_dialogues(tree):
     tree.script(f"{DEV}/code.lua", "local i")
     tree.sound(TRAIN, "a")
-    assert the_only(read_corpus(tree.root)).transcript is None
+    assert the_only(tree.root).transcript is None
 
 
 def test_too_short_and_too_long_sounds_are_dropped(tree):
@@ -171,9 +182,8 @@ def test_too_short_and_too_long_sounds_are_dropped(tree):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(*lines))
     for name, seconds in (("short", 0.49), ("fits", 0.8), ("long", 15.1)):
         tree.sound(TRAIN, name, seconds)
-    corpus = read_corpus(tree.root)
-    assert the_only(corpus).id == f"{TRAIN}-fits"
-    assert +corpus.dropped == {"sound shorter than 0.5 s or longer than 15 s": 2}
+    assert the_only(tree.root).id == f"{TRAIN}-fits"
+    assert reasons(tree.root) == ["sound shorter than 0.5 s or longer than 15 s"] * 2
 
 
 def test_shared_dialogues_and_scripts_with_a_prefix(tree):
@@ -181,91 +191,87 @@ def test_shared_dialogues_and_scripts_with_a_prefix(tree):
     tree.script(f"{TRAIN}/demo_dialogs_cs.lua", lua(("d", "font_big", "Demo.", "Ukázka.")))
     tree.sound("share/blackjokes", "smrt")
     tree.sound(TRAIN, "d")
-    said = {each.id: each.transcript for each in read_corpus(tree.root).utterances}
+    said = {each.id: each.transcript for each in read(tree.root)[0]}
     assert said == {"share-blackjokes-smrt": "zatraceně", f"{TRAIN}-d": "ukázka"}
 
 
 def test_splits_are_by_level(tree):
     assert [split_of(level, LEVEL_PARTS) for level in (TRAIN, DEV, TEST)] == ["train", "dev", "test"]
     write_three_levels(tree)
-    assert {each.id: each.split for each in read_corpus(tree.root).utterances} == {
+    assert {each.id: each.split for each in read(tree.root)[0]} == {
         f"{TRAIN}-id": "train",
         f"{DEV}-id": "dev",
         f"{TEST}-id": "test",
     }
 
 
-def test_train_never_holds_a_sentence_of_dev_or_test(tree):
-    write_three_levels(tree)
-    tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("id", "f", "x", "Sedadla!"), ("two", "f", "x", "Vidíš?")))
-    tree.sound(TRAIN, "two")
-    corpus = read_corpus(tree.root)
-    assert {each.id for each in corpus.utterances} == {f"{TRAIN}-two", f"{DEV}-id", f"{TEST}-id"}
-    assert corpus.dropped["train transcript that occurs in dev or test"] == 1
-
-
 def test_script_that_is_not_utf8_is_named(tree):
     tree.sound(TRAIN, "a")
     tree.script(f"{TRAIN}/dialogs_cs.lua", 'dialogStr("loď")', encoding="cp1250")
     with pytest.raises(DataError, match=r"dialogs_cs\.lua: expected UTF-8 .* at byte 13"):
-        read_corpus(tree.root)
+        read(tree.root)
 
 
-def test_damaged_sound_is_named(tree):
+def test_damaged_sound_is_left_out(tree):
     sound = tree.sound(TRAIN, "a")
     sound.write_bytes(b"no sound at all")
-    tree.script(f"{TRAIN}/dialogs_cs.lua", "")
-    with pytest.raises(DataError, match=r"a\.ogg"):
-        read_corpus(tree.root)
+    tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("a", "font_big", "x", SENTENCE)))
+    assert [each.place for each in read(tree.root)[1]] == [f"{TRAIN}-a"] and not read(tree.root)[0]
 
 
-def test_tree_without_the_game(tmp_path):
-    with pytest.raises(DataError, match="expected script/LEVEL"):
-        read_corpus(tmp_path)
+def test_tree_without_the_game(tmp_path, capsys):
+    assert run_command(fillets.main, "--tree", tmp_path, "--out", tmp_path / "out") == 1
+    assert "expected script/LEVEL" in capsys.readouterr().err
 
 
 def test_manifests_of_every_use(tree, tmp_path, capsys):
     write_three_levels(tree)
-    tree.sound(TRAIN, "unlabelled")
+    tree.sound(TRAIN, "unlabeled")
     out = tmp_path / "out"
-    assert fillets.main(["--tree", str(tree.root), "--out", str(out)]) == 0
-    assert "1 text not used: no subtitle" in capsys.readouterr().out
-    rows = {path.relative_to(out).as_posix(): Manifest.open(path) for path in sorted(out.rglob("*.tsv"))}
-    assert {name: len(manifest) for name, manifest in rows.items()} == {
+    assert run_command(fillets.main, "--tree", tree.root, "--out", out) == 0
+    assert "left out: 1 text not used: no subtitle" in capsys.readouterr().out
+    check_clean(out, 40)
+    names = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*.tsv")) if path.name != "dropped.tsv"]
+    rows = {name: rows_of(out / name) for name in names}
+    assert {name: len(found) for name, found in rows.items()} == {
         "asr/dev.tsv": 1, "asr/test.tsv": 1, "asr/train.tsv": 1,
         "pairs/train.tsv": 1, "pairs/valid.tsv": 1,
         "speech/train.tsv": 2, "speech/valid.tsv": 1,
         "st/dev.tsv": 1, "st/test.tsv": 1, "st/train.tsv": 1,
     }  # fmt: skip
-    row = rows["st/train.tsv"].row(0)
-    assert len(load_features(row.pop("audio"), out / "st")) == row["n_frames"]
+    (row,) = rows["st/train.tsv"]
+    assert row.pop("audio") == str(tree.game / f"sound/{TRAIN}/cs/id.ogg")
     del row["n_frames"]
     assert row == {
         "id": f"{TRAIN}-id", "tgt_text": "it's one", "src_text": "vidíš to oko",
         "speaker": "big", "lang": "cs", "tgt_lang": "en",
     }  # fmt: skip
-    assert rows["asr/dev.tsv"].value(0, "tgt_text") == "sedadla"
-    assert "tgt_text" not in rows["speech/train.tsv"].columns
+    assert rows["asr/dev.tsv"][0]["tgt_text"] == "sedadla"
+    assert "tgt_text" not in rows["speech/train.tsv"][0]
 
 
 def test_manifest_without_rows_is_named(tree, tmp_path):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("a", "font_big", "x", SENTENCE)))
     tree.sound(TRAIN, "a")
-    with pytest.raises(DataError, match=r"speech/valid\.tsv: the corpus holds no utterance"):
-        write_manifests(read_corpus(tree.root), tmp_path / "out")
+    with pytest.raises(DataError, match=r"nothing was found for speech/valid\.tsv, pairs/valid\.tsv, asr/dev\.tsv"):
+        prepare(open_corpus(tree.root), tmp_path / "out")
 
 
-def test_translations_into_two_languages(tree, tmp_path):
+def test_two_targets_and_the_same_however_the_work_is_shared(tree, tmp_path):
     write_three_levels(tree)
+    # One line repeats a line of dev.
+    lines = [("id", "f", "It’s one.", "Vidíš to oko?"), ("id-2", "f", "x", "Vidíš?"), ("leak", "f", "x", "Sedadla!")]
+    tree.script(f"{TRAIN}/dialogs_cs.lua", lua(*lines))
+    for name in ("id-2", "leak"):
+        tree.sound(TRAIN, name)
     tree.script(f"{TRAIN}/dialogs_de.lua", lua(("id", "font_big", "It’s one.", "Das ist eins, ja.")))
-    corpora = {language: read_corpus(tree.root, language) for language in ("en", "de")}
-    write_translations(corpora, tmp_path / "out")
-    both = Manifest.open(tmp_path / "out/st/train.tsv")
-    rows = [both.row(i) for i in range(len(both))]
-    assert [row["id"] for row in rows] == [f"{TRAIN}-id-de", f"{TRAIN}-id-en"]
-    assert [(row["tgt_lang"], row["tgt_text"]) for row in rows] == [("de", "das ist eins ja"), ("en", "it's one")]
-    assert rows[0]["audio"] == rows[1]["audio"] and rows[0]["src_text"] == rows[1]["src_text"] == "vidíš to oko"
+    folder = check_sharing(open_corpus(tree.root, ["en", "de"]), tmp_path)
+    rows = rows_of(folder / "st/train.tsv")
+    assert [row["id"] for row in rows] == [f"{TRAIN}-id-2-en", f"{TRAIN}-id-de", f"{TRAIN}-id-en"]
+    assert [(row["tgt_lang"], row["tgt_text"]) for row in rows[1:]] == [("de", "das ist eins ja"), ("en", "it's one")]
+    assert rows[1]["audio"] == rows[2]["audio"] and rows[1]["src_text"] == rows[2]["src_text"] == "vidíš to oko"
     # Without a German script the level has its English row alone.
-    assert Manifest.open(tmp_path / "out/st/dev.tsv").row(0)["id"] == f"{DEV}-id-en"
-    write_manifests(corpora["en"], tmp_path / "out", uses=["asr"])
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["asr", "st"]
+    assert [row["id"] for row in rows_of(folder / "st/dev.tsv")] == [f"{DEV}-id-en"]
+    for use in ("speech", "pairs", "asr"):
+        assert [row["id"] for row in rows_of(folder / f"{use}/train.tsv")] == [f"{TRAIN}-id", f"{TRAIN}-id-2"]
+    assert dropped(folder) == {f"{TRAIN}-leak": "train transcript that occurs in dev or test"}
