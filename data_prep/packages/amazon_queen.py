@@ -2,20 +2,21 @@
 
     slam prepare amazon-queen --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
 
-writes manifests and sound as :mod:`data_prep.packages.game` says; the game has no translations and no test split. The
+writes manifests and sound as :mod:`data_prep.packages.game` says. The game has no translations and no test split. The
 publisher's layout: ``usr/share/scummvm/flight-of-the-amazon-queen/queen.1c`` begins with ``QTBL``, a version of five
 characters, two bytes, the compression and the number of files (16 bits, big-endian as all numbers), then 21 bytes for
-each: a name of 12 bytes, a number, where it begins, and its size.
+each file: a name of 12 bytes, a number, its offset and its size.
 
-``NAME.SB`` is a clip (MP3), named for a line and the part of it that the clip says. Commands such as ``*BY`` divide a
-line into parts; ``*XY`` has eleven more characters. Texts are a byte of their length, then as many characters; after a
-text that is not empty the next number begins at an even place (a place divisible by four in dialogues). Lines are
+``NAME.SB`` is a clip (MP3), named for a line and the part of it that is spoken in the clip. Commands such as ``*BY``
+divide a line into parts; ``*XY`` has eleven more characters. A text is one byte with its length, then its characters.
+After a text that is not empty the next number begins at an even offset (an offset divisible by four in dialogues).
+Lines are
 
 - dialogues, ``NAME.DOG``: the hero's lines (``J``) and the other's (``P``), each with the number of its clip, the line
   that opens the dialogue (``SSSSJ``) and those that end it (``XXXX``);
 - scenes, ``NAME.CUT``: numbered lines;
-- ``QUEEN2.JAS``, a line of text each: forty standard answers behind "walk to" and three more, and what the hero says
-  about things, from the file's start.
+- ``QUEEN2.JAS``, one text per line: forty standard answers, which begin four lines after "walk to", and the hero's
+  remarks about things, from the file's start.
 """
 
 import io
@@ -49,8 +50,8 @@ class Spoken(NamedTuple):
     """A line of the game with its commands.
 
     Attributes:
-        prefix: what the names of its clips begin with; the number of the part follows.
-        source: the file that it stands in.
+        prefix: of the names of its clips; the number of the part follows.
+        source: its file.
     """
 
     prefix: str
@@ -59,7 +60,7 @@ class Spoken(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A part of a line that a sound file says."""
+    """A sound file and the part of a line that is spoken in it."""
 
     name: str
     text: str
@@ -99,7 +100,7 @@ _opened = lru_cache(maxsize=1)(Archive)
 
 
 class _Reader:
-    """Numbers and texts of a file, from a place on."""
+    """A reader of the numbers and texts of a file, from an offset."""
 
     def __init__(self, data: bytes, place: int, align: int = 2) -> None:
         self.data, self.place, self.align = data, place, align
@@ -185,7 +186,7 @@ def parts_of(line: str) -> list[tuple[int, str]]:
 
 @lru_cache(maxsize=1)
 def clips_of(path: Path) -> dict[str, list[Clip]]:
-    """Return the clips that say a known text, by source; a clip that two different texts claim is in none."""
+    """Return the clips with a known text, by source. A clip that two different texts claim is left out."""
     archive = _opened(path)
     found: dict[str, dict[str, Clip]] = defaultdict(dict)
     for line in spoken_lines(archive):

@@ -51,16 +51,16 @@ CHAPTER_PARTS = 20
 MIN_WORDS, MAX_WORDS = 4, 50
 PAIRS = "pairs"
 
-# The publisher ends this verse with a glossary and a notice.
+# In the publisher's file, a glossary and a notice follow this verse.
 _NOT_ONLY_A_VERSE = {("web", "Revelation of John", 22, 21)}
-# What is not the verse's own text. A note may stand between two words without a blank.
+# Not the verse's own text. A note may be between two words without a blank.
 _ASIDE = re.compile(r"<(note|title)\b[^>]*(?<!/)>.*?</\1>", re.DOTALL)
 _INLINE = re.compile(r"</?(?:w|q|seg|transChange|divineName|name|foreign|hi)\b[^>]*>")
 _MARK = re.compile(r"<[^>]*>")
 
 
 class Place(NamedTuple):
-    """Where a verse stands; ``str`` gives ``Genesis 1:1``."""
+    """The place of a verse; ``str`` gives ``Genesis 1:1``."""
 
     book: str
     chapter: int
@@ -228,7 +228,7 @@ def _pair_fault(place: Place, web: str, kjv: str | None, home: Mapping[str, str]
     if not all(MIN_WORDS <= text.count(" ") + 1 <= MAX_WORDS for text in (web, kjv)):
         return f"verse of fewer than {MIN_WORDS} or more than {MAX_WORDS} words"
     if web == kjv:
-        return "verse that both translations have alike"
+        return "verse that is the same in both translations"
     if not home[web] == home[kjv] == place.split:
         return "verse that occurs in another split"
     return None

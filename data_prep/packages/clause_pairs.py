@@ -1,12 +1,12 @@
 """Pairs of short clauses, English and Spanish, cut from two Bibles: what :mod:`data_prep.packages.clauses` speaks.
 
-Both sides of a verse are cut at punctuation; they pair up if they have equally many clauses. Many such pairs are no
-translations of each other, so that IBM model 1 (:mod:`data_prep.text.word_alignment`) in both directions keeps the best
-third. It is fit on training clauses: those of one half of the chapters score the other half, so that training clauses
-are chosen by the same standard as dev and test clauses, which the model never saw either.
+Both sides of a verse are cut at punctuation. They are paired if they have equally many clauses. Many such pairs are no
+translations of each other. IBM model 1 (:mod:`data_prep.text.word_alignment`) scores them in both directions, and the
+best third is kept. The model is fit on training clauses. A model of one half of the chapters scores the other half, so
+that training clauses are chosen by the same standard as dev and test clauses, which the model never saw either.
 
-A clause has the split of its chapter, as the verses of :mod:`data_prep.packages.bibles` do. An English clause is in
-one split only, the first of test, dev and train that has it, and in that once.
+A clause has the split of its chapter, as the verses of :mod:`data_prep.packages.bibles` do. An English clause is used
+once, in the first of test, dev and train that it occurs in.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ ENGLISH, SPANISH = "web", "rv1909"
 _MODULES = {"English": ENGLISH, "Spanish": SPANISH}
 MIN_ENGLISH_WORDS, MAX_ENGLISH_WORDS, MAX_SPANISH_WORDS = 3, 12, 14
 MIN_RATIO, MAX_RATIO = 0.45, 2.0  # characters of Spanish to a character of English
-# Nats a word, the mean of both directions.
+# Nats per word, the mean of both directions.
 MIN_LOG_PROBABILITY = -3.5
 
 _MARKS = re.compile(r"[,;:.!?]")
@@ -37,7 +37,7 @@ class Clause(NamedTuple):
     """A clause and its translation, normalized.
 
     Attributes:
-        key: names it by its verse and its number there.
+        key: its verse and its number in the verse.
         chapter: book and number.
     """
 
@@ -52,7 +52,7 @@ _SIDES = (Clause._fields.index("english"), Clause._fields.index("spanish"))
 
 
 class Chosen(NamedTuple):
-    """Clauses in the order of the books, what was left out, and how many good clauses were not needed."""
+    """Clauses in the order of the books, the dropped ones, and the number of good clauses that were not needed."""
 
     clauses: tuple[Clause, ...]
     dropped: tuple[Dropped, ...]
@@ -60,7 +60,7 @@ class Chosen(NamedTuple):
 
 
 def choose_clauses(tree: Path, sizes: Mapping[str, int]) -> Chosen:
-    """Return as many clauses of each split as ``sizes`` names, or all if they are fewer: those of smallest md5.
+    """Return ``sizes[split]`` clauses of each split, those of smallest md5, or all if there are fewer.
 
     ``tree`` holds the unpacked packages. Raises :class:`DataError` if a Bible is absent or damaged.
     """
@@ -75,12 +75,12 @@ def choose_clauses(tree: Path, sizes: Mapping[str, int]) -> Chosen:
 
 
 def cut_verses(printed: Mapping[str, Mapping[Place, str]]) -> Iterator[Clause | Dropped]:
-    """Yield the pairs of clauses of all verses, or why a verse or a clause is left out."""
+    """Yield the pairs of clauses of all verses, and the verses and clauses that are dropped."""
     bibles = {name: normalized(name, verses) for name, verses in printed.items()}
     home = homes({ENGLISH: bibles[ENGLISH]})
     for place, written in printed[ENGLISH].items():
         if not written.strip():
-            continue  # a place that the numbering has and the translation has not
+            continue  # the numbering has this place, but the translation does not
         name = str(place)
         missing = [language for language, own in _MODULES.items() if place not in bibles[own].verses]
         if missing:
@@ -146,12 +146,12 @@ def _once(clauses: Sequence[Clause], dropped: list[Dropped]) -> list[Clause]:
 
 
 def scores(clauses: Sequence[Clause]) -> np.ndarray:
-    """Return (clauses,) float64: the mean log probability of a word given the other side, in nats, of both directions.
+    """Return (clauses,) float64: mean log probability of a word given the other side, in nats, over both directions.
 
     Each half of the training chapters is scored by a model of the other half; dev and test clauses by one of these.
     """
     found = np.zeros(len(clauses))
-    # The half that a training clause is fit in; None for the other splits.
+    # The half whose model is fit on a training clause; None for the other splits.
     halves = [bucket(each.chapter, 2) if each.split == "train" else None for each in clauses]
     for half in (0, 1):
         fitted = [each for each, own in zip(clauses, halves, strict=True) if own == half]
@@ -175,6 +175,6 @@ def _scores_by(fitted: Sequence[Clause], scored: Sequence[Clause]) -> np.ndarray
 
 
 def draw(clauses: Sequence[Clause], split: str, size: int) -> list[Clause]:
-    """Return ``size`` clauses of a split, or all if they are fewer: those whose English has the smallest md5."""
+    """Return the ``size`` clauses of a split whose English has the smallest md5, or all if there are fewer."""
     own = [each for each in clauses if each.split == split]
     return sorted(own, key=lambda each: hashlib.md5(each.english.encode()).digest())[:size]

@@ -3,10 +3,10 @@
     slam prepare clauses --tree TREE --out FOLDER [--clauses N] [--jobs N] [--shard I/N | --merge]
 
 writes ``{train,dev,test}.tsv`` with Spanish ``tgt_text`` and English ``src_text``, and the speech as FLAC at 22,050 Hz
-in ``sound/UNIT.zip``. TREE has the packages sword-text-web and sword-text-sparv. ``N`` clauses are for training;
-``dev`` has 200, ``test`` 500. :mod:`data_prep.packages.clause_pairs` says which clauses there are. The md5 of a clause
-chooses its voice, rate and pitch. The voices of ``dev`` and ``test`` are not those of ``train``: a variant of espeak-ng
-is on one side only, whatever its accent. It takes ``espeakng-loader`` (PyPI).
+in ``sound/UNIT.zip``. TREE has the packages sword-text-web and sword-text-sparv. ``N`` clauses are for training.
+``dev`` has 200, ``test`` 500. :mod:`data_prep.packages.clause_pairs` chooses the clauses. The md5 of a clause decides
+its voice, rate and pitch. The voices of ``dev`` and ``test`` are not those of ``train``: a variant of espeak-ng is on
+one side only, with all its accents. The command needs ``espeakng-loader`` (PyPI).
 """
 
 import argparse
@@ -27,7 +27,7 @@ TRAIN_CLAUSES, DEV_CLAUSES, TEST_CLAUSES = 3000, 200, 500
 HELD_OUT_VARIANTS = ("f4", "Annie", "m5", "adam")
 HELD_OUT_VOICES = tuple(f"{accent}+{variant}" for accent in ACCENTS for variant in HELD_OUT_VARIANTS)
 TRAINING_VOICES = tuple(voice for voice in VOICES if voice not in HELD_OUT_VOICES)
-RATES = range(145, 206)  # words a minute
+RATES = range(145, 206)  # words per minute
 
 _UNIT_CLAUSES = 200
 _LEFT_OUT = "left-out"
@@ -43,7 +43,7 @@ class Clauses(Corpus):
     chosen: Chosen
     out: Path
 
-    # Work is counted by characters of English: a minute of speech has about 900.
+    # Characters of English, not bytes: a minute of speech has about 900.
     part_bytes = 20_000
 
     @property
@@ -95,7 +95,7 @@ def open_corpus(tree: Path, out: Path, train: int = TRAIN_CLAUSES) -> Clauses:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--clauses", type=int, default=TRAIN_CLAUSES, metavar="N", help="how many to train on (default: %(default)s)"
+        "--clauses", type=int, default=TRAIN_CLAUSES, metavar="N", help="clauses to train on (default: %(default)s)"
     )
 
 

@@ -1,7 +1,6 @@
-"""Documents of clean sentences: a sentence a line, an empty line after each document, as fairseq's block modes read.
+"""Documents of clean sentences: one sentence per line, an empty line after each document (fairseq's block modes).
 
-A sentence is used once. Corpora that are read document by document share :func:`clean`, whose ``seen`` goes from one
-document to the next.
+Corpora that use a sentence once share :func:`clean`: ``seen`` is passed from one document to the next.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The steps that fill the downstream tasks' data folder; ``slam prepare downstream`` takes them."""
+"""Build steps of the downstream tasks' data folder, in order. The command is ``slam prepare downstream``."""
 
 import hashlib
 import itertools
@@ -26,9 +26,9 @@ from slam_plugin.data.manifests.manifest import Manifest, write_manifest
 
 LANGUAGES = ("en", "de")
 JOINT_PIECES = 4000
-# Shared by two languages: 500 are enough for one, of so few translations.
+# Shared by two languages. For one, with as few translations, 500 are enough.
 TARGET_PIECES = 1000
-# Written forms in the joint vocabulary's text, by characters, to each part of Czech and of English.
+# Characters of written forms in the joint vocabulary's text, for each character of Czech and of English.
 WRITTEN_SHARE = 0.25
 # Corpora of text, by their folders below ``corpora``.
 TEXT_CORPORA = {
@@ -72,10 +72,10 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     transcripts = texts(out / "asr/train.tsv")
     czech = [*transcripts, *(sentence for document in documents["cs_train"] for sentence in document)]
     english = [sentence for document in documents["en_train"] for sentence in document]
-    written, said = ([getattr(sentence, side) for sentence in sentences["train"]] for side in SIDES)
+    written, spoken = ([getattr(sentence, side) for sentence in sentences["train"]] for side in SIDES)
     size = sum(map(len, czech))
     joint = [*czech, *_thinned(english, size), *_thinned(written, size * WRITTEN_SHARE)]
-    joint = _with_all_characters(joint, itertools.chain(english, written, said))
+    joint = _with_all_characters(joint, itertools.chain(english, written, spoken))
     symbols = {
         "joint": train_vocabulary(joint, out, JOINT_PIECES, split_digits=True),
         "asr": train_vocabulary(transcripts, out / "asr", MAX_SYMBOLS, "char"),
@@ -166,12 +166,12 @@ def _read_sentences(folder: Path, split: str) -> list[normalization.Sentence]:
 
 
 def _thinned(sentences: Sequence[str], length: float) -> Sequence[str]:
-    """Every n-th sentence, so that they have about so many characters in all."""
+    """Return every n-th sentence, with about ``length`` characters in total."""
     return sentences[:: max(1, round(sum(map(len, sentences)) / max(length, 1)))]
 
 
 def _with_all_characters(chosen: list[str], sentences: Iterable[str]) -> list[str]:
-    """The chosen ones and as many of ``sentences`` as it takes to have every character that occurs in those."""
+    """Return ``chosen``, extended by sentences until it has every character that occurs in ``sentences``."""
     known = set().union(*chosen)
     for sentence in sentences:
         if not known.issuperset(sentence):
@@ -193,7 +193,7 @@ def _write_labeled(folder: Path, corpus: Path, vocabulary: Path, limit: int | No
 
 
 def _write_translated(out: Path, language: str) -> dict[str, dict]:
-    """Transcripts and translations of one language as text, below ``st/mt``."""
+    """Write transcripts and translations of one language as text, below ``st/mt``."""
     counts = {}
     for name in (TRAIN, VALID):
         manifest = Manifest.open(out / "st" / f"{SPLIT_OF_FAIRSEQ[name]}.tsv")
@@ -224,7 +224,7 @@ def _write_normalization(
 
 
 def binarize_sides(folder: Path, name: str, vocabularies: Mapping[str, Path]) -> list[Binarized]:
-    """``NAME.SIDE`` of both sides as ``NAME.SIDE-SIDE.SIDE``, which is how fairseq's translation task names them."""
+    """Binarize ``NAME.SIDE`` of both sides as ``NAME.SIDE-SIDE.SIDE``, the names of fairseq's translation task."""
     both = "-".join(vocabularies)
     return [
         binarize(folder / f"{name}.{side}", vocabulary, folder / f"{name}.{both}.{side}")
@@ -233,7 +233,7 @@ def binarize_sides(folder: Path, name: str, vocabularies: Mapping[str, Path]) ->
 
 
 def sizes(done: Sequence[Binarized]) -> dict[str, list[int]]:
-    """Tokens and unknown ones of each input or side."""
+    """Return the numbers of tokens and of unknown tokens of each input or side."""
     return {"tokens": [each.tokens for each in done], "unknown": [each.unknown for each in done]}
 
 

@@ -1,11 +1,11 @@
 """English and Spanish speech with translations: the game Drascula (Debian drascula; drascula-spanish).
 
-    slam prepare drascula --tree TREE --out FOLDER [--language en|es] [--jobs N]
+    slam prepare drascula --tree TREE --out FOLDER [--language en|es] [--jobs N] [--shard I/N | --merge]
 
 writes manifests and sound as :mod:`data_prep.packages.game` says. The publisher's layout, below
 ``usr/share/scummvm/drascula``: ``en/drascula.dat`` holds the texts of all languages, ``LL/BANKn.ALS`` (no bank for the
-hero) is the sound of line n of a bank of lines: 32 bytes, unsigned samples of 8 bits at 11,025 Hz, 64 bytes. The banks
-are the characters who speak. Digital silence at both ends is cut.
+hero) is the sound of line n of a bank of lines: 32 bytes, unsigned samples of 8 bits at 11,025 Hz, 64 bytes. A bank is
+the lines of one character. Digital silence at both ends is cut.
 
 ``drascula.dat`` begins with ``DRASCULA`` and a version byte. Tables follow, each with the number of its rows (16 bits,
 big-endian): twelve tables of fixed width, then the number of languages and the tables of text. A table of text has its
@@ -37,14 +37,14 @@ SCENE_LINES = 32
 ENCODINGS = {"en": "cp850", "es": "cp850", "de": "cp850", "fr": "cp850", "it": "cp850", "ru": "cp1251"}
 # Widths in bytes of the rows of the tables before the texts.
 WIDTHS = (4, 4, 4, 2, 4, 2, 4, 2, 2, 20, 20, 10, 8)
-# The tables of text up to the last that is spoken, by what the names of their sound files begin with.
+# Prefixes of the sound files of each table of text, up to the last table that is spoken.
 BANKS = ("", "D", "B", "BJ", "E", "I", "L", "P", "T", "VB")
 _MAGIC = b"DRASCULA"
 
 _HEADER_BYTES, _TRAILER_BYTES = 32, 64
 _SILENT = 3 * 256
 _KEPT_SILENCE = int(0.15 * RATE)
-# The German texts write umlauts as two small letters, in words in upper case too: FueR.
+# The German texts write umlauts as two lower-case letters, also in upper-case words: FueR.
 _UMLAUT = re.compile(r"(?<![aeq])[aou]e")
 _UMLAUTS = {"ae": "ä", "oe": "ö", "ue": "ü"}
 
@@ -97,7 +97,7 @@ def _plain(text: str, language: str) -> str:
 
 
 def trim(samples: np.ndarray) -> np.ndarray:
-    """Return samples (samples,) int16 without the silence at both ends, but for 0.15 s of it."""
+    """Return samples (samples,) int16 without the silence at both ends, of which 0.15 s is kept."""
     loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > _SILENT)
     if not len(loud):
         return samples[:0]
@@ -162,7 +162,7 @@ def open_game(tree: Path, out: Path, language: str = "en") -> Drascula:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--language", choices=PACKAGES, default="en", help="which speech (default: en)")
+    parser.add_argument("--language", choices=PACKAGES, default="en", help="language of the speech (default: en)")
 
 
 main = package_preparation(

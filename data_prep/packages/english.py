@@ -9,8 +9,8 @@ TREE is what ``slam fetch --set english`` unpacks. The folder holds
 - ``text/{train,valid}``: English of Wesnoth, WordNet's glosses and the World English Bible;
 - ``pairs/{train,valid}.tsv``: speech of Amazon Queen with transcripts;
 - ``pairs/synthetic.tsv``: sentences of ``text/train``, spoken by a synthesizer (:mod:`data_prep.packages.synthetic`);
-- ``asr/{train_10,train_30,train_100,dev,test}.tsv``: recognition of Steel Sky and Drascula with so many minutes of
-  transcripts, of which the smaller sets are parts of the larger, and the joint vocabulary;
+- ``asr/{train_10,train_30,train_100,dev,test}.tsv``: recognition of Steel Sky and Drascula with 10, 30 and 100 minutes
+  of transcripts (the smaller sets are parts of the larger), and the joint vocabulary;
 - ``st/{train,dev,test}.tsv``: the same two games in German, French, Spanish and Italian, an utterance up to four times,
   with a vocabulary of pieces and language tags; ``st/source`` is the joint vocabulary;
 - ``st/de`` and the other languages: the rows of one language, with the vocabulary of all;
@@ -23,9 +23,9 @@ TREE is what ``slam fetch --set english`` unpacks. The folder holds
 
 Training has only scenes and chapters of training, and no sentence that ``asr/dev``, ``asr/test``, ``st/clauses/dev``,
 ``st/clauses/test``, ``pairs/valid`` or ``text/valid`` holds. ``pairs`` have no sentence of ``asr``. All text has the
-same normalization. Sentences with digits are dropped, as numbers are not spelled out.
+same normalization. Sentences with digits are dropped, because numbers are not spelled out.
 :mod:`data_prep.packages.english_folder` has the steps in order. The folder appears whole or not at all. If it exists
-already, nothing is done. Clauses and synthetic pairs take ``espeakng-loader`` (PyPI).
+already, nothing is done. Clauses and synthetic pairs need ``espeakng-loader`` (PyPI).
 """
 
 from pathlib import Path
@@ -39,8 +39,8 @@ LAYOUT = 4
 def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: int = 2) -> dict:
     """Build the folder ``out`` from the packages unpacked in ``tree``, if it does not exist. Return its statistics.
 
-    ``limit`` keeps so many utterances of each game's splits and documents of each text. Raises :class:`DataError` if
-    ``tree`` is incomplete, a check fails, or ``out`` holds something else.
+    ``limit`` is the maximum number of utterances of each game's splits and of documents of each text. Raises
+    :class:`DataError` if ``tree`` is incomplete, a check fails, or ``out`` holds something else.
     """
 
     def fill_it(partial: Path) -> dict:

@@ -33,8 +33,8 @@ from slam_plugin.data.manifests.manifest import write_manifest
 LANGUAGES = ("de", "fr", "es", "it")
 TARGET_PIECES = 500
 CLAUSE_PIECES = 1000
-VALID_DOCUMENTS = 500  # all held-out ones would take longer to validate than a hundred updates
-# What the joint vocabulary has besides what its text holds.
+VALID_DOCUMENTS = 500  # validation on all held-out documents would take longer than a hundred updates
+# Characters of the joint vocabulary besides those of its text.
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz 0123456789 '"
 GAMES = {"steel_sky": steel_sky, "drascula": drascula, "amazon_queen": amazon_queen}
 CLAUSES, SYNTHETIC = "clauses", "synthetic"
@@ -96,7 +96,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     symbols = {
         "joint": train_vocabulary([*sentences, SYMBOLS], out, MAX_SYMBOLS, "char"),
         "st": train_vocabulary(targets, out / "st", TARGET_PIECES, languages=LANGUAGES),
-        # Without tags: a model of these has one language to write.
+        # Without tags: a model of these has one target language.
         "st/clauses": train_vocabulary(texts(out / "st/clauses/train.tsv"), out / "st/clauses", CLAUSE_PIECES),
     }
     place_vocabulary(out, out / "asr")
@@ -186,7 +186,7 @@ def _read_documents(games: Path, held_out: set[str], limit: int | None) -> tuple
 
 
 def _read_pairs(out: Path, language: str, held_out: set[str], limit: int | None) -> list[tuple[str, str]]:
-    """Return training pairs of sentences: Wesnoth's messages, and the lines of Steel Sky that have no sound."""
+    """Return training pairs of sentences: Wesnoth's messages, and the lines of Steel Sky without sound."""
     messages = _read_parallel(out / "games/wesnoth", f"{language}.source", f"{language}.target")
     unspoken = _read_parallel(out / "games/steel_sky", "unspoken.en", f"unspoken.{language}")
     # Names are the same in all languages; some lines have no translation.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from data_prep.packages.folder_parts import FRAMES_PER_MINUTE
 from slam_plugin.data.manifests.manifest import Manifest
 
-# Of recognition with transcripts; the smaller sets are parts of the larger.
+# Of recognition with transcripts. The smaller sets are parts of the larger.
 LABEL_MINUTES = (10, 30, 100)
 PAIRS = "amazon_queen"
 
@@ -24,9 +24,9 @@ class Roles(NamedTuple):
 
     Attributes:
         train, dev, test: recognition and translation.
-        speech: all that is trained on, to be used without text.
-        held_out: sentences that no training data may have.
-        dropped: how many rows were left out, by reason.
+        speech: all speech to train on, without text.
+        held_out: sentences that may be in no training data.
+        dropped: number of rows left out, by reason.
     """
 
     train: list[Row]
@@ -42,7 +42,7 @@ class Roles(NamedTuple):
 def read_games(folder: Path, names: Iterable[str], limit: int | None) -> Games:
     """Return the rows of the games' manifests below ``folder``, with their audio relative to it.
 
-    ``limit`` keeps so many rows of each split.
+    ``limit`` is the maximum number of rows of each split.
     """
     return {
         name: {path.stem: _rows(path, name, limit) for path in sorted((folder / name).glob("*.tsv")) if _is_split(path)}
@@ -68,10 +68,10 @@ def first_by_hash(rows: Sequence[Row]) -> list[Row]:
 
 
 def choose(games: Games, clauses: Set[str]) -> Roles:
-    """Give each row its role. Sentences that are held out are left out of training, those of recognition out of pairs.
+    """Return the rows of each role. Training has no held-out sentence, pairs have no sentence of recognition.
 
-    The pairs' game gives pairs, the others recognition and translation, all of them speech. ``clauses`` are the
-    sentences of the clauses' dev and test sets, which are held out as well.
+    One game is for pairs, the others are for recognition and translation, and all of them for speech. ``clauses`` are
+    the sentences of the clauses' dev and test sets, which are held out as well.
     """
     dropped: Counter[str] = Counter()
     of_split = {
@@ -112,9 +112,9 @@ def _without(
 
 
 def labeled(rows: Sequence[Row], minutes: float) -> list[Row]:
-    """Return ``minutes`` of the rows, of each game in proportion to what it has: the first by the hashes of their ids.
+    """Return ``minutes`` of the rows, in proportion to the minutes of each game: the first by the hashes of their ids.
 
-    All of a game's rows if that is less.
+    If a game has too few rows, all of them are returned.
     """
     total = sum(row["n_frames"] for row in rows)
     chosen: set[str | int] = set()

@@ -1,12 +1,12 @@
-"""Speech of espeak-ng: sentences to samples, by the library that ``espeakng-loader`` (PyPI) brings.
+"""Speech of espeak-ng: sentences to samples, with the library in ``espeakng-loader`` (PyPI).
 
     python -m data_prep.packages.espeak < REQUESTS > SAMPLES
 
-reads a line of JSON for each sentence, ``[text, voice, rate, pitch]``, and writes for each the number of its samples
-(32 bits, little-endian), then these (16 bits, little-endian) at :data:`RATE`. :func:`speak` runs that program: the
-library keeps a state between sentences, so that only the same sentences in a fresh process give the same samples (and
-only of voices without breath, whose noise differs). It is a tool under the GPL that is called, and no part of this
-project.
+reads a line of JSON for each sentence, ``[text, voice, rate, pitch]``. For each sentence it writes the number of its
+samples (32 bits, little-endian), then the samples (16 bits, little-endian) at :data:`RATE`. :func:`speak` runs that
+program in a new process, because the library keeps a state between sentences: the same sentences give the same samples
+only in a fresh process (and only with voices without breath, which is random noise). The library is a tool under the
+GPL that is called. It is no part of this project.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from slam_plugin.data.errors import DataError
 RATE = 22050
 PACKAGE = "espeakng-loader"
 
-# Of the library's interface, speak_lib.h.
+# Constants of speak_lib.h, the library's interface.
 _SYNCHRONOUS, _UTF8 = 2, 1
 _RATE, _PITCH = 1, 3
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 
     Attributes:
         voice: a language and a variant, such as ``en-us+f3``.
-        rate: words a minute.
+        rate: words per minute.
         pitch: 0 to 99.
     """
 
@@ -65,7 +65,7 @@ def speak(requests: Sequence[Request]) -> list[np.ndarray]:
 
 
 def _samples(requests: Sequence[Request]) -> Iterator[bytes]:
-    """Return the samples of each sentence, by the library, in this process."""
+    """Yield the samples of each sentence as bytes; the library runs in this process."""
     library = _load()
     spoken = bytearray()
 
@@ -93,7 +93,7 @@ def _load() -> ctypes.CDLL:
     try:
         import espeakng_loader
     except ImportError as error:
-        raise DataError(f"speech synthesis takes {PACKAGE}: pip install {PACKAGE}") from error
+        raise DataError(f"speech synthesis needs {PACKAGE}: pip install {PACKAGE}") from error
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
     if rate != RATE:

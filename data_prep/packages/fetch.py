@@ -2,14 +2,13 @@
 
     slam fetch --out TREE [--set english|downstream | --packages NAME...] [--debs FOLDER]
 
-Most are Debian's. Without ``--debs`` apt downloads them; its own package lists are used where they know them, else
-lists that are fetched into a private folder. The sources of a Python package come from PyPI by pip, one version with
-its hash. ``--debs`` names a folder with the packages' files, ``.deb`` and ``.tar.gz``, for machines without apt or
-network.
+Most are Debian's. Without ``--debs`` apt downloads them. If the system's package lists do not know a package, lists are
+fetched into a private folder. The sources of a Python package come from PyPI by pip, one version with its hash.
+``--debs`` is a folder with the packages' files, ``.deb`` and ``.tar.gz``, for machines without apt or network.
 
-``TREE/packages.json`` names the file, the version and the sha256 of each package. A package whose name has the version
-of a program in it, such as ``wesnoth-1.16-data``, goes by a name without (``wesnoth-data``): the first that is found of
-:data:`ALTERNATIVES` is taken.
+``TREE/packages.json`` has the file, the version and the sha256 of each package. A package with a program's version in
+its name, such as ``wesnoth-1.16-data``, has a name without it here (``wesnoth-data``): the first of
+:data:`ALTERNATIVES` that is found is used.
 """
 
 import argparse
@@ -59,11 +58,11 @@ RECORD = "packages.json"
 
 
 def fetch(packages: Sequence[str], out: str | Path, debs: str | Path | None = None) -> Path:
-    """Unpack ``packages`` below ``out`` and return it; at once where ``out`` holds them all already.
+    """Unpack ``packages`` below ``out`` and return it; do nothing if ``out`` holds them all already.
 
-    The tree appears whole or not at all; :func:`read_record` says which files it came from. Downloads are kept in
-    ``OUT.debs`` beside it, so that a stopped run does not load them again. Raises :class:`DataError` where a package
-    cannot be had, saying how to bring it, or is damaged, or would write outside ``out``.
+    The tree appears whole or not at all. :func:`read_record` returns the files that it came from. Downloads are kept in
+    ``OUT.debs`` beside it, so that a stopped run does not load them again. Raises :class:`DataError` if a package
+    cannot be obtained (the message says how to bring it), is damaged, or would write outside ``out``.
     """
     out = Path(out).absolute()
     record = _record(out)
@@ -93,7 +92,7 @@ def read_record(tree: Path) -> dict[str, dict[str, str]]:
 
 
 def _described(package: Path) -> dict[str, str]:
-    """What the record says of a package's file; Debian's are named NAME_VERSION_ARCHITECTURE, Python's NAME-VERSION."""
+    """Return the record of a package's file. Debian's are named NAME_VERSION_ARCHITECTURE, Python's NAME-VERSION."""
     parts = package.stem.split("_")
     version = parts[1] if package.suffix == ".deb" else package.name.removesuffix(".tar.gz").rpartition("-")[2]
     return {"file": package.name, "version": unquote(version), "sha256": _sha256(package)}
@@ -105,7 +104,7 @@ def _sha256(file: Path) -> str:
 
 
 def _record(out: Path) -> dict[str, dict[str, str]]:
-    """What a tree was made of; empty where there is no finished tree."""
+    """Return the record of a tree, empty if there is no finished tree."""
     try:
         return json.loads((out / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -113,7 +112,7 @@ def _record(out: Path) -> dict[str, dict[str, str]]:
 
 
 def _given(packages: Sequence[str], folder: Path) -> dict[str, Path]:
-    """The one file of each package in ``folder``: ``NAME_*.deb``, or the sources of a Python package."""
+    """Return the file of each package in ``folder``: ``NAME_*.deb``, or the sources of a Python package."""
     found = {name: _files(folder, name) for name in packages}
     absent = [name for name, files in found.items() if not files]
     if absent:
@@ -127,7 +126,7 @@ def _given(packages: Sequence[str], folder: Path) -> dict[str, Path]:
 
 
 def _files(folder: Path, package: str) -> list[Path]:
-    """The files of a package in ``folder``; of alternatives, those of the first that is there."""
+    """Return the files of a package in ``folder``; of alternatives, those of the first that is found."""
     for name in ALTERNATIVES.get(package, (package,)):
         files = sorted(folder.glob(_pattern(name)))
         if files:
@@ -144,11 +143,11 @@ def _pattern(package: str) -> str:
 def _check_hash(file: Path, expected: str) -> None:
     found = _sha256(file)
     if found != expected:
-        raise DataError(f"{file}: is another file than the one published: its sha256 is {found}, expected {expected}")
+        raise DataError(f"{file}: is not the published file: its sha256 is {found}, expected {expected}")
 
 
 def _download(packages: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Let apt and pip bring the packages into ``folder``, those that are not there yet."""
+    """Download the packages that are not in ``folder`` yet into it, with apt and pip. Return the file of each."""
     loading, lists = folder / "partial", folder / "apt"
     shutil.rmtree(lists, ignore_errors=True)
     absent = [name for name in packages if not _files(folder, name)]
@@ -161,7 +160,7 @@ def _download(packages: Sequence[str], folder: Path) -> dict[str, Path]:
             _pip_download(name, loading)
         else:
             _apt_download(ALTERNATIVES.get(name, (name,)), loading, lists)
-        # apt has checked the file against its signed lists, pip by its hash: what lies in ``folder`` itself is whole.
+        # apt has checked the file against its signed lists, pip by its hash: files in ``folder`` itself are whole.
         for file in _files(loading, name):
             file.replace(folder / file.name)
     for scratch in (loading, lists):
@@ -172,19 +171,19 @@ def _download(packages: Sequence[str], folder: Path) -> dict[str, Path]:
 def _apt_download(names: Sequence[str], folder: Path, private: Path) -> None:
     """Run ``apt-get download`` in ``folder`` for the first of ``names`` that apt knows.
 
-    It goes by the system's lists or, if that fails, by those in ``private``, which are fetched where it does not exist.
+    It uses the system's lists or, if that fails, those in ``private``, which are fetched if it does not exist.
     """
-    # apt shows its progress on standard output; its complaints count only when the second try fails as well.
+    # apt shows its progress on standard output. Its errors matter only if the second try fails as well.
     for name in names:
         done = subprocess.run(["apt-get", "download", name], cwd=folder, stderr=subprocess.DEVNULL)
         if done.returncode == 0:
             return
     options = ["-o", f"Dir::State::Lists={private / 'lists'}", "-o", f"Dir::Cache={private / 'cache'}"]
     if os.geteuid() == 0:
-        # As root apt would change to a user of its own, who may not write here.
+        # As root, apt would change to its own user, which may not write here.
         options += ["-o", "APT::Sandbox::User=root"]
     if not private.exists():
-        print(f"apt's package lists do not lead to {' or '.join(names)}: fetching lists of our own", flush=True)
+        print(f"apt's package lists do not have {' or '.join(names)}: fetching private lists", flush=True)
         (private / "lists/partial").mkdir(parents=True)
         (private / "cache/archives/partial").mkdir(parents=True)
         failure = _apt_failure(options, ["update"], folder)
@@ -200,17 +199,17 @@ def _apt_download(names: Sequence[str], folder: Path, private: Path) -> None:
 
 
 def _apt_failure(options: Sequence[str], step: Sequence[str], folder: Path) -> str | None:
-    """Run a step of apt-get in ``folder``; return what it complains of if it fails."""
+    """Run a step of apt-get in ``folder``. Return its error message if it fails, else None."""
     done = subprocess.run(["apt-get", *options, *step], cwd=folder, stderr=subprocess.PIPE, text=True)
     return f"apt-get {' '.join(step)} failed: {done.stderr.strip()}" if done.returncode else None
 
 
 def _pip_download(package: str, folder: Path) -> None:
-    """Run ``pip download`` in ``folder``, which looks at no other version and at nothing with another hash."""
+    """Run ``pip download`` in ``folder`` for one version with its hash."""
     sources = PYTHON_SOURCES[package]
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{package}=={sources.version} --hash=sha256:{sources.sha256}\n", encoding="utf-8")
-    # The package asks for others to be built and to run; its sources alone are wanted.
+    # The package needs others to be built and to run, but only its sources are wanted.
     options = ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "download", *options, "--require-hashes", "--requirement", wanted.name]
     done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True)
@@ -224,8 +223,8 @@ def _advice(packages: Sequence[str]) -> str:
     debian = [" or ".join(ALTERNATIVES.get(name, (name,))) for name in debian]
     wanted = [f"these packages of Debian or Ubuntu as .deb files, {', '.join(debian)}"] if debian else []
     wanted += [f"{', '.join(python)} from PyPI"] if python else []
-    where = "put them into one folder and pass it: --debs folder (make demo DEBS=folder)"
-    return f"Obtain {', and '.join(wanted)}, {where}"
+    how = "put them into one folder and pass it: --debs folder (make demo DEBS=folder)"
+    return f"Obtain {', and '.join(wanted)}, {how}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -239,7 +238,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Fetch the packages and print where they are."""
+    """Fetch the packages and print the folder they are in."""
     packages = options.packages or SETS[options.set]
     tree = fetch(packages, options.out, options.debs)
     print(f"{', '.join(packages)} unpacked in {tree}")

@@ -6,7 +6,7 @@
 writes manifests of the sound files for every use: ``speech/{train,valid}.tsv`` (all speech, unlabeled too),
 ``pairs/{train,valid}.tsv`` and ``asr/{train,dev,test}.tsv`` (transcripts), ``st/{train,dev,test}.tsv`` (translations).
 With several targets, an utterance has a row in ``st`` for each language that it is translated into, and ``-LANGUAGE``
-at the end of its id. Audio stays where it is and is named by its absolute path.
+at the end of its id. Audio is not copied; the manifests have absolute paths.
 
 A level is in one split. A training utterance whose transcript occurs in a level of dev or test is left out. Sound whose
 text cannot be trusted to be what is spoken is speech without a transcript.
@@ -58,7 +58,7 @@ class Utterance(NamedTuple):
     """A sound file.
 
     Attributes:
-        transcript: normalized; None if the speech is to be used unlabeled.
+        transcript: normalized; None if the speech is used without it.
         translations: by language; a language without this line is absent.
     """
 

@@ -1,7 +1,7 @@
 """Scripts of the game Fish Fillets: calls of Lua with the lines of a level, in one language.
 
-``dialogId("ID", "FONT", "English text")`` is followed by ``dialogStr("text")``. The English stands in every language's
-file. FONT names the character who speaks.
+``dialogId("ID", "FONT", "English text")`` is followed by ``dialogStr("text")``. Every language's file
+has the English text. FONT names the character who speaks.
 """
 
 import re

@@ -1,13 +1,13 @@
 """Speech of talkie games as a corpus: the parts that all readers of games share.
 
 A reader finds the lines of its game by scene and decodes one line's sound. The sound of a unit becomes FLAC at the
-game's own rate in ``sound/UNIT.zip`` below the folder that is made, because the games' containers are no sound files.
-The manifests ``train.tsv``, ``dev.tsv`` and ``test.tsv`` point into it, relative to themselves. They hold the English
-transcript as ``tgt_text``, and a column ``LANGUAGE_text`` for each translation, which is empty if the line has none.
-All are normalized (:func:`data_prep.text.normalize.normalize`). Lines that nobody speaks stand in
-``unspoken.LANGUAGE``, a line each, if the game has such lines.
+game's own rate in ``sound/UNIT.zip`` below the output folder, because the games' containers are no sound files. The
+manifests ``train.tsv``, ``dev.tsv`` and ``test.tsv`` point into it, relative to themselves. They have the transcript as
+``tgt_text``, and a column ``LANGUAGE_text`` for each translation, which is empty if the line has none. All texts are
+normalized (:func:`data_prep.text.normalize.normalize`). If the game has lines without sound, their texts are in
+``unspoken.LANGUAGE``, one per line.
 
-A scene is in one split, so that no split has a line and its answer in another. What two scenes both say may still be in
+A scene is in one split, so that a line and its answer are in the same split. A sentence of two scenes may still be in
 two splits: :mod:`data_prep.packages.english` leaves it out of training.
 """
 
@@ -34,19 +34,20 @@ SOUND = "sound"
 UNSPOKEN = "unspoken"
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang", "scene")
 MIN_SECONDS, MAX_SECONDS = 0.4, 15.0
-MIN_RATE, MAX_RATE = 3.0, 30.0  # characters a second
+MIN_RATE, MAX_RATE = 3.0, 30.0  # characters per second
+FRAMES_PER_SECOND = 100
 
 SCENE_PARTS = 20
 
 
 class Shares(NamedTuple):
-    """How many of twenty scenes are held out for each evaluation."""
+    """Number of scenes, of twenty, that are held out for each evaluation."""
 
     test: int
     dev: int
 
     def split_of(self, scene: str) -> str:
-        """Return ``test``, ``dev`` or ``train`` by the name of a scene alone."""
+        """Return ``test``, ``dev`` or ``train``, by the name of the scene alone."""
         part = bucket(scene, SCENE_PARTS)
         return TEST if part < self.test else DEV if part < self.test + self.dev else TRAIN
 
@@ -75,7 +76,7 @@ class Sound(NamedTuple):
 
 @dataclass(frozen=True)
 class Game(Corpus):
-    """The lines of a game whose files lie in the folder ``root``; their sound is written below ``out``."""
+    """The lines of a game with its files in the folder ``root``; their sound is written below ``out``."""
 
     root: Path
     out: Path
@@ -90,7 +91,7 @@ class Game(Corpus):
 
     @abstractmethod
     def sound_of(self, line: Line) -> Sound | None:
-        """Return the sound of a line, None if nobody speaks it; :class:`DataError` if its file is corrupt."""
+        """Return the sound of a line, None if it has none; :class:`DataError` if its file is corrupt."""
 
     @property
     def recipe(self) -> Mapping[str, Any]:
@@ -108,7 +109,7 @@ class Game(Corpus):
         }
 
     def read_lines(self, unit: Unit, lines: Iterable[Line]) -> Iterator[Item | Dropped | Noted]:
-        """Write the sound of a unit's lines and yield what they give."""
+        """Write the sound of a unit's lines and yield their rows."""
         with sound_zip(self.out, unit) as add:
             for line in lines:
                 sound = self.sound_of(line)
@@ -139,7 +140,7 @@ class Game(Corpus):
         return row(split, self.outputs[split].columns, fields | translated)
 
     def _unspoken(self, transcript: str, texts: Mapping[str, str]) -> Iterator[Item]:
-        """Yield the texts of a line without sound, if it has some."""
+        """Yield the texts of a line without sound, if it has any."""
         if self.has_unspoken and transcript:
             yield lines_of(UNSPOKEN, transcript, *texts.values())
 
@@ -147,7 +148,7 @@ class Game(Corpus):
         return normalize_english(text) if self.spoken == "en" else normalize(text)
 
     def _fault(self, transcript: str, seconds: float) -> str | None:
-        """Return why a line that is spoken is left out, None if it is kept."""
+        """Return why a line with sound is left out, None if it is kept."""
         if not MIN_SECONDS <= seconds <= MAX_SECONDS:
             return f"is shorter than {MIN_SECONDS} s or longer than {MAX_SECONDS:g} s"
         if not transcript:
@@ -181,5 +182,5 @@ def sound_zip(out: Path, unit: Unit) -> Iterator[Callable[[str, Sound], str]]:
 
 
 def of_8_bits(data: bytes) -> np.ndarray:
-    """Return unsigned samples of 8 bits as (samples,) int16."""
+    """Convert unsigned samples of 8 bits to (samples,) int16."""
     return (np.frombuffer(data, np.uint8).astype(np.int16) - 128) * 256

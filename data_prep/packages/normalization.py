@@ -1,4 +1,4 @@
-"""Written and spoken English sentences, for text normalisation: WordNet's glosses with numbers said by num2words.
+"""Written and spoken English sentences, for text normalization: WordNet's glosses with numbers read by num2words.
 
     slam prepare normalization --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
 
@@ -39,7 +39,7 @@ MIN_CARRIER_WORDS, MAX_CARRIER_WORDS = 3, 14
 CARRIER_PARTS = 4
 MAX_WORDS = 50
 
-# Words that a year follows where four digits without a comma do.
+# After these words, four digits without a comma are a year.
 _BEFORE_YEARS = {"in", "since", "until", "till", "after", "before", "born", "died", "during"}
 # "950-1021" is no telephone number in a gloss.
 _NEVER_FOUND = {"digits"}
@@ -67,7 +67,7 @@ _PHRASES = {
 
 
 class Sentence(NamedTuple):
-    """A sentence as it is written and as it is said, and the kind of its one word with digits, or ``plain``."""
+    """A written and spoken sentence, and the kind of its only word with digits, or ``plain``."""
 
     written: str
     spoken: str
@@ -104,24 +104,24 @@ def _of_gloss(gloss: wordnet.Gloss, seen: set[str]) -> Iterator[Made | Dropped]:
 
 
 def find(text: str) -> Sentence | str:
-    """The sentence of a text that holds digits, or why it is not used."""
+    """Return the sentence of a text that has digits, or why it is not used."""
     words = text.split()
     numbered = [place for place, word in enumerate(words) if any(map(str.isdigit, word))]
     if len(numbered) > 1:
         return "several words with digits"
     at = numbered[0]
-    before, behind = (normalize_english(" ".join(part)) for part in (words[:at], words[at + 1 :]))
+    before, after = (normalize_english(" ".join(part)) for part in (words[:at], words[at + 1 :]))
     form = words[at].lstrip(_OPENING).rstrip(_CLOSING).lower()
     kind = _sure_kind(form, before)
-    said = speak(form, kind) if kind else None
-    if said is None:
-        return "a word with digits whose reading is not sure"
-    written, spoken = (" ".join(filter(None, (before, middle, behind))) for middle in (form, said))
+    reading = speak(form, kind) if kind else None
+    if reading is None:
+        return "a word with digits of unknown kind"
+    written, spoken = (" ".join(filter(None, (before, middle, after))) for middle in (form, reading))
     return Sentence(written, spoken, kind)
 
 
 def generate(text: str) -> Sentence | str:
-    """A text without digits with a phrase and a written form, drawn by the text, or why it is not used."""
+    """Return a text without digits with a phrase and a written form, drawn by the text, or why it is not used."""
     carrier = normalize_english(text)
     if not MIN_CARRIER_WORDS <= carrier.count(" ") + 1 <= MAX_CARRIER_WORDS:
         return f"fewer than {MIN_CARRIER_WORDS} or more than {MAX_CARRIER_WORDS} words"
@@ -139,7 +139,7 @@ def generate(text: str) -> Sentence | str:
 
 
 def draw_form(kind: str, draw: random.Random) -> str:
-    """A written form of a kind, one that :func:`data_prep.text.numbers.speak` can say."""
+    """Return a written form of a kind that :func:`data_prep.text.numbers.speak` can read."""
     match kind:
         case "cardinal":
             number = _drawn_whole(draw, 6.5)
@@ -176,7 +176,7 @@ def draw_form(kind: str, draw: random.Random) -> str:
 
 
 def _drawn_whole(draw: random.Random, max_digits: float) -> int:
-    """A number from 1 on, as many of each length."""
+    """Return a number from 1 on; all lengths are equally likely."""
     return int(10 ** draw.uniform(0, max_digits))
 
 
@@ -185,7 +185,7 @@ def _drawn_digits(draw: random.Random, max_digits: int) -> str:
 
 
 def _sure_kind(form: str, before: str) -> str | None:
-    """The kind of a form that stands behind normalised words, None where it may be one of several or of none."""
+    """Return the kind of a form after the normalized words ``before``, None unless it has exactly one."""
     kinds = [kind for kind in kinds_of(form) if kind not in _NEVER_FOUND]
     if kinds == ["cardinal", "year"]:
         return "year" if before.rpartition(" ")[2] in _BEFORE_YEARS else None
@@ -193,7 +193,7 @@ def _sure_kind(form: str, before: str) -> str | None:
 
 
 def _fault(made: Sentence, seen: set[str]) -> str | None:
-    """Why a sentence is not used."""
+    """Return why a sentence is not used, None if it is."""
     if made.written in seen or made.spoken in seen:
         return "a sentence that occurred before"
     if foreign_letters(made.spoken, ENGLISH_LETTERS):

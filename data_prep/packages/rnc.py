@@ -1,9 +1,9 @@
-"""Rob Northen compression, method 1: LZ77 with Huffman codes, which games of about 1990 to 1995 use.
+"""Rob Northen compression, method 1: LZ77 with Huffman codes, as in games of about 1990 to 1995.
 
 A packed block begins with a header of 18 bytes: ``RNC``, the method, the lengths of the unpacked and of the packed data
 (32 bits, big-endian), a checksum of each (16 bits), the leeway for unpacking in place (8 bits) and the number of chunks
-(8 bits). The checksums are not compared. Bits are read from 16-bit little-endian words,
-lowest bit first. Literal bytes stand between those words: they begin at the first byte that no bit was taken from.
+(8 bits). The checksums are not compared. Bits are read from 16-bit little-endian words, lowest bit first. Literal bytes
+are between those words: they begin at the first byte that no bit was taken from.
 """
 
 import struct
@@ -39,7 +39,7 @@ class _Bits:
         self.count += 8 * _LOADED_BYTES
 
     def take(self, count: int) -> int:
-        """Return the next ``count`` bits, the first of them as the lowest."""
+        """Return the next ``count`` bits as a number; the first bit is the lowest."""
         if self.count < count:
             self.load()
         value = self.buffer & ((1 << count) - 1)
@@ -49,7 +49,7 @@ class _Bits:
 
     def literal(self, count: int) -> bytes:
         """Return the next ``count`` whole bytes."""
-        # Words that no bit was taken from go back.
+        # Put back words that no bit was taken from.
         unread = self.count >> 4
         begin = self.position - 2 * unread
         self.count &= 15
@@ -61,9 +61,9 @@ class _Bits:
 
 
 def decompress(packed: bytes, name: str) -> bytes:
-    """Return the unpacked data of ``packed``, which begins with the header; ``name`` is for errors.
+    """Return the unpacked data of ``packed``, header included; ``name`` is for errors.
 
-    Raises :class:`DataError` if the header is absent, or the data are cut short or corrupt.
+    Raises :class:`DataError` if the header is absent, or the data is cut short or corrupt.
     """
     if len(packed) < HEADER_BYTES or not packed.startswith(SIGNATURE):
         raise DataError(f"{name}: found {packed[:4]!r}, expected data packed by method 1 of Rob Northen, {SIGNATURE!r}")
@@ -81,7 +81,7 @@ def decompress(packed: bytes, name: str) -> bytes:
 
 
 def _unpack(bits: _Bits, chunks: int) -> bytes:
-    """Unpack chunks: three code tables, then pairs of literal bytes and a repetition, which the last pair lacks."""
+    """Unpack chunks: three code tables, then pairs of literal bytes and a repetition (none in the last pair)."""
     out = bytearray()
     bits.take(2)  # flags: locked and encrypted
     for _ in range(chunks):
@@ -97,7 +97,7 @@ def _unpack(bits: _Bits, chunks: int) -> bytes:
 
 
 def _number(bits: _Bits, codes: list[tuple[int, int, int, int] | None], mask: int) -> int:
-    """Return the number whose Huffman code comes next: its class, and the bits that tell it from others of it."""
+    """Return the next number: a Huffman code gives its class, the bits after it the number within the class."""
     if bits.count < _MAX_NUMBER_BITS:
         bits.load()
     buffer = bits.buffer
@@ -111,7 +111,7 @@ def _number(bits: _Bits, codes: list[tuple[int, int, int, int] | None], mask: in
 
 
 def _repeat(out: bytearray, distance: int, length: int) -> None:
-    """Append ``length`` bytes from ``distance`` bytes back; those may overlap what is appended."""
+    """Append ``length`` bytes from ``distance`` bytes back. They may overlap the appended bytes."""
     if distance > len(out):
         raise ValueError(f"repeats {distance} bytes back after {len(out)}")
     found = out[len(out) - distance : len(out) - distance + length]
@@ -119,9 +119,9 @@ def _repeat(out: bytearray, distance: int, length: int) -> None:
 
 
 def _read_codes(bits: _Bits) -> tuple[list[tuple[int, int, int, int] | None], int]:
-    """Return what each value of the next bits means, and a mask of these bits.
+    """Return a table with an entry for each value of the next bits, and a mask of these bits.
 
-    A meaning is the length of the code, the length with the bits after it, the smallest number of the class, and a mask
+    An entry is the length of the code, the length with the bits after it, the smallest number of the class, and a mask
     of the bits after the code. Codes are canonical, written with their first bit as the lowest.
     """
     lengths = [bits.take(4) for _ in range(bits.take(5))]

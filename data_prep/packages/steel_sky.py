@@ -6,15 +6,16 @@ writes manifests and sound as :mod:`data_prep.packages.game` says. The publisher
 ``usr/share/scummvm/beneath-a-steel-sky``:
 
 ``sky.dnr`` is the index: the number of entries (32 bits, little-endian), then 8 bytes for each: a file's number (16
-bits), its place in ``sky.dsk`` (24 bits; if the highest is set, the others count units of 16 bytes), its size (22 bits)
-and two flags. If the second is set, the file is stored as it is. Else a set highest bit in its first byte says that it
-is packed: after a header of 22 bytes, which the first flag leaves out of the result, by :mod:`data_prep.packages.rnc`.
+bits), its offset in ``sky.dsk`` (24 bits; if the highest is set, the others count units of 16 bytes), its size (22
+bits) and two flags. If the second flag is set, the file is stored as it is. Otherwise it is packed if the highest bit
+of its first byte is set: a header of 22 bytes, which the first flag leaves out of the result, then the format of
+:mod:`data_prep.packages.rnc`.
 
 File 50000 + (base of the section) + n is the sound of message n of a section: the header, then unsigned samples of 8
-bits at 11,025 Hz. File 60600 + 8 * language + section holds all messages of a section: the places of the table of
-lengths and of the text, the sizes of blocks of 32 messages, a length for each message (of the set highest bit, the rest
-counts eight times), then the messages as bits, each from a place that the lengths add up to in units of 2 bits. The
-code of the characters is a tree, given here by its leaves from left to right.
+bits at 11,025 Hz. File 60600 + 8 * language + section holds all messages of a section: the offsets of the table of
+lengths and of the text, the sizes of blocks of 32 messages, a length for each message (if its highest bit is set, the
+other bits count eight times), then the messages as bits. The sum of the lengths before a message is its offset in units
+of 2 bits. The code of the characters is a tree, given here by its leaves from left to right.
 """
 
 import struct
@@ -40,7 +41,7 @@ SCENE_LINES = 32
 
 # The languages of the text files in their order; "us" repeats "en".
 LANGUAGES = ("en", "de", "fr", "us", "sv", "it", "pt", "es")
-# What the number of a section's first message is, among all sound.
+# The number of each section's first message among all sounds.
 SPEECH_BASES = (0, 600, 1100, 2430, 3380, 4530, 5080, 5230)
 _FIRST_SOUND, _FIRST_TEXT = 50000, 60600
 
@@ -53,7 +54,7 @@ CHARACTERS = (
     b" eaostn.ir\x00EumAlIdRNSTOhcDgLCpU!yMPvH?b'f,GBVkFqwK-WJ*zYj+Q\x85)Z\x8b<\x95~\x8a\x87:\x7f]#xX\x91\x88`"
     b'20\x831/(=\x86^39\x984}8\\"\x90&\x8d56\x92\x8f\x8e\x93\x8c7\x80\x81\x99$@[\x9a_>\x96\x82%\t\x9c\x97{\x94!'
 )
-# What the game's fonts show in place of some characters.
+# Characters that the game's fonts show differently.
 _GLYPHS = {
     "en": {},
     "de": dict(zip("#)(*}~\x7f", "üößäÜÄÖ", strict=True)),
@@ -68,7 +69,7 @@ _GLYPHS = {
 
 
 class Entry(NamedTuple):
-    """Where a file lies in ``sky.dsk``, and how."""
+    """The place of a file in ``sky.dsk``, and how it is stored."""
 
     begin: int
     size: int
@@ -78,7 +79,7 @@ class Entry(NamedTuple):
 
 @lru_cache(maxsize=2)
 def read_index(path: Path) -> dict[int, Entry]:
-    """Return the files of ``sky.dnr`` by number; of a number that occurs again the first counts."""
+    """Return the files of ``sky.dnr`` by number; of a number that occurs again, the first."""
     data = path.read_bytes()
     count = struct.unpack_from("<I", data)[0] if len(data) >= 4 else -1
     if len(data) < 4 + 8 * max(count, 0) or count < 0:
@@ -133,7 +134,7 @@ _MAX_CODE_BITS = max(length for length, _ in CODES)
 
 @lru_cache(maxsize=32)
 def read_messages(root: Path, language: str, section: int) -> list[bytes]:
-    """Return all messages of a section as the game codes them; one that has no end is empty."""
+    """Return all messages of a section in the game's encoding. A message without an end is empty."""
     number = _FIRST_TEXT + 8 * LANGUAGES.index(language) + section
     data = load(root, number)
     name = f"{root / 'sky.dsk'}: file {number}"

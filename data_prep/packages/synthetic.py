@@ -3,10 +3,10 @@
     slam prepare synthetic --text FILE --out FOLDER --sentences N [--jobs N] [--shard I/N | --merge]
 
 writes ``{train,valid}.tsv`` with the sentences as ``tgt_text``, and their speech as FLAC at 22,050 Hz in
-``sound/UNIT.zip``. ``FILE`` has a normalized sentence a line, such as ``text/train.txt`` of
-:mod:`data_prep.packages.english`; empty lines end documents. Of the sentences of a suitable length, ``N`` are drawn:
-those whose md5 is smallest, so that a larger set has all of a smaller one. The md5 of a sentence chooses its voice,
-rate and pitch, and whether it is in ``valid`` (one in fifty). It takes ``espeakng-loader`` (PyPI).
+``sound/UNIT.zip``. ``FILE`` has one normalized sentence per line, such as ``text/train.txt`` of
+:mod:`data_prep.packages.english`; empty lines end documents. Of the sentences of a suitable length, the ``N`` with the
+smallest md5 are drawn, so that a larger set has all of a smaller one. The md5 of a sentence decides its voice, rate and
+pitch, and whether it is in ``valid`` (one in fifty). The command needs ``espeakng-loader`` (PyPI).
 """
 
 import argparse
@@ -32,13 +32,13 @@ SPLITS = FAIRSEQ_SPLITS[:2]
 VALID_PARTS = 50
 MIN_WORDS, MAX_CHARACTERS = 2, 150
 ACCENTS = ("en-us", "en-gb-scotland", "en-gb-x-rp")
-# Only voices without breath: its noise differs from run to run.
+# Only voices without breath, which is random noise that differs from run to run.
 VARIANTS = (
     "f1", "f4", "Andrea", "Annie", "anika", "aunty", "belinda", "linda", "shelby", "steph",
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "adam", "benjamin", "Denis", "edward", "Michael", "paul",
 )  # fmt: skip
 VOICES = tuple(f"{accent}+{variant}" for accent in ACCENTS for variant in VARIANTS)
-RATES = range(130, 221)  # words a minute
+RATES = range(130, 221)  # words per minute
 PITCHES = range(30, 71)
 
 _UNIT_SENTENCES = 200
@@ -57,7 +57,7 @@ class Synthetic(Corpus):
     voices: tuple[str, ...] = VOICES
     validates: bool = True
 
-    # Work is counted by characters: a minute of speech has about 900.
+    # Characters, not bytes: a minute of speech has about 900.
     part_bytes = 100_000
 
     @property
@@ -97,9 +97,9 @@ class Synthetic(Corpus):
 
 
 def spoken(out: Path, unit: Unit, requests: Mapping[str, Request]) -> Iterator[dict[str, Any] | Dropped]:
-    """Write the English speech of a unit's sentences, by id, below ``out``.
+    """Write the English speech of a unit's sentences below ``out``; ``requests`` are by id.
 
-    Yields ``id``, ``audio``, ``n_frames``, ``speaker`` and ``lang`` of each, in order, or why it is left out.
+    Yields ``id``, ``audio``, ``n_frames``, ``speaker`` and ``lang`` of each sentence in order, or why it is left out.
     """
     sounds = espeak.speak(list(requests.values()))
     with sound_zip(out, unit) as add:
@@ -113,7 +113,7 @@ def spoken(out: Path, unit: Unit, requests: Mapping[str, Request]) -> Iterator[d
 
 
 def request_of(sentence: str, voices: Sequence[str] = VOICES, rates: Sequence[int] = RATES) -> Request:
-    """Return how a sentence is spoken, which depends on the sentence and on what there is to choose from."""
+    """Return voice, rate and pitch of a sentence. They depend on the sentence and on the choices."""
     voice, rate, pitch = (
         values[bucket(f"{name} {sentence}", len(values))]
         for name, values in (("voice", voices), ("rate", rates), ("pitch", PITCHES))
@@ -147,8 +147,8 @@ def draw_sentences(sentences: Iterable[str], count: int, name: str) -> tuple[str
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="a normalized sentence a line")
-    parser.add_argument("--sentences", type=int, required=True, metavar="N", help="how many are spoken")
+    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="one normalized sentence per line")
+    parser.add_argument("--sentences", type=int, required=True, metavar="N", help="number of sentences to speak")
 
 
 def _corpus_of(options: argparse.Namespace) -> Synthetic:

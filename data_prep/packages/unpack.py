@@ -20,9 +20,9 @@ _AR_HEADER_BYTES = 60
 def unpack(package: str | Path, folder: str | Path) -> None:
     """Unpack the files of a ``.deb`` or of a tar archive below ``folder``.
 
-    It takes no dpkg unless a ``.deb`` is compressed by zstd. Files, folders and links within ``folder`` are made;
-    anything else, and any path that leads out of it, is an error. An absolute link leads to another place in the
-    system that a package is for: below ``folder``, as with dpkg --root.
+    dpkg is needed only for a ``.deb`` that is compressed by zstd. Files, folders and links within ``folder`` are
+    created. Anything else, and any path that leads out of it, is an error. An absolute link is taken as relative to
+    ``folder``, as with dpkg --root.
     """
     package, folder = Path(package), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def _tar_of(package: Path) -> IO[bytes]:
 
 
 def _data_archive(deb: Path) -> io.BytesIO:
-    """The tar archive within a ``.deb``: an ``ar`` archive with a member ``data.tar`` and a compressor's ending."""
+    """Return the tar archive in a ``.deb``, which is an ``ar`` archive with a member ``data.tar.COMPRESSOR``."""
     with deb.open("rb") as file:
         if file.read(len(_AR_MAGIC)) != _AR_MAGIC:
             raise DataError(f"{deb}: is no Debian package")
@@ -55,14 +55,14 @@ def _data_archive(deb: Path) -> io.BytesIO:
                 if len(data) < int(size):
                     raise DataError(f"{deb}: is cut short")
                 return io.BytesIO(data)
-            # Members begin at even places.
+            # Members begin at even offsets.
             file.seek(int(size) + int(size) % 2, os.SEEK_CUR)
     raise DataError(f"{deb}: holds no data.tar")
 
 
 def _by_dpkg(deb: Path) -> io.BytesIO:
     if shutil.which("dpkg-deb") is None:
-        raise DataError(f"{deb}: is compressed by zstd, which takes dpkg-deb to unpack; a .deb from Debian is not")
+        raise DataError(f"{deb}: is compressed by zstd, which needs dpkg-deb to unpack; .deb files from Debian are not")
     done = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(deb)], capture_output=True)
     if done.returncode:
         raise DataError(f"{deb}: {done.stderr.decode(errors='replace').strip()}")
@@ -70,7 +70,7 @@ def _by_dpkg(deb: Path) -> io.BytesIO:
 
 
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, package: Path) -> None:
-    """Make one file, folder or link, following no link that leads out of ``root``."""
+    """Create one file, folder or link. Follow no link that leads out of ``root``."""
     path = PurePosixPath(member.name)
     target = root / path
     inside = not path.is_absolute() and ".." not in path.parts and target.parent.resolve().is_relative_to(root)

@@ -2,15 +2,16 @@
 
     slam prepare wesnoth --tree TREE --out FOLDER [--jobs N] [--shard I/N | --merge]
 
-writes the English text as documents, ``train.txt`` and ``valid.txt``, a message each with a sentence a line, and pairs
-of sentences, ``LANGUAGE.source`` (English) and ``LANGUAGE.target``, a sentence a line. All sentences are normalized as
-transcripts are (:func:`data_prep.text.normalize.normalize_english`; its translations:
+writes the English text as documents, ``train.txt`` and ``valid.txt`` (a message is a document, one sentence per line),
+and pairs of sentences, ``LANGUAGE.source`` (English) and ``LANGUAGE.target``. All sentences are normalized like
+transcripts (:func:`data_prep.text.normalize.normalize_english`; its translations:
 :func:`data_prep.text.normalize.normalize`).
 
-The publisher's layout: ``usr/share/games/wesnoth/VERSION/locale/LL/LC_MESSAGES/DOMAIN.mo``, catalogs of gettext, of
-whichever packages of the game are unpacked. A message may begin with a hint for translators and ``^``. What has
-placeholders or markup other than plain marks is left out, as are sentences with digits, of one word, or too long. A
-message's lines, and a line's sentences, are paired one by one if the translation has as many, else as a whole.
+The publisher's layout: ``usr/share/games/wesnoth/VERSION/locale/LL/LC_MESSAGES/DOMAIN.mo``, catalogs of gettext, from
+all packages of the game that are unpacked. A message may begin with a hint for translators and ``^``. Messages with
+placeholders or markup other than plain marks are left out, as are sentences with digits, of one word, or too long. A
+message's lines, and a line's sentences, are paired one by one if the translation has equally many, otherwise as a
+whole.
 """
 
 import gettext
@@ -32,17 +33,17 @@ from slam_plugin.data.errors import DataError
 
 GAME = Path("usr/share/games/wesnoth")
 TARGETS = ("de", "fr", "es", "it")
-SPLITS = FAIRSEQ_SPLITS[:2]
-# One message in so many is held out.
+SPLITS = ("train", "valid")
+# One message of twenty is held out.
 MESSAGE_PARTS = 20
 MIN_WORDS, MAX_CHARACTERS = 2, 250
-# A translation may have so many times as many characters as the English, or as few.
+# Of the characters of a translation to those of its English, or the inverse.
 MAX_RATIO = 2.5
 
 _HINT = re.compile(r"\A[\w +-]{1,40}\^")
 _PLAIN_MARK = re.compile(r"</?(?:b|i|u|big|small|bold|italic|header|span[^>]*)>")
 _FORMAT = re.compile(r"[$|<>={}\\@#_~]|%[sd]|\b\w+\^\w+")
-# Letters of each language beyond a to z that its sentences may have, as the corpora of web text have them.
+# Letters beyond a to z that sentences of each language may have, as in the corpora of web text.
 _LETTERS = {language: LANGUAGES[language].letters for language in ("de", "fr", "es")} | {
     "it": ENGLISH_LETTERS | frozenset("àèéìíîòóùú")
 }
@@ -72,7 +73,7 @@ def plain_lines(message: str) -> list[str] | None:
 
 
 def pairs_of(english: str, translation: str) -> list[tuple[str, str]]:
-    """Return pairs of sentences as they are written, or of lines or the whole if these do not correspond."""
+    """Return pairs of written sentences, or of lines or the whole text if sentences or lines do not correspond."""
     sides = plain_lines(english), plain_lines(translation)
     if None in sides:
         return []

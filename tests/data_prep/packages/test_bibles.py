@@ -30,7 +30,7 @@ SYLLABLES = ("ba", "de", "fi", "go", "lu", "ma", "ne", "po", "ri", "sa", "tu", "
 
 
 def write_module(tree, name, verses):
-    """Write a zText module of OSIS verses by (book, chapter, verse): the format as SWORD's own library lays it out."""
+    """Write a zText module of OSIS verses by (book, chapter, verse), in the format of SWORD's own library."""
     identifier = MODULES[name]
     root = tree / "usr/share/sword"
     data = root / "modules/texts/ztext" / identifier
@@ -69,7 +69,7 @@ def words(random, count):
 
 
 def write_bibles(tree):
-    """Both translations of three verses of every chapter of Genesis, and of the last of the New Testament."""
+    """Write both translations of three verses of every chapter of Genesis, and of the last of the New Testament."""
     random = np.random.default_rng(0)
     both = {"web": {}, "kjv": {}}
     places = [("Genesis", chapter, verse) for chapter in range(1, 51) for verse in (1, 2, 3)]
@@ -146,7 +146,7 @@ def test_spanish(tmp_path):
 
 @pytest.fixture(scope="module")
 def made(tree, written, tmp_path_factory):
-    """The corpus of both translations, in parts of several books: most books have no verse here."""
+    """The corpus of both translations, in parts of several books, because most books have no verse here."""
     return check_sharing(open_corpus(tree), tmp_path_factory.mktemp("made"), 4000)
 
 
@@ -199,6 +199,7 @@ def test_a_text_that_stands_in_two_splits_is_used_in_one():
     test = next(Place("Genesis", c, 1) for c in range(1, 51) if Place("Genesis", c, 1).split == "test")
     verses = {train: "and it was so that day", test: "and it was so that day"}
     verses |= {place._replace(verse=2): f"of {place} and others" for place in (train, test)}
+    verses = dict(sorted(verses.items()))
     bible = bibles.Bible(verses, {})
     others = bibles.Bible({place: f"{text} indeed" for place, text in verses.items()}, {})
     home = homes({"web": bible, "kjv": others})

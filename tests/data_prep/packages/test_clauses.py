@@ -19,7 +19,7 @@ SIZES = {"train": 20, "dev": 1, "test": 1}
 
 
 def tones(requests):
-    """In place of speech, 80 ms a letter."""
+    """Instead of speech, 80 ms per letter."""
     return [np.full(espeak.RATE * 80 // 1000 * len(request.text), request.pitch, np.int16) for request in requests]
 
 
@@ -40,7 +40,7 @@ _READ = functools.cache(clause_pairs.read_printed)
 
 
 def verses_of(split, *texts):
-    """Verses in chapters of a split, one in each."""
+    """One verse in each chapter of a split."""
     chapters = (Place("Genesis", chapter, 1) for chapter in range(1, 51))
     return dict(zip((place for place in chapters if place.split == split), texts, strict=False))
 
@@ -91,7 +91,7 @@ def test_shapes(english, spanish, fault):
 
 
 def test_scores_come_from_the_other_half():
-    """A pair that one chapter alone has is unknown to the model that scores it."""
+    """A pair that occurs in one chapter only is unknown to the model that scores it."""
     clauses = [
         Clause(f"{chapter}-{number}", f"Genesis {chapter}", "train", *pair)
         for chapter in range(1, 41)
@@ -116,7 +116,8 @@ def test_chosen_clauses(tree):
     assert chosen.spare == len(every.clauses) - len(chosen.clauses)
     train = sorted((each.english for each in every.clauses if each.split == "train"), key=_md5)
     assert {each.english for each in by_split["train"]} == set(train[:20])
-    # All chapters begin alike: none of them trains on it, and the model that scores the test clause has not seen it.
+    # All chapters have the same beginning. It is no training clause, and the model that scores the test clause has not
+    # seen it.
     assert "in the beginning" not in {each.english for each in every.clauses}
     reasons = [each.reason for each in every.dropped]
     assert reasons.count("occurs in another split") > 40 and "is not aligned word by word" in reasons
@@ -126,7 +127,7 @@ def test_chosen_clauses(tree):
 
 
 def test_a_clause_is_chosen_once(monkeypatch):
-    """In two training chapters: the first; in a test and a dev chapter: the former's."""
+    """Of two training chapters the first is used, of a test and a dev chapter the test chapter."""
     said = [f"{first} saw {second}" for first in ("adam", "noah", "seth") for second in ("enos", "cain", "abel")]
     train = verses_of("train", *(said * 4)[:30])
     dev, test = (verses_of(split, "cain saw noah, seth saw cain, and he slept") for split in ("dev", "test"))
@@ -152,7 +153,7 @@ def _md5(text):
 
 
 def test_misaligned_clauses_score_lower():
-    """Verses whose Spanish is that of another one."""
+    """Verses with the Spanish of another verse."""
     english, spanish = {}, {}
     names = "adam noah seth enos cain abel enoch lamech jared terah".split()
     for chapter in range(1, 51):

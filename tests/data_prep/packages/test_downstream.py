@@ -53,7 +53,7 @@ def write_prose(tree):
 
 
 def write_tree(tree):
-    """Write all packages of the downstream set as they unpack, small."""
+    """Write small packages of the downstream set, unpacked."""
     write_dialogue(tree)
     write_prose(tree)
     write_bibles(tree)
@@ -172,11 +172,11 @@ def test_normalization(made, stats):
         for side, texts in (("written", written), ("spoken", spoken)):
             numbers = decoded(f"{prefix}.written-spoken.{side}", made)
             assert len(numbers) == len(texts)
-            # A character that only evaluation has is unknown.
+            # A character that occurs in evaluation only is unknown.
             assert numbers == texts or split != "train"
     assert stats["sources"]["normalization"]["found, year"] == 100
     assert stats["left_out"]["normalization"] == {
-        "found: a word with digits whose reading is not sure": 1,
+        "found: a word with digits of unknown kind": 1,
         "found: several words with digits": 1,
         "generated: fewer than # or more than # words": 1,  # the verb's "do it"
     }

@@ -41,7 +41,7 @@ def test_manifests(tree, english, tmp_path, language):
         assert row["tgt_text"] == said[language] and row["lang"] == language and row["speaker"] == bank
         assert row["de_text"] == f"{text} für"
         assert row["es_text" if language == "en" else "en_text"] == said["es" if language == "en" else "en"]
-        # Four seconds of silence are cut, but for 0.15 s at each end.
+        # Four seconds of silence are cut to 0.15 s at each end.
         assert abs(row["n_frames"] - 100 * (len(noise(0)) / RATE + 0.3)) < 4
 
 

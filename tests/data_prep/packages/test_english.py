@@ -16,7 +16,7 @@ from tests.data_prep.preparing import check_clean, rows_of
 
 
 def table(name, split, *sentences, frames=300):
-    """Rows of a game; ids are the places of their sentences."""
+    """Rows of a game; their ids have the numbers of the sentences."""
     return [
         {"id": f"{name}-{split}-{place}", "game": name, "tgt_text": text, "n_frames": frames, "de_text": text.upper()}
         for place, text in enumerate(sentences)
@@ -53,7 +53,7 @@ def test_roles():
     roles = choose(GAMES, set())
     assert sentences(roles.test) == ["in both", "of valid", "in test"]
     assert sentences(roles.dev) == ["in dev", "also in dev"]
-    # What recognition trains on is no valid pair.
+    # A sentence that recognition trains on is in no valid pair.
     assert sentences(roles.train) == ["a", "in valid", "b"]
     assert sentences(roles.pairs_valid) == ["alone"]
     assert sentences(roles.speech) == ["a", "in valid", "b", "c", "a"]
@@ -82,7 +82,7 @@ def test_subsets_are_nested_and_in_proportion():
     assert [len(small), len(large)] == [40, 160]
     assert {row["id"] for row in small} < {row["id"] for row in large}
     assert sum(row["game"] == "one" for row in small) == 30
-    # Which are chosen does not depend on the order or on other rows of the game's end.
+    # The choice does not depend on the order, or on other rows at the game's end.
     assert {row["id"] for row in labeled(rows[::-1], 2)} == {row["id"] for row in small}
     assert labeled(rows, 1000) == rows
 
@@ -97,7 +97,7 @@ def test_translated_rows():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The data folder, moved after it was made: it must stand alone."""
+    """The data folder, moved after it was made: it needs no other folder."""
     folder = tmp_path_factory.mktemp("english")
     write_english(folder / "tree")
     assert english.main(["--tree", str(folder / "tree"), "--out", str(folder / "first"), "--jobs", "1"]) == 0
@@ -171,7 +171,7 @@ def test_clauses(made):
 
 
 def test_a_held_out_clause_in_training_is_refused(tmp_path, made):
-    """Were the clauses not chosen with care, the check of what was written would find it."""
+    """The check of the written folder finds a clause that was chosen wrongly."""
     copy = tmp_path / "copy"
     shutil.copytree(made, copy)
     table = copy / "st/clauses/train.tsv"
@@ -184,7 +184,7 @@ def test_a_held_out_clause_in_training_is_refused(tmp_path, made):
 
 
 def test_a_leak_is_refused(tmp_path, monkeypatch):
-    """Were the rows not chosen with care, the check of what was written would find it."""
+    """The check of the written folder finds rows that were chosen wrongly."""
     monkeypatch.setattr(english_rows, "_without", lambda rows, *_: list(rows))
     write_english(tmp_path / "tree", leak=True)
     with pytest.raises(DataError, match=r"pairs/train\.tsv:\d+: '.*' is held out: asr/(dev|test)\.tsv, row \d+"):

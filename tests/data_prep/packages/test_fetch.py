@@ -110,7 +110,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert (tmp_path / "precious").read_text() == "x"
 
 
-# It knows the packages by the lists of the system, by private ones that were updated before, or not at all.
+# The packages are in the lists of the system, in private lists that were updated before, or in none.
 FAKE_APT = """#!/bin/sh
 echo "$@" >> {log}
 case "$*" in
@@ -125,7 +125,7 @@ cp {archive}/"$name"_1_all.deb .
 
 @pytest.fixture
 def fake_apt(tmp_path, monkeypatch):
-    """Put an ``apt-get`` alone on the path (with what it calls), and return a function that lists its calls."""
+    """Put only an ``apt-get`` on the path (with what it calls). Return a function that lists its calls."""
     deb_of(tmp_path / "archive/game_1_all.deb", *GAME)
     deb_of(tmp_path / "archive/game-cs_1_all.deb", entry("./sound", b"1"))
     log = tmp_path / "log"
@@ -167,7 +167,7 @@ def test_apt_with_lists_of_our_own(tmp_path, fake_apt):
 
 
 def test_a_package_with_a_version_in_its_name(tmp_path, fake_apt, monkeypatch):
-    """The first of the alternatives that is there is taken, from a folder and from apt."""
+    """The first of the alternatives that is found is used, from a folder and from apt."""
     monkeypatch.setitem(ALTERNATIVES, "game-data", ("game-1.2-data", "game-1.4-data", "game-1.0-data"))
     debs = tmp_path / "debs"
     for number in ("0", "4"):
@@ -244,7 +244,7 @@ def test_other_sources_than_those_published_are_refused(tmp_path, sources, capsy
 
 
 def test_pip_brings_one_version_by_its_hash(tmp_path, sources, monkeypatch):
-    """pip itself, with a folder for its index: it takes the file whose hash is known, and no other."""
+    """Real pip, with a folder as its index: it takes only the file with the known hash."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(sources.parent))
     setup = b"from setuptools import setup\nsetup(name='words', version='1.0', py_modules=[])\n"

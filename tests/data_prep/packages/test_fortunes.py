@@ -10,13 +10,14 @@ from tests.data_prep.preparing import check_sharing, run_command
 
 @pytest.fixture
 def write(tmp_path):
-    """Write one file of fortunes, with the index and the second name that the package puts beside it."""
+    """Write a file of fortunes, with its index and its second name as in the package."""
 
     def write_file(name, *texts, encoding="utf-8"):
         folder = tmp_path / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("".join(f"{text}\n%\n" for text in texts), encoding=encoding)
         (folder / f"{name}.dat").write_bytes(b"\x00\x01\xff")
+        (folder / f"{name}.u8").unlink(missing_ok=True)
         (folder / f"{name}.u8").symlink_to(name)
         return tmp_path
 
@@ -123,7 +124,7 @@ def test_the_same_however_the_work_is_shared(write, tmp_path):
     found = [each for split in ("train", "valid") for each in read_documents(folder / f"{split}.txt")]
     assert sorted(found) == documents(tree) and len(found) == 125
     left_out = (folder / "dropped.tsv").read_text(encoding="utf-8").splitlines()
-    # Two sentences of ten fortunes in b that a has as well, and of nine in c.
+    # Two sentences of ten fortunes that are in a and b, and of nine that are in a and c.
     assert len(left_out) == 1 + 20 + 1 + 18
     assert "b, fortune 1\tsentence that occurred before" in left_out
     assert "c, fortune 1\tsentence with digits or no letters" in left_out

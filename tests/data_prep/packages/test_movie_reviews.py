@@ -27,7 +27,7 @@ def write_archive(tree, text, member=MEMBER):
 
 
 def write_reviews(tree, count=120):
-    """Snippets as the publisher's: Windows' line ends, the last line without one, and all that is left out."""
+    """Write snippets like the publisher's: Windows' line ends, none after the last line, and lines to leave out."""
     random = np.random.default_rng(0)
     lines = []
     for number in range(1, count + 1):

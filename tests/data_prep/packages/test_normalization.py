@@ -21,7 +21,7 @@ from data_prep.text.numbers import KINDS, kinds_of, speak
 from tests.data_prep.packages.test_wordnet import write_glosses
 from tests.data_prep.preparing import check_sharing, run_command
 
-NOT_SURE = "a word with digits whose reading is not sure"
+UNKNOWN = "a word with digits of unknown kind"
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_found_sentences(text, written, spoken, kind):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("3-dimensional space", NOT_SURE),
-        ("a height of 1500 meters", NOT_SURE),
-        ("a poet (950-1021)", NOT_SURE),
-        ("vitamin B12", NOT_SURE),
+        ("3-dimensional space", UNKNOWN),
+        ("a height of 1500 meters", UNKNOWN),
+        ("a poet (950-1021)", UNKNOWN),
+        ("vitamin B12", UNKNOWN),
         ("from 1820 to 1829", "several words with digits"),
     ],
 )
-def test_sentences_whose_reading_is_not_sure(text, reason):
+def test_sentences_with_a_word_of_unknown_kind(text, reason):
     assert find(text) == reason
 
 
@@ -94,7 +94,7 @@ def glosses(count):
 
 def test_corpus():
     corpus = glosses(400)
-    # What occurred before, in another gloss, is dropped wherever it stands.
+    # A sentence that occurred in an earlier gloss is dropped.
     corpus += [Gloss("adv-00000001", ["Poet of AAA (1500-1550)"]), Gloss("adv-00000002", ["at 22 or 23"])]
     found = list(zip(corpus, read_parallel(corpus), strict=True))
     home = {normalization.normalize_english(gloss.sentences[0].split(" (")[0]): gloss.split for gloss in corpus}

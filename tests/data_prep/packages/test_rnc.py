@@ -33,7 +33,7 @@ def test_cut_short():
 
 
 def test_corrupt_data_never_pass_for_whole():
-    """A changed bit either changes what comes out, or is found; nothing else is raised."""
+    """A changed bit changes the result or is an error, which is always a DataError."""
     content = (128 + 3 * np.random.default_rng(1).standard_normal(300)).astype(np.uint8).tobytes()
     packed = bytearray(pack(content))
     found = 0

@@ -11,7 +11,7 @@ from tests.data_prep.preparing import check_clean, check_sharing, rows_of, run_c
 
 
 def tones(requests):
-    """In place of speech, 80 ms a letter."""
+    """Instead of speech, 80 ms per letter."""
     return [np.full(espeak.RATE * 80 // 1000 * len(request.text), request.pitch, np.int16) for request in requests]
 
 
@@ -58,7 +58,7 @@ def test_few_sentences_may_all_be_for_training(tmp_path, monkeypatch):
 
 
 def test_speech_of_the_library(tmp_path):
-    """The same however the work is shared, although the library's state makes a repeated sentence differ."""
+    """The result does not depend on how the work is shared, although a repeated sentence differs in one process."""
     pytest.importorskip("espeakng_loader")
     requests = [Request("we are here", "en-us+f1", 170, 50), Request("we are here now and then", "en-us+m1", 130, 40)]
     first, second = espeak.speak(requests), espeak.speak(requests)
@@ -76,5 +76,5 @@ def test_speech_of_the_library(tmp_path):
 def test_without_the_library(monkeypatch, tmp_path):
     (tmp_path / "espeakng_loader.py").write_text("raise ImportError\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    with pytest.raises(DataError, match="speech synthesis takes espeakng-loader: pip install espeakng-loader"):
+    with pytest.raises(DataError, match="speech synthesis needs espeakng-loader: pip install espeakng-loader"):
         espeak.speak([Request("a", "en-us", 170, 50)])

@@ -46,7 +46,7 @@ def test_documents_and_pairs(tmp_path):
     sides = [(folder / f"de.{side}").read_text().splitlines() for side in ("source", "target")]
     assert ("one of our guards", "größe größe größe") in zip(*sides, strict=True)
     assert ("then he goes", "die größe") in zip(*sides, strict=True)
-    # Each of the sixty messages ends alike: the pair is kept once.
+    # All sixty messages have the same ending: the pair is kept once.
     assert sides[0].count("then he goes") == 1
     assert set(dropped(folder).values()) <= {"pair of very different lengths", "pair that has fewer than 2 words"}
 

@@ -8,17 +8,17 @@ from data_prep.packages.wordnet import FOLDER, Gloss, clean_glosses, open_corpus
 from slam_plugin.data.errors import DataError
 from tests.data_prep.preparing import check_sharing, dropped, run_command
 
-LICENCE = "  1 This software and database is being provided to you  \n  2 | with 100 conditions  \n"
+LICENSE = "  1 This software and database is being provided to you  \n  2 | with 100 conditions  \n"
 
 
 def write_glosses(tree, glosses):
-    """``data.noun`` of these glosses, and the other files with one each."""
+    """Write ``data.noun`` with these glosses, and the other files with one gloss each."""
     folder = tree / "usr/share/wordnet"
     folder.mkdir(parents=True)
     others = {"verb": 'do it; "he did it"', "adj": "of doing", "adv": "in a doing manner"}
     for part, own in {"noun": glosses, **{part: [gloss] for part, gloss in others.items()}}.items():
         lines = [f"{i:08} 03 {part[0]} 01 word{i} 0 001 @ 00001740 n 0000 | {gloss}  " for i, gloss in enumerate(own)]
-        (folder / f"data.{part}").write_text(LICENCE + "\n".join(lines) + "\n")
+        (folder / f"data.{part}").write_text(LICENSE + "\n".join(lines) + "\n")
 
 
 def test_definition_and_examples(tmp_path):
