@@ -1,1 +1,1 @@
-"""Corpora that come in packages of Debian: one module for each, and the data folder that is made of them."""
+"""Corpora in packages of Debian and PyPI, one module for each, and the data folders that are made of them."""
