@@ -30,7 +30,7 @@ from pysword.modules import SwordModules
 from data_prep.engine.splits import SPLITS, bucket, split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines
 from data_prep.packages.command import package_preparation
-from data_prep.text.labelled import Row
+from data_prep.text.labeled import Row
 from data_prep.text.normalize import (
     ENGLISH_LETTERS,
     SPANISH_LETTERS,

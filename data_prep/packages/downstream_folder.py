@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 
 from data_prep.engine.command import prepare
+from data_prep.engine.splits import SPLIT_OF_FAIRSEQ
 from data_prep.manifests.pack import pack_manifests
 from data_prep.packages import bibles, fillets, fortunes, movie_reviews, normalization, wordnet
 from data_prep.packages.documents import Documents, read_documents
 from data_prep.packages.folder_parts import MAX_SYMBOLS, alphabet, check, describe, texts, write_text
 from data_prep.text.binarize import Binarized, binarize
-from data_prep.text.labelled import read_rows, write_rows
+from data_prep.text.labeled import read_rows, write_rows
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out
 from data_prep.text.parallel import FILES, SIDES
 from data_prep.text.sentences import place_vocabulary, write_sentences
@@ -39,8 +40,6 @@ TEXT_CORPORA = {
     "normalization": normalization,
 }
 
-# The splits of the corpora by their names in fairseq's tasks.
-_SPLITS = {"train": "train", "valid": "dev", "test": "test"}
 
 ManifestRows = dict[str, list[dict[str, str | int]]]
 
@@ -65,8 +64,8 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
         f"cs_{split}": read_documents(corpora / "fortunes" / f"{split}.txt")[:limit] for split in ("train", "valid")
     }
     for split in ("train", "valid"):
-        documents[f"en_{split}"] = _english(_SPLITS[split], corpora, limit)
-    sentences = {split: _read_sentences(corpora / "normalization", split)[:limit] for split in _SPLITS}
+        documents[f"en_{split}"] = _english(SPLIT_OF_FAIRSEQ[split], corpora, limit)
+    sentences = {split: _read_sentences(corpora / "normalization", split)[:limit] for split in SPLIT_OF_FAIRSEQ}
 
     say("vocabularies: joint pieces, characters, pieces of the translations with language tags")
     transcripts = texts(out / "asr/train.tsv")
@@ -182,7 +181,7 @@ def _with_all_characters(chosen: list[str], sentences: Iterable[str]) -> list[st
 
 def _write_labeled(folder: Path, corpus: Path, vocabulary: Path, limit: int | None) -> dict[str, dict]:
     """Write sentences with labels as fairseq's task reads them, and as text."""
-    rows = {name: read_rows(corpus / f"{split}.tsv")[:limit] for name, split in _SPLITS.items()}
+    rows = {name: read_rows(corpus / f"{split}.tsv")[:limit] for name, split in SPLIT_OF_FAIRSEQ.items()}
     done = write_sentences(rows, vocabulary, folder, TEXT_CORPORA[corpus.name].LABELS)
     for name, chosen in rows.items():
         write_rows(folder / f"{name}.tsv", chosen)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.packages.folder_parts import FRAMES_PER_MINUTE
+from data_prep.engine.splits import SPLITS
+from slam_plugin.data.constants import FRAMES_PER_MINUTE
 from slam_plugin.data.manifests.manifest import Manifest
 
 # Of recognition with transcripts. The smaller sets are parts of the larger.

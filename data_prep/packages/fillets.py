@@ -27,7 +27,7 @@ import soundfile
 
 from data_prep.engine.splits import split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
-from data_prep.formats.sound import UnusableSound, listen
+from data_prep.formats.sound import UnusableSound, decode_sound
 from data_prep.packages.command import package_preparation
 from data_prep.packages.fillets_scripts import Line, read_level
 from data_prep.text.normalize import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize, tidy
@@ -132,7 +132,7 @@ class Fillets(Corpus):
         """Yield the utterance of a sound file; ``others`` are the texts of its line in languages other than English."""
         key = f"{_prefix(level)}{path.stem}"
         try:
-            sound = listen(path)
+            sound = decode_sound(path)
         except UnusableSound as error:
             yield Dropped(key, error.reason)
             return

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.packages.documents import Documents, write_documents
+from data_prep.packages.game import MAX_SECONDS, MIN_SECONDS
 from data_prep.text.binarize import binarize
 from slam_plugin.data.constants import FRAMES_PER_MINUTE, FRAMES_PER_SECOND
 from slam_plugin.data.manifests.manifest import Manifest
@@ -11,8 +12,7 @@ from slam_plugin.data.manifests.validate import ensure_valid
 
 # More than any alphabet here has: every character that occurs becomes a symbol.
 MAX_SYMBOLS = 200
-FRAMES_PER_MINUTE = 6000
-MIN_FRAMES, MAX_FRAMES = 40, 1500
+MIN_FRAMES, MAX_FRAMES = int(MIN_SECONDS * FRAMES_PER_SECOND), int(MAX_SECONDS * FRAMES_PER_SECOND)
 
 _TEXT_COLUMNS = ("tgt_text", "src_text")
 

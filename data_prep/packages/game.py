@@ -28,6 +28,7 @@ from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, r
 from data_prep.engine.units import lines as lines_of
 from data_prep.formats.recordings import frames_of
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
+from slam_plugin.data.constants import DEV, FRAMES_PER_SECOND, TEST, TRAIN
 from slam_plugin.data.files import atomic_write
 
 SOUND = "sound"
@@ -35,7 +36,6 @@ UNSPOKEN = "unspoken"
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang", "scene")
 MIN_SECONDS, MAX_SECONDS = 0.4, 15.0
 MIN_RATE, MAX_RATE = 3.0, 30.0  # characters per second
-FRAMES_PER_SECOND = 100
 
 SCENE_PARTS = 20
 

@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from data_prep.engine.splits import FAIRSEQ_SPLITS, split_of
+from data_prep.engine.splits import split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines
 from data_prep.packages.command import package_preparation
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english

@@ -21,7 +21,7 @@ from data_prep.packages.bibles import (
     read_printed,
 )
 from data_prep.packages.documents import read_documents
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from slam_plugin.data.errors import DataError
 from tests.data_prep.preparing import check_sharing, run_command
 

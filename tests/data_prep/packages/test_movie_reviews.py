@@ -6,7 +6,7 @@ import pytest
 
 from data_prep.packages import movie_reviews
 from data_prep.packages.movie_reviews import MEMBER, open_corpus, read_snippets
-from data_prep.text.labelled import read_rows
+from data_prep.text.labeled import read_rows
 from slam_plugin.data.errors import DataError
 from tests.data_prep.preparing import check_sharing, dropped, run_command
 
