@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import checkpoint_utils
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from slam_plugin import compat
+from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.program import program
@@ -33,12 +32,11 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     """
     if len({Path(path).absolute() for path in inputs}) < max(2, len(inputs)):
         raise DataError(f"--inputs: found {len(inputs)} checkpoints, expected two or more different ones")
-    compat.apply()
-    first = _read(inputs[0])
+    first = read_checkpoint(inputs[0])
     described = _description(first)
     total = {name: value.double() if value.is_floating_point() else value for name, value in first["model"].items()}
     for path in inputs[1:]:
-        state = _read(path)
+        state = read_checkpoint(path)
         _refuse_others(_description(state), described, path, inputs[0])
         _add(total, state["model"], path, inputs[0])
     mean = {
@@ -49,15 +47,6 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     state["cfg"] = OmegaConf.to_container(first["cfg"], resolve=True, enum_to_str=True)
     with atomic_write(output, "wb") as file:
         torch.save({**state, "model": mean}, file)
-
-
-def _read(path: str | Path) -> dict[str, Any]:
-    if not Path(path).is_file():
-        raise DataError(f"{path}: there is no such checkpoint")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-    if not isinstance(state.get("cfg"), DictConfig) or "model" not in state:
-        raise DataError(f"{path}: found no configuration or no model, expected a checkpoint of fairseq-train")
-    return state
 
 
 def _description(state: Mapping[str, Any]) -> dict[str, Any]:

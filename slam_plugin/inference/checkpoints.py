@@ -1,19 +1,18 @@
 """Loading a checkpoint of any of the plugin's tasks for inference, from its one file."""
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from fairseq import checkpoint_utils
 from fairseq.dataclass.utils import merge_with_parent
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from slam_plugin import compat
+from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.inference.abilities import TASK_ABILITIES, VERBS
@@ -159,19 +158,11 @@ def _checked_device(name: str | torch.device) -> torch.device:
 
 def _read(path: str | Path) -> dict[str, Any]:
     """Read a saved checkpoint. Raises :class:`DataError` unless it is of one of the plugin's tasks."""
-    if not Path(path).is_file():
-        raise DataError(f"{path}: there is no such checkpoint")
-    # A file that is no zip would be read as a pickle, which can fail in any way.
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: is not a checkpoint, or is truncated; expected a file written by torch.save")
-    expected = f"expected one of {' or '.join(TASK_ABILITIES)}"
-    try:
-        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-        task = state["cfg"]["task"]["_name"]
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise DataError(f"{path}: is not a checkpoint of fairseq ({error!r}), {expected}") from error
+    state = read_checkpoint(path)
+    task = state["cfg"].get("task", {}).get("_name")
     if task not in TASK_ABILITIES:
-        raise DataError(f"{path}: found a checkpoint of the task {task}, {expected}")
+        expected = " or ".join(TASK_ABILITIES)
+        raise DataError(f"{path}: found a checkpoint of the task {task}, expected one of {expected}")
     return state
 
 

@@ -212,7 +212,7 @@ def test_what_is_no_checkpoint_of_ours_is_named(tmp_path):
     with pytest.raises(DataError, match="pre.pt: there is no such checkpoint"):
         read_source(tmp_path / "pre.pt")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "pre.pt")
-    with pytest.raises(DataError, match="pre.pt: has no "):
+    with pytest.raises(DataError, match="pre.pt: is not a checkpoint of fairseq"):
         read_source(tmp_path / "pre.pt")
     save(tmp_path / "pre.pt", {}, {"layer.weight": torch.zeros(1)})
     with pytest.raises(DataError, match="has no trunk.*layer.weight"):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-from fairseq import checkpoint_utils
 from fairseq.dataclass import ChoiceEnum
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
+from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.models.base.presets import DEFAULT, SIZES, filled, positions_of
@@ -74,13 +74,8 @@ class SourceCheckpoint(NamedTuple):
 
 def read_source(path: str | Path) -> SourceCheckpoint:
     """Read a checkpoint of this plugin. Raises :class:`DataError` if it is missing, carries code or has no trunk."""
-    if not Path(path).is_file():
-        raise DataError(f"{path}: there is no such checkpoint")
-    try:
-        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
-        source = SourceCheckpoint(str(path), state["cfg"]["model"], state["model"], state["task_state"])
-    except KeyError as error:
-        raise DataError(f"{path}: has no {error}; expected a checkpoint written by fairseq-train") from error
+    state = read_checkpoint(path)
+    source = SourceCheckpoint(str(path), state["cfg"]["model"], state["model"], state["task_state"])
     if _trunk_prefix(source.weights) is None:
         found = ", ".join(list(source.weights)[:3]) or "nothing"
         raise DataError(f"{path}: has no trunk; expected a checkpoint of a SLAM model, found the weights {found}")
