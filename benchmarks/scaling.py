@@ -1,4 +1,4 @@
-"""Estimates for the paper's run: the tables of ``examples/slam/scaling.md``.
+"""Estimates for the paper's run: the tables of ``docs/scaling.md``.
 
     python -m benchmarks.scaling
 
@@ -16,7 +16,7 @@ from benchmarks.markdown import table
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS, SAMPLE_RATE
 from slam_plugin.data.files import atomic_write
 
-PAGE = Path(__file__).resolve().parent.parent / "examples/slam/scaling.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs/scaling.md"
 
 SIZES = flops.sizes_of("xl")._replace(code_dim=1024)  # w2v-BERT's codebook, as in the recipes
 PARAMETERS = sum(flops.parameters(SIZES).values())
