@@ -1,4 +1,4 @@
-# make venv | test | lint | demo | study | bench | clean
+# make venv | test | lint | docs | demo | study | bench | clean
 #   PYTHON=/path/to/python3.12   the interpreter of the environment
 #   DEBS=folder                  the demo's packages, instead of apt
 #   LONG=1 CONTROL=1 SEED=2      make demo trains for longer, on pairs alone, with another seed
@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 
-.PHONY: venv test lint demo study bench clean
+.PHONY: venv test lint docs demo study bench clean
 .DEFAULT_GOAL := venv
 
 venv: $(INSTALLED)
@@ -36,6 +36,11 @@ test: venv
 lint: venv
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+# The reference from the code, and the manual as a site in build/docs.
+docs: venv
+	$(RUN) -m docs.reference
+	$(RUN) -m mkdocs build --strict --quiet
 
 demo: venv
 	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo $(if $(LONG),--long) $(if $(CONTROL),--control) $(if $(SEED),--seed $(SEED))

@@ -1,0 +1,88 @@
+"""Sections of the reference on the commands of ``slam``, read from their parsers."""
+
+import argparse
+import importlib
+import re
+from collections.abc import Iterator
+from unittest import mock
+
+from data_prep.__main__ import CORPORA
+from docs.markup import code, markdown, table
+from slam_plugin.commands.cli import COMMANDS
+from slam_plugin.program import Main
+
+HEAD = ("argument", "default", "meaning")
+SHARED = {
+    "--out": "the folder to make",
+    "--root": "the corpus as its publisher lays it out",
+    "--tree": "the folder in which `slam fetch` unpacked the packages",
+    "--jobs": "processes that read; default: 1",
+    "--shard": "do a share of the work, such as `2/8`, and stop",
+    "--merge": "put the shards together when all are done",
+}
+
+
+class _Parser(Exception):
+    """Carries a command's parser out of it."""
+
+
+def sections() -> Iterator[str]:
+    """Yield the lines on every command, and on every corpus of ``slam prepare``."""
+    yield from ("## Commands", "", "`slam COMMAND --help` has an example and the rules of each.", "")
+    for purpose, group in COMMANDS.items():
+        yield from (f"### {purpose}", "")
+        for name, module in group.items():
+            if name != "prepare":
+                parser = parser_of(importlib.import_module(module).main)
+                yield from (f"#### `slam {name}`", "", f"{_sentence(parser)}", "")
+                yield from table(HEAD, (_row(action) for action in parser._actions if action.dest != "help"))
+    yield from ("### Corpora of `slam prepare`", "", "Arguments that most of them share:", "")
+    yield from table(("argument", "meaning"), ([code(flag), words] for flag, words in SHARED.items()))
+    for group in CORPORA.values():
+        for name, module in group.items():
+            yield from _corpus(name, parser_of(importlib.import_module(module).main))
+
+
+def _corpus(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield from (f"#### `slam prepare {name}`", "", f"{_sentence(parser)}", "")
+    actions = [action for action in parser._actions if action.dest != "help"]
+    shared = [code(flag) for flag in SHARED if any(flag in action.option_strings for action in actions)]
+    yield from (f"Takes {', '.join(shared)}" + (", and:" if len(shared) < len(actions) else "."), "")
+    yield from table(HEAD, (_row(action) for action in actions if not SHARED.keys() & {*action.option_strings}))
+
+
+def parser_of(main: Main) -> argparse.ArgumentParser:
+    """Return the parser that a command builds."""
+
+    def caught(parser: argparse.ArgumentParser, *arguments: object, **options: object) -> None:
+        raise _Parser(parser)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_known_args", caught):
+        try:
+            main([])
+        except _Parser as found:
+            return found.args[0]
+    raise TypeError(f"{main}: expected a command that parses its arguments")
+
+
+def _sentence(parser: argparse.ArgumentParser) -> str:
+    return f"{markdown(parser.description).removesuffix('.')}."
+
+
+def _row(action: argparse.Action) -> list[str]:
+    name = ", ".join(map(code, action.option_strings)) or code(action.metavar or action.dest)
+    help_text = re.sub(r" ?\((default: )?%\(default\)s\)", "", action.help or "")  # a column of its own
+    words = markdown(help_text % {**vars(action), "prog": "slam"}).strip()
+    if action.choices is not None:
+        words += f"{'; ' if words else ''}one of {', '.join(map(code, action.choices))}"
+    return [name, _default(action), words]
+
+
+def _default(action: argparse.Action) -> str:
+    if action.required:
+        return "required"
+    if action.nargs == 0:
+        return "off"
+    if isinstance(action.default, list | tuple):
+        return code(" ".join(map(str, action.default)))
+    return "" if action.default in (None, argparse.SUPPRESS) else code(action.default)

@@ -1,0 +1,46 @@
+"""Docstrings and help texts as markdown, and tables of them."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+ROLE = re.compile(r":\w+:`~?([^`]+)`")
+
+
+def markdown(text: str) -> str:
+    """Return a docstring's or help text's markup as markdown; what would be markup by accident is escaped."""
+    text = ROLE.sub(r"``\1``", text)
+    parts = re.split(r"(``.+?``)", text, flags=re.DOTALL)
+    return "".join(
+        f"`{part[2:-2]}`" if part.startswith("``") else re.sub(r"([<*\[\]])", r"\\\1", part) for part in parts
+    )
+
+
+def code(text: object) -> str:
+    """Return ``text`` as code, nothing as nothing."""
+    return f"`{text}`" if str(text) else ""
+
+
+def paragraphs(doc: str) -> list[str]:
+    """Return the paragraphs of a cleaned docstring as markdown, each in one line; lists and examples end it."""
+    found = []
+    for paragraph in doc.strip().split("\n\n"):
+        if paragraph.startswith((" ", "- ")) or paragraph.split("\n")[0].endswith(("Attributes:", "Args:")):
+            break
+        found.append(markdown(" ".join(paragraph.split())))
+    return found
+
+
+def attributes(doc: str) -> dict[str, str]:
+    """Return the entries of a cleaned docstring's ``Attributes:``; one of several names stands under each."""
+    _, _, block = doc.partition("Attributes:\n")
+    found = {}
+    for entry in re.split(r"\n(?=    \w)", "\n" + block.split("\n\n")[0]):
+        names, _, words = " ".join(entry.split()).partition(": ")
+        found |= {name: markdown(words.removesuffix(".")) for name in names.split(", ") if words}
+    return found
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, and an empty one; none if there are no rows."""
+    lines = ["| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines, ""] if lines else []
