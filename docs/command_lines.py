@@ -28,7 +28,7 @@ class _Parser(Exception):
 
 def sections() -> Iterator[str]:
     """Yield the lines on every command, and on every corpus of ``slam prepare``."""
-    yield from ("## Commands", "", "`slam COMMAND --help` has an example and the rules of each.", "")
+    yield from ("## Commands", "", "The `--help` of each has an example and its rules.", "")
     for purpose, group in COMMANDS.items():
         yield from (f"### {purpose}", "")
         for name, module in group.items():

@@ -21,8 +21,8 @@ this page.
 - [Commands](#commands) of `slam`, and the [corpora](#corpora-of-slam-prepare) of `slam prepare`
 - [`corpora.yaml`](#corporayaml) and its [objectives](#objectives)
 - What is registered with fairseq: [tasks](#tasks), [models](#models), [criterions](#criterions),
-  [optimizers](#optimizers) and [schedulers](#schedulers). fairseq's own flags come on top:
-  `fairseq-train --help`.
+  [optimizers](#optimizers) and [schedulers](#schedulers). fairseq's own flags come on top;
+  `--help` of its programs lists them.
 - [Log keys](#log-keys)
 """
 

@@ -1,4 +1,4 @@
-"""The table of goals in RESULTS.md is that of the file of figures."""
+"""The table of goals in docs/benchmarks.md is that of the file of figures."""
 
 import json
 import re
@@ -10,7 +10,7 @@ ROW = re.compile(r"^\| (.+?) \| (\S+) \| ([<>]= \S+) \| (yes|\*\*no\*\*) \|$", r
 
 
 def test_the_table_of_goals_is_that_of_the_figures():
-    text = (PAGE.parent / "RESULTS.md").read_text(encoding="utf-8")
+    text = (PAGE.parent / "benchmarks.md").read_text(encoding="utf-8")
     figures = json.loads(RESULTS.read_text(encoding="utf-8"))["figures"]
     expected = [
         (figure["name"], f"{figure['value']:.3g}", figure["goal"], "yes" if figure["met"] else "**no**")

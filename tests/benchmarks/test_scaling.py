@@ -6,7 +6,7 @@ import yaml
 from benchmarks import flops, scaling
 from benchmarks.scaling import BLOCKS, PAIRS, SECOND_STAGES, SENTENCES, SPEECH
 
-RECIPES = scaling.PAGE.parent / "config/paper"
+RECIPES = scaling.PAGE.parents[1] / "examples/slam/config/paper"
 PAGE = scaling.PAGE.read_text(encoding="utf-8")
 
 
@@ -77,6 +77,6 @@ def test_the_state_is_sixteen_bytes_a_parameter_and_what_passes_need():
 
 
 def test_the_measured_memory_is_that_of_the_results():
-    results = (scaling.PAGE.parent / "RESULTS.md").read_text(encoding="utf-8")
+    results = (scaling.PAGE.parent / "benchmarks.md").read_text(encoding="utf-8")
     assert f"{scaling.KEPT / 1e6:.2f} MB a state" in results
     assert f"{scaling.CHECKPOINTED / 1e6:.2f} MB with" in results

@@ -1,4 +1,4 @@
-"""``examples/slam/data.md``: every command, in its order, on tiny corpora in their publishers' layouts."""
+"""``docs/data.md``: every command, in its order, on tiny corpora in their publishers' layouts."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The paper's fine-tuning (``examples/slam/config/finetune``, ``finetuning.md``): as toys, and at full size."""
+"""``docs/finetuning.md`` and ``docs/decoding.md``: the paper's fine-tuning as toys, and at full size."""
 
 import re
 import shutil
@@ -18,6 +18,7 @@ from slam_plugin.data.manifests.manifest import Manifest
 from tests.support import training
 from tests.support.configurations import composed, parsed, plain
 from tests.support.documents import (
+    DECODING,
     FINETUNING,
     ROOT,
     VOCABULARY,
@@ -158,13 +159,14 @@ def smaller(command: Command, folder: Path) -> Command:
 
 
 def test_the_commands_run_as_toys(checkout):
-    found = list(commands(read(FINETUNING)))
+    """Those of fine-tuning, then those of decoding with what they made."""
+    found = [*commands(read(FINETUNING)), *commands(read(DECODING))]
     kinds = {kind(command.words) for command in found}
     for name in ("slam_speech_to_text", "slam_joint_translation", "slam_sentence_prediction", "slam_translation"):
         assert f"fairseq-train {name}" in kinds
     for command in found:
         run(smaller(command, checkout), checkout)
-    blocks = [piece.text for piece in pieces(read(FINETUNING)) if piece.language == "python"]
+    blocks = [piece.text for piece in pieces(read(DECODING)) if piece.language == "python"]
     assert len(blocks) == 1
     run_python(blocks[0], checkout)
     assert (checkout / "states/talk.npy").is_file()

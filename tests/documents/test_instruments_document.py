@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from docs import log_keys
 from slam_plugin.instruments import verdicts
+from slam_plugin.objectives.base import REGISTRY
 from tests.instruments.test_measure import KINDS, batches, built, text_of
 from tests.support import documents
 
@@ -51,3 +53,14 @@ def test_the_limits_are_those_of_the_warnings(text):
         "under 99 %",
     ):
         assert words in text
+
+
+def test_what_a_run_logs_is_in_the_reference(reference):
+    """Training and validation of a toy, its instruments included."""
+    described = {key for objective in REGISTRY.values() for key in log_keys.keys_of(objective)}
+    described |= {*log_keys.LOGGED["Pre-training, beside the objectives"], *log_keys.INSTRUMENTS}
+    described |= {key for keys in log_keys.FAIRSEQ for key in keys.split(", ")} | {"epoch", "update"}
+    patterns = [re.sub(r"N$|NAME|METRIC|\\\{.*?\\\}", r".+", re.escape(key)) for key in described]
+    logged = {key for subset in ("train_inner", "valid") for record in reference.logged(subset) for key in record}
+    assert len(logged) > 40
+    assert not [key for key in sorted(logged) if not any(re.fullmatch(pattern, key) for pattern in patterns)]

@@ -1,4 +1,4 @@
-"""What the examples' README and configuration say is what the demo does."""
+"""What ``docs/demo_by_hand.md`` and the configuration say is what the demo does."""
 
 import sys
 from collections.abc import Sequence

@@ -19,9 +19,10 @@ from tests.support import training
 from tests.support.commands import PRELOADED
 
 ROOT = Path(__file__).resolve().parents[2]
-README, BY_HAND = "README.md", "examples/slam/README.md"
-PRETRAINING, FINETUNING = "examples/slam/pretraining.md", "examples/slam/finetuning.md"
-DATA = "examples/slam/data.md"
+README = "README.md"
+BY_HAND, FIRST, DATA = "docs/demo_by_hand.md", "docs/first_pretraining.md", "docs/data.md"
+PRETRAINING, FINETUNING, DECODING = "docs/pretraining.md", "docs/finetuning.md", "docs/decoding.md"
+REFERENCE = "docs/reference.md"
 
 SHELL = ("", "sh", "bash")  # languages of a block of commands
 PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", ".")
@@ -32,6 +33,9 @@ NOT_RUN = {
     ".": "this is the environment already",
     ".ci/run": "this is part of it",
     "python -m examples.slam.downstream": "tests/end_to_end/test_downstream.py runs it",
+    "python -m benchmarks.gpu": "tests/benchmarks/test_gpu.py runs it",
+    "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
+    "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",
     "slam prepare synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
 }
 VOCABULARY = 60
@@ -64,6 +68,8 @@ SMALLER = {
     "slam evaluate": ["--max-len-b", "10", "--num-workers", "0", "--cpu"],
     "slam report": [],
     "slam score": [],
+    "slam check": [],
+    "slam prepare own": ["--jobs", "1"],
     "mkdir": [],
     **{f"slam {name}": [] for name in ("transcribe", "translate", "normalize", "classify", "encode", "cluster")},
     **{f"slam {name}": [] for name in ("prepare", "recipes")},
@@ -108,7 +114,8 @@ def commands(text: str) -> Iterator[Command]:
         if piece.language is None:
             program, _, rest = piece.text.partition(" ")
             name = program.rpartition("/")[2]
-            if program == ".ci/run" or (rest and (name in PROGRAMS or name.startswith("fairseq-"))):
+            known = rest and (name in PROGRAMS or name.startswith("fairseq-"))
+            if program == ".ci/run" or (known and not slam_name(piece)):
                 yield Command(piece.line, shlex.split(piece.text), None)
         elif piece.language in SHELL and not is_manifest(piece):
             for line in piece.text.replace("\\\n", " ").splitlines():
@@ -116,6 +123,12 @@ def commands(text: str) -> Iterator[Command]:
                     command, _, log = part.partition(" 2>&1 | tee ")
                     if words := shlex.split(command, comments=True):
                         yield Command(piece.line, words, log or None)
+
+
+def slam_name(piece: Piece) -> str | None:
+    """What ``slam NAME`` or ``slam prepare NAME`` within a sentence names: ``NAME`` or ``prepare NAME``, else None."""
+    found = re.fullmatch(r"slam (prepare [\w-]+|[a-z-]+)", piece.text) if piece.language is None else None
+    return found and found[1]
 
 
 def yaml_blocks(text: str) -> list[str]:
