@@ -10,7 +10,7 @@ import yaml
 
 from data_prep.__main__ import CORPORA
 from slam_plugin.commands.cli import COMMANDS
-from tests.data_prep.layouts.own import write_sounds
+from tests.data_prep.layouts.own import write_folders
 from tests.documents import test_data_document
 from tests.support import documents
 from tests.support.documents import FIRST, NOT_RUN, REFERENCE, ROOT, SHELL, SMALLER, commands, kind, pieces, read
@@ -74,13 +74,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``recordings``, ``read`` and ``books`` as the first pre-training has them."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "slam_plugin").symlink_to(ROOT / "slam_plugin")
-    write_sounds(folder / "recordings", 24)
-    for number, name in enumerate(write_sounds(folder / "read", 24)):
-        text = f"{'the good old word '.split()[number % 4]} number {'abcdefghijkl'[number % 12]}"
-        (folder / "read" / name).with_suffix(".txt").write_text(text)
-    (folder / "books").mkdir()
-    for number in range(12):
-        (folder / f"books/{number}.txt").write_text(f"book {number} begins\nand goes on with {'ab' * number}\n")
+    write_folders(folder)
     return folder
 
 

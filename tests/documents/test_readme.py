@@ -1,38 +1,33 @@
-"""The commands of the READMEs are run on toy data: a reader's first try must work."""
+"""The commands of the README and of the demo by hand are run on toy data: a reader's first try must work."""
 
 import contextlib
 import dataclasses
 import importlib
 import io
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-import soundfile
-import yaml
 
 from data_prep.__main__ import CORPORA
-from data_prep.text.binarize import binarize
-from data_prep.text.vocab import train_vocabulary
 from slam_plugin.commands.cli import COMMANDS
-from slam_plugin.data.manifests.manifest import Manifest
 from tests.data_prep.layouts.games import write_debs
-from tests.support import training
+from tests.data_prep.layouts.own import write_folders
+from tests.support import documents, training
 from tests.support.documents import (
     BY_HAND,
     README,
     ROOT,
     SHELL,
-    VOCABULARY,
     commands,
-    is_manifest,
     kind,
     pieces,
     read,
     run,
+    run_python,
     start,
     updates,
-    yaml_blocks,
 )
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -40,52 +35,40 @@ from tests.support.documents import (
 
 
 @pytest.fixture(scope="module")
-def checkout(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the READMEs speak of, under its names there: DATA, ST_DATA, texts, and the packages for --debs."""
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with the packages for ``--debs``."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("slam_plugin", "data_prep", "examples"):
         (folder / name).symlink_to(ROOT / name)
-    copy_corpora(toy, folder)
     write_debs(folder / "debs")
     return folder
 
 
-def copy_corpora(toy: Path, folder: Path) -> None:
-    data, downstream = folder / "DATA", folder / "ST_DATA"
-    names = {"speech/a.tsv": data / "speech/train.tsv", "speech/valid.tsv": data / "speech/valid.tsv"}
-    names |= {f"pairs/{split}.tsv": data / "pairs" / f"{split}.tsv" for split in ("train", "valid")}
-    for source, target in [*names.items(), *((f"pairs/{s}.tsv", downstream / f"{s}.tsv") for s in ("train", "valid"))]:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((toy / source).read_bytes())
-        if not (target.parent / "wav").exists():
-            (target.parent / "wav").symlink_to(toy / "wav")
-    (downstream / "test.tsv").write_bytes((downstream / "valid.tsv").read_bytes())
-    pairs = Manifest.open(downstream / "train.tsv")
-    soundfile.write(folder / "talk.flac", *soundfile.read(toy / pairs.value(0, "audio")))
-    transcripts = [pairs.row(i)["tgt_text"] for i in range(len(pairs))]
-    prose = (toy / "text/a.txt").read_text()
-    (folder / "transcripts.txt").write_text("\n".join(transcripts) + "\n")
-    (folder / "prose.txt").write_text(prose)
-    train_vocabulary(transcripts, downstream, VOCABULARY)
-    # The command of the README makes the same vocabulary of the same text, and with it the text to train on.
-    train_vocabulary([*transcripts, *prose.splitlines()], data, VOCABULARY)
-    binarize(toy / "text/valid.txt", data, data / "text/valid")
-    (block,) = yaml_blocks(read(README))
-    block = re.sub(r"\d{3,}(?=: \[speech, text, pairs\])", "1", block)
-    (data / "corpora.yaml").write_text(block.replace("min_length: 50", "min_length: 20"))  # half a second and more
-
-
-def test_commands_of_the_readme(checkout):
+def test_commands_of_the_readme(translation, tmp_path, monkeypatch):
+    """From folders of recordings to states, and the Python block with a translator where the text has one."""
+    (tmp_path / "slam_plugin").symlink_to(ROOT / "slam_plugin")
+    write_folders(tmp_path)
+    monkeypatch.setattr(
+        documents,
+        "SMALLER",
+        {
+            **documents.SMALLER,
+            "slam prepare own": ["--jobs", "1", "--valid-share", "0.3"],
+            "slam cluster": ["--clusters", "8"],
+        },
+    )
     found = list(commands(read(README)))
     assert {kind(command.words) for command in found} >= {
-        "make",
-        "slam vocab",
-        "fairseq-train slam_pretraining",
-        "fairseq-train slam_speech_to_text",
-        "fairseq-generate slam_speech_to_text",
+        *("make", "slam prepare own", "slam vocab", "slam cluster", "fairseq-train slam_pretraining", "slam encode"),
     }
     for command in found:
-        run(command, checkout)
+        run(command, tmp_path)
+    assert len(list((tmp_path / "states").glob("**/*.npy"))) == 24
+    (tmp_path / "runs/st").mkdir()
+    shutil.copyfile(translation.path, tmp_path / "runs/st/checkpoint_best.pt")
+    shutil.copyfile(next((tmp_path / "recordings").rglob("*.wav")), tmp_path / "talk.flac")
+    (block,) = [piece.text for piece in pieces(read(README)) if piece.language == "python"]
+    run_python(block, tmp_path)
 
 
 def test_commands_by_hand(checkout):
@@ -113,27 +96,6 @@ def test_every_block_is_of_a_known_kind():
     blocks = [piece for piece in pieces(read(README)) if piece.language is not None]
     assert {piece.language for piece in blocks} <= {*SHELL, "yaml", "python"}
     assert read(README).count("```") == 2 * len(blocks)
-
-
-def test_corpora_yaml(checkout):
-    """The task reads the README's file with the kinds and objectives that are registered."""
-    (block,) = yaml_blocks(read(README))
-    written = yaml.safe_load(block)
-    binarize(checkout / "prose.txt", checkout / "DATA", checkout / "DATA/text/train")
-    corpora = training.make_task(checkout / "DATA").corpora
-    assert {name: corpus.kind for name, corpus in corpora.corpora.items()} == {
-        name: corpus["kind"] for name, corpus in written["corpora"].items()
-    }
-    assert corpora.objectives.keys() == written["objectives"].keys()
-    assert [stage.kinds for stage in corpora.stages] == [tuple(kinds) for kinds in written["stages"].values()]
-
-
-def test_manifest(tmp_path):
-    (block,) = [piece.text for piece in pieces(read(README)) if is_manifest(piece)]
-    (tmp_path / "example.tsv").write_text(block, encoding="utf-8")
-    manifest = Manifest.open(tmp_path / "example.tsv")
-    assert manifest.columns == ("id", "audio", "n_frames", "tgt_text")
-    assert manifest.row(0)["n_frames"] == 512
 
 
 # ---------------------------------------------------------------------------------------------------------------------

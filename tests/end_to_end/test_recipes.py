@@ -1,4 +1,4 @@
-"""The paper's runs (``examples/slam/config/paper``, ``docs/pretraining.md``): each is as its name and the text describe."""
+"""The paper's runs (``examples/slam/config/paper``, ``docs/pretraining.md``): each is as its name and text say."""
 
 import functools
 import re

@@ -118,7 +118,7 @@ def commands(text: str) -> Iterator[Command]:
             if program == ".ci/run" or (known and not slam_name(piece)):
                 yield Command(piece.line, shlex.split(piece.text), None)
         elif piece.language in SHELL and not is_manifest(piece):
-            for line in piece.text.replace("\\\n", " ").splitlines():
+            for line in re.sub(r"\s*\\\n\s*", " ", piece.text).splitlines():
                 for part in line.split(" && "):
                     command, _, log = part.partition(" 2>&1 | tee ")
                     if words := shlex.split(command, comments=True):
@@ -264,7 +264,7 @@ def _run_here(words: list[str]) -> None:
     if kind(words).startswith("python"):
         sys.argv = words[2:]
         runpy.run_module(words[2], run_name="__main__", alter_sys=True)
-    elif words[0] == "slam":
+    elif words[0].rpartition("/")[2] == "slam":
         from slam_plugin.commands.cli import main
 
         sys.exit(main(words[1:]))

@@ -51,3 +51,14 @@ def write_beside(folder: Path) -> Path:
         write_sound(path, 0.5, seed=number)
         path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def write_folders(folder: Path, count: int = 24) -> None:
+    """Write ``recordings``, ``read`` with transcripts beside the sound, and ``books``, as the manual has them."""
+    write_sounds(folder / "recordings", count)
+    for number, name in enumerate(write_sounds(folder / "read", count)):
+        text = f"{'the good old word '.split()[number % 4]} number {'abcdefghijkl'[number % 12]}"
+        (folder / "read" / name).with_suffix(".txt").write_text(text)
+    (folder / "books").mkdir()
+    for number in range(count // 2):
+        (folder / f"books/{number}.txt").write_text(f"book {number} begins\nand goes on with {'ab' * number}\n")
