@@ -70,7 +70,7 @@ def plan(
         control: pre-train on pairs alone, for the same number of updates.
     """
     stages = {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}}
-    base, changes = ("pairs.yaml", {}) if control else ("speech_text_pairs.yaml", stages)
+    base, changes = ("pairs.yaml", {}) if control else ("demo.yaml", stages)
     corpora = write_corpora(run, RECIPES / base, changes)
     tasks = recognition("asr", 10, budget.asr), _st(budget.st)
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)

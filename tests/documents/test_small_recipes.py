@@ -53,6 +53,8 @@ def recipe(tree: Path, folder: str, name: str) -> Recipe:
         ("laptop", "pairs", {"ctc"}, [("pairs",)], 3.7),
         ("laptop", "text", {"span_mlm"}, [("text",)], 3.7),
         ("laptop", "speech_text_pairs", JOINT, [("speech", "text"), ("text", "pairs")], 3.7),
+        ("laptop", "demo", JOINT, [("speech", "text"), ("text", "pairs")], 3.7),
+        ("laptop", "speech_pairs", {"kmeans", "ctc"}, [("speech",), ("pairs",)], 3.7),
         ("one_gpu", "speech_text_pairs", JOINT, [("speech", "text"), ("speech", "text", "pairs")], 73.5),
     ],
 )
@@ -67,7 +69,8 @@ def test_every_corpora_file_is_a_recipe_or_a_base():
     places = CONFIG / "laptop", CONFIG / "one_gpu"
     files = {path.relative_to(CONFIG).as_posix() for place in places for path in place.iterdir()}
     tried = {"laptop/pairs.yaml", "laptop/text.yaml", "laptop/speech_text_pairs.yaml", "one_gpu/speech_text_pairs.yaml"}
-    bases = {"laptop/speech.yaml", "laptop/transcribed.yaml", "laptop/transcribed_and_synthetic.yaml"}
+    tried |= {"laptop/demo.yaml", "laptop/speech_pairs.yaml"}
+    bases = {"laptop/speech.yaml", "laptop/transcribed.yaml", "laptop/synthetic_pairs.yaml"}
     configurations = {f"{place}/pretrain.yaml" for place in ("laptop", "one_gpu")}
     fine_tuning = {"laptop/finetune_asr.yaml", "laptop/finetune_st.yaml"}
     assert files - fine_tuning == tried | bases | configurations
