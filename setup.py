@@ -15,6 +15,7 @@ HAS_NO_WHEEL = (
 setup(
     packages=find_packages(include=["slam_plugin", "slam_plugin.*", "data_prep", "data_prep.*"]),
     package_data={
+        # recipes is a link to examples/slam/config. setuptools follows it: wheels and sdists hold the files themselves.
         "slam_plugin": ["py.typed", "recipes/*/*.yaml", "recipes/*.yaml"],
         "slam_plugin.reporting": ["templates/*.j2"],
         "data_prep": ["py.typed"],

@@ -57,11 +57,15 @@ def program(
     def main(arguments: Sequence[str] | None = None) -> int:
         parser = parser_of(name, doc)
         add_arguments(parser)
-        if not passes_flags:
-            return guarded(name, lambda: run(parser.parse_args(arguments)))
-        parser.allow_abbrev = False
-        options, passed = parser.parse_known_args(arguments)
-        return guarded(name, lambda: run(argparse.Namespace(**vars(options), passed=passed)))
+
+        def parsed() -> argparse.Namespace:
+            if not passes_flags:
+                return parser.parse_args(arguments)
+            parser.allow_abbrev = False
+            options, passed = parser.parse_known_args(arguments)
+            return argparse.Namespace(**vars(options), passed=passed)
+
+        return guarded(name, lambda: run(parsed()))
 
     return main
 
@@ -80,13 +84,22 @@ def guarded(name: str, run: Callable[[], int | None]) -> int:
         if hasattr(stream, "reconfigure"):  # print escapes on a terminal without UTF-8
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = run() or 0
-        sys.stdout.flush()
-        return code
+        try:
+            return _exit_code(name, run)
+        finally:
+            sys.stdout.flush()  # also after --help, which ends by SystemExit: only now is it seen that nobody reads
     except BrokenPipeError:
         # Python flushes standard output once more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
+
+
+def _exit_code(name: str, run: Callable[[], int | None]) -> int:
+    """Call ``run`` and return its exit code, or that of its error, which is printed."""
+    try:
+        return run() or 0
+    except BrokenPipeError:
+        raise  # an OSError, but no fault of the input
     except UsageError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return WRONG_COMMAND_LINE

@@ -1,8 +1,14 @@
-"""``setup.py`` lists each package that the plugin and its data preparation import."""
+"""``setup.py`` names each package that is imported; what it builds holds the recipes and works where it is unpacked."""
 
 import ast
+import os
 import re
+import shutil
+import stat
+import subprocess
 import sys
+import tarfile
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -49,3 +55,84 @@ def test_every_import_is_of_a_package_that_setup_names(package):
     assert {"numpy", "torch", "fairseq"} <= found
     missing = {name for name in found if not named & {normalized(each) for each in providers.get(name, ())}}
     assert not missing, f"setup.py does not name the packages of {sorted(missing)}"
+
+
+# ---- what is built
+
+
+def run(arguments: list[str], cwd: Path, path: Path | str = "") -> str:
+    """Run this Python with ``path`` as PYTHONPATH and return its output."""
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Path:
+    """Return a copy of what is built and of ``examples``, its links as they are: building writes into the folder."""
+    folder = tmp_path_factory.mktemp("setup") / "source"
+    for name in ("slam_plugin", "data_prep", "examples"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    assert (folder / "slam_plugin/recipes").is_symlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source) -> Path:
+    pip = ["-m", "pip", "wheel", ".", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
+    run([*pip, "--no-index", "--wheel-dir", str(source.parent / "wheels")], cwd=source)
+    (path,) = (source.parent / "wheels").iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel) -> Path:
+    """Return a folder with what the wheel holds and nothing else."""
+    folder = wheel.parent.parent / "unpacked"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def recipes() -> dict[str, bytes]:
+    """Return the recipes' bytes by their paths under the folder of recipes."""
+    folder = ROOT / "examples/slam/config"
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.yaml")}
+    assert {"paper/bert.yaml", "finetune/asr_ctc.yaml", "downstream_corpora.yaml"} <= found.keys()
+    return found
+
+
+def test_a_wheel_holds_the_recipes_as_files_and_two_packages(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        for name, content in recipes().items():
+            info = members[f"slam_plugin/recipes/{name}"]
+            assert stat.S_ISREG(info.external_attr >> 16) and archive.read(info) == content
+    tops = {name.partition("/")[0] for name in members}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"slam_plugin", "data_prep"}
+
+
+def test_an_sdist_holds_the_recipes_as_files(source, tmp_path):
+    run(["-c", f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"], cwd=source)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        members = {member.name.partition("/")[2]: member for member in archive.getmembers()}
+        for name, content in recipes().items():
+            member = members[f"slam_plugin/recipes/{name}"]
+            assert member.isreg() and archive.extractfile(member).read() == content
+
+
+def test_an_unpacked_wheel_lists_recipes_and_corpora(unpacked, tmp_path):
+    def slam(*words: str) -> str:
+        return run(["-c", f"from slam_plugin.commands.cli import main; main({list(words)})"], tmp_path, unpacked)
+
+    listed = [line.split()[0] for line in slam("recipes").splitlines()]
+    assert listed == sorted(recipes(), key=lambda name: Path(name).parts)
+    path = Path(slam("recipes", "paper/bert.yaml").strip())
+    assert path.resolve() == (unpacked / "slam_plugin/recipes/paper/bert.yaml").resolve()
+    assert path.read_bytes() == recipes()["paper/bert.yaml"]
+    corpora = slam("prepare")
+    assert {"own", "librilight", "covost2"} <= set(re.findall(r"^  (\S+)", corpora, re.M))
