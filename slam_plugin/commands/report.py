@@ -1,6 +1,8 @@
 """Write ``report.html`` into a run's folder: one page with its scores, curves, warnings and examples.
 
-slam report runs/demo
+    slam report runs/demo
+
+It reads the logs and results in that folder. The page is one file that loads nothing.
 """
 
 import argparse

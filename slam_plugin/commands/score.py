@@ -1,6 +1,8 @@
 """Score the output of ``fairseq-generate``: CER, WER, BLEU, chrF, accuracy.
 
-slam score --generated generate-test.txt --metrics cer wer
+    slam score --generated generate-test.txt --metrics cer wer
+
+Each score is in percent, with the settings that it was computed with.
 """
 
 import argparse
