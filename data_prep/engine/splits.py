@@ -6,6 +6,7 @@ from slam_plugin.data.constants import DEV, TEST, TRAIN, VALID
 
 SPLITS = (TRAIN, DEV, TEST)
 FAIRSEQ_SPLITS = (TRAIN, VALID, TEST)
+PRETRAINING_SPLITS = (TRAIN, VALID)
 # The split that each split of fairseq's is made of.
 SPLIT_OF_FAIRSEQ = dict(zip(FAIRSEQ_SPLITS, SPLITS, strict=True))
 # The split that a file or a folder is of, by the names that people give them.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from data_prep.engine.command import prepare
-from data_prep.engine.splits import SPLIT_OF_FAIRSEQ
+from data_prep.engine.splits import PRETRAINING_SPLITS, SPLIT_OF_FAIRSEQ
 from data_prep.manifests.pack import pack_manifests
 from data_prep.packages import bibles, fillets, fortunes, movie_reviews, normalization, wordnet
 from data_prep.packages.documents import Documents, read_documents
@@ -61,9 +61,9 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     made = {name: prepare(module.open_corpus(tree), corpora / name, jobs) for name, module in TEXT_CORPORA.items()}
     left_out |= {name: stats["dropped"] for name, stats in made.items()}
     documents = {
-        f"cs_{split}": read_documents(corpora / "fortunes" / f"{split}.txt")[:limit] for split in ("train", "valid")
+        f"cs_{split}": read_documents(corpora / "fortunes" / f"{split}.txt")[:limit] for split in PRETRAINING_SPLITS
     }
-    for split in ("train", "valid"):
+    for split in PRETRAINING_SPLITS:
         documents[f"en_{split}"] = _english(SPLIT_OF_FAIRSEQ[split], corpora, limit)
     sentences = {split: _read_sentences(corpora / "normalization", split)[:limit] for split in SPLIT_OF_FAIRSEQ}
 

@@ -25,18 +25,19 @@ from typing import Any, NamedTuple
 
 import soundfile
 
-from data_prep.engine.splits import split_of
+from data_prep.engine.splits import SPLITS, split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.sound import UnusableSound, decode_sound
 from data_prep.packages.command import package_preparation
 from data_prep.packages.fillets_scripts import Line, read_level
 from data_prep.text.normalize import CZECH_LETTERS, foreign_letters, is_spelled_out, normalize, tidy
+from slam_plugin.data.constants import DEV, TRAIN, VALID
 from slam_plugin.data.errors import DataError
 
 GAME = Path("usr/share/games/fillets-ng")
 TARGETS = ("en", "de", "sv", "ru", "pl", "it", "fr", "es")
-_DEV = {"train": "train", "valid": "dev"}
-_ALL = {"train": "train", "dev": "dev", "test": "test"}
+_DEV = {TRAIN: TRAIN, VALID: DEV}
+_ALL = {split: split for split in SPLITS}
 # The manifests of each use, and the split in each of them.
 MANIFESTS = {"speech": _DEV, "pairs": _DEV, "asr": _ALL, "st": _ALL}
 # A tenth of the levels is held out for each evaluation.

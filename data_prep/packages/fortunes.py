@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from data_prep.engine.splits import bucket
+from data_prep.engine.splits import PRETRAINING_SPLITS, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
 from data_prep.packages.command import package_preparation
 from data_prep.packages.documents import Document, clean
@@ -24,7 +24,6 @@ from data_prep.text.normalize import CZECH_LETTERS, foreign_letters, is_spelled_
 from slam_plugin.data.errors import DataError
 
 FOLDER = Path("usr/share/games/fortunes/cz")
-SPLITS = ("train", "valid")
 MIN_WORDS, MAX_WORDS = 2, 80
 VALID_PARTS = 25  # one document of them is for validation
 
@@ -115,7 +114,7 @@ class Fortunes(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {split: Output((f"{split}.txt",)) for split in SPLITS}
+        return {split: Output((f"{split}.txt",)) for split in PRETRAINING_SPLITS}
 
     def units(self) -> Iterator[Unit]:
         for name in self.names:

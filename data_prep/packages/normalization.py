@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_prep.engine.splits import bucket
+from data_prep.engine.splits import FAIRSEQ_SPLITS, SPLIT_NAMES, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, lines
 from data_prep.packages import wordnet
 from data_prep.packages.command import package_preparation
@@ -32,7 +32,6 @@ from data_prep.text.numbers import CURRENCIES, KINDS, UNITS, kinds_of, ordinal_f
 from data_prep.text.parallel import FILES, PLAIN
 
 # Names of the splits here, which are those of fairseq's translation task, by WordNet's.
-SPLITS = {"train": "train", "dev": "valid", "test": "test"}
 # Of a definition that gets a generated form.
 MIN_CARRIER_WORDS, MAX_CARRIER_WORDS = 3, 14
 # One definition of four gets a generated form.
@@ -223,7 +222,7 @@ class Normalization(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {split: Output(tuple(f"{split}.{name}" for name in FILES)) for split in SPLITS.values()}
+        return {split: Output(tuple(f"{split}.{name}" for name in FILES)) for split in FAIRSEQ_SPLITS}
 
     def units(self) -> Iterator[Unit]:
         return wordnet.units_of(wordnet.read_glosses(self.root))
@@ -236,7 +235,7 @@ class Normalization(Corpus):
                     yield each
                 else:
                     yield Noted(f"{each.source}, {each.sentence.kind}")
-                    yield lines(SPLITS[gloss.split], *each.sentence)
+                    yield lines(SPLIT_NAMES[gloss.split], *each.sentence)
 
 
 def open_corpus(tree: Path) -> Normalization:

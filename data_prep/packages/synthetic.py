@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
-from data_prep.engine.splits import FAIRSEQ_SPLITS, bucket
+from data_prep.engine.splits import PRETRAINING_SPLITS, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.lines import lines_of
 from data_prep.formats.recordings import frames_of
@@ -28,7 +28,6 @@ from slam_plugin.data.constants import FRAMES_PER_SECOND, TRAIN, VALID
 from slam_plugin.data.errors import DataError
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
-SPLITS = FAIRSEQ_SPLITS[:2]
 VALID_PARTS = 50
 MIN_WORDS, MAX_CHARACTERS = 2, 150
 ACCENTS = ("en-us", "en-gb-scotland", "en-gb-x-rp")
@@ -74,7 +73,7 @@ class Synthetic(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {split: table(f"{split}.tsv", COLUMNS) for split in (SPLITS if self.validates else SPLITS[:1])}
+        return {split: table(f"{split}.tsv", COLUMNS) for split in (PRETRAINING_SPLITS if self.validates else (TRAIN,))}
 
     def units(self) -> Iterator[Unit]:
         for begin in range(0, len(self.sentences), _UNIT_SENTENCES):

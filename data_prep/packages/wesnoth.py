@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from data_prep.engine.splits import split_of
+from data_prep.engine.splits import PRETRAINING_SPLITS, split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines
 from data_prep.packages.command import package_preparation
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
@@ -33,7 +33,6 @@ from slam_plugin.data.errors import DataError
 
 GAME = Path("usr/share/games/wesnoth")
 TARGETS = ("de", "fr", "es", "it")
-SPLITS = ("train", "valid")
 # One message of twenty is held out.
 MESSAGE_PARTS = 20
 MIN_WORDS, MAX_CHARACTERS = 2, 250
@@ -100,7 +99,7 @@ class Wesnoth(Corpus):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        text = {split: Output((f"{split}.txt",), unique=True) for split in SPLITS}
+        text = {split: Output((f"{split}.txt",), unique=True) for split in PRETRAINING_SPLITS}
         return text | {
             language: Output((f"{language}.source", f"{language}.target"), unique=True) for language in TARGETS
         }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from slam_plugin.data.audio import load_features, log_mel, normalize, read_audio
 from slam_plugin.data.constants import FRAMES_PER_SECOND
-from slam_plugin.data.datasets.sentence_prediction import LEAST_POSITIONS, join_sentences
+from slam_plugin.data.datasets.sentence_prediction import MIN_POSITIONS, join_sentences
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 
@@ -104,7 +104,7 @@ def read_sentences(texts: Sequence[str], name: str, vocabulary: Vocabulary, limi
     length = sum(len(ids) + 2 for ids in pieces)
     if length not in limits:
         raise DataError(f"{name}: found {length} tokens, expected {limits}, as in the model's training")
-    return join_sentences(pieces, vocabulary.dictionary, max(length, LEAST_POSITIONS))
+    return join_sentences(pieces, vocabulary.dictionary, max(length, MIN_POSITIONS))
 
 
 def _pieces_of(text: str, name: str, vocabulary: Vocabulary) -> Tensor:

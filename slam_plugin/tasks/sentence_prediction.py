@@ -12,7 +12,7 @@ from fairseq.tasks import register_task
 from omegaconf import II, MISSING, DictConfig
 from torch import Tensor, nn
 
-from slam_plugin.data.datasets.sentence_prediction import LEAST_POSITIONS, SentencePredictionDataset
+from slam_plugin.data.datasets.sentence_prediction import MIN_POSITIONS, SentencePredictionDataset
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.indexed import open_indexed
 from slam_plugin.data.text.labels import FOLDER, labels_in, read_labels, read_numbers
@@ -77,8 +77,8 @@ class SlamSentencePredictionTask(FineTuningTask):
         """Return the task after all checks that need no data."""
         refuse_casting(cfg)
         log_fused_paths()
-        if cfg.max_positions < LEAST_POSITIONS:
-            raise ValueError(f"--max-positions: found {cfg.max_positions}, expected at least {LEAST_POSITIONS}")
+        if cfg.max_positions < MIN_POSITIONS:
+            raise ValueError(f"--max-positions: found {cfg.max_positions}, expected at least {MIN_POSITIONS}")
         vocabulary = vocabulary_in(cfg.data)
         _check_side_dictionaries(cfg.data, vocabulary)
         return cls(cfg, vocabulary, None if cfg.regression_target else labels_in(cfg.data))

@@ -11,7 +11,7 @@ from torch import LongTensor, Tensor
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.randomness import generator
 
-LEAST_POSITIONS = 8  # hardly a pair of words fits into fewer
+MIN_POSITIONS = 8  # hardly a pair of words fits into fewer
 
 
 class SentencePredictionDataset(FairseqDataset):
@@ -96,8 +96,8 @@ def join_sentences(sentences: Sequence[Tensor], dictionary: Dictionary, most: in
     If the row is longer than ``most``, the ends of the longer sentences are cut first, so that neither displaces the
     other. All ``<s>`` and ``</s>`` stay.
     """
-    if most < LEAST_POSITIONS:
-        raise DataError(f"longest input: found {most} tokens, expected at least {LEAST_POSITIONS}")
+    if most < MIN_POSITIONS:
+        raise DataError(f"longest input: found {most} tokens, expected at least {MIN_POSITIONS}")
     left = most - 2 * len(sentences)
     kept: dict[int, Tensor] = {}
     by_length = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
