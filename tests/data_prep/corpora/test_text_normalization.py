@@ -142,7 +142,7 @@ def test_repetitions_are_left_out(tmp_path):
 
 def test_what_is_not_there_is_named(tmp_path):
     (tmp_path / "en_test.csv").write_text('"sentence_id","token_id","before"\n')
-    with pytest.raises(DataError, match=r"found no en_train\.csv, no output-00000-of-00100"):
+    with pytest.raises(DataError, match=r"found no en_train\.csv, no file such as output-00000-of-00100"):
         text_normalization.open_corpus(tmp_path)
     corpus = text_normalization.open_corpus(tmp_path / "en_test.csv")
     with pytest.raises(DataError, match=r"en_test\.csv:1: the header lacks class, after"):
