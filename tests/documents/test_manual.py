@@ -1,6 +1,7 @@
 """The manual as a whole: its form, its first pre-training, the remaining commands, the messages it quotes, its site."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,15 +119,19 @@ def test_the_other_commands(pretrained):
 # messages
 
 
+@functools.cache
+def nodes(package: str) -> list[ast.AST]:
+    paths = (ROOT / package).rglob("*.py")
+    return [node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+
+
 def messages() -> Iterator[str]:
     """The strings in the code, with ``...`` for what is filled in."""
-    for package in ("slam_plugin", "data_prep"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.JoinedStr):
-                    yield "".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
-                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    yield node.value
+    for node in (*nodes("slam_plugin"), *nodes("data_prep")):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def test_quoted_messages_are_those_of_the_code():
@@ -150,11 +155,8 @@ def test_every_metric_of_the_code_is_described():
     """Calls of fairseq's ``metrics`` name no key that the reference lacks, nor the other way round."""
     from docs import log_keys
 
-    called = set()
-    for path in (ROOT / "slam_plugin").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and re.fullmatch(r"metrics\.log_\w+", ast.unparse(node.func)):
-                called.add(_key(node.args[0]))
+    calls = [node for node in nodes("slam_plugin") if isinstance(node, ast.Call)]
+    called = {_key(call.args[0]) for call in calls if re.fullmatch(r"metrics\.log_\w+", ast.unparse(call.func))}
     of_histograms = {
         "{name}_perplexity",
         "{name}s_used",

@@ -12,7 +12,7 @@ from slam_plugin.data.plan.config import Corpora
 from slam_plugin.modules.cepstra import COEFFICIENTS
 from slam_plugin.objectives.clusters import CEPSTRA, Clusters, write_clusters
 from tests.support.configurations import composed
-from tests.support.documents import ROOT
+from tests.support.documents import PRETRAINING, ROOT, read, yaml_blocks
 
 CONFIG = ROOT / "examples/slam/config"
 FILES = ["speech/train.tsv", "speech/valid.tsv", "pairs/train.tsv", "pairs/synthetic.tsv", "pairs/valid.tsv"]
@@ -40,7 +40,7 @@ def tree(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def recipe(tree: Path, folder: str, name: str) -> Recipe:
+def recipe(tree: Path, folder: str, name: str | Path) -> Recipe:
     given = {"task.data": tree, "task.corpora": CONFIG / folder / f"{name}.yaml", "checkpoint.save_dir": tree / "save"}
     cfg = composed(CONFIG / folder, "pretrain", {**given, "common.user_dir": ROOT / "slam_plugin"})
     task = tasks.setup_task(cfg.task)
@@ -63,6 +63,15 @@ def test_a_recipe_is_what_its_name_says(tree, folder, name, objectives, stages, 
     assert found.corpora.objectives.keys() == objectives == set(found.model.objectives)
     assert [stage.kinds for stage in found.corpora.stages] == stages
     assert sum(p.numel() for p in found.model.trunk.parameters()) / 1e6 == pytest.approx(size, rel=0.05)
+
+
+def test_own_pairs_by_a_file_that_builds_on_a_recipe(tree, tmp_path):
+    (block,) = [block for block in yaml_blocks(read(PRETRAINING)) if "pairs.yaml" in block]
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "mine.yaml").write_text(block.replace("mine/", "pairs/"))
+    own = recipe(tree, "laptop", tmp_path / "mine").corpora
+    plain = recipe(tree, "laptop", "pairs").corpora
+    assert own.objectives == plain.objectives and own.corpora == plain.corpora
 
 
 def test_every_corpora_file_is_a_recipe_or_a_base():
