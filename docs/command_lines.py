@@ -71,8 +71,9 @@ def _sentence(parser: argparse.ArgumentParser) -> str:
 
 def _row(action: argparse.Action) -> list[str]:
     name = ", ".join(map(code, action.option_strings)) or code(action.metavar or action.dest)
-    help_text = re.sub(r" ?\((default: )?%\(default\)s\)", "", action.help or "")  # a column of its own
-    words = markdown(help_text % {**vars(action), "prog": "slam"}).strip()
+    words = (action.help or "") % {**vars(action), "prog": "slam"}
+    # The default has a column of its own.
+    words = markdown(re.sub(rf" ?\((default: )?{re.escape(str(action.default))}\)", "", words)).strip()
     if action.choices is not None:
         words += f"{'; ' if words else ''}one of {', '.join(map(code, action.choices))}"
     return [name, _default(action), words]
