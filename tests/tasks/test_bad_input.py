@@ -251,7 +251,7 @@ YAML = [
         r"objectives\.contrastive\.temperature: found the unknown name .*, expected one of: .*codes",
     ),
     (lacking_objective, None, r"objectives\.masked_prediction: needs contrastive as well, found masked_prediction, "),
-    (no_objective_of_a_kind, None, r"corpora\.told: found kind pairs, which no objective reads"),
+    (no_objective_of_a_kind, None, r"corpora\.told: no objective uses its kind, pairs"),
     (codebook_of_one, None, r"objectives\.contrastive\.codes: found 1, expected at least 2"),
     (unknown_negatives, None, r"objectives\.stm\.negatives: found 'air', expected one of batch, hard, text"),
 ]

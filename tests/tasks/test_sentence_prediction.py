@@ -83,7 +83,7 @@ def last_scores(run):
 
 def test_a_run_starts_from_the_trunk_and_keeps_the_best_by_f1(run):
     assert re.search(r"checkpoint_last\.pt: took \d+ tensors", run.output)
-    assert re.search(r"checkpoint_last\.pt: left \d+ tensors: .*trunk\.subsampler", run.output)
+    assert re.search(r"checkpoint_last\.pt: did not take \d+ tensors: .*trunk\.subsampler", run.output)
     validations = run.logged("valid")
     assert len(validations) == len(run.logged("valid_mismatched")) > 2
     best = max(validations, key=lambda scores: scores["f1"])["f1"]
