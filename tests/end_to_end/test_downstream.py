@@ -5,7 +5,6 @@ import json
 import math
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,14 +12,12 @@ import pytest
 
 from examples.slam import downstream
 from examples.slam.steps import Step
-from slam_plugin.commands import evaluate
-from slam_plugin.commands import predict as classify
+from slam_plugin.commands import evaluate, predict
 from tests.data_prep.packages.test_downstream import write_tree
 from tests.support.documents import SMALLER, execute, kind
 
 WITH_BOTH = "sentiment"
-SCORERS = {"slam_plugin.commands.predict": classify, "slam_plugin.commands.evaluate": evaluate}
-SHORTER = {"slam_plugin.commands.evaluate": SMALLER["slam evaluate"]}
+SCORERS = {"slam predict": predict, "slam evaluate": evaluate}
 
 
 def run_shortly(plan: Sequence[Step | Sequence[Step]], logs: Path) -> None:
@@ -50,14 +47,13 @@ def copy_twin(step: Step) -> None:
 
 
 def _run(words: list[str], folder: Path, log: Path) -> None:
-    if words[0] != sys.executable:
-        words = [Path(words[0]).name, *words[1:], *(SMALLER[kind([Path(words[0]).name, *words[1:]])])]
-        execute(words, folder, log, log.stem)
-    elif words[2] in SCORERS:
+    words = [Path(words[0]).name, *words[1:]]
+    name = kind(words)
+    if name in SCORERS:
         with log.open("w") as file, contextlib.redirect_stdout(file):
-            assert SCORERS[words[2]].main([*words[3:], *SHORTER.get(words[2], [])]) == 0, log.read_text()
+            assert SCORERS[name].main([*words[2:], *SMALLER[name]]) == 0, log.read_text()
     else:
-        execute(["python", *words[1:]], folder, log, log.stem)
+        execute([*words, *SMALLER.get(name, [])], folder, log, log.stem)
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def test_byte_order_mark_and_line_ends(content):
     ("content", "expected"),
     [
         ("id\taudio\n", "x.tsv:1: the header lacks n_frames"),
-        ("id\taudio\tn_frames\tid\n", "x.tsv:1: .*twice: \\['id'\\]"),
+        ("id\taudio\tn_frames\tid\n", "x.tsv:1: .*repeated ones: \\['id'\\]"),
         ("", "x.tsv:1: the header lacks id, audio, n_frames"),
         (HEADER, "x.tsv: holds no rows"),
         (HEADER + "a\tb\t1\tt\nc\td\t1\n", "x.tsv:3: 3 columns, expected the 4 of the header"),

@@ -82,8 +82,8 @@ def test_equal_lengths_are_mixed_the_same_way_in_every_process():
         ),
         ([1, 99, 99], 20, 1, "none of 3 items has a length from 2 to 50 .1 are shorter, 2 longer"),
         ([], 20, 1, "none of 0 items"),
-        ([5, 5, 5], 20, 4, "3 items make 1 batches under the budget of 20.*multiple of the 4 ranks"),
-        ([15, 15, 15], 20, 2, "3 items make 3 batches"),
+        ([5, 5, 5], 20, 4, "3 items in 1 batches within the budget of 20.*multiple of the 4 ranks"),
+        ([15, 15, 15], 20, 2, "3 items in 3 batches"),
     ],
 )
 def test_errors_name_corpus_and_shard(lengths, budget, ranks, message):

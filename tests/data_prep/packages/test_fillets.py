@@ -253,7 +253,7 @@ def test_manifests_of_every_use(tree, tmp_path, capsys):
 def test_manifest_without_rows_is_named(tree, tmp_path):
     tree.script(f"{TRAIN}/dialogs_cs.lua", lua(("a", "font_big", "x", SENTENCE)))
     tree.sound(TRAIN, "a")
-    with pytest.raises(DataError, match=r"nothing was found for speech/valid\.tsv, pairs/valid\.tsv, asr/dev\.tsv"):
+    with pytest.raises(DataError, match=r"found no item for speech/valid\.tsv, pairs/valid\.tsv, asr/dev\.tsv"):
         prepare(open_corpus(tree.root), tmp_path / "out")
 
 
