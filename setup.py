@@ -1,4 +1,4 @@
-"""Packages and dependencies of the plugin and its data preparation; ``pyproject.toml`` holds the other metadata."""
+"""Packages and dependencies of the plugin and its data preparation. ``pyproject.toml`` holds the other metadata."""
 
 from setuptools import find_packages, setup
 

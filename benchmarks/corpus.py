@@ -31,7 +31,7 @@ class BenchmarkData(NamedTuple):
 
 
 def cached_corpus(data: Path, scratch: Path, utterances: int) -> BenchmarkData:
-    """Return the prepared demo in ``data``, or a generated corpus like it; features are in a stored zip."""
+    """Return the prepared demo in ``data``, or a generated corpus like it. Features are in a stored zip."""
     if (data / STATS).is_file():
         return BenchmarkData(data, "the demo's corpus, features cached in a stored zip")
     folder = generate(scratch, utterances)
@@ -70,7 +70,7 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 def _stamp(folder: Path) -> None:
-    """Check the audio and leave stamps; otherwise a run would do so and show its progress."""
+    """Check the audio and leave stamps. Otherwise a run would do so and show its progress."""
     for path in _manifests(folder):
         ensure_valid(Manifest.open(path), path.parent, 1, int(FRAMES_PER_SECOND * MAX_SECONDS))
 

@@ -54,7 +54,7 @@ class Goal(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """A value in ``unit``; ``meaning`` describes the comparison, ``cpu_seconds`` holds the terms of a ratio."""
+    """A value in ``unit``. ``meaning`` describes the comparison, ``cpu_seconds`` holds the terms of a ratio."""
 
     name: str
     value: float
@@ -65,7 +65,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None without a goal."""
+        """Whether the goal is met. None without a goal."""
         return None if self.goal is None else COMPARE[self.goal.relation](self.value, self.goal.bound)
 
     def record(self) -> dict[str, Any]:

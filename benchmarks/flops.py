@@ -28,7 +28,7 @@ Flops = Mapping[str, float]
 
 
 class Sizes(NamedTuple):
-    """The sizes that the operations depend on; the number of heads does not matter."""
+    """The sizes that the operations depend on. The number of heads does not matter."""
 
     dim: int
     ffn_dim: int
@@ -76,7 +76,7 @@ def speech(sizes: Sizes, states: int, masked: float | None = None, passes: int =
 
 
 def text(sizes: Sizes, tokens: int, masked: float | None = None, passes: int = TRAINING) -> Flops:
-    """Return the training operations of one block of ``tokens``; arguments as for :func:`speech`."""
+    """Return the training operations of one block of ``tokens``. Arguments as for :func:`speech`."""
     masked = span_mlm.Options.mask_rate * tokens if masked is None else masked
     return {
         "multimodal layers": sizes.multimodal_layers * layer(sizes, tokens, passes),

@@ -66,7 +66,7 @@ class Measured(NamedTuple):
     step: Step
 
     def cells(self, peak: float) -> tuple[str, ...]:
-        """Return the cells of the row; ``peak`` is in operations per second."""
+        """Return the cells of the row. ``peak`` is in operations per second."""
         speed = self.step.flops / self.wall
         return (
             self.part,
@@ -79,7 +79,7 @@ class Measured(NamedTuple):
 
 
 def peak_of(device: str) -> float:
-    """Return the dense bf16 operations per second of a device; raises ValueError if they are unknown."""
+    """Return the dense bf16 operations per second of a device. Raises ValueError if they are unknown."""
     # A MIG slice has the name of the whole GPU.
     found = [peak for name, peak in PEAKS.items() if re.search(rf"\b{name}\b", device) and "MIG" not in device]
     if not found:
@@ -98,7 +98,7 @@ def batches_of(items: Sequence[int]) -> list[Batch]:
 
 
 def flops_of(size: str, batch: Batch) -> float:
-    """Return the operations of forward and backward; recomputed layers are not counted twice."""
+    """Return the operations of forward and backward. Recomputed layers are not counted twice."""
     sizes = flops.sizes_of(size, VOCABULARY)
     if batch.kind == "speech":
         parts = flops.speech(sizes, batch.states)

@@ -67,7 +67,7 @@ def of_text(trunk: Trunk, batch: int) -> float:
 
 
 def of_pairs(trunk: Trunk, batch: int) -> float:
-    """Return the change for the speech side of pairs; the longest transcript has the shortest speech."""
+    """Return the change for the speech side of pairs. The longest transcript has the shortest speech."""
     features, frames = torch.randn(batch, 800, MEL_BINS), spread(800, batch)
     tokens, lengths = _tokens(batch)
     tokens, lengths = tokens.flip(0), lengths[::-1]
@@ -96,6 +96,6 @@ def _mask(lengths: list[int]) -> Tensor:
 
 
 def _largest(together: Tensor, lengths: list[int], alone: Callable[[int, int], Tensor]) -> float:
-    """Return the largest change of all utterances; ``alone(row, length)`` is (1, states, dim), ``together`` a batch."""
+    """Return the largest change of all utterances. ``alone(row, length)`` is (1, states, dim), ``together`` a batch."""
     outputs = [alone(b, length)[0] for b, length in enumerate(lengths)]
     return max(change(output, together[b, : len(output)]) for b, output in enumerate(outputs))

@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
 
 def figures(scale: Scale) -> list[Figure]:
-    """Return the figures; needs about three gigabytes in a temporary folder."""
+    """Return the figures. Needs about three gigabytes in a temporary folder."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "data")
         folder.mkdir()
@@ -144,7 +144,7 @@ def _above(base: Event, events: list[Event]) -> float:
 
 
 def _feeding(scratch: Path, scale: Scale) -> list[Figure]:
-    """Return the audio per second of CPU time; two workers are two cores."""
+    """Return the audio per second of CPU time. Two workers are two cores."""
     utterances = max(16, FEED_UTTERANCES * scale.rounds // 8)
     found = []
     for name, make, share, bound in (

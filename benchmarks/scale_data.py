@@ -33,7 +33,7 @@ def write_vocabulary(folder: Path) -> None:
 
 
 def write_manifest(folder: Path, rows: int) -> Path:
-    """Write ``train.tsv`` of ``rows`` with transcripts and speakers; all rows point into one small zip of features."""
+    """Write ``train.tsv`` of ``rows`` with transcripts and speakers. All rows point into one small zip of features."""
     rng = np.random.default_rng(2)
     places = [f"{place}\t{frames}" for place, frames in _write_features(folder / "features.zip", rng)]
     transcripts = [" ".join(rng.choice(SYLLABLES, 16)) for _ in range(1000)]

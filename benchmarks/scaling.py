@@ -214,7 +214,7 @@ TABLES: Sequence[Callable[[], str]] = (arithmetic, passes_over_data, days, memor
 
 
 def written(page: str) -> str:
-    """Return ``page`` with each table between its marks; raises ValueError if a mark is missing."""
+    """Return ``page`` with each table between its marks. Raises ValueError if a mark is missing."""
     for make in TABLES:
         begin, end = f"<!-- {make.__name__} -->\n", f"<!-- end of {make.__name__} -->\n"
         before, found, rest = page.partition(begin)

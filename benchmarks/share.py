@@ -73,7 +73,7 @@ SWITCHES = ("--cpu", "--disable-validation", "--no-save")
 
 
 class Stopwatch:
-    """Splits the time of one thread among the parts of :data:`PARTS`; each moment counts for the innermost part."""
+    """Splits the time of one thread among the parts of :data:`PARTS`. Each moment counts for the innermost part."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

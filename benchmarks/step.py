@@ -53,7 +53,7 @@ def figures(scale: Scale) -> list[Figure]:
 
 
 def candidates(size: str, batch: Mapping[str, Any]) -> dict[str, Callable[[], object]]:
-    """Return every library's step, the parts of ours, and the products of its layers; names end in the precision."""
+    """Return every library's step, the parts of ours, and the products of its layers. Names end in the precision."""
     theirs = with_distractors(batch)
     calls: dict[str, Callable[[], object]] = {}
     for precision, dtype in PRECISIONS.items():

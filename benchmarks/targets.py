@@ -34,7 +34,7 @@ class Frames(NamedTuple):
 
 
 def frames(batch: int, masked: int, codes: int = CODES, dim: int = CODE_DIM) -> Frames:
-    """Return random frames; every target is a row of one codebook."""
+    """Return random frames. Every target is a row of one codebook."""
     drawn = torch.randint(codes, (batch, masked))
     targets = torch.randn(codes, dim)[drawn]
     return Frames(torch.randn(batch, masked, dim, requires_grad=True), targets.requires_grad_(), drawn)

@@ -56,7 +56,7 @@ def prepare(corpus: BenchmarkData, autocast: str, scratch: Path) -> tuple[Traine
 
 
 def recipe(scratch: Path) -> Path:
-    """Write the laptop recipe with all kinds from the first step on, random centroids and no validation; return it."""
+    """Write the laptop recipe with all kinds from the first step on, random centroids and no validation. Return it."""
     values = read_layered(RECIPE, joined=("corpora", "objectives")).values
     values["corpora"]["pairs"]["train"] = ["pairs/train.tsv"]  # generated data have no other pairs
     values["stages"] = {0: list(dict.fromkeys(section["kind"] for section in values["corpora"].values()))}
@@ -72,7 +72,7 @@ def recipe(scratch: Path) -> Path:
 
 
 def candidates(trainer: Trainer, sample: Mapping[str, Any], precision: str) -> dict[str, Callable[[], object]]:
-    """Return the update and its floor; names end in the precision."""
+    """Return the update and its floor. Names end in the precision."""
     with Products() as products:
         trainer.train_step([sample])
     return {f"update, {precision}": lambda: trainer.train_step([sample]), f"floor, {precision}": products.replay()}

@@ -1,4 +1,4 @@
-"""Prepare a corpus: manifests and text from its publisher's layout; without a name, list them all."""
+"""Prepare a corpus: manifests and text from its publisher's layout. Without a name, list them all."""
 
 import sys
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ CORPORA: Menu = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare the corpus that the first argument names and return the exit code; without one, list them."""
+    """Prepare the corpus that the first argument names and return the exit code. Without one, list them."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         return guarded("slam prepare", lambda: print(overview("slam prepare", USAGE, CORPORA)))

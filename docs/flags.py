@@ -77,7 +77,7 @@ def _parts(config: type) -> list[type]:
 
 
 def _own_fields(part: type) -> Iterator[dataclasses.Field]:
-    """Yield the fields that a class defines itself; those of fairseq's other sections (``II``) have no flag here."""
+    """Yield the fields that a class defines itself. Those of fairseq's other sections (``II``) have no flag here."""
     for field in dataclasses.fields(part):
         if field.name in part.__dict__.get("__annotations__", {}) and field.name != "_name":
             if not str(field.default).startswith("${"):

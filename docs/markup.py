@@ -7,7 +7,7 @@ ROLE = re.compile(r":\w+:`~?([^`]+)`")
 
 
 def markdown(text: str) -> str:
-    """Return a docstring's or help text's markup as markdown; what would be markup by accident is escaped."""
+    """Return a docstring's or help text's markup as markdown. What would be markup by accident is escaped."""
     text = ROLE.sub(r"``\1``", text)
     parts = re.split(r"(``.+?``)", text, flags=re.DOTALL)
     return "".join(
@@ -21,7 +21,7 @@ def code(text: object) -> str:
 
 
 def paragraphs(doc: str) -> list[str]:
-    """Return the paragraphs of a cleaned docstring as markdown, each in one line; lists and examples end it."""
+    """Return the paragraphs of a cleaned docstring as markdown, each in one line. Lists and examples end it."""
     found = []
     for paragraph in doc.strip().split("\n\n"):
         if paragraph.startswith((" ", "- ")) or paragraph.split("\n")[0].endswith(("Attributes:", "Args:")):
@@ -31,7 +31,7 @@ def paragraphs(doc: str) -> list[str]:
 
 
 def attributes(doc: str) -> dict[str, str]:
-    """Return the entries of a cleaned docstring's ``Attributes:``; one of several names stands under each."""
+    """Return the entries of a cleaned docstring's ``Attributes:``. One of several names stands under each."""
     _, _, block = doc.partition("Attributes:\n")
     found = {}
     for entry in re.split(r"\n(?=    \w)", "\n" + block.split("\n\n")[0]):
@@ -41,6 +41,6 @@ def attributes(doc: str) -> dict[str, str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table, and an empty one; none if there are no rows."""
+    """Return the lines of a table, and an empty one. None if there are no rows."""
     lines = ["| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in row) + " |" for row in rows]
     return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines, ""] if lines else []

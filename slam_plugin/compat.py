@@ -246,7 +246,7 @@ def _know_own_folder() -> None:
 
 
 def _resolve_user_dir(user_dir: str) -> Path | None:
-    """Return the folder that fairseq finds for ``user_dir``: from here, in its own folder or beside it; else None."""
+    """Return the folder that fairseq finds for ``user_dir``: from here, in its own folder or beside it, else None."""
     here = Path(fairseq.utils.__file__).parent
     folders = (Path.cwd() / user_dir, here / user_dir, here / ".." / user_dir)
     return next((folder.resolve() for folder in folders if folder.exists()), None)

@@ -43,7 +43,7 @@ def cores() -> int:
 
 
 def memory_gib() -> float:
-    """Return the memory of the machine, or of its container if that is less; infinite if neither is known."""
+    """Return the memory of the machine, or of its container if that is less, infinite if neither is known."""
     limits = [math.inf]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

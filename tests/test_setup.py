@@ -1,4 +1,4 @@
-"""``setup.py`` names each package that is imported; what it builds holds the recipes and works where it is unpacked."""
+"""``setup.py`` names each package that is imported. What it builds holds the recipes and works where it is unpacked."""
 
 import ast
 import os

@@ -27,7 +27,7 @@ class FrontEnd(nn.Module):
 
 
 def build(size: str, options: Options) -> Wav2Vec2ConformerForPreTraining:
-    """Return their model with the same numbers of layers, codes and distractors; its only task is contrastive."""
+    """Return their model with the same numbers of layers, codes and distractors. Its only task is contrastive."""
     sizes = SIZES[size]
     dim = sizes["encoder_dim"]
     config = Wav2Vec2ConformerConfig(

@@ -39,7 +39,7 @@ _WORDS = re.compile(r".*#id\(([^()]+)\)(?:\.\.id\(([^()]+)\))?")
 
 @dataclass(frozen=True)
 class Ami(Corpus):
-    """Meetings below ``sounds`` in ``MEETING/audio/FILE``; a unit is a sound file.
+    """Meetings below ``sounds`` in ``MEETING/audio/FILE``. A unit is a sound file.
 
     Attributes:
         splits: the splits that have meetings there.
@@ -94,7 +94,7 @@ class Ami(Corpus):
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> Ami:
-    """Return AMI below ``root``; raises :class:`DataError` if the annotations or the sound are missing."""
+    """Return AMI below ``root``. Raises :class:`DataError` if the annotations or the sound are missing."""
     sounds = next((root / name for name in ("amicorpus", "wav_db") if (root / name).is_dir()), root)
     places = [root, *sorted(root.glob("ami_public_manual*"))]
     annotations = next((place for place in places if _meetings_xml(place).is_file()), None)

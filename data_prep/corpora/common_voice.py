@@ -25,7 +25,7 @@ _READ_BYTES = 4 << 20
 
 
 class Clip(NamedTuple):
-    """A row of a table of clips; ``line`` counts from 1 and ``speaker`` may be empty."""
+    """A row of a table of clips. ``line`` counts from 1 and ``speaker`` may be empty."""
 
     line: int
     name: str  # of the file in clips
@@ -127,7 +127,7 @@ def row_of_line(line: int) -> int:
 # Enough for English and its translations into all languages of CoVoST 2.
 @lru_cache(maxsize=16)
 def index_of(table: Path) -> ClipRows:
-    """Read a table with a column ``path`` and return its index; the latest are cached (``index_of.cache_clear()``)."""
+    """Read a table with a column ``path`` and return its index. The latest are cached (``index_of.cache_clear()``)."""
     column = header_of(table, ("path",)).index("path")
     names, lengths = [pa.array([], pa.binary())], []
     with table.open("rb") as file:

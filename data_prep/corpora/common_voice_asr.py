@@ -24,7 +24,7 @@ _CLIP_BYTES = 150
 
 @dataclass(frozen=True)
 class CommonVoiceSplits(Divided):
-    """The splits of a release below ``root``; a unit is some lines of a table."""
+    """The splits of a release below ``root``. A unit is some lines of a table."""
 
     name = "common_voice"
 
@@ -49,7 +49,7 @@ class CommonVoiceSplits(Divided):
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> CommonVoiceSplits:
-    """Return the release in ``root`` or ``root/en``; raises :class:`DataError` without clips or without any split."""
+    """Return the release in ``root`` or ``root/en``. Raises :class:`DataError` without clips or without any split."""
     if (root / "en").is_dir():
         root = root / "en"
     splits = tuple(split for split in SPLITS if (root / f"{split}.tsv").is_file())

@@ -55,7 +55,7 @@ class Pair(NamedTuple):
 
 
 class Translation(NamedTuple):
-    """A translation; ``split`` is train, valid or test."""
+    """A translation. ``split`` is train, valid or test."""
 
     text: str
     split: str
@@ -63,7 +63,7 @@ class Translation(NamedTuple):
 
 @dataclass(frozen=True)
 class CoVoST2(Corpus):
-    """Pairs of languages below ``root``; a unit is a stretch of a table of clips or of translations.
+    """Pairs of languages below ``root``. A unit is a stretch of a table of clips or of translations.
 
     Units of clips yield the rows of the manifests, with their translations looked up. Units of translations yield those
     that are left out.
@@ -122,7 +122,7 @@ class CoVoST2(Corpus):
                 yield from self._utterances(source, clip, usable)
 
     def _look_up(self, pair: Pair, number: int | None) -> Translation | str | None:
-        """Return the translation in row ``number``, or why it is left out, or None; ``_left_out`` reports faults."""
+        """Return the translation in row ``number``, or why it is left out, or None. ``_left_out`` reports faults."""
         if number is None:
             return None
         stretch = index_of(self.root / pair.table).stretch(number)

@@ -79,7 +79,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Glue(Corpus):
-    """Tasks below ``root``; a unit is a stretch of a file. ``symbols`` is the vocabulary's hash."""
+    """Tasks below ``root``. A unit is a stretch of a file. ``symbols`` is the vocabulary's hash."""
 
     root: Path
     tasks: tuple[str, ...]
@@ -170,7 +170,7 @@ class Glue(Corpus):
 
 
 def _fields(line: Line | Dropped, place: str, expected: int) -> list[str] | Dropped:
-    """Return the columns of a line; a quotation mark is an ordinary character."""
+    """Return the columns of a line. A quotation mark is an ordinary character."""
     if isinstance(line, Dropped):
         return line
     fields = line.text.split("\t")

@@ -46,7 +46,7 @@ _MD5_VALUES = 1 << 128
 
 @dataclass(frozen=True)
 class LibriLight(Corpus):
-    """The subsets below ``root``; a unit is a recording, named without its ending."""
+    """The subsets below ``root``. A unit is a recording, named without its ending."""
 
     root: Path
     subsets: tuple[str, ...]
@@ -163,7 +163,7 @@ def _recordings(book: Path) -> list[tuple[str, int]]:
 
 
 def _voice_activity(path: Path) -> list[Any]:
-    """Return the voice activity of a recording; raises :class:`DataError`, without the file's name, if unreadable."""
+    """Return the voice activity of a recording. Raises :class:`DataError`, without the file's name, if unreadable."""
     try:
         found = json.loads(path.read_bytes().decode())
     except OSError as error:

@@ -47,7 +47,7 @@ _LINES_AT_ONCE = 100_000
 
 @dataclass(frozen=True)
 class LibriLM(Corpus):
-    """The sentences of ``archive``; a unit is a stretch of its lines."""
+    """The sentences of ``archive``. A unit is a stretch of its lines."""
 
     archive: Path
     train_shards: int = TRAIN_SHARDS
@@ -119,7 +119,7 @@ def stretches_of(archive: Path) -> Iterator[Stretch]:
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """Open the text of an archive, and the archive itself; raises :class:`DataError` if what is read is broken."""
+    """Open the text of an archive, and the archive itself. Raises :class:`DataError` if what is read is broken."""
     try:
         with archive.open("rb") as packed, io.BufferedReader(gzip.GzipFile(fileobj=packed), _BLOCK) as file:
             yield file, packed
@@ -146,7 +146,7 @@ def _shuffle(path: Path) -> None:
 
 
 def open_corpus(root: Path, train_shards: int = TRAIN_SHARDS, valid_parts: int = VALID_PARTS) -> LibriLM:
-    """Return the corpus of ``root`` or ``root/librispeech-lm-norm.txt.gz``; raises :class:`DataError` without one."""
+    """Return the corpus of ``root`` or ``root/librispeech-lm-norm.txt.gz``. Raises :class:`DataError` without one."""
     archive = root / ARCHIVE if root.is_dir() else root
     if not archive.is_file():
         raise DataError(f"{root}: expected {ARCHIVE} in it")

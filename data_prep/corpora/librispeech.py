@@ -31,7 +31,7 @@ COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
 
 @dataclass(frozen=True)
 class LibriSpeech(Corpus):
-    """The subsets below ``root``; a unit is a chapter, and ``words_of`` normalizes its transcripts."""
+    """The subsets below ``root``. A unit is a chapter, and ``words_of`` normalizes its transcripts."""
 
     root: Path
     subsets: tuple[str, ...]

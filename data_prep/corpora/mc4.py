@@ -47,7 +47,7 @@ _BROKEN = (EOFError, gzip.BadGzipFile, zlib.error)
 
 @dataclass(frozen=True)
 class MC4(Corpus):
-    """The pages of ``language`` in the files of ``root``; a unit is a file.
+    """The pages of ``language`` in the files of ``root``. A unit is a file.
 
     Attributes:
         valid_files: whether some of them are the publisher's validation files.

@@ -35,7 +35,7 @@ _FISHER_LINE = re.compile(r"(\d+(?:\.\d+)?)\s+(\d+(?:\.\d+)?)\s+([AB]):\s*(.*)")
 
 @dataclass(frozen=True)
 class _Conversations(Corpus):
-    """Conversations below ``root``; a unit is one conversation, with the paths of its sound and transcripts."""
+    """Conversations below ``root``. A unit is one conversation, with the paths of its sound and transcripts."""
 
     name: ClassVar[str]
     root: Path

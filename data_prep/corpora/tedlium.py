@@ -20,7 +20,7 @@ from slam_plugin.data.errors import DataError
 
 @dataclass(frozen=True)
 class TedLium(Divided):
-    """The splits below ``root/legacy``; a unit is a talk."""
+    """The splits below ``root/legacy``. A unit is a talk."""
 
     name = "tedlium"
 
@@ -62,7 +62,7 @@ def _utterances(path: Path, place: str) -> Iterator[Utterance | Dropped]:
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> TedLium:
-    """Return TED-LIUM 3 in ``root`` or ``root/TEDLIUM_release-3``; raises :class:`DataError` if it has no split."""
+    """Return TED-LIUM 3 in ``root`` or ``root/TEDLIUM_release-3``. Raises :class:`DataError` if it has no split."""
     if (root / "TEDLIUM_release-3").is_dir():
         root = root / "TEDLIUM_release-3"
     splits = tuple(split for split in SPLITS if (root / "legacy" / split).is_dir())

@@ -61,7 +61,7 @@ _SILENT, _SAME = "sil", "<self>"
 
 @dataclass(frozen=True)
 class TextNormalization(Corpus):
-    """Files below ``root``, each with its kind; a unit is some sentences of one.
+    """Files below ``root``, each with its kind. A unit is some sentences of one.
 
     Attributes:
         parts: one sentence in ``parts`` is for validation, and one for testing.

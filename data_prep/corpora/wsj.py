@@ -35,7 +35,7 @@ _TRANSCRIPT = re.compile(r"(.*)\((\w+)\)\s*")
 
 @dataclass(frozen=True)
 class Wsj(Divided):
-    """The splits that have an index below ``root``; a unit is one speaker of a split."""
+    """The splits that have an index below ``root``. A unit is one speaker of a split."""
 
     name = "wsj"
 
@@ -74,7 +74,7 @@ class Wsj(Divided):
 
 
 def open_corpus(root: Path, max_seconds: float = MAX_SECONDS) -> Wsj:
-    """Return WSJ below ``root``; raises :class:`DataError` if none of its indices is there."""
+    """Return WSJ below ``root``. Raises :class:`DataError` if none of its indices is there."""
     splits = tuple(split for split, indices in INDICES.items() if any(_index(root, name) for name in indices))
     if not splits:
         expected = ", ".join(name for names in INDICES.values() for name in names)

@@ -30,7 +30,7 @@ def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: WorkShard = W
 
 
 def merge(corpus: Corpus, out: str | Path) -> dict[str, Any]:
-    """Merge the parts of all shards and return the statistics; raises :class:`DataError` if a part is missing."""
+    """Merge the parts of all shards and return the statistics. Raises :class:`DataError` if a part is missing."""
     out = Path(out).absolute()
     return finished_stats(out, corpus.recipe, out / PARTS) or merge_parts(corpus, out)
 

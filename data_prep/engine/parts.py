@@ -108,7 +108,7 @@ def locked(out: Path, how: int) -> Iterator[None]:
 
 
 def _cut(corpus: Corpus) -> Iterator[list[Unit]]:
-    """Yield runs of neighboring units of about ``part_bytes``; the cut depends on the corpus alone."""
+    """Yield runs of neighboring units of about ``part_bytes``. The cut depends on the corpus alone."""
     part, size = [], 0
     for unit in corpus.units():
         if part and (size + unit.size > corpus.part_bytes or len(part) == MAX_UNITS):
@@ -175,7 +175,7 @@ def _make_whole_part(corpus: Corpus, folder: Path, number: int, units: Sequence[
 
 
 def _make_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit]) -> Iterator[int]:
-    """Write one part under a temporary name and rename it; yield the size of each unit when it is done."""
+    """Write one part under a temporary name and rename it. Yield the size of each unit when it is done."""
     partial = Path(tempfile.mkdtemp(prefix=f".{number:06d}.", dir=folder))
     try:
         with _PartWriter(partial, corpus.outputs) as writer:
@@ -251,7 +251,7 @@ def part_files(name: str, output: Output) -> list[str]:
 
 
 def kind_of(reason: str) -> str:
-    """Return the reason without its numbers; reasons are counted by it."""
+    """Return the reason without its numbers. Reasons are counted by it."""
     return re.sub(r"\d+(\.\d+)?", "#", " ".join(reason.split()))
 
 
@@ -285,7 +285,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def progress(total: int, delay: float = 0.0) -> tqdm:
-    """Return a progress bar in bytes; without a terminal, a line every 30 s. Hidden for the first ``delay`` seconds."""
+    """Return a progress bar in bytes. Without a terminal, a line every 30 s. Hidden for the first ``delay`` seconds."""
     seconds = 0.1 if sys.stderr.isatty() else PLAIN_LINE_SECONDS
     return tqdm(
         total=total, unit="B", unit_scale=True, mininterval=seconds, maxinterval=seconds, leave=False, delay=delay

@@ -97,11 +97,11 @@ class Corpus(ABC):
         """Yield what ``unit`` holds, in order. Raises :class:`DataError` if the whole corpus is unusable."""
 
     def finish(self, folder: Path) -> None:  # noqa: B027  most corpora need nothing more
-        """Make further files from the merged ones in ``folder``; nothing by default."""
+        """Make further files from the merged ones in ``folder``. Nothing by default."""
 
 
 def table(path: str, columns: Sequence[str]) -> Output:
-    """Return the output of a manifest; ``columns`` must hold ``id``, ``audio`` and ``n_frames``."""
+    """Return the output of a manifest. ``columns`` must hold ``id``, ``audio`` and ``n_frames``."""
     absent = [column for column in REQUIRED if column not in columns]
     if absent:
         raise ValueError(f"{path}: the columns {list(columns)} lack {', '.join(absent)}")

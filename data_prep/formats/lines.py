@@ -1,4 +1,4 @@
-"""Lines of text files: a bad line is dropped and reading continues; large files are cut at line ends."""
+"""Lines of text files: a bad line is dropped and reading continues. Large files are cut at line ends."""
 
 import csv
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _BLOCK = 1 << 20
 
 
 class Line(NamedTuple):
-    """A line without its end; ``number`` counts from 1."""
+    """A line without its end. ``number`` counts from 1."""
 
     number: int
     text: str
@@ -27,7 +27,7 @@ class Stretch(NamedTuple):
 
 
 def lines_of(path: Path, place: str, stretch: Stretch | None = None) -> Iterator[Line | Dropped]:
-    """Yield the lines of a file or of a stretch of it; a line that is not UTF-8 is dropped as ``place:NUMBER``."""
+    """Yield the lines of a file or of a stretch of it. A line that is not UTF-8 is dropped as ``place:NUMBER``."""
     number = stretch.line if stretch else 1
     left = stretch.end - stretch.begin if stretch else None
     with path.open("rb") as file:
@@ -73,7 +73,7 @@ def _count_lines(file, begin: int, end: int) -> int:
 
 
 def header_of(path: Path, expected: tuple[str, ...], delimiter: str = "\t") -> list[str]:
-    """Return the names in the first line of a table; raises :class:`DataError` if one of ``expected`` is missing."""
+    """Return the names in the first line of a table. Raises :class:`DataError` if one of ``expected`` is missing."""
     # Only this line is decoded, so that a fault of a later line is not reported as one of the header.
     with path.open("rb") as file:
         line = file.readline()

@@ -30,7 +30,7 @@ class StmLine(NamedTuple):
 
 
 def stm_lines(path: Path, place: str) -> Iterator[StmLine | Dropped]:
-    """Yield all lines except comments (``;;``) and empty ones; a malformed line is dropped as ``place:NUMBER``."""
+    """Yield all lines except comments (``;;``) and empty ones. A malformed line is dropped as ``place:NUMBER``."""
     for line in lines_of(path, place):
         if isinstance(line, Dropped):
             yield line

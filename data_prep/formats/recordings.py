@@ -40,7 +40,7 @@ class Utterance(NamedTuple):
 
 
 def sounds_below(folder: Path) -> dict[str, Path]:
-    """Return the sound files below ``folder`` by lower-case name without ending; of equal names the first."""
+    """Return the sound files below ``folder`` by lower-case name without ending. Of equal names the first."""
     paths = [path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS]
     found: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: (ENDINGS.index(path.suffix.lower()), path)):
@@ -49,7 +49,7 @@ def sounds_below(folder: Path) -> dict[str, Path]:
 
 
 def below(path: Path | None, root: Path) -> str | None:
-    """Return ``path`` relative to ``root`` as units store it; None for None."""
+    """Return ``path`` relative to ``root`` as units store it. None for None."""
     return path.relative_to(root).as_posix() if path else None
 
 
@@ -150,7 +150,7 @@ def _part(whole: Sound, samples: int, channel: int | None) -> Sound:
 
 
 def _fault(utterance: Utterance, whole: Sound, free_from: float, max_seconds: float) -> str | None:
-    """Return why an utterance is left out, or None; ``free_from`` is the end of the same speaker's last one."""
+    """Return why an utterance is left out, or None. ``free_from`` is the end of the same speaker's last one."""
     seconds = utterance.end - utterance.begin
     if not utterance.text:
         return "has no words"

@@ -43,7 +43,7 @@ class Energies:
         self._rest = samples[whole:].copy()
 
     def quietest(self, begin: int, end: int) -> int:
-        """Return the middle sample of the quietest frame between two samples; of equal ones the first."""
+        """Return the middle sample of the quietest frame between two samples. Of equal ones the first."""
         if len(self._found) > 1:
             self._found = [np.concatenate(self._found)]
         first = -(-begin // self._frame)

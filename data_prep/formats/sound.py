@@ -29,7 +29,7 @@ class Sound(NamedTuple):
 
 
 class UnusableSound(DataError):
-    """A sound file that is left out; ``reason`` says why, without the file's name."""
+    """A sound file that is left out. ``reason`` says why, without the file's name."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")

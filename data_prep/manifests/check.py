@@ -1,4 +1,4 @@
-"""Check a data folder: manifests and audio, text, vocabularies, corpora.yaml; name every fault.
+"""Check a data folder: manifests and audio, text, vocabularies, corpora.yaml. Name every fault.
 
     slam check data --jobs 8
 
@@ -38,7 +38,7 @@ _SHOWN_LINES = 10
 
 
 class Found(NamedTuple):
-    """Files to check; a text is its ``.idx`` with the folder that was searched, vocabularies are folders."""
+    """Files to check. A text is its ``.idx`` with the folder that was searched, vocabularies are folders."""
 
     manifests: list[Path]
     labeled: list[Path]
@@ -61,7 +61,7 @@ class Sample(NamedTuple):
 
 
 def find(paths: Sequence[Path]) -> Found:
-    """Return the files to check in ``paths``; raises :class:`DataError` for a path without any."""
+    """Return the files to check in ``paths``. Raises :class:`DataError` for a path without any."""
     found = Found([], [], [], [], [])
     for path in paths:
         if path.is_file():
@@ -136,7 +136,7 @@ def _sampled(path: Path, rows: np.ndarray, total: int) -> str:
 
 
 def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
-    """Yield the faults of all files; warnings go to standard error."""
+    """Yield the faults of all files. Warnings go to standard error."""
     readable = []
     for path in found.manifests:
         yield from faults_of(path, arguments)
@@ -190,7 +190,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the faults on standard output; return 1 if there are any, otherwise 0."""
+    """Print the faults on standard output. Return 1 if there are any, otherwise 0."""
     # One thread per job: torch's own threads would compete with the jobs.
     torch.set_num_threads(1)
     found = find(options.paths)

@@ -16,7 +16,7 @@ from slam_plugin.data.manifests.manifest import Manifest, line_of
 
 
 def part_of(path: Path) -> str | None:
-    """Return the split that a manifest's name starts with (train-00.tsv, dev_clean.tsv), ``valid`` for dev; or None."""
+    """Return the split that a manifest's name starts with (train-00.tsv, dev_clean.tsv), ``valid`` for dev, or None."""
     return SPLIT_NAMES.get(re.split(r"[^a-z]", path.name.lower(), maxsplit=1)[0])
 
 
@@ -71,7 +71,7 @@ def _warning(first: Manifest, second: Manifest, common: np.ndarray) -> str:
 
 
 def _id_hashes(manifest: Manifest) -> np.ndarray:
-    """Return a hash of each id, (rows,) int64; hashes differ between processes."""
+    """Return a hash of each id, (rows,) int64. Hashes differ between processes."""
     parts = (map(hash, batch.to_pylist()) for batch in manifest.batches_of("id"))
     return np.fromiter((value for part in parts for value in part), np.int64, len(manifest))
 

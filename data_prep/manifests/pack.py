@@ -111,7 +111,7 @@ def _check_name(out: Path) -> None:
 
 
 def _plan(manifests: Sequence[Manifest], roots: Sequence[Path], out: Path, recipe: str) -> Work:
-    """Return the pieces that are not packed; raises :class:`DataError` if rows disagree on the length of one."""
+    """Return the pieces that are not packed. Raises :class:`DataError` if rows disagree on the length of one."""
     # Hash each row's audio; rows that point into existing zips get LEFT_OUT.
     there = frozenset(volumes_of(out).values())
     hashes = [place_hashes(*pair, recipe, there) for pair in zip(manifests, roots, strict=True)]
@@ -160,7 +160,7 @@ def _pack(
     jobs: int,
     progress: bool,
 ) -> None:
-    """Append the pieces from ``done`` on; pieces after a fault are appended too, for the next run."""
+    """Append the pieces from ``done`` on. Pieces after a fault are appended too, for the next run."""
     root_of = {id(manifest): root for manifest, root in zip(manifests, roots, strict=True)}
 
     def member(piece: int) -> bytes | Fault:

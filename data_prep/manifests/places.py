@@ -18,7 +18,7 @@ _real_folder = lru_cache(maxsize=1 << 16)(os.path.realpath)
 
 
 def place_of(audio: str, root: str | Path) -> Location:
-    """Return the absolute location, with links in its folder resolved; a file that is a link stays one."""
+    """Return the absolute location, with links in its folder resolved. A file that is a link stays one."""
     place = parse_location(audio, root)
     folder, name = os.path.split(place.path)
     return place._replace(path=Path(_real_folder(folder), name))

@@ -16,7 +16,7 @@ _TAIL = 0.995  # of the rows; longer ones share the last bar
 
 
 class Histogram(NamedTuple):
-    """Bars of equal width: ``edges`` (bars + 1,), ``heights`` (bars,); ``beyond`` rows are above the last edge."""
+    """Bars of equal width: ``edges`` (bars + 1,), ``heights`` (bars,). ``beyond`` rows are above the last edge."""
 
     edges: np.ndarray
     heights: np.ndarray
@@ -53,7 +53,7 @@ def characters_of(manifest: Manifest, column: str) -> np.ndarray:
 
 
 def histogram(values: np.ndarray, weights: np.ndarray | None = None, whole: bool = False) -> Histogram:
-    """Return bars from 0 to about the 99.5th percentile, of a round width; a whole width for ``whole`` values."""
+    """Return bars from 0 to about the 99.5th percentile, of a round width. A whole width for ``whole`` values."""
     top = max(float(np.quantile(values, _TAIL)), 1e-9)
     power = 10.0 ** np.floor(np.log10(top / BINS))
     width = next(power * factor for factor in (1, 2, 5, 10) if power * factor * BINS >= top * 0.999)
@@ -77,7 +77,7 @@ def groups_of(manifest: Manifest, column: str) -> Group:
 
 
 def extremes(values: np.ndarray, count: int, largest: bool) -> list[int]:
-    """Return the rows of the ``count`` largest or smallest values, the most extreme first; of equal ones the first."""
+    """Return the rows of the ``count`` largest or smallest values, the most extreme first. Of equal ones the first."""
     count = min(count, len(values))
     bound = np.partition(values, len(values) - count if largest else count - 1)
     limit = bound[len(values) - count] if largest else bound[count - 1]

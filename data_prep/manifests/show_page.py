@@ -39,7 +39,7 @@ p.translation { color: var(--blue); }
 
 
 def page(name: str, facts: Sequence[tuple[str, str]], sections: Sequence[tuple[str, str, str]]) -> str:
-    """Return the whole page; each of ``sections`` is a title, words on what to look for, and HTML."""
+    """Return the whole page. Each of ``sections`` is a title, words on what to look for, and HTML."""
     numbers = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(value)}</dd></div>" for what, value in facts)
     body = "".join(
         f"<section><h2>{escape(title)}</h2><p>{escape(words)}</p>{html}</section>" for title, words, html in sections
@@ -59,7 +59,7 @@ def charts(drawn: Sequence[tuple[str, str]]) -> str:
 
 
 def bars(found: Histogram, title: str, unit: str, of: str = "utterances") -> str:
-    """Return a histogram as SVG; ``unit`` names the horizontal axis, ``of`` what the bars count."""
+    """Return a histogram as SVG. ``unit`` names the horizontal axis, ``of`` what the bars count."""
     top, end = float(found.heights.max()) or 1.0, float(found.edges[-1])
 
     def x(value: float) -> float:

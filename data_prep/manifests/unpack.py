@@ -77,7 +77,7 @@ def _folder_of(path: Path, folder: Path, others: "dict[Path, _Archive]") -> Path
 
 
 class _Archive:
-    """A zip with its members by the offset of their bytes; ``written`` holds the offsets of those that are files."""
+    """A zip with its members by the offset of their bytes. ``written`` holds the offsets of those that are files."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.path, self.folder = path, folder

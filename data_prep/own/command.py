@@ -149,7 +149,7 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _split_of(path: Path, tables: Sequence[Path]) -> str | None:
-    """Return the split that a table is named for; the name of a single table does not count."""
+    """Return the split that a table is named for. The name of a single table does not count."""
     return SPLIT_NAMES.get(path.stem) if len(tables) > 1 else None
 
 
@@ -179,7 +179,7 @@ def _about_separator(path: Path, names: Sequence[str]) -> str:
 
 
 def _splits_of(folder: Path, tables: Sequence[Table], first: str, shares: tuple[float, float]) -> tuple[str, ...]:
-    """Return the splits of the rows; stop reading once each split has a row."""
+    """Return the splits of the rows. Stop reading once each split has a row."""
     drawn = {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
     found: set[str | None] = set()
     are_drawn = False

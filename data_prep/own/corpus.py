@@ -31,13 +31,13 @@ class Table(NamedTuple):
 
 
 def drawn_split(key: str, shares: tuple[float, float]) -> str:
-    """Return the split drawn for a row whose first column is ``key``; differences in white space do not matter."""
+    """Return the split drawn for a row whose first column is ``key``. Differences in white space do not matter."""
     place = bucket(" ".join(key.split()), _SHARES) / _SHARES
     return VALID if place < shares[0] else TEST if place < sum(shares) else TRAIN
 
 
 class Own(Corpus):
-    """Rows of one kind; subclasses find them."""
+    """Rows of one kind. Subclasses find them."""
 
     root: Path
     settings: Settings
@@ -65,7 +65,7 @@ class Own(Corpus):
         return {split: self.kind.output(split, self.settings.roles) for split in self.settings.splits}
 
     def items(self, place: str, split: str | None, fields: Mapping[str, str]) -> Iterator[Item | Dropped | Noted]:
-        """Yield what a row with ``fields`` by role becomes; its split is drawn if it is None."""
+        """Yield what a row with ``fields`` by role becomes. Its split is drawn if it is None."""
         fields = {role: " ".join(fields.get(role, "").split()) for role in self.settings.roles}
         split = split or drawn_split(fields[self.settings.roles[0]], self.settings.shares)
         if not self.settings.as_written:
@@ -84,7 +84,7 @@ class Own(Corpus):
 
 @dataclass(frozen=True)
 class OwnTables(Own):
-    """The rows of tables; a unit is some rows of one."""
+    """The rows of tables. A unit is some rows of one."""
 
     root: Path
     settings: Settings
@@ -123,7 +123,7 @@ class OwnTables(Own):
 
 @dataclass(frozen=True)
 class OwnFiles(Own):
-    """Files below the root; a unit is a folder.
+    """Files below the root. A unit is a folder.
 
     Attributes:
         are_split: whether the folders right below the root are named for splits.
@@ -156,7 +156,7 @@ class OwnFiles(Own):
 
 
 class OwnSounds(OwnFiles):
-    """Sound files, each an utterance; if the rows have a text, it is in a ``.txt`` beside the file."""
+    """Sound files, each an utterance. If the rows have a text, it is in a ``.txt`` beside the file."""
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         split, with_text = self._split_of(unit), "text" in self.settings.roles
@@ -202,7 +202,7 @@ class OwnTexts(OwnFiles):
             yield from self._document(sentences, split)
 
     def _document(self, sentences: list[str], split: str | None) -> Iterator[Item]:
-        """Yield the document without sentences that normalization emptied; nothing if none is left."""
+        """Yield the document without sentences that normalization emptied. Nothing if none is left."""
         kept = list(filter(None, sentences))
         if kept:
             yield document(split or drawn_split(kept[0], self.settings.shares), kept)

@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
 
 class Kind(ABC):
-    """A kind of rows. Columns are known by their roles; the first role decides the split if nothing else does.
+    """A kind of rows. Columns are known by their roles. The first role decides the split if nothing else does.
 
     Attributes:
         needed: roles that every row must have.
@@ -77,7 +77,7 @@ class Kind(ABC):
         """Yield the item of a row, or why it is left out."""
 
     def binarize(self, folder: Path, splits: Sequence[str], vocabulary: Path) -> None:  # noqa: B027  sound needs none
-        """Binarize the texts in ``folder``, so that it is ready for training; nothing by default."""
+        """Binarize the texts in ``folder``, so that it is ready for training. Nothing by default."""
 
 
 class Speech(Kind):

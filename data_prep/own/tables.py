@@ -64,7 +64,7 @@ def stretches_of(path: Path, size: int) -> Iterator[Stretch]:
 
 
 def records_of(path: Path, place: str, stretch: Stretch) -> Iterator[Record | Dropped]:
-    """Yield the rows of a stretch; a malformed row is dropped as ``place:LINE``, and blank lines are skipped."""
+    """Yield the rows of a stretch. A malformed row is dropped as ``place:LINE``, and blank lines are skipped."""
     if path.suffix in JSON:
         yield from _objects(path, place, stretch)
         return
@@ -127,7 +127,7 @@ def _rows(path: Path, stretch: Stretch) -> Iterator[tuple[int, _Position, list[s
 
 
 def _texts(file: BinaryIO, position: _Position) -> Iterator[str]:
-    """Yield lines; bytes that are not UTF-8 become surrogates, so that the rows after them can be read."""
+    """Yield lines. Bytes that are not UTF-8 become surrogates, so that the rows after them can be read."""
     while data := file.readline():
         first = position.byte == 0
         position.byte += len(data)

@@ -68,7 +68,7 @@ class Clip(NamedTuple):
 
 
 class Archive:
-    """The files within ``queen.1c``; :class:`DataError` if it is none or is cut short."""
+    """The files within ``queen.1c``. Raises :class:`DataError` if it is none or is cut short."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -120,7 +120,7 @@ class _Reader:
 
 
 def spoken_lines(archive: Archive) -> Iterator[Spoken]:
-    """Yield all lines that may be spoken; :class:`DataError` with the name of a file that is corrupt."""
+    """Yield all lines that may be spoken. Raises :class:`DataError` with the name of a file that is corrupt."""
     parsers = {".DOG": _dialogue, ".CUT": _scene}
     for name in sorted(archive.places):
         parse = parsers.get(name[-4:])
@@ -213,7 +213,7 @@ def _speaker(line: Spoken) -> str:
 
 @dataclass(frozen=True)
 class AmazonQueen(Game):
-    """The clips of all lines; a unit is a scene: a dialogue's or a scene's file, or ten neighboring remarks."""
+    """The clips of all lines. A unit is a scene: a dialogue's or a scene's file, or ten neighboring remarks."""
 
     name = "amazon_queen"
     shares = Shares(test=0, dev=2)
@@ -242,7 +242,7 @@ class AmazonQueen(Game):
 
 
 def open_game(tree: Path, out: Path) -> AmazonQueen:
-    """Return the game below ``tree``, the unpacked package; :class:`DataError` if its file is absent."""
+    """Return the game below ``tree``, the unpacked package. Raises :class:`DataError` if its file is absent."""
     return AmazonQueen(required(tree, FOLDER, PACKAGE, FILE), out)
 
 

@@ -60,7 +60,7 @@ _MARK = re.compile(r"<[^>]*>")
 
 
 class Place(NamedTuple):
-    """The place of a verse; ``str`` gives ``Genesis 1:1``."""
+    """The place of a verse. ``str`` gives ``Genesis 1:1``."""
 
     book: str
     chapter: int
@@ -243,7 +243,7 @@ def _read_all(tree: Path, names: tuple[str, ...]) -> tuple[dict[str, Bible], dic
 
 @dataclass(frozen=True)
 class Bibles(Corpus):
-    """English translations below ``tree``, the unpacked packages; a unit is a book, its verses or its pairs."""
+    """English translations below ``tree``, the unpacked packages. A unit is a book, its verses or its pairs."""
 
     tree: Path
     names: tuple[str, ...] = ENGLISH_MODULES
@@ -293,7 +293,7 @@ def _sizes(tree: Path, name: str) -> dict[str, int]:
 
 
 def open_corpus(tree: Path, names: Sequence[str] = ENGLISH_MODULES) -> Bibles:
-    """Return English translations below ``tree``, the unpacked packages; both have pairs of verses as well."""
+    """Return English translations below ``tree``, the unpacked packages. Both have pairs of verses as well."""
     return Bibles(tree, tuple(name for name in ENGLISH_MODULES if name in names))
 
 

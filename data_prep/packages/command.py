@@ -16,7 +16,7 @@ def package_preparation(
     corpus_of: Callable[[argparse.Namespace], Corpus],
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> Main:
-    """Return :func:`preparation` of a corpus in unpacked packages; its flags have absolute ``tree`` and ``out``."""
+    """Return :func:`preparation` of a corpus in unpacked packages. Its flags have absolute ``tree`` and ``out``."""
 
     def add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (slam fetch)")
@@ -30,7 +30,7 @@ def package_preparation(
 
 
 def required(tree: Path, folder: Path, package: str, *names: str) -> Path:
-    """Return the folder ``tree/folder``; :class:`DataError` if it lacks one of the files ``names`` of ``package``."""
+    """Return ``tree/folder``. Raises :class:`DataError` if it lacks one of the files ``names`` of ``package``."""
     for name in names:
         path = tree / folder / name
         if not path.is_file():

@@ -21,7 +21,7 @@ class Document(NamedTuple):
     dropped: tuple[Dropped, ...]
 
     def items(self, output: str) -> Iterator[Item | Dropped]:
-        """Yield what the document gives to ``output``; nothing but the dropped sentences if none is used."""
+        """Yield what the document gives to ``output``. Nothing but the dropped sentences if none is used."""
         yield from self.dropped
         if self.sentences:
             yield document(output, self.sentences)

@@ -51,7 +51,7 @@ _UMLAUTS = {"ae": "ä", "oe": "ö", "ue": "ü"}
 
 @lru_cache(maxsize=1)
 def read_texts(path: Path) -> dict[str, dict[str, list[str]]]:
-    """Return the lines of ``drascula.dat`` by bank and language; :class:`DataError` if it is cut short or another."""
+    """Return the lines of ``drascula.dat`` by bank and language. Raises :class:`DataError` if it is truncated."""
     data = path.read_bytes()
     if not data.startswith(_MAGIC):
         raise DataError(f"{path}: found {data[:8]!r} at its start, expected {_MAGIC!r}")
@@ -106,7 +106,7 @@ def trim(samples: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Drascula(Game):
-    """The lines of all banks, with the speech of one language; a unit is a scene: 32 neighboring lines of a bank."""
+    """The lines of all banks, with the speech of one language. A unit is a scene: 32 neighboring lines of a bank."""
 
     spoken: str = "en"
 
@@ -155,7 +155,7 @@ class Drascula(Game):
 
 
 def open_game(tree: Path, out: Path, language: str = "en") -> Drascula:
-    """Return the game below ``tree``, the unpacked packages; :class:`DataError` if its texts or sound are absent."""
+    """Return the game below ``tree``. Raises :class:`DataError` if its texts or sound are absent."""
     required(tree, FOLDER / "en", PACKAGES["en"], "drascula.dat")
     required(tree, FOLDER / language, PACKAGES[language], "10.ALS")
     return Drascula(tree / FOLDER, out, language)

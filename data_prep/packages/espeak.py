@@ -45,7 +45,7 @@ class Request(NamedTuple):
 
 
 def speak(requests: Sequence[Request]) -> list[np.ndarray]:
-    """Return the samples (samples,) int16 at :data:`RATE` of each sentence; the same requests give the same samples.
+    """Return the samples (samples,) int16 at :data:`RATE` of each sentence. The same requests give the same samples.
 
     Raises :class:`DataError` if the library is not installed or fails.
     """
@@ -65,7 +65,7 @@ def speak(requests: Sequence[Request]) -> list[np.ndarray]:
 
 
 def _samples(requests: Sequence[Request]) -> Iterator[bytes]:
-    """Yield the samples of each sentence as bytes; the library runs in this process."""
+    """Yield the samples of each sentence as bytes. The library runs in this process."""
     library = _load()
     spoken = bytearray()
 

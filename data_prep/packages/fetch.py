@@ -58,7 +58,7 @@ RECORD = "packages.json"
 
 
 def fetch(packages: Sequence[str], out: str | Path, debs: str | Path | None = None) -> Path:
-    """Unpack ``packages`` below ``out`` and return it; do nothing if ``out`` holds them all already.
+    """Unpack ``packages`` below ``out`` and return it. Do nothing if ``out`` holds them all already.
 
     The tree appears whole or not at all. :func:`read_record` returns the files that it came from. Downloads are kept in
     ``OUT.debs`` beside it, so that a stopped run does not load them again. Raises :class:`DataError` if a package
@@ -84,7 +84,7 @@ def fetch(packages: Sequence[str], out: str | Path, debs: str | Path | None = No
 
 
 def read_record(tree: Path) -> dict[str, dict[str, str]]:
-    """Return file, version and sha256 of each package that ``tree`` was made of; :class:`DataError` if it has none."""
+    """Return file, version and sha256 of each package in ``tree``. Raises :class:`DataError` if it has none."""
     record = _record(tree)
     if not record:
         raise DataError(f"{tree}: holds no {RECORD}, expected a tree that slam fetch unpacked")
@@ -126,7 +126,7 @@ def _given(packages: Sequence[str], folder: Path) -> dict[str, Path]:
 
 
 def _files(folder: Path, package: str) -> list[Path]:
-    """Return the files of a package in ``folder``; of alternatives, those of the first that is found."""
+    """Return the files of a package in ``folder``. Of alternatives, those of the first that is found."""
     for name in ALTERNATIVES.get(package, (package,)):
         files = sorted(folder.glob(_pattern(name)))
         if files:

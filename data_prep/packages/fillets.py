@@ -74,7 +74,7 @@ class Utterance(NamedTuple):
 
 @dataclass(frozen=True)
 class Fillets(Corpus):
-    """The game in the folder ``root``, with translations to ``targets``; a unit is a level.
+    """The game in the folder ``root``, with translations to ``targets``. A unit is a level.
 
     ``cased`` keeps case and punctuation of the translations.
     """
@@ -130,7 +130,7 @@ class Fillets(Corpus):
     def _utterance(
         self, level: str, path: Path, line: Line | None, others: Mapping[str, str]
     ) -> Iterator[Utterance | Dropped | Noted]:
-        """Yield the utterance of a sound file; ``others`` are the texts of its line in languages other than English."""
+        """Yield the utterance of a sound file. ``others`` are the texts of its line in languages other than English."""
         key = f"{_prefix(level)}{path.stem}"
         try:
             sound = decode_sound(path)
@@ -239,7 +239,7 @@ def _text_fault(line: Line | None, seconds: float) -> str | None:
 
 
 def open_corpus(tree: Path, targets: Sequence[str] = ("en",), cased: bool = False) -> Fillets:
-    """Return the game below ``tree``, the unpacked packages; :class:`DataError` if its sound or scripts are absent."""
+    """Return the game below ``tree``. Raises :class:`DataError` if its sound or scripts are absent."""
     game = tree / GAME
     if not _levels(game) or not (game / "script").is_dir():
         raise DataError(

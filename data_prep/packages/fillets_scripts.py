@@ -40,7 +40,7 @@ class Line(NamedTuple):
 
 
 def read_level(game: Path, level: str, language: str) -> dict[str, Line]:
-    """Return all lines of a level in one language by name; of a name that occurs again, the last line.
+    """Return all lines of a level in one language by name. Of a name that occurs again, the last line.
 
     ``game`` is the game's folder. Raises :class:`DataError` if a script is not UTF-8 or cannot be parsed.
     """
@@ -61,7 +61,7 @@ def read_level(game: Path, level: str, language: str) -> dict[str, Line]:
 
 
 def parse_dialogue(source: str, name: str) -> list[Line]:
-    """Return the lines of a Lua script in the order of the file; ``name`` is for errors.
+    """Return the lines of a Lua script in the order of the file. ``name`` is for errors.
 
     Calls whose arguments are not all string constants are skipped, as is a dialogId that no dialogStr follows.
     """

@@ -43,7 +43,7 @@ _SPACED_LETTERS = re.compile(r"(?:\b\w ){4}")
 
 
 def read_fortunes(path: Path) -> list[str]:
-    """Return the fortunes of a file as they are written; :class:`DataError` if it is not UTF-8."""
+    """Return the fortunes of a file as they are written. Raises :class:`DataError` if it is not UTF-8."""
     try:
         fortunes = re.split(r"^%\n", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
     except UnicodeDecodeError as error:
@@ -101,7 +101,7 @@ def _document(place: str, fortune: str, seen: set[str]) -> Document:
 
 @dataclass(frozen=True)
 class Fortunes(Corpus):
-    """The files ``names`` of the folder ``root``; a unit is a file."""
+    """The files ``names`` of the folder ``root``. A unit is a file."""
 
     root: Path
     names: tuple[str, ...]
@@ -131,7 +131,7 @@ def split_of(document: Document) -> str:
 
 
 def open_corpus(tree: Path) -> Fortunes:
-    """Return the fortunes below ``tree``, the unpacked package; :class:`DataError` if there are none."""
+    """Return the fortunes below ``tree``, the unpacked package. Raises :class:`DataError` if there are none."""
     folder = tree / FOLDER
     names = tuple(sorted(path.name for path in folder.glob("*") if path.suffix not in _INDEXES))
     if not names:

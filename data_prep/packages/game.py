@@ -76,7 +76,7 @@ class Sound(NamedTuple):
 
 @dataclass(frozen=True)
 class Game(Corpus):
-    """The lines of a game with its files in the folder ``root``; their sound is written below ``out``."""
+    """The lines of a game with its files in the folder ``root``. Their sound is written below ``out``."""
 
     root: Path
     out: Path
@@ -91,7 +91,7 @@ class Game(Corpus):
 
     @abstractmethod
     def sound_of(self, line: Line) -> Sound | None:
-        """Return the sound of a line, None if it has none; :class:`DataError` if its file is corrupt."""
+        """Return the sound of a line, None if it has none. Raises :class:`DataError` if its file is corrupt."""
 
     @property
     def recipe(self) -> Mapping[str, Any]:

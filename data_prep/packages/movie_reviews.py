@@ -32,7 +32,7 @@ TEXT_PARTS = 10
 
 @dataclass(frozen=True)
 class MovieReviews(Corpus):
-    """The snippets in the tar file ``archive``; it is the only unit, as a text may repeat any text before it."""
+    """The snippets in the tar file ``archive``. It is the only unit, as a text may repeat any text before it."""
 
     archive: Path
 
@@ -87,7 +87,7 @@ def read_snippets(archive: Path) -> Iterator[tuple[str, float, str]]:
 
 
 def open_corpus(tree: Path) -> MovieReviews:
-    """Return the reviews below ``tree``, the unpacked sources; :class:`DataError` unless there is one archive."""
+    """Return the reviews below ``tree``. Raises :class:`DataError` unless there is one archive."""
     found = sorted(tree.glob(ARCHIVE))
     if len(found) != 1:
         raise DataError(f"{tree}: found {len(found)} files {ARCHIVE}, expected one, of the sources of vaderSentiment")

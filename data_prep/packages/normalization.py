@@ -81,7 +81,7 @@ class Made(NamedTuple):
 
 
 def read_parallel(glosses: Sequence[wordnet.Gloss]) -> list[list[Made | Dropped]]:
-    """Return what each gloss gives; no written and no spoken sentence occurs twice."""
+    """Return what each gloss gives. No written and no spoken sentence occurs twice."""
     seen: set[str] = set()
     return [list(_of_gloss(gloss, seen)) for gloss in glosses]
 
@@ -175,7 +175,7 @@ def draw_form(kind: str, draw: random.Random) -> str:
 
 
 def _drawn_whole(draw: random.Random, max_digits: float) -> int:
-    """Return a number from 1 on; all lengths are equally likely."""
+    """Return a number from 1 on. All lengths are equally likely."""
     return int(10 ** draw.uniform(0, max_digits))
 
 
@@ -210,7 +210,7 @@ def _parallel(root: Path) -> list[list[Made | Dropped]]:
 
 @dataclass(frozen=True)
 class Normalization(Corpus):
-    """Sentences of the glosses in WordNet's folder ``root``; a unit is a run of neighboring glosses."""
+    """Sentences of the glosses in WordNet's folder ``root``. A unit is a run of neighboring glosses."""
 
     root: Path
 

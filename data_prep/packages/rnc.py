@@ -39,7 +39,7 @@ class _Bits:
         self.count += 8 * _LOADED_BYTES
 
     def take(self, count: int) -> int:
-        """Return the next ``count`` bits as a number; the first bit is the lowest."""
+        """Return the next ``count`` bits as a number. The first bit is the lowest."""
         if self.count < count:
             self.load()
         value = self.buffer & ((1 << count) - 1)
@@ -61,7 +61,7 @@ class _Bits:
 
 
 def decompress(packed: bytes, name: str) -> bytes:
-    """Return the unpacked data of ``packed``, header included; ``name`` is for errors.
+    """Return the unpacked data of ``packed``, header included. ``name`` is for errors.
 
     Raises :class:`DataError` if the header is absent, or the data is cut short or corrupt.
     """

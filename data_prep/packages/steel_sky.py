@@ -79,7 +79,7 @@ class Entry(NamedTuple):
 
 @lru_cache(maxsize=2)
 def read_index(path: Path) -> dict[int, Entry]:
-    """Return the files of ``sky.dnr`` by number; of a number that occurs again, the first."""
+    """Return the files of ``sky.dnr`` by number. Of a number that occurs again, the first."""
     data = path.read_bytes()
     count = struct.unpack_from("<I", data)[0] if len(data) >= 4 else -1
     if len(data) < 4 + 8 * max(count, 0) or count < 0:
@@ -99,7 +99,7 @@ def _entries(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def load(root: Path, number: int) -> bytes:
-    """Return a file of the game, unpacked; :class:`DataError` if it is absent, cut short or corrupt."""
+    """Return a file of the game, unpacked. Raises :class:`DataError` if it is absent, cut short or corrupt."""
     entry = read_index(root / "sky.dnr").get(number)
     if entry is None:
         raise DataError(f"{root / 'sky.dnr'}: holds no file {number}")
@@ -182,7 +182,7 @@ def decode(message: bytes, language: str) -> str:
 
 @dataclass(frozen=True)
 class SteelSky(Game):
-    """The messages of all sections; a unit is a scene: 32 neighboring messages."""
+    """The messages of all sections. A unit is a scene: 32 neighboring messages."""
 
     name = "steel_sky"
     shares = Shares(test=2, dev=1)
@@ -224,7 +224,7 @@ class SteelSky(Game):
 
 
 def open_game(tree: Path, out: Path) -> SteelSky:
-    """Return the game below ``tree``, the unpacked package; :class:`DataError` if a file of it is absent."""
+    """Return the game below ``tree``, the unpacked package. Raises :class:`DataError` if a file of it is absent."""
     return SteelSky(required(tree, FOLDER, PACKAGE, "sky.dnr", "sky.dsk"), out)
 
 

@@ -96,7 +96,7 @@ class Synthetic(Corpus):
 
 
 def spoken(out: Path, unit: Unit, requests: Mapping[str, Request]) -> Iterator[dict[str, Any] | Dropped]:
-    """Write the English speech of a unit's sentences below ``out``; ``requests`` are by id.
+    """Write the English speech of a unit's sentences below ``out``. ``requests`` are by id.
 
     Yields ``id``, ``audio``, ``n_frames``, ``speaker`` and ``lang`` of each sentence in order, or why it is left out.
     """

@@ -50,7 +50,7 @@ _LETTERS = {language: LANGUAGES[language].letters for language in ("de", "fr", "
 
 @lru_cache(maxsize=16)
 def read_catalog(path: Path) -> dict[str, str]:
-    """Return the translations of a catalog by message; of a message with a plural, the singular.
+    """Return the translations of a catalog by message. Of a message with a plural, the singular.
 
     Raises :class:`DataError` if the file is no catalog or is cut short.
     """
@@ -66,7 +66,7 @@ def read_catalog(path: Path) -> dict[str, str]:
 
 
 def plain_lines(message: str) -> list[str] | None:
-    """Return the lines of a message without marks; None if it has placeholders or other markup."""
+    """Return the lines of a message without marks. None if it has placeholders or other markup."""
     text = _PLAIN_MARK.sub("", _HINT.sub("", message))
     return None if _FORMAT.search(text) else [" ".join(line.split()) for line in text.split("\n") if line.strip()]
 
@@ -87,7 +87,7 @@ def pairs_of(english: str, translation: str) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Wesnoth(Corpus):
-    """The catalogs below ``root``, the game's folder of languages; a unit is a domain."""
+    """The catalogs below ``root``, the game's folder of languages. A unit is a domain."""
 
     root: Path
 

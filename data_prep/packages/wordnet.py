@@ -36,7 +36,7 @@ _EXAMPLE = re.compile(r'"([^"]*)"?')
 
 
 class Gloss(NamedTuple):
-    """The sentences of a synset as they are written, its definition first; ``id`` is part of speech and offset."""
+    """The sentences of a synset as they are written, its definition first. ``id`` is part of speech and offset."""
 
     id: str
     sentences: list[str]
@@ -109,7 +109,7 @@ def _documents(root: Path) -> list[Document]:
 
 @dataclass(frozen=True)
 class WordNet(Corpus):
-    """The glosses in the folder ``root``; a unit is a run of neighboring glosses."""
+    """The glosses in the folder ``root``. A unit is a run of neighboring glosses."""
 
     root: Path
 
@@ -133,12 +133,12 @@ class WordNet(Corpus):
 
 
 def folder_of(tree: Path) -> Path:
-    """Return WordNet's folder in ``tree``, the unpacked package; :class:`DataError` if a file of it is absent."""
+    """Return WordNet's folder in ``tree``. Raises :class:`DataError` if a file of it is absent."""
     return required(tree, FOLDER, PACKAGE, *(f"data.{part}" for part in PARTS_OF_SPEECH))
 
 
 def open_corpus(tree: Path) -> WordNet:
-    """Return the glosses below ``tree``, the unpacked package; :class:`DataError` if a file of it is absent."""
+    """Return the glosses below ``tree``, the unpacked package. Raises :class:`DataError` if a file of it is absent."""
     return WordNet(folder_of(tree))
 
 

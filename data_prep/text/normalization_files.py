@@ -28,7 +28,7 @@ class Token(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """A sentence; ``line`` is the line of its first token."""
+    """A sentence. ``line`` is the line of its first token."""
 
     line: int
     tokens: list[Token]
@@ -72,7 +72,7 @@ def _next_sentence(path: Path, stretch: Stretch, kind: str) -> tuple[int, int]:
 
 
 def pairs_of(path: Path, place: str, stretch: Stretch) -> Iterator[Pair | Dropped]:
-    """Yield the pairs of a stretch; a line without exactly one tab is dropped."""
+    """Yield the pairs of a stretch. A line without exactly one tab is dropped."""
     for line in lines_of(path, place, stretch):
         if isinstance(line, Dropped):
             yield line
@@ -85,7 +85,7 @@ def pairs_of(path: Path, place: str, stretch: Stretch) -> Iterator[Pair | Droppe
 
 
 def sentences_of(path: Path, place: str, kind: str, stretch: Stretch) -> Iterator[Tokens | Dropped]:
-    """Yield the sentences of a stretch; a sentence with a malformed line is dropped, under the name of that line."""
+    """Yield the sentences of a stretch. A sentence with a malformed line is dropped, under the name of that line."""
     found = _release(path, place, stretch) if kind == RELEASE else _challenge(path, place, stretch)
     begin, tokens, faults = None, [], []
     for entry in chain(found, [None]):

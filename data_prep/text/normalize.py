@@ -39,7 +39,7 @@ def normalize_english(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Return the text in NFC with plain quotes, plain apostrophes and single spaces; case and punctuation stay."""
+    """Return the text in NFC with plain quotes, plain apostrophes and single spaces. Case and punctuation stay."""
     return " ".join(unicodedata.normalize("NFC", text).translate(_APOSTROPHES).translate(_QUOTES).split())
 
 

@@ -150,7 +150,7 @@ def _counted(number: str, one: str, several: str) -> str:
 
 
 def _number(written: str) -> str:
-    """Return the spoken form of a number; the digits after the point are read one by one."""
+    """Return the spoken form of a number. The digits after the point are read one by one."""
     whole, point, rest = written.partition(".")
     spoken = _whole(whole or "0")
     return f"{spoken} point {' '.join(num2words(int(digit)) for digit in rest)}" if point else spoken

@@ -43,7 +43,7 @@ _VERBALIZED = re.compile(r"^[^a-z'<]+(?=[a-z])")
 
 
 def common_notation(text: str) -> str:
-    """Return text of words and punctuation in the notation common to all corpora; applying it twice changes nothing."""
+    """Return text of words and punctuation in the notation common to all corpora. Applying it twice changes nothing."""
     text = text.lower().replace("’", "'")
     for pattern, word in _SAME:
         text = pattern.sub(word, text)
@@ -76,7 +76,7 @@ def _switchboard_word(word: str) -> str:
 
 
 def fisher(text: str) -> str:
-    """Return the words of Fisher without ``[laughter]``, ``<tags>`` and ``an-``; ``text`` must not hold ``(( ))``."""
+    """Return the words of Fisher without ``[laughter]``, ``<tags>`` and ``an-``. ``text`` must not hold ``(( ))``."""
     return common_notation(_without(text, _TAG, _NOISE, _BROKEN_OFF))
 
 
@@ -92,7 +92,7 @@ def hub5(text: str) -> str:
 
 
 def tedlium(text: str) -> str:
-    """Return the words of TED-LIUM (STM): ``it 's`` is one; ``{NOISE}``, ``<sil>``, ``<unk>``, ``(2)`` are left out.
+    """Return the words of TED-LIUM (STM): ``it 's`` is one. ``{NOISE}``, ``<sil>``, ``<unk>``, ``(2)`` are left out.
 
     ``<unk>`` stands for an unknown word that was spoken.
     """

@@ -129,7 +129,7 @@ def _tags(languages: Sequence[str]) -> list[str]:
 
 
 def _without(tags: Sequence[str], sentences: Iterable[str]) -> Iterator[str]:
-    """Yield the sentences; raises :class:`DataError` at the first that spells a tag."""
+    """Yield the sentences. Raises :class:`DataError` at the first that spells a tag."""
     for sentence in sentences:
         spelled = next((tag for tag in tags if tag in sentence), None)
         if spelled:

@@ -157,7 +157,7 @@ def _fault(written: str, sentence: str, language: Language | None, keep_digits: 
 
 
 def _page_fault(sentences: list[str], words: int) -> str | None:
-    """Return why a page is left out, or None; ``words`` counts all its words, with titles and menus."""
+    """Return why a page is left out, or None. ``words`` counts all its words, with titles and menus."""
     used = sum(sentence.count(" ") + 1 for sentence in sentences)
     if len(sentences) < MIN_SENTENCES:
         return f"has fewer than {MIN_SENTENCES} usable sentences"

@@ -224,7 +224,7 @@ def results_of(run: Path, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _scores(run: Path, name: str, twin: str) -> dict[str, dict[str, float]]:
-    """Return the metrics of each test set; for several languages, of each language and their average."""
+    """Return the metrics of each test set. For several languages, of each language and their average."""
     metrics = TASKS[name].metrics
     if TASKS[name].decoded is None:
         log = run / "logs" / name / f"{name}-{twin}-score.log"

@@ -88,7 +88,7 @@ class _Running:
         return self.cpu_before + spent
 
     def progress(self) -> str:
-        """Return the name, the share that is done and the time left; without progress in the log, the time spent."""
+        """Return the name, the share that is done and the time left. Without progress in the log, the time spent."""
         spent = time.monotonic() - self.started
         done, total = _last_progress(self.log, self.log_start, self.step.run)
         if done is None or not total:
@@ -101,7 +101,7 @@ class _Running:
 
 
 def run_steps(plan: Sequence[Step | Sequence[Step]], logs: str | Path) -> dict[str, float]:
-    """Run the unfinished steps of ``plan``; return the wall seconds of each step, summed over its attempts.
+    """Run the unfinished steps of ``plan``. Return the wall seconds of each step, summed over its attempts.
 
     Raises SystemExit if a step fails, with the end of its log in the message, or if another run holds ``logs``.
     """
@@ -142,7 +142,7 @@ def cpu_seconds_of(logs: str | Path) -> dict[str, float]:
 
 
 def _run_group(steps: Sequence[Step], logs: Path, known: dict[str, dict], lock: int) -> None:
-    """Run ``steps`` side by side until all have ended; the first failure stops the others."""
+    """Run ``steps`` side by side until all have ended. The first failure stops the others."""
     _save(logs, known)
     running: list[_Running] = []
     line = _ProgressLine()
@@ -191,7 +191,7 @@ def _cpu_seconds_of(pid: int) -> float:
 
 
 def _start(step: Step, logs: Path, entry: Mapping[str, float], lock: int) -> _Running:
-    """Fork a process in its own session for ``step``; it holds ``lock`` while any process of the session lives."""
+    """Fork a process in its own session for ``step``. It holds ``lock`` while any process of the session lives."""
     log = logs / f"{step.name}.log"
     with open(log, "ab") as stream:
         shown = _describe(step.run) if callable(step.run) else shlex.join(map(str, step.run))
@@ -207,7 +207,7 @@ def _start(step: Step, logs: Path, entry: Mapping[str, float], lock: int) -> _Ru
 
 
 def _child(step: Step, log: int, lock: int, parent: int) -> None:
-    """Become ``step``; never return."""
+    """Become ``step`` and never return."""
     status = 1
     try:
         os.setsid()
@@ -281,7 +281,7 @@ def _is_finished(step: Step, fingerprint: str, known: Mapping[str, dict]) -> boo
 
 
 def _prepare(step: Step, fingerprint: str, logs: Path, known: dict[str, dict]) -> None:
-    """Record that ``step`` is not done; delete its log and checkpoints if they come from another command."""
+    """Record that ``step`` is not done. Delete its log and checkpoints if they come from another command."""
     entry = known.setdefault(step.name, {"fingerprint": None})
     entry["done"] = False
     if entry["fingerprint"] == fingerprint:
@@ -350,7 +350,7 @@ class _ProgressLine:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[int]:
-    """Hold a lock that every process with an inherited descriptor holds too; wait a while for a dying one."""
+    """Hold a lock that every process with an inherited descriptor holds too. Wait a while for a dying one."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         deadline = time.monotonic() + LOCK_SECONDS

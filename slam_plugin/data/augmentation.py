@@ -15,7 +15,7 @@ from slam_plugin.modules.subsampler import subsampled_length
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The steps of augmentation; None leaves one out.
+    """The steps of augmentation. None leaves one out.
 
     Args:
         perturbation: speed and noise of the features before they are normalized.

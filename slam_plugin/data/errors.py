@@ -7,7 +7,7 @@ LISTED_FAULTS = 20
 
 
 class DataError(ValueError):
-    """Input that cannot be used; the message says which file, which line and what was expected."""
+    """Input that cannot be used. The message says which file, which line and what was expected."""
 
 
 class Fault(NamedTuple):

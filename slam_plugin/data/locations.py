@@ -45,7 +45,7 @@ def parse_location(location: str, root: str | Path) -> Location:
 
 
 def missing(place: Location) -> str | None:
-    """Return an error message if ``place`` lacks bytes, without reading them; None if all are there.
+    """Return an error message if ``place`` lacks bytes, without reading them. None if all are there.
 
     The length of a sound file is only known after decoding, so for a part of one only the file is checked.
     """

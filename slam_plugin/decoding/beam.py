@@ -88,7 +88,7 @@ class Live:
         self.scores = torch.cat((self.scores[rows], chosen.scores.flatten()[:, None]), dim=1)
 
     def keep(self, order: Tensor) -> None:
-        """Keep only the sentences ``order``, in that order; :meth:`follow` then selects their hypotheses."""
+        """Keep only the sentences ``order``, in that order. :meth:`follow` then selects their hypotheses."""
         self.sentences, self.limits, self.finished = self.sentences[order], self.limits[order], self.finished[order]
 
 

@@ -96,7 +96,7 @@ class ConvModule(nn.Module):
 
 
 class ConformerLayer(nn.Module):
-    """Half feed-forward, self-attention, conv module, half feed-forward, final norm; each with a residual, pre-norm.
+    """Half feed-forward, self-attention, conv module, half feed-forward, final norm. Each with a residual, pre-norm.
 
     Args:
         dim, heads, ffn_dim, kernel: sizes.

@@ -218,7 +218,7 @@ class Contrastive(MaskedObjective):
 
 
 def _spread(rows: Tensor, place: Tensor) -> Tensor:
-    """Return rows (N, ...) as (batch, M, ...), at the N True of ``place`` (batch, M) in order; zeros elsewhere."""
+    """Return rows (N, ...) as (batch, M, ...), at the N True of ``place`` (batch, M) in order, zeros elsewhere."""
     out = rows.new_zeros(*place.shape, *rows.shape[1:])
     out[place] = rows
     return out

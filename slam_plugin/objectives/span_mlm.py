@@ -41,7 +41,7 @@ class Options:
 
 @register
 class SpanMlm(MaskedObjective):
-    """Predict the tokens of masked spans; the output layer shares the embedding's weights.
+    """Predict the tokens of masked spans. The output layer shares the embedding's weights.
 
     ``span_mlm_chance`` and ``span_mlm_chance_loss`` are those of a guess by token frequency alone.
     """

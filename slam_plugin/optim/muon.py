@@ -103,7 +103,7 @@ class _MuonAndAdamW(EagerAdamW):
 
 
 def orthogonal(matrices: list[Tensor]) -> list[Tensor]:
-    """Return each matrix (m, n) with its singular vectors and singular values of about 1; zeros stay zeros.
+    """Return each matrix (m, n) with its singular vectors and singular values of about 1. Zeros stay zeros.
 
     Newton-Schulz iterations (Jordan et al. 2024). Matrices of one shape, transposed or not, share their products.
     """

@@ -52,7 +52,7 @@ def test_the_trunks_operations(size, kind, recomputed):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_objectives_operations(kind):
-    """Their count is the whole step's minus the trunk's; masked positions are those drawn."""
+    """Their count is the whole step's minus the trunk's. Masked positions are those drawn."""
     vocabulary = 500
     sizes = flops.sizes_of("tiny", vocabulary)
     torch.manual_seed(0)

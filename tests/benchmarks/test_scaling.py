@@ -40,7 +40,7 @@ def test_what_the_text_says():
 
 
 def test_the_batch_is_the_recipes():
-    """Budgets of 64 ranks; the speech of pairs has a little room."""
+    """Budgets of 64 ranks. The speech of pairs has a little room."""
     ranks = recipe("pretrain_xl.yaml")["distributed_training"]["distributed_world_size"]
     assert ranks == scaling.RANKS
     speech, text, pairs = recipe("speech.yaml"), recipe("bert.yaml"), recipe("slam_tlm.yaml")
@@ -55,7 +55,7 @@ def test_the_batch_is_the_recipes():
 
 
 def test_operations_are_six_for_each_parameter_that_a_position_meets():
-    """Kaplan et al.'s rule; attention and the heads come on top."""
+    """Kaplan et al.'s rule. Attention and the heads come on top."""
     parts = flops.parameters(scaling.SIZES)
     shared = parts["multimodal layers"]
     assert BLOCKS.cost() / BLOCKS.tokens == pytest.approx(6 * shared, rel=0.12)

@@ -130,7 +130,7 @@ def test_texts_into_the_language_asked_for(joint, folder, capsys):
 
 
 def test_lines_of_standard_input(normalizer, capsys, monkeypatch):
-    """Every line counts, even an empty one; only a newline ends a line, not other Unicode separators."""
+    """Every line counts, even an empty one. Only a newline ends a line, not other Unicode separators."""
     texts = ["ahoj ryby", "", "lod\x0b jede\u2028", "東京", "a"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(texts) + "\n"))
     code, lines, errors = call(capsys, "normalize", "--json", "--checkpoint", normalizer.path, "-")

@@ -1,4 +1,4 @@
-"""Test sets decoded by fairseq-generate and scored into one table; the mean of checkpoints."""
+"""Test sets decoded by fairseq-generate and scored into one table. The mean of checkpoints."""
 
 import json
 import shutil

@@ -49,7 +49,7 @@ def random_logits(states=STATES, targets=TARGETS, seed=0):
 
 
 def negative_log_likelihood(logits, target):
-    """Graves 2012, equations 16 and 17; ``logits`` (T, U + 1, symbols) of one utterance without padding."""
+    """Graves 2012, equations 16 and 17. ``logits`` (T, U + 1, symbols) of one utterance without padding."""
     log_probs = logits.double().log_softmax(-1)
     alpha = {}
     for t in range(len(logits)):

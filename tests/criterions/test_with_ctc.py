@@ -92,7 +92,7 @@ def test_loss_and_gradient_are_those_of_fairseqs_criterion(sentence_avg):
 
 
 def test_the_ctc_loss_is_logged_without_its_weight_and_what_has_no_path_counted():
-    """Against a loop over the utterances; the last transcript has more letters than states."""
+    """Against a loop over the utterances. The last transcript has more letters than states."""
     transcripts = [*TRANSCRIPTS[:2], [7, 8, 7, 8, 7, 8]]
     model = Model()
     loss, _, logs = criterion()(model, sample(transcripts))

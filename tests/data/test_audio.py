@@ -1,4 +1,4 @@
-"""Audio against torchaudio's Kaldi front end, numpy and soundfile itself; every kind of bad input by name."""
+"""Audio against torchaudio's Kaldi front end, numpy and soundfile itself. Every kind of bad input by name."""
 
 import io
 import os
@@ -48,7 +48,7 @@ def reference(waveform: torch.Tensor) -> torch.Tensor:
 
 
 def naive_log_mel(waveform: np.ndarray) -> np.ndarray:
-    """Compute Kaldi's features by its documentation, frame by frame in fp64; only the filters are torchaudio's."""
+    """Compute Kaldi's features by its documentation, frame by frame in fp64. Only the filters are torchaudio's."""
     filters, _ = kaldi.get_mel_banks(80, 512, 16000.0, 20.0, 0.0, 100.0, -500.0, 1.0)
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85
     rows = []

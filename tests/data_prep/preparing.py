@@ -28,7 +28,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def check_sharing(corpus: Corpus, tmp_path: Path, part_bytes: int = PART_BYTES) -> Path:
-    """Prepare ``corpus`` with one process, four, three shards, and an interrupted run; return the first folder."""
+    """Prepare ``corpus`` with one process, four, three shards, and an interrupted run. Return the first folder."""
     _start_server()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(corpus), "part_bytes", part_bytes)

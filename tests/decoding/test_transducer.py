@@ -60,7 +60,7 @@ def rows(batch):
 
 
 class AsTorchaudio:
-    """Our model as torchaudio's search sees one: blank is the last symbol and the first that is read; batch first."""
+    """Our model as torchaudio's search sees one: blank is the last symbol and the first that is read. Batch first."""
 
     def __init__(self, model):
         self.model, self.blank = model, SYMBOLS - 1
@@ -105,7 +105,7 @@ def test_a_beam_as_wide_as_there_are_sequences_adds_up_all_alignments():
 
 
 def naive_greedy(models, states, max_symbols):
-    """Search of one utterance; the prediction network reads the whole prefix at every step."""
+    """Search of one utterance. The prediction network reads the whole prefix at every step."""
     tokens, score, token_scores = [], 0.0, []
     for t in range(states.size(1)):
         for written in itertools.count():

@@ -145,7 +145,7 @@ def write_sides(prefix: Path, texts: Sequence[str], read_by: Path, written_by: P
 
 
 def smaller(command: Command, folder: Path) -> Command:
-    """The command on fewer test sets; what only a longer run leaves is put there."""
+    """The command on fewer test sets. What only a longer run leaves is put there."""
     words = list(command.words)
     if "--subsets" in words:
         at = words.index("--subsets") + 1
@@ -246,7 +246,7 @@ def test_each_model_at_full_size(name, checkout):
 
 
 def test_lengths_of_glue_are_three_epochs():
-    """Of the sets' published sizes, in batches of 32; the warm-up is six percent."""
+    """Of the sets' published sizes, in batches of 32. The warm-up is six percent."""
     sizes = {"QNLI": 104_743, "QQP": 363_846, "SST-2": 67_349}
     found = {}
     for line in read(FINETUNING).splitlines():

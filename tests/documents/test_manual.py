@@ -169,7 +169,7 @@ def test_every_metric_of_the_code_is_described():
 
 
 def _key(node: ast.expr) -> str:
-    """The name of a metric in a call, with what is filled in between braces; empty where a variable holds all of it."""
+    """The name of a metric in a call, with what is filled in between braces. Empty where a variable holds all of it."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.BinOp):

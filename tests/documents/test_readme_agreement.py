@@ -16,7 +16,7 @@ RECIPE = "examples/slam/config/laptop/demo.yaml"
 
 
 def canonical(words: Sequence[str]) -> dict[str, list[str]]:
-    """Flags and their values, whatever their order; what comes before the first flag is under the empty name."""
+    """Flags and their values, whatever their order. What comes before the first flag is under the empty name."""
     options: dict[str, list[str]] = {"": []}
     flag = ""
     for word in words:

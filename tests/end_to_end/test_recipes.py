@@ -243,7 +243,7 @@ def test_the_flags_say_what_the_configuration_says():
 
 
 def test_each_table_of_the_paper_has_its_commands():
-    """The rows with a figure of the paper, in the order of the table; then what is in neither table."""
+    """The rows with a figure of the paper, in the order of the table, then those in neither table."""
     table = [cells for cells in tables() if re.match(r"`\w+\.yaml`$", cells[0])]
     named = [
         [f"{data}/{Path(spans(cells[0])[0]).stem}" for cells in table if cells[column]]
@@ -328,7 +328,7 @@ def test_the_clusters_are_fitted_where_the_objective_looks_for_them(checkout, pr
 
 
 def test_the_commands_train_as_toys(checkout):
-    """Through every stage of each recipe; continued pre-training starts from the run that its command names.
+    """Through every stage of each recipe. Continued pre-training starts from the run that its command names.
 
     Of commands that differ in the data folder alone the first one runs.
     """

@@ -19,7 +19,7 @@ def small_batches(monkeypatch):
 
 
 def rotation(trunk, *lengths):
-    """Angles of the micro trunks, whose heads have 8 channels; each length counts from zero."""
+    """Angles of the micro trunks, whose heads have 8 channels. Each length counts from zero."""
     positions = torch.cat([torch.arange(length) for length in lengths])
     return rotary_angles(positions, 8) if trunk.rotary else None
 
@@ -83,7 +83,7 @@ def test_encodes_text(pretraining, small_batches):
 
 @torch.no_grad()
 def test_attention_is_what_the_layers_attend_to(pretraining, sounds):
-    """Against softmax(QK) written out, over the pair's sequence laid by hand; positions start anew in the speech."""
+    """Against softmax(QK) written out, over the pair's sequence laid by hand. Positions start anew in the speech."""
     trunk, text = pretraining.model.trunk, "lod jede"
     found = Slam.load(pretraining.path).attention(speech=sounds[0], text=text)
     ids, speech = text_ids(pretraining, text), speech_input(trunk, sounds[0])

@@ -46,7 +46,7 @@ def test_transcribes_as_the_model_itself(ctc, sounds, small_batches):
 
 
 def generated(saved, inputs, beam, start=None):
-    """Texts and scores of fairseq's search, the best first; it starts with ``</s>`` or the symbol ``start``."""
+    """Texts and scores of fairseq's search, the best first. It starts with ``</s>`` or the symbol ``start``."""
     dictionary = saved.task.target_dictionary
     inputs["prev_output_tokens"] = torch.tensor([[dictionary.eos() if start is None else dictionary.index(start)]])
     generator = saved.task.build_generator([saved.model], Namespace(beam=beam))

@@ -61,7 +61,7 @@ def test_bad_files_are_named_by_path(ctc, sounds, tmp_path):
 
 
 def test_silence_and_an_instant_have_a_result(pretraining, ctc):
-    """Their content does not matter; a pre-trained trunk has no length limits."""
+    """Their content does not matter. A pre-trained trunk has no length limits."""
     silence = (np.zeros(16000, np.float32), 16000)
     assert isinstance(Slam.load(ctc.path).transcribe(silence), str)
     states = Slam.load(pretraining.path).encode(speech=[silence, (np.zeros(800, np.float32), 16000)])

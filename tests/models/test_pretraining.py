@@ -65,7 +65,7 @@ def model(objectives=tuple(OBJECTIVES), options=None, **changes):
 
 
 def batch_of(kind, seed=11, masked=0.6):
-    """A padded batch of three; ``masked`` is the share of masked positions, valid ones alone."""
+    """A padded batch of three. ``masked`` is the share of masked positions, valid ones alone."""
     random = torch.Generator().manual_seed(2)
     batch = {"kind": kind, "seed": seed, "n_frames": 0, "n_tokens": 0}
     if kind != "text":
@@ -347,7 +347,7 @@ def quantize_the_first(quantize, seen, frames, *rest):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_changes_no_loss_and_no_gradient(kind):
-    """More padding of noise; draws are the same, for there are as many masked positions as before."""
+    """More padding of noise. Draws are the same, for there are as many masked positions as before."""
     built, batch = model().eval(), batch_of(kind)
     longer = dict(batch)
     for name, value in batch.items():

@@ -62,7 +62,7 @@ WORD_STARTS = torch.tensor([False, False, False, True, False, False, False])
 
 
 def test_frames_spell_their_units():
-    """Pauses are only before words and never first; without them and without repetitions the units remain."""
+    """Pauses are only before words and never first. Without them and without repetitions the units remain."""
     rows = long_rows()
     spoken = speak(rows, WORD_STARTS, generator())
     for row in range(0, 400, 7):

@@ -145,7 +145,7 @@ def test_a_weight_follows_the_update(name):
 
 
 def test_the_papers_masks():
-    """w2v-BERT: .065 starts of spans of 10 frames; SLAM, section 3.2: 15 % of text, 50 % and 75 % of pairs."""
+    """w2v-BERT: .065 starts of spans of 10 frames. SLAM, section 3.2: 15 % of text, 50 % and 75 % of pairs."""
     every = configs(*NAMES)
     speech = merged_masking_spec(every, "speech")
     assert abs(1.0 - (1.0 - speech.speech_mask.rate) ** (1.0 / speech.speech_mask.span) - 0.065) < 1e-3

@@ -28,7 +28,7 @@ def padding():
 
 
 def random_mask():
-    """Make masks of four utterances, one without any, one with three frames; True also at padding."""
+    """Make masks of four utterances, one without any, one with three frames, True also at padding."""
     mask = torch.rand(len(LENGTHS), TIME, generator=torch.Generator().manual_seed(1)) < 0.5
     mask[1] = False
     mask[3] = torch.arange(TIME) < 3

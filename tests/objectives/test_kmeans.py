@@ -1,4 +1,4 @@
-"""Specifics of ``kmeans``; tests/objectives/test_codes.py tests what it shares with other objectives."""
+"""Specifics of ``kmeans``. What it shares with other objectives is tested in ``test_codes.py``."""
 
 import math
 

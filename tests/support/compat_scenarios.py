@@ -93,7 +93,7 @@ def resume_on_two_ranks(folder: Path) -> None:
 
 
 def generate(folder: Path) -> None:
-    """Every sentence of the test set gets a hypothesis; their number is no multiple of 8."""
+    """Every sentence of the test set gets a hypothesis. Their number is no multiple of 8."""
     run_main(fairseq_cli.generate, "data", "--path=once/checkpoint_last.pt", "--beam=2", "--cpu", "--max-tokens=64",
              f"--results-path={folder}")  # fmt: skip
     hypotheses = [line for line in (folder / "generate-test.txt").read_text().splitlines() if line.startswith("H-")]
@@ -129,7 +129,7 @@ class Payload:
 
 
 def refuse_code(folder: Path) -> None:
-    """It is refused and not run; the error names the file and the code."""
+    """It is refused and not run. The error names the file and the code."""
     path, marker = folder / "code.pt", folder / "ran"
     torch.save({"model": {}, "args": Payload(marker)}, path)
     message = error_of(lambda: checkpoint_utils.load_checkpoint_to_cpu(str(path)))

@@ -38,7 +38,7 @@ def parsed(words: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def plain(section: Any) -> dict[str, Any]:
-    """Return a section's fields; a section without a dataclass is a namespace of all flags."""
+    """Return a section's fields. A section without a dataclass is a namespace of all flags."""
     if isinstance(section, Namespace):
         return vars(section)
     return OmegaConf.to_container(section, resolve=True, enum_to_str=True)

@@ -243,7 +243,7 @@ def _plain(tag: str, values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def command(data: Path, folder: Path, **flags: Any) -> list[str]:
-    """Return the arguments of fairseq-train: ``FLAGS`` and ``flags``, with _ for - in names; None omits a flag."""
+    """Return the arguments of fairseq-train: ``FLAGS`` and ``flags``, with _ for - in names. None omits a flag."""
     named = {**FLAGS, "save-dir": folder, **{name.replace("_", "-"): value for name, value in flags.items()}}
     arguments = [str(data)]
     for name, value in named.items():

@@ -29,7 +29,7 @@ def refusal(folder: Path, **flags) -> str:
 
 
 def add_row(folder: Path, manifest: str, **values) -> tuple[Path, int]:
-    """Append a copy of the first row with other ``values``; return the file and the new line's number."""
+    """Append a copy of the first row with other ``values``. Return the file and the new line's number."""
     path = folder / manifest
     header, first, *rest = path.read_text().splitlines()
     row = dict(zip(header.split("\t"), first.split("\t"), strict=True)) | {"id": "bad"} | values

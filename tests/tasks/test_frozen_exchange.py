@@ -48,7 +48,7 @@ def rank_of_two(rank: int, port: int, flags: dict, told) -> None:
 
 
 def updates(find_unused: bool, **flags) -> list[bool] | str:
-    """Return which updates gave the trunk gradients, of twice as many as it is frozen for; or torch's error."""
+    """Return which updates gave the trunk gradients, of twice as many as it is frozen for, or torch's error."""
     task, model = build(**flags)
     task.load_dataset("train")
     data = task.dataset("train")

@@ -132,7 +132,7 @@ def generate(data, learned, log, *arguments, task="slam_speech_to_text"):
 
 @pytest.mark.parametrize("task", ["slam_speech_to_text", "slam_joint_translation"])
 def test_each_row_is_written_in_its_language(data, learned, task, tmp_path):
-    """Without the vocabularies and the plan, which the checkpoint replaces; the output has no tags."""
+    """Without the vocabularies and the plan, which the checkpoint replaces. The output has no tags."""
     alone = shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("dict.txt", "spm.model", "*.yaml"))
     hypotheses, references = generated(generate(alone, learned, tmp_path / "log", "--beam", "3", task=task))
     assert hypotheses == references

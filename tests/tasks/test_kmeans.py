@@ -101,7 +101,7 @@ def test_a_checkpoint_needs_no_other_file(whole, tmp_path):
 
 
 def test_a_second_round_learns_the_layer_of_a_frozen_teacher(toy, tmp_path, whole):
-    """HuBERT's: the clusters are of the first round's states; the file alone holds all that makes them."""
+    """HuBERT's: the clusters are of the first round's states. The file alone holds all that makes them."""
     checkpoint = shutil.copy(whole[0].folder / "checkpoint_last.pt", tmp_path / "first.pt")
     cluster(toy, tmp_path / "second.npz", 7, teacher=("--checkpoint", checkpoint, "--layer", 1))
     Path(checkpoint).unlink()

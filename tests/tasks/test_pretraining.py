@@ -87,7 +87,7 @@ def test_epochs_visit_the_shards_in_turn(reference):
 
 @pytest.fixture(scope="module")
 def by_ratio(toy, tmp_path_factory) -> tuple[training.Run, Path]:
-    """The command as users type it, in mode ratio; and what it left for TensorBoard."""
+    """The command as users type it, in mode ratio, and its files for TensorBoard."""
     folder = tmp_path_factory.mktemp("by_ratio")
     for part in toy.iterdir():
         if part.name != "corpora.yaml":

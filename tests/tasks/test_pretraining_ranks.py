@@ -63,7 +63,7 @@ def _updates_of_both_ranks(task, updates: int) -> list[list[dict]]:
 
 
 def _loss(model, step: dict) -> torch.Tensor:
-    """The sum over kinds of the mean loss of a kind's micro-batches; all weights are 1."""
+    """The sum over kinds of the mean loss of a kind's micro-batches. All weights are 1."""
     kinds = Counter(batch["kind"] for batch in step["batches"])
     return sum(output.loss / kinds[batch["kind"]] for batch in step["batches"] for output in model(batch).values())
 

@@ -1,4 +1,4 @@
-"""A run that is stopped and resumed equals the uninterrupted run bit for bit; changed data and options are refused."""
+"""A run that is stopped and resumed equals the uninterrupted run bit for bit. Changed data and options are refused."""
 
 import pickle
 import random

@@ -35,7 +35,7 @@ SCORES = ("accuracy", "mcc", "f1")
 
 
 def rows_of(random, count):
-    """Pairs of sentences; label 1 is for those whose first sentence is of words that begin like the first ones."""
+    """Pairs of sentences. Label 1 is for those whose first sentence is of words that begin like the first ones."""
     words = {1: training.WORDS[:10], 0: training.WORDS[10:]}
 
     def sentence(words):
@@ -50,7 +50,7 @@ def label_of(first):
 
 @pytest.fixture(scope="module")
 def pairs(toy, tmp_path_factory):
-    """20 pairs to train on, and two validation sets of 7 and 5, which two ranks cannot halve; label 1 comes first."""
+    """20 pairs to train on, and two validation sets of 7 and 5, which two ranks cannot halve. Label 1 comes first."""
     random = np.random.default_rng(0)
     splits = {split: rows_of(random, count) for split, count in (("train", 20), ("valid", 7), ("valid_mismatched", 5))}
     return write_folder(tmp_path_factory.mktemp("pairs"), toy, splits, ["1", "0"])
@@ -158,7 +158,7 @@ def whole(pairs):
 
 @pytest.fixture
 def build(whole):
-    """Set up the task over a folder and build its model; fields of other sections reach a task as its own."""
+    """Set up the task over a folder and build its model. Fields of other sections reach a task as its own."""
 
     def build(data, pretrained=None, **fields):
         config = copy.deepcopy(whole)

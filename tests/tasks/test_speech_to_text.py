@@ -136,7 +136,7 @@ def test_ctc_fine_tunes_and_decodes_without_any_other_file(data, pretrained, tmp
 
 
 def test_translation_trains_and_decodes_to_plain_text(data, tmp_path):
-    """SentencePiece post-processing, a common flag, changes nothing; validation scores the text that is printed."""
+    """SentencePiece post-processing, a common flag, changes nothing. Validation scores the text that is printed."""
     sizes = [part for key, value in SIZES.items() for part in ("--" + key.replace("_", "-"), str(value))]
     flags = ["--arch", "slam_speech_to_text_tiny", *sizes, "--decoder-layers", "1", "--autocast", "bf16"]
     flags += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1", "--specaugment"]
@@ -162,7 +162,7 @@ def weights(path):
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_without_the_pretrained_file(data, pretrained, tmp_path):
-    """All augmentation, dropout, freezing and two rates included; stopped within an epoch, with a worker."""
+    """All augmentation, dropout, freezing and two rates included. Stopped within an epoch, with a worker."""
     start = shutil.copy(pretrained, tmp_path / "start.pt")
     flags = ["--arch", "slam_ctc", "--criterion", "slam_ctc", "--pretrained", start, "--specaugment"]
     flags += ["--freeze-encoder-updates", "3", "--encoder-lr-scale", "0.5", "--disable-validation"]

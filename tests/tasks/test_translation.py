@@ -123,7 +123,7 @@ def test_typed_text_is_decoded_to_several_hypotheses(run, decoded, tmp_path):
 
 
 def test_two_ranks_validate_as_one(data, half, tmp_path):
-    """Five batches and one, of which the second rank has two and none; the ranks' batches have different classes."""
+    """Five batches and one, of which the second rank has two and none. The ranks' batches have different classes."""
     checkpoint, logged = half
     flags = {**FLAGS, "lr": 1e-20, "warmup_updates": 0, "max_update": 1}
     flags.update(restore_file=checkpoint, reset_optimizer=True, reset_dataloader=True, reset_meters=True)

@@ -94,7 +94,7 @@ OPTIMIZER = {"optimizer": "slam_adamw", "adam_betas": "[0.9, 0.98]", "log_interv
 
 
 def corpora_of(path: Path, objectives: dict, stages: list | dict) -> Path:
-    """The toy's corpora of the kinds that occur, in a file anywhere; sentences where the spans are of 20."""
+    """The toy's corpora of the kinds that occur, in a file anywhere, with sentences for spans of 20."""
     stages = stages if isinstance(stages, dict) else {0: stages}
     kinds = {kind for names in stages.values() for kind in names}
     corpora = copy.deepcopy({n: c for n, c in training.CORPORA["corpora"].items() if c["kind"] in kinds})

@@ -44,7 +44,7 @@ def _translation(language: str, name: str, title: str, after: str | None, joint:
 
 
 def _joint(language: str, updates: int) -> list[str]:
-    """Return the flags of joint speech and text translation; an epoch is a quarter of the updates."""
+    """Return the flags of joint speech and text translation. An epoch is a quarter of the updates."""
     flags = ["--task", "slam_joint_translation", "--corpora", str(CONFIG / f"study/translation_{language}.yaml")]
     flags += ["--steps-per-epoch", str(max(1, updates // 4)), "--valid-subset", "dev", "--dropout", "0.1"]
     # fairseq requires a batch size; the budgets in the corpora file are used instead

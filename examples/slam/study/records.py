@@ -102,7 +102,7 @@ def curves_of(log: Path, keys: Sequence[str]) -> dict[str, list[tuple[int, float
 
 
 def commit() -> str | None:
-    """Return the repository's commit, followed by + if tracked files differ from it; None outside a repository."""
+    """Return the repository's commit, followed by + if tracked files differ from it. None outside a repository."""
     git = ["git", "-C", str(ROOT)]
     found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
     if found.returncode != 0:
@@ -118,7 +118,7 @@ def read(path: Path) -> dict[str, list[Record]]:
 
 
 def merge(path: Path, kind: str, names: Sequence[str], records: Sequence[Record]) -> None:
-    """Merge ``records`` into the list ``kind`` of the file; each replaces the record with equal values of ``names``.
+    """Merge ``records`` into the list ``kind`` of the file. Each replaces the record with equal values of ``names``.
 
     Several processes may merge into the same file at once.
     """

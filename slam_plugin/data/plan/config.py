@@ -258,7 +258,7 @@ class _Section:
         return kind("." if kind is Path else 1)
 
     def schedule(self, name: str, default: Schedule) -> Schedule:
-        """Return the schedule ``name``, written as a number or as a mapping from updates to numbers; report faults."""
+        """Return the schedule ``name``, written as a number or as a mapping from updates to numbers. Report faults."""
         value = self.values.get(name, default)
         if isinstance(value, Schedule):
             return value

@@ -95,7 +95,7 @@ class _Steps(CountingIterator):
 
 
 class PlanIterator(EpochBatchIterator):
-    """An iterator over ``collate_fn([dataset[key] for key in row])`` per plan step; ``row`` is a list of :class:`Key`.
+    """An iterator over ``collate_fn([dataset[key] for key in row])`` per plan step. ``row`` is a list of :class:`Key`.
 
     ``batches`` are those of the shards that ``epoch`` visits. ``fingerprint`` comes from ``Plan.fingerprint`` and is
     empty for a :class:`Sweep`, which is never resumed. ``update_freq`` is fairseq's ``--update-freq``: one number per

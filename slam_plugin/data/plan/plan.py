@@ -34,7 +34,7 @@ class Draw(NamedTuple):
 
 
 class Plan:
-    """The plan of a run. Steps count from 0, epochs from 1; epoch ``e`` visits shard ``(e - 1) % n`` of ``n``."""
+    """The plan of a run. Steps count from 0, epochs from 1. Epoch ``e`` visits shard ``(e - 1) % n`` of ``n``."""
 
     def __init__(self, corpora: Corpora, seed: int, world_size: int, steps_per_epoch: int) -> None:
         if steps_per_epoch < 1:

@@ -20,7 +20,7 @@ DRAWS = 100
 
 
 class PairsShard(SpeechShard):
-    """Rows of a manifest with ``tgt_text``, the transcript; lengths are log-mel frames."""
+    """Rows of a manifest with ``tgt_text``, the transcript. Lengths are log-mel frames."""
 
     kind = "pairs"
     text_columns = ("tgt_text",)
@@ -63,7 +63,7 @@ class PairsShard(SpeechShard):
         return np.concatenate(([self.bos], ids, [self.eos]))
 
     def _false_tokens(self, i: int, items: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Return a transcript with other words: from the batch, else from the corpus; or from unpaired text."""
+        """Return a transcript with other words: from the batch, else the corpus, or from unpaired text."""
         own = items[i]["transcript"].split()
         rng = generator(*items[i]["key"], "false_transcript")
         if self.setting.false_pairs == "text":

@@ -15,7 +15,7 @@ BREAK = 1  # tokens of an empty line, which ends a document
 
 
 class Blocks(NamedTuple):
-    """Blocks of text: block ``b`` is ``lengths[b]`` tokens from sentence ``first[b]`` on; both (blocks,) int32."""
+    """Blocks of text: block ``b`` is ``lengths[b]`` tokens from sentence ``first[b]`` on. Both (blocks,) int32."""
 
     first: np.ndarray
     lengths: np.ndarray

@@ -23,7 +23,7 @@ _BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 
 
 class PieceDictionary(Dictionary):
-    """fairseq's dictionary, but strings are pieces whatever ``--post-process`` is; :func:`join_pieces` joins them."""
+    """fairseq's dictionary, but strings are pieces whatever ``--post-process`` is. :func:`join_pieces` joins them."""
 
     def string(self, tensor: Any, bpe_symbol: str | None = None, *args: Any, **kwargs: Any) -> str:
         return super().string(tensor, None, *args, **kwargs)

@@ -35,7 +35,7 @@ def drawn(dataset, epochs=12):
 
 
 def test_an_item_is_its_keys_own_on_any_worker(toy, vocabulary):
-    """A pickled dataset draws the same; another epoch, row or seed draws differently."""
+    """A pickled dataset draws the same. Another epoch, row or seed draws differently."""
     dataset = opened(toy, vocabulary, augment=SPEEDS, seed=1)
     item, again = dataset.item(3, 2), pickle.loads(pickle.dumps(dataset)).item(3, 2)
     assert torch.equal(item["features"], again["features"])
@@ -75,7 +75,7 @@ def test_no_speed_leads_beyond_the_limits(toy, vocabulary):
 
 
 def test_ctc_keeps_the_states_that_it_needs_at_any_speed(toy, vocabulary, tmp_path):
-    """Rows with just enough states may only be slowed; one without enough keeps its speed."""
+    """Rows with just enough states may only be slowed. One without enough keeps its speed."""
     source = Manifest.open(toy / "pairs/train.tsv")
     letters = [symbol for symbol in vocabulary.dictionary.symbols if len(symbol) == 1 and symbol.isalpha()]
     tight = [subsampled_length(int(n)) for n in source.column("n_frames")]

@@ -202,7 +202,7 @@ def test_importing_needs_neither_torch_nor_fairseq():
 
 
 def test_memory_does_not_grow_with_rows(tmp_path):
-    """300,000 rows as Python objects would take over 200 MB; building the copy may take a few chunks."""
+    """300,000 rows as Python objects would take over 200 MB. Building the copy may take a few chunks."""
     with (tmp_path / "m.tsv").open("w") as file:
         file.write("id\taudio\tn_frames\ttgt_text\n")
         file.writelines(f"utterance-{i}\tspeech/{i}.flac\t{i % 900 + 1}\tsome words {i}\n" for i in range(300_000))

@@ -1,4 +1,4 @@
-"""The reader against Python's own line splitting; every fault with its line; the writer against the reader."""
+"""The reader against Python's own line splitting. Every fault with its line. The writer against the reader."""
 
 import csv
 import io

@@ -13,7 +13,7 @@ KINDS = ("speech", "text", "pairs")
 
 
 def make_corpora(mode="all", stages=((0, KINDS),), quota=(1, 1, 1), corpora=(("a", "speech", 1, 1.0),)):
-    """Make a corpora file; ``corpora`` are (name, kind, number of shards, weight)."""
+    """Make a corpora file. ``corpora`` are (name, kind, number of shards, weight)."""
     named = {
         name: CorpusConfig(
             name, kind, tuple(Path(f"{name}{n}") for n in range(shards)), None, 9, 1, 9, weight, {"block": 2}

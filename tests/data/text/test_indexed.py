@@ -1,4 +1,4 @@
-"""Sentences against fairseq's reader of the same files; faults of the files are named."""
+"""Sentences against fairseq's reader of the same files. Faults of the files are named."""
 
 import pickle
 

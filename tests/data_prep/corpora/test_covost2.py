@@ -67,7 +67,7 @@ def test_a_clip_is_decoded_once(tmp_path, monkeypatch):
 
 
 def _append(path: Path, *rows: Sequence[str | int]) -> None:
-    """Append rows; a number stands for the English clip of that number."""
+    """Append rows. A number stands for the English clip of that number."""
     with path.open("a", encoding="utf-8") as file:
         for row in rows:
             file.write("\t".join(clip_name("en", each) if isinstance(each, int) else each for each in row) + "\n")

@@ -1,4 +1,4 @@
-"""A data folder appears by one rename, and once; its command ends with one message."""
+"""A data folder appears by one rename, and once. Its command ends with one message."""
 
 import pytest
 import yaml

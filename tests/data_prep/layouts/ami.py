@@ -41,7 +41,7 @@ SEGMENTS = {
 
 
 def write_ami(root: Path) -> Path:
-    """Write a tree without faults except a segment that is a cough, and return ``root``; A has headset 1, B 0."""
+    """Write a tree without faults except a segment that is a cough, and return ``root``. A has headset 1, B 0."""
     manual = root / "ami_public_manual_1.6.2"
     for number, meeting in enumerate(MEETINGS):
         folder = root / "amicorpus" / meeting / "audio"

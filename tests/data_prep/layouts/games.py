@@ -83,7 +83,7 @@ def messages_file(messages):
 
 
 def write_sky(tree, train=4, held_out=2, lines=3):
-    """A few lines of some scenes, of which the last is not spoken; returns the English text by (section, number)."""
+    """A few lines of some scenes, of which the last is not spoken. Returns the English text by (section, number)."""
     names = (f"{section}-{scene}" for scene in range(SCENES_A_SECTION) for section in range(8))
     english = {}
     for name in scenes_of("steel_sky", names, train, held_out):
@@ -110,7 +110,7 @@ def write_sky(tree, train=4, held_out=2, lines=3):
 
 
 def write_disk(folder, files):
-    """``sky.dnr`` and ``sky.dsk``; every other file begins at a place that only units of 16 bytes can name."""
+    """``sky.dnr`` and ``sky.dsk``. Every other file begins at a place that only units of 16 bytes can name."""
     folder.mkdir(parents=True)
     disk, index = bytearray(), b""
     for order, (number, content) in enumerate(sorted(files.items())):
@@ -128,7 +128,7 @@ def write_disk(folder, files):
 
 
 def write_drascula(tree, train=4, held_out=2, lines=3):
-    """English and Spanish sound of a few lines of some scenes; returns the English text by (bank, number)."""
+    """English and Spanish sound of a few lines of some scenes. Returns the English text by (bank, number)."""
     sizes = dict.fromkeys(drascula.BANKS, 32 * 8)
     names = (f"{bank or 'HERO'}-{scene}" for scene in range(8) for bank in drascula.BANKS)
     english = {}
@@ -168,7 +168,7 @@ def drascula_texts(english, sizes):
 
 
 def write_queen(tree, files=None):
-    """``queen.1c`` with two dialogues, a scene and remarks, or of these files; returns the text of each clip."""
+    """``queen.1c`` with two dialogues, a scene and remarks, or of these files. Returns the text of each clip."""
     texts = {}
     if files is None:
         files, texts = queen_files()
@@ -256,7 +256,7 @@ def cut(lines):
 
 
 def write_catalog(path, messages):
-    """A catalog of gettext, the text of each message by the message; a pair of messages has a plural."""
+    """A catalog of gettext, the text of each message by the message. A pair of messages has a plural."""
     header = "Content-Type: text/plain; charset=UTF-8\nPlural-Forms: nplurals=2; plural=n != 1;\n"
     entries = {"": header}
     for message, text in messages.items():
@@ -294,7 +294,7 @@ def write_wesnoth(tree, count=60):
 
 
 def write_english(tree, leak=False):
-    """All packages, with a record of where they come from; with a leak, a pair says what a test utterance says."""
+    """All packages, with a record of where they come from. With a leak, a pair says what a test utterance says."""
     sky = write_sky(tree)
     write_drascula(tree)
     files, _ = queen_files()
@@ -311,7 +311,7 @@ def write_english(tree, leak=False):
 
 
 def write_english_and_spanish(tree, chapters=50):
-    """Two Bibles of one verse a chapter, two clauses a verse; a Spanish word is the English one and a letter."""
+    """Two Bibles of one verse a chapter, two clauses a verse. A Spanish word is the English one and a letter."""
     english, spanish = {}, {}
     for chapter in range(1, chapters + 1):
         said = sentence(7000 + chapter)

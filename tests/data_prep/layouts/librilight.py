@@ -33,7 +33,7 @@ def write_librilight(root: Path) -> Path:
 def write_recording(
     path: Path, seconds: float, voice: Sequence[tuple[float, float]], rate: int = 16000, seed: int = 0
 ) -> Path:
-    """Write a recording that is silent outside ``voice``, and its ``.json``; return ``path``."""
+    """Write a recording that is silent outside ``voice``, and its ``.json``. Return ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.zeros(round(seconds * rate), np.float32)
     for number, (begin, end) in enumerate(voice):

@@ -24,7 +24,7 @@ class _Writer:
             self.used += 1
 
     def number(self, value):
-        """The class of a number is how many bits it has; the bits after the highest follow."""
+        """The class of a number is how many bits it has. The bits after the highest follow."""
         own = value.bit_length()
         self.bits(int(f"{own:0{_CODE_BITS}b}"[::-1], 2), _CODE_BITS)
         if own > 1:
@@ -67,7 +67,7 @@ def _pairs(data):
 
 
 def _match(data, place):
-    """The nearest place where three bytes or more stood before; it may reach into what repeats."""
+    """The nearest place where three bytes or more stood before. It may reach into what repeats."""
     begin = data.rfind(data[place : place + 3], max(0, place - _FURTHEST), place + 2)
     if begin < 0 or len(data) - place < 3:
         return None

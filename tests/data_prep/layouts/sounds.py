@@ -18,7 +18,7 @@ SECONDS = 60  # of speech to cut from
 
 
 def write_sound(path: Path, seconds: float, rate: int = 16000, channels: int = 1, seed: int = 0, **format: str) -> Path:
-    """Write ``seconds`` of speech to a new file, with its folders; ``format`` goes to soundfile (format, subtype)."""
+    """Write ``seconds`` of speech to a new file, with its folders. ``format`` goes to soundfile (format, subtype)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sides = [speech(seconds, rate, 100 * seed + side) for side in range(channels)]
     soundfile.write(path, np.stack(sides, axis=1), rate, **format)

@@ -48,7 +48,7 @@ def fillers() -> list[list[tuple[str, str, str]]]:
 
 
 def write_challenge(root: Path) -> Path:
-    """Write ``en_train.csv`` with all strings in quotes and a table without classes; return the folder."""
+    """Write ``en_train.csv`` with all strings in quotes and a table without classes. Return the folder."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "en_train.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")

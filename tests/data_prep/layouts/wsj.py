@@ -1,4 +1,4 @@
-"""WSJ0 and WSJ1 in the layout of the LDC's discs: indices, ``.wv1``, ``.dot``; one disc copied in capitals."""
+"""WSJ0 and WSJ1 in the layout of the LDC's discs: indices, ``.wv1``, ``.dot``. One disc copied in capitals."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Packed features against the original features; the state after an error or a kill; packing again."""
+"""Packed features against the original features. The state after an error or a kill. Packing again."""
 
 import errno
 import os
@@ -304,7 +304,7 @@ def test_two_runs_at_once_are_refused(manifests, tmp_path):
 
 
 def test_rows_and_members_are_planned_by_arrays(tmp_path):
-    """A second name for a file is the same piece; each part of a file is its own piece."""
+    """A second name for a file is the same piece. Each part of a file is its own piece."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     soundfile.write(tmp_path / "real/a.wav", np.zeros(4000), 16000)

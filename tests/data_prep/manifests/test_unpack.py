@@ -1,4 +1,4 @@
-"""Unpacking zips to files; names that lead out of the folder, and zips that hold something else."""
+"""Unpacking zips to files. Names that lead out of the folder, and zips that hold something else."""
 
 import zipfile
 

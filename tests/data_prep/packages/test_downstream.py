@@ -25,7 +25,7 @@ TASKS = {"sentiment": (1, movie_reviews.LABELS), "paraphrase": (2, bibles.LABELS
 
 
 def write_dialogue(tree):
-    """Czech speech with Czech, English and German texts; one file of each level has no text."""
+    """Czech speech with Czech, English and German texts. One file of each level has no text."""
     rng = np.random.default_rng(0)
     for level, count in LEVELS.items():
         script = tree / "usr/share/games/fillets-ng/script" / level

@@ -16,7 +16,7 @@ from tests.data_prep.preparing import check_clean, rows_of
 
 
 def table(name, split, *sentences, frames=300):
-    """Rows of a game; their ids have the numbers of the sentences."""
+    """Rows of a game. Their ids have the numbers of the sentences."""
     return [
         {"id": f"{name}-{split}-{place}", "game": name, "tgt_text": text, "n_frames": frames, "de_text": text.upper()}
         for place, text in enumerate(sentences)

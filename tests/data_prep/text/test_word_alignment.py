@@ -17,7 +17,7 @@ PAIRS = [
 
 
 def naive_fit(pairs, iterations):
-    """Return the probabilities of Brown et al., computed word by word; None is the empty word."""
+    """Return the probabilities of Brown et al., computed word by word. None is the empty word."""
     table = {(e, f): 1.0 for source, target in pairs for e in [None, *source.split()] for f in target.split()}
     for _ in range(iterations):
         counts, totals = defaultdict(float), defaultdict(float)

@@ -60,7 +60,7 @@ def same(layer, weight, bias):
 
 
 def test_a_recognizer_takes_the_head_of_a_recognizer(ctc, tmp_path, caplog):
-    """Both then compute the same; the log counts none of its weights as not taken."""
+    """Both then compute the same. The log counts none of its weights as not taken."""
     with caplog.at_level(logging.INFO):
         _, model = begin(tmp_path, ctc)
     features = torch.randn(2, 60, 80)
@@ -85,7 +85,7 @@ def test_a_recognizer_takes_the_head_of_pretraining(source, request, tmp_path, c
 
 
 def test_a_translator_takes_it_for_its_transcripts(tied, tmp_path, caplog):
-    """By the vocabulary of the transcripts, in ``source``; that of the translations is a different one."""
+    """By the vocabulary of the transcripts, in ``source``. That of the translations is a different one."""
     train_vocabulary(checkpoints.LINES, tmp_path / "source", 40, "char")
     with caplog.at_level(logging.INFO):
         task, model = begin(tmp_path, tied, lines=["der Fisch", "das Boot"], model=TRANSLATOR)
