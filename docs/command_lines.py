@@ -4,12 +4,10 @@ import argparse
 import importlib
 import re
 from collections.abc import Iterator
-from unittest import mock
 
 from data_prep.__main__ import CORPORA
 from docs.markup import code, markdown, table
 from slam_plugin.commands.cli import COMMANDS
-from slam_plugin.program import Main
 
 HEAD = ("argument", "default", "meaning")
 SHARED = {
@@ -22,10 +20,6 @@ SHARED = {
 }
 
 
-class _Parser(Exception):
-    """Carries a command's parser out of it."""
-
-
 def sections() -> Iterator[str]:
     """Yield the lines on every command, and on every corpus of ``slam prepare``."""
     yield from ("## Commands", "", "The `--help` of each has an example and its rules.", "")
@@ -33,14 +27,14 @@ def sections() -> Iterator[str]:
         yield from (f"### {purpose}", "")
         for name, module in group.items():
             if name != "prepare":
-                parser = parser_of(importlib.import_module(module).main)
+                parser = importlib.import_module(module).main.parser()
                 yield from (f"#### `slam {name}`", "", f"{_sentence(parser)}", "")
                 yield from table(HEAD, (_row(action) for action in parser._actions if action.dest != "help"))
     yield from ("### Corpora of `slam prepare`", "", "Arguments that most of them share:", "")
     yield from table(("argument", "meaning"), ([code(flag), words] for flag, words in SHARED.items()))
     for group in CORPORA.values():
         for name, module in group.items():
-            yield from _corpus(name, parser_of(importlib.import_module(module).main))
+            yield from _corpus(name, importlib.import_module(module).main.parser())
 
 
 def _corpus(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -49,20 +43,6 @@ def _corpus(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     shared = [code(flag) for flag in SHARED if any(flag in action.option_strings for action in actions)]
     yield from (f"Takes {', '.join(shared)}" + (", and:" if len(shared) < len(actions) else "."), "")
     yield from table(HEAD, (_row(action) for action in actions if not SHARED.keys() & {*action.option_strings}))
-
-
-def parser_of(main: Main) -> argparse.ArgumentParser:
-    """Return the parser that a command builds."""
-
-    def caught(parser: argparse.ArgumentParser, *arguments: object, **options: object) -> None:
-        raise _Parser(parser)
-
-    with mock.patch.object(argparse.ArgumentParser, "parse_known_args", caught):
-        try:
-            main([])
-        except _Parser as found:
-            return found.args[0]
-    raise TypeError(f"{main}: expected a command that parses its arguments")
 
 
 def _sentence(parser: argparse.ArgumentParser) -> str:

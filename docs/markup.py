@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-ROLE = re.compile(r":\w+:`~?([^`]+)`")
+from slam_plugin.program import ROLE
 
 
 def markdown(text: str) -> str:

@@ -89,9 +89,4 @@ def machine() -> dict[str, str | int]:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the installed packages that affect results."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | {package: version for package in PACKAGES if (version := installed_version(package))}

@@ -12,10 +12,12 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from slam_plugin.data.errors import DataError
 
-Main = Callable[[Sequence[str] | None], int]
+# A reference in a docstring, such as :mod:`data_prep`
+ROLE = re.compile(r":\w+:`~?([^`]+)`")
 
 
 class ProgramError(Exception):
@@ -33,49 +35,51 @@ ROOT = Path(__file__).resolve().parents[1]
 Menu = Mapping[str, Mapping[str, str]]
 
 
-def program(
-    name: str,
-    doc: str,
-    add_arguments: Callable[[argparse.ArgumentParser], None],
-    run: Callable[[argparse.Namespace], int | None],
-    passes_flags: bool = False,
-) -> Main:
-    """Return the ``main`` of a program, a function of the arguments that returns the exit code.
+class Program(NamedTuple):
+    """A program, called with its arguments; the call returns the exit code.
 
-    Args:
+    Attributes:
         name: as the user types it, such as ``slam vocab``.
         doc: the module's docstring. Its first line is the program's description, the rest is shown below the flags.
+        add_arguments: adds the arguments to the parser.
         run: returns the exit code, None for 0. It raises one of :data:`ERRORS` for a bad input, and
             :class:`UsageError` for arguments that do not go together.
         passes_flags: collect unknown flags in ``passed``, instead of refusing them.
 
     Example::
 
-        main = program("slam vocab", __doc__, add_arguments, run)
+        main = Program("slam vocab", __doc__, add_arguments, run)
     """
 
-    def main(arguments: Sequence[str] | None = None) -> int:
-        parser = parser_of(name, doc)
-        add_arguments(parser)
+    name: str
+    doc: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int | None]
+    passes_flags: bool = False
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        parser = self.parser()
 
         def parsed() -> argparse.Namespace:
-            if not passes_flags:
+            if not self.passes_flags:
                 return parser.parse_args(arguments)
-            parser.allow_abbrev = False
             options, passed = parser.parse_known_args(arguments)
             return argparse.Namespace(**vars(options), passed=passed)
 
-        return guarded(name, lambda: run(parsed()))
+        return guarded(self.name, lambda: self.run(parsed()))
 
-    return main
-
-
-def parser_of(name: str, doc: str) -> argparse.ArgumentParser:
-    """Return a parser whose help is the module's docstring, without its markup."""
-    title, _, text = plain(doc).partition("\n")
-    return argparse.ArgumentParser(
-        name, description=title, epilog=text.strip("\n"), formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    def parser(self) -> argparse.ArgumentParser:
+        """Return the parser, whose help is the module's docstring without its markup."""
+        title, _, text = plain(self.doc).partition("\n")
+        parser = argparse.ArgumentParser(
+            self.name,
+            description=title,
+            epilog=text.strip("\n"),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=not self.passes_flags,
+        )
+        self.add_arguments(parser)
+        return parser
 
 
 def guarded(name: str, run: Callable[[], int | None]) -> int:
@@ -120,7 +124,7 @@ def _message(error: Exception) -> str:
 
 def plain(doc: str) -> str:
     """Return a docstring without the markup of ``code`` and :mod:`roles`, as a terminal shows it."""
-    return re.sub(r":\w+:`~?([^`]+)`", r"\1", doc).replace("``", "")
+    return ROLE.sub(r"\1", doc).replace("``", "")
 
 
 def positive(text: str) -> int:

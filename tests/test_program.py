@@ -12,7 +12,7 @@ import pytest
 from data_prep.__main__ import CORPORA
 from slam_plugin.commands.cli import COMMANDS, main
 from slam_plugin.data.errors import DataError
-from slam_plugin.program import ProgramError, UsageError, positive, program
+from slam_plugin.program import Program, ProgramError, UsageError, positive
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [(name,) for group in COMMANDS.values() for name in group if name != "prepare"]
@@ -25,7 +25,7 @@ WITHOUT_TORCH += ["score", "doctor", "recipes"]
 def toy(run, **options):
     """Return the ``main`` of a program with one flag that is a count."""
     doc = "Count :func:`things`.\n\n    slam toy --count 3\n"
-    return program("slam toy", doc, lambda parser: parser.add_argument("--count", type=positive), run, **options)
+    return Program("slam toy", doc, lambda parser: parser.add_argument("--count", type=positive), run, **options)
 
 
 def raising(error):
@@ -99,7 +99,7 @@ def test_a_program_may_pass_unknown_flags():
 CHILD = """
 import sys, time
 from slam_plugin.data.errors import DataError
-from slam_plugin.program import program
+from slam_plugin.program import Program
 
 def count(options):
     for number in range(200_000):
@@ -117,7 +117,7 @@ def write(options):
     print("žluť 東京")
     raise DataError("東京.tsv: is empty")
 
-sys.exit(program("slam toy", __doc__ or "Count.", lambda parser: None, globals()[sys.argv[1]])([]))
+sys.exit(Program("slam toy", __doc__ or "Count.", lambda parser: None, globals()[sys.argv[1]])([]))
 """
 
 

@@ -12,7 +12,7 @@ from data_prep.engine.merging import merge_parts
 from data_prep.engine.parts import PARTS, WHOLE, WorkShard, make_parts
 from data_prep.engine.units import Corpus
 from slam_plugin.data.errors import DataError
-from slam_plugin.program import Main, positive, program
+from slam_plugin.program import Program, positive
 
 
 def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: WorkShard = WHOLE) -> dict[str, Any] | None:
@@ -41,7 +41,7 @@ def preparation(
     corpus_of: Callable[[argparse.Namespace], Corpus],
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
     root_help: str | None = "the corpus in its publisher's layout",
-) -> Main:
+) -> Program:
     """Return the ``main`` of ``slam prepare NAME``, which prepares a corpus and prints its statistics.
 
     Args:
@@ -79,7 +79,7 @@ def preparation(
         else:
             print(table_of(stats))
 
-    return program(f"slam prepare {name}", doc, add, run)
+    return Program(f"slam prepare {name}", doc, add, run)
 
 
 def _shard(text: str) -> WorkShard:

@@ -12,7 +12,7 @@ from typing import Any
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
-from slam_plugin.program import Main, positive, program
+from slam_plugin.program import Program, positive
 
 STATS = "stats.json"
 
@@ -76,7 +76,7 @@ def folder_program(
     doc: str,
     prepare: Callable[[Path, Path, int | None, int], dict],
     table: Callable[[dict], str],
-) -> Main:
+) -> Program:
     """Return the ``main`` of ``slam prepare NAME``, which makes a whole data folder and prints its statistics.
 
     Args:
@@ -103,7 +103,7 @@ def folder_program(
             place_corpora(options.corpora, options.out)
         print(table(stats))
 
-    return program(f"slam prepare {name}", doc, add, run)
+    return Program(f"slam prepare {name}", doc, add, run)
 
 
 def table_of(stats: dict) -> str:

@@ -29,7 +29,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.tsv import row_faults
 from slam_plugin.data.manifests.validate import find_faults, leave_stamp
-from slam_plugin.program import positive, program
+from slam_plugin.program import Program, positive
 
 TEXT_COLUMNS = ("tgt_text", "src_text")
 LEFT_OUT = "dropped.tsv"
@@ -203,4 +203,4 @@ def run(options: argparse.Namespace) -> int:
     return 1 if count else 0
 
 
-main = program("slam check", __doc__, add_arguments, run)
+main = Program("slam check", __doc__, add_arguments, run)

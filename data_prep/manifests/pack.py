@@ -41,7 +41,7 @@ from slam_plugin.data.files import atomic_write
 from slam_plugin.data.locations import Location
 from slam_plugin.data.manifests.manifest import Manifest, line_of
 from slam_plugin.data.parallel import ordered_map
-from slam_plugin.program import ProgramError, positive, program
+from slam_plugin.program import Program, ProgramError, positive
 
 ZIP_BYTES = 32 << 30
 _FULL_SCALE = 32768
@@ -263,4 +263,4 @@ def run(options: argparse.Namespace) -> None:
         raise ProgramError(f"{place}: {error.strerror}; run the same command again to resume") from error
 
 
-main = program("slam pack", __doc__, add_arguments, run)
+main = Program("slam pack", __doc__, add_arguments, run)

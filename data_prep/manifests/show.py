@@ -47,7 +47,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.locations import Location, read_bytes
 from slam_plugin.data.manifests.manifest import Manifest, line_of
-from slam_plugin.program import UsageError, program
+from slam_plugin.program import Program, UsageError
 
 EXTREMES = 8
 _SHOWN_GROUPS = 12
@@ -216,4 +216,4 @@ def run(options: argparse.Namespace) -> None:
     print(out)
 
 
-main = program("slam show", __doc__, add_arguments, run)
+main = Program("slam show", __doc__, add_arguments, run)

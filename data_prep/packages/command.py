@@ -7,7 +7,7 @@ from pathlib import Path
 from data_prep.engine.command import preparation
 from data_prep.engine.units import Corpus
 from slam_plugin.data.errors import DataError
-from slam_plugin.program import Main
+from slam_plugin.program import Program
 
 
 def package_preparation(
@@ -15,7 +15,7 @@ def package_preparation(
     doc: str,
     corpus_of: Callable[[argparse.Namespace], Corpus],
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
-) -> Main:
+) -> Program:
     """Return :func:`preparation` of a corpus in unpacked packages. Its flags have absolute ``tree`` and ``out``."""
 
     def add(parser: argparse.ArgumentParser) -> None:

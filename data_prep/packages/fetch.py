@@ -26,7 +26,7 @@ from urllib.parse import unquote
 from data_prep.packages.unpack import unpack
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
-from slam_plugin.program import program
+from slam_plugin.program import Program
 
 
 class Sources(NamedTuple):
@@ -244,4 +244,4 @@ def run(options: argparse.Namespace) -> None:
     print(f"{', '.join(packages)} unpacked in {tree}")
 
 
-main = program("slam fetch", __doc__, add_arguments, run)
+main = Program("slam fetch", __doc__, add_arguments, run)

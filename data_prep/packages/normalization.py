@@ -31,7 +31,6 @@ from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, normalize
 from data_prep.text.numbers import CURRENCIES, KINDS, UNITS, kinds_of, ordinal_form, speak
 from data_prep.text.parallel import FILES, PLAIN
 
-# Names of the splits here, which are those of fairseq's translation task, by WordNet's.
 # Of a definition that gets a generated form.
 MIN_CARRIER_WORDS, MAX_CARRIER_WORDS = 3, 14
 # One definition of four gets a generated form.

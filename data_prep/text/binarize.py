@@ -26,7 +26,7 @@ from data_prep.formats.lines import Stretch, lines_of, stretches
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.indexed import write_index
 from slam_plugin.data.text.vocabulary import Vocabulary
-from slam_plugin.program import positive, program
+from slam_plugin.program import Program, positive
 
 # Of text. The cut does not depend on the number of processes.
 PART_BYTES = 16 << 20
@@ -167,4 +167,4 @@ def run(options: argparse.Namespace) -> None:
     print(f"{options.out}: {done.lines} lines, {done.tokens} tokens, {done.unknown} of them unknown")
 
 
-main = program("slam binarize", __doc__, add_arguments, run)
+main = Program("slam binarize", __doc__, add_arguments, run)

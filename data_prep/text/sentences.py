@@ -27,7 +27,7 @@ from data_prep.text.labeled import Row, read_rows
 from slam_plugin.data.constants import TRAIN
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
-from slam_plugin.program import program
+from slam_plugin.program import Program
 
 
 def write_sentences(
@@ -142,4 +142,4 @@ def run(options: argparse.Namespace) -> None:
     print(f"{options.out}: " + ", ".join(f"{split} {len(rows)}" for split, rows in splits.items()))
 
 
-main = program("slam sentences", __doc__, add_arguments, run)
+main = Program("slam sentences", __doc__, add_arguments, run)

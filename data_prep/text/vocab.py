@@ -35,7 +35,7 @@ from tqdm import tqdm
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest
-from slam_plugin.program import UsageError, positive, program
+from slam_plugin.program import Program, UsageError, positive
 
 MODEL_TYPES = ("unigram", "char")
 MASK = "<mask>"
@@ -207,4 +207,4 @@ def run(options: argparse.Namespace) -> None:
     print(f"{count} symbols in {options.out / 'dict.txt'}")
 
 
-main = program("slam vocab", __doc__, add_arguments, run)
+main = Program("slam vocab", __doc__, add_arguments, run)

@@ -18,7 +18,7 @@ from torch import Tensor
 from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
-from slam_plugin.program import program
+from slam_plugin.program import Program
 
 # What checkpoints of one run must share; other options, such as the length of training, may change when a run resumes.
 _SAME = ("common.seed", "checkpoint.save_dir", "model", "task._name")
@@ -90,4 +90,4 @@ def run(options: argparse.Namespace) -> None:
     print(options.output)
 
 
-main = program("slam average", __doc__, add_arguments, run)
+main = Program("slam average", __doc__, add_arguments, run)

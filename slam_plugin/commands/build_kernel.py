@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from slam_plugin.kernels.ngrams import MODULE
-from slam_plugin.program import ProgramError, program
+from slam_plugin.program import Program, ProgramError
 
 SOURCES = ("fairseq/clib/cuda/ngram_repeat_block_cuda.cpp", "fairseq/clib/cuda/ngram_repeat_block_cuda_kernel.cu")
 # Compiled for if torch sees no GPU: Turing, Ampere and Ada, Hopper, and through PTX all later ones.
@@ -159,4 +159,4 @@ def install(library: Path, folder: Path) -> Path:
     return target
 
 
-main = program("slam build-kernel", __doc__, add_arguments, run)
+main = Program("slam build-kernel", __doc__, add_arguments, run)

@@ -13,10 +13,6 @@ from typing import Any
 from slam_plugin.commands.inputs import Command, Input, Printed, model_program
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: the command has no arguments of its own."""
-
-
 def _show(options: argparse.Namespace, item: Input, label: Any) -> Printed:
     if isinstance(label, float):
         return Printed(str(label), {"number": label})
@@ -24,7 +20,5 @@ def _show(options: argparse.Namespace, item: Input, label: Any) -> Printed:
 
 
 main = model_program(
-    Command("classify", "text", lambda slam, _, texts: slam.classify_stream(texts), _show, pairs=True),
-    __doc__,
-    add_arguments,
+    Command("classify", "text", lambda slam, _, texts: slam.classify_stream(texts), _show, pairs=True), __doc__
 )

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from slam_plugin.data.constants import FRAMES_PER_HOUR
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
-from slam_plugin.program import UsageError, program
+from slam_plugin.program import Program, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,4 +162,4 @@ def _frames(
         yield frames_of(features[None], None)[0].numpy()
 
 
-main = program("slam cluster", __doc__, add_arguments, run)
+main = Program("slam cluster", __doc__, add_arguments, run)

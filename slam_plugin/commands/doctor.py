@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.machine import NVIDIA_DRIVER, bf16_supported, cores, import_error, installed_version, memory_gib
-from slam_plugin.program import program
+from slam_plugin.program import Program
 
 PYTHONS = ((3, 11), (3, 12))
 # distribution: (module, versions in requirements.lock, with which the tests ran)
@@ -195,4 +195,4 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_fused_paths,
 )
 
-main = program("slam doctor", __doc__, lambda parser: None, run)
+main = Program("slam doctor", __doc__, lambda parser: None, run)

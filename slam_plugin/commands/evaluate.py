@@ -30,7 +30,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.text.languages import LANGUAGE_COLUMN
-from slam_plugin.program import program
+from slam_plugin.program import Program
 from slam_plugin.scoring.text import METRICS, Generated, comparable, read_generated, score
 
 PLUGIN = Path(__file__).resolve().parents[1]
@@ -262,4 +262,4 @@ def run(options: argparse.Namespace) -> None:
     print(table(evaluate(evaluation, options.subsets, options.metrics), options.metrics))
 
 
-main = program("slam evaluate", __doc__, add_arguments, run, passes_flags=True)
+main = Program("slam evaluate", __doc__, add_arguments, run, passes_flags=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.program import Main, UsageError, positive, program
+from slam_plugin.program import Program, UsageError, positive
 
 SOUND_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
 READS = {
@@ -67,7 +67,9 @@ class Command(NamedTuple):
     check: Callable[[argparse.Namespace, list[Input]], None] = lambda options, inputs: None
 
 
-def model_program(command: Command, doc: str, add_arguments: Callable[[argparse.ArgumentParser], None]) -> Main:
+def model_program(
+    command: Command, doc: str, add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+) -> Program:
     """Return the ``main`` of ``command``. ``add_arguments`` adds the command's own arguments."""
 
     def add(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +83,7 @@ def model_program(command: Command, doc: str, add_arguments: Callable[[argparse.
         parser.add_argument("--json", action="store_true", help="print one JSON object per input")
         add_device(parser)
 
-    return program(f"slam {command.name}", doc, add, lambda options: _run(command, options))
+    return Program(f"slam {command.name}", doc, add, lambda options: _run(command, options))
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -90,36 +92,39 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bf16", action="store_true", help="compute matrix products in bf16")
 
 
-def add_search(parser: argparse.ArgumentParser, beam: int) -> None:
-    """Add ``--beam``, with the default ``beam``, and ``--nbest``."""
-    parser.add_argument("--beam", type=positive, default=beam, help="beam size of the search (%(default)s)")
-    parser.add_argument("--nbest", type=positive, default=1, help="with --json: hypotheses per input (%(default)s)")
+def text_program(name: str, reads: str, doc: str, beam: int, has_target: bool = True) -> Program:
+    """Return the ``main`` of a command that generates text, by the ability of its name.
+
+    Args:
+        reads: type of its inputs, as in :class:`Command`.
+        beam: default beam size.
+        has_target: whether ``--target`` chooses the language.
+    """
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        if has_target:
+            parser.add_argument(
+                "--target", metavar="LANGUAGE", help="language to write, such as de, if the model writes several"
+            )
+        else:
+            parser.set_defaults(target=None)
+        parser.add_argument("--beam", type=positive, default=beam, help="beam size of the search (%(default)s)")
+        parser.add_argument("--nbest", type=positive, default=1, help="with --json: hypotheses per input (%(default)s)")
+
+    def run(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
+        side = "text" if options.text else "speech"
+        return slam.generate_stream(name, side, sources, options.beam, options.nbest, options.target)
+
+    return model_program(Command(name, reads, run, _show_hypotheses, check=_check_nbest), doc, add_arguments)
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add ``--target``."""
-    parser.add_argument(
-        "--target", metavar="LANGUAGE", help="language to write, such as de, if the model writes several"
-    )
-
-
-def check_search(options: argparse.Namespace, inputs: list[Input]) -> None:
+def _check_nbest(options: argparse.Namespace, inputs: list[Input]) -> None:
     """Raise :class:`UsageError` if several hypotheses are asked for without ``--json``."""
     if options.nbest > 1 and not options.json:
         raise UsageError("--nbest: found without --json, expected both: a line of text holds one hypothesis")
 
 
-def generate(ability: str) -> Callable[[Any, argparse.Namespace, list[Any]], Iterator[Any]]:
-    """Return the ``run`` of a command that generates text by ``ability``."""
-
-    def run(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
-        side = "text" if options.text else "speech"
-        return slam.generate_stream(ability, side, sources, options.beam, options.nbest, options.target)
-
-    return run
-
-
-def show_hypotheses(options: argparse.Namespace, item: Input, nbest: list[Any]) -> Printed:
+def _show_hypotheses(options: argparse.Namespace, item: Input, nbest: list[Any]) -> Printed:
     """Return the best hypothesis as the line. The JSON object has all hypotheses that were asked for."""
     best = nbest[0]
     record = best._asdict()

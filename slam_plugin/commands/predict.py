@@ -25,7 +25,7 @@ from slam_plugin.commands.inputs import add_device
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.inference.checkpoints import Checkpoint
-from slam_plugin.program import UsageError, program
+from slam_plugin.program import Program, UsageError
 from slam_plugin.tasks.sentence_prediction import SlamSentencePredictionTask
 
 BATCH_TOKENS = 4000
@@ -155,4 +155,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-main = program("slam predict", __doc__, add_arguments, run)
+main = Program("slam predict", __doc__, add_arguments, run)

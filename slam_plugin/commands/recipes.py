@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.program import program
+from slam_plugin.program import Program
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -42,4 +42,4 @@ def listed() -> Iterator[str]:
         yield f"{name:{width}}  {first.removeprefix('#').strip()}" if first.startswith("#") else name
 
 
-main = program("slam recipes", __doc__, add_arguments, run)
+main = Program("slam recipes", __doc__, add_arguments, run)

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.program import program
+from slam_plugin.program import Program
 from slam_plugin.reporting.page import write_picture, write_report
 
 
@@ -30,4 +30,4 @@ def run(options: argparse.Namespace) -> None:
         raise DataError(str(error)) from error
 
 
-main = program("slam report", __doc__, add_arguments, run)
+main = Program("slam report", __doc__, add_arguments, run)

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.program import UsageError, program
+from slam_plugin.program import Program, UsageError
 from slam_plugin.scoring.text import COMPARED_AS, DEFAULT_METRICS, METRICS, score_file
 
 
@@ -45,4 +45,4 @@ def run(options: argparse.Namespace) -> None:
         print(f"{name.upper():{width}s} {scores[name]:6.2f}   {scores.get(f'{name}_signature', COMPARED_AS)}")
 
 
-main = program("slam score", __doc__, add_arguments, run)
+main = Program("slam score", __doc__, add_arguments, run)

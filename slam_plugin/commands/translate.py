@@ -7,25 +7,6 @@
 on standard error, and the exit code is 1.
 """
 
-import argparse
+from slam_plugin.commands.inputs import text_program
 
-from slam_plugin.commands.inputs import (
-    Command,
-    add_search,
-    add_target,
-    check_search,
-    generate,
-    model_program,
-    show_hypotheses,
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own arguments."""
-    add_target(parser)
-    add_search(parser, beam=5)
-
-
-main = model_program(
-    Command("translate", "either", generate("translate"), show_hypotheses, check=check_search), __doc__, add_arguments
-)
+main = text_program("translate", "either", __doc__, beam=5)
