@@ -36,7 +36,7 @@ Menu = Mapping[str, Mapping[str, str]]
 
 
 class Program(NamedTuple):
-    """A program, called with its arguments; the call returns the exit code.
+    """A program. Called with its arguments, it returns the exit code.
 
     Attributes:
         name: as the user types it, such as ``slam vocab``.
