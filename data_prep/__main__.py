@@ -1,12 +1,10 @@
 """Prepare a corpus: manifests and text from its publisher's layout. Without a name, list them all."""
 
 import sys
-from collections.abc import Sequence
 
-from slam_plugin.program import Menu, dispatch, guarded, overview
+from slam_plugin.program import Menu
 
-USAGE = "usage: slam prepare CORPUS ...      slam prepare CORPUS --help explains one"
-CORPORA: Menu = {
+CORPORA = {
     "Your own data": {"own": "data_prep.own.command"},
     "Corpora of the paper": {
         "librilight": "data_prep.corpora.librilight",
@@ -41,12 +39,7 @@ CORPORA: Menu = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare the corpus that the first argument names and return the exit code. Without one, list them."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        return guarded("slam prepare", lambda: print(overview("slam prepare", USAGE, CORPORA)))
-    return dispatch("slam prepare", CORPORA, words)
+main = Menu("slam prepare", "corpus", CORPORA)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,6 @@ class UsageError(Exception):
 ERRORS = (DataError, ProgramError, OSError, UnicodeDecodeError)
 FAILED, WRONG_COMMAND_LINE, INTERRUPTED, READER_GONE = 1, 2, 130, 141
 ROOT = Path(__file__).resolve().parents[1]
-# purpose -> name -> module, with a function main(arguments) that returns the exit code
-Menu = Mapping[str, Mapping[str, str]]
 
 
 class Program(NamedTuple):
@@ -80,6 +78,53 @@ class Program(NamedTuple):
         )
         self.add_arguments(parser)
         return parser
+
+
+class Menu(NamedTuple):
+    """Commands of one program, named by its first argument. Called with the arguments, it returns the exit code.
+
+    Without arguments it lists the commands by purpose. A command's module is imported only when it is called.
+
+    Attributes:
+        name: as the user types it, such as ``slam prepare``.
+        lists: what it lists, such as ``corpus``.
+        modules: purpose -> command -> module, which has a :class:`Program` or a menu ``main``.
+        version: printed by ``--version``; None for a program without that flag.
+    """
+
+    name: str
+    lists: str
+    modules: Mapping[str, Mapping[str, str]]
+    version: Callable[[], str] | None = None
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        if not words or words[0] in ("-h", "--help", "help"):
+            return guarded(self.name, lambda: print(self.overview()))
+        if words[0] == "--version" and self.version:
+            return guarded(self.name, lambda: print(f"{self.name} {self.version()}"))
+        name, *rest = words
+        modules = self.commands()
+        if name not in modules:
+            near = difflib.get_close_matches(name, modules, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"{self.name} alone lists them"
+            print(f"{self.name}: there is no {self.lists} {name!r}; {meant}", file=sys.stderr)
+            return WRONG_COMMAND_LINE
+        return importlib.import_module(modules[name]).main(rest)
+
+    def commands(self) -> dict[str, str]:
+        """Return the module of each command."""
+        return {name: module for group in self.modules.values() for name, module in group.items()}
+
+    def overview(self) -> str:
+        """Return the usage and a line for each command, by purpose: the first line of its module's docstring."""
+        word = self.lists.upper()
+        width = max(map(len, self.commands()))
+        lines = [f"usage: {self.name} {word} ...      {self.name} {word} --help explains a {self.lists}"]
+        for purpose, group in self.modules.items():
+            lines += ["", purpose]
+            lines += [f"  {name:{width}}  {_title(module)}" for name, module in group.items()]
+        return "\n".join(lines)
 
 
 def guarded(name: str, run: Callable[[], int | None]) -> int:
@@ -133,28 +178,6 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
     return number
-
-
-def dispatch(program: str, menu: Menu, words: Sequence[str]) -> int:
-    """Call the ``main`` of the module that the first word names with the other words, and return its exit code."""
-    modules = {name: module for group in menu.values() for name, module in group.items()}
-    name, *rest = words
-    if name not in modules:
-        near = difflib.get_close_matches(name, modules, n=1)
-        meant = f"; did you mean {near[0]}?" if near else f"; {program} alone lists them"
-        print(f"{program}: there is no command {name!r}{meant}", file=sys.stderr)
-        return WRONG_COMMAND_LINE
-    return importlib.import_module(modules[name]).main(rest)
-
-
-def overview(program: str, usage: str, menu: Menu) -> str:
-    """Return the usage and a line for each command, by purpose: the first line of its module's docstring."""
-    width = max(len(name) for group in menu.values() for name in group)
-    lines = [usage]
-    for purpose, group in menu.items():
-        lines += ["", purpose]
-        lines += [f"  {name:{width}}  {_title(module)}" for name, module in group.items()]
-    return "\n".join(lines)
 
 
 def _title(module: str) -> str:

@@ -234,8 +234,8 @@ def test_a_menu_lists_each_name_once_with_what_it_is(words, menu, prefix, capsys
     [
         (["transcibe", "a.wav"], "slam: there is no command 'transcibe'; did you mean transcribe?\n"),
         (["xyz"], "slam: there is no command 'xyz'; slam alone lists them\n"),
-        (["prepare", "librispech"], "slam prepare: there is no command 'librispech'; did you mean librispeech?\n"),
-        (["prepare", "xyz"], "slam prepare: there is no command 'xyz'; slam prepare alone lists them\n"),
+        (["prepare", "librispech"], "slam prepare: there is no corpus 'librispech'; did you mean librispeech?\n"),
+        (["prepare", "xyz"], "slam prepare: there is no corpus 'xyz'; slam prepare alone lists them\n"),
     ],
 )
 def test_unknown_names_end_with_2_and_a_suggestion(words, message, capsys):

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from slam_plugin.models.base.decoder import DECODERS
 from slam_plugin.models.base.presets import SIZES
-from slam_plugin.models.base.warm_start import settle
+from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 
 OUR_KERNEL, THEIR_KERNEL = 5, 31
@@ -30,7 +30,7 @@ def ours(size: str, symbols: Dictionary, bf16: bool) -> SlamSpeechToText:
     fields = SlamSpeechToTextModelConfig(size=size, positions="rotary", autocast="bf16" if bf16 else "none")
     config = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(fields), enum_to_str=True))
     config._name = "slam_speech_to_text"
-    settle(config, None)
+    set_architecture(config, None)
     return _ready(SlamSpeechToText.build_model(config, _task(symbols)))
 
 

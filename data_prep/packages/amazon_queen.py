@@ -32,8 +32,9 @@ import numpy as np
 import soundfile
 
 from data_prep.engine.units import Dropped, Item, Noted, Unit
-from data_prep.packages.command import package_preparation, required
+from data_prep.packages.command import package_preparation
 from data_prep.packages.game import Game, Line, Shares, Sound
+from data_prep.packages.tree import required
 from slam_plugin.data.errors import DataError
 
 PACKAGE = "flight-of-the-amazon-queen"

@@ -1,12 +1,11 @@
-"""What corpora in packages share: the command line with ``--tree``, and the check that a package was unpacked."""
+"""The command line that corpora in packages share: ``--tree`` instead of ``--root``."""
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 from data_prep.engine.command import preparation
 from data_prep.engine.units import Corpus
-from slam_plugin.data.errors import DataError
+from data_prep.packages.tree import add_tree
 from slam_plugin.program import Program
 
 
@@ -19,7 +18,7 @@ def package_preparation(
     """Return :func:`preparation` of a corpus in unpacked packages. Its flags have absolute ``tree`` and ``out``."""
 
     def add(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--tree", type=Path, required=True, help="the unpacked packages (slam fetch)")
+        add_tree(parser)
         add_arguments(parser)
 
     def absolute(options: argparse.Namespace) -> Corpus:
@@ -27,12 +26,3 @@ def package_preparation(
         return corpus_of(options)
 
     return preparation(name, doc, absolute, add, root_help=None)
-
-
-def required(tree: Path, folder: Path, package: str, *names: str) -> Path:
-    """Return ``tree/folder``. Raises :class:`DataError` if it lacks one of the files ``names`` of ``package``."""
-    for name in names:
-        path = tree / folder / name
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file; it is part of the package {package}")
-    return tree / folder

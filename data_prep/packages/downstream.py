@@ -23,7 +23,8 @@ the steps in order. The folder appears whole or not at all. If it exists already
 
 from pathlib import Path
 
-from data_prep.engine.folder import folder_program, make_folder, say, table_of
+from data_prep.engine.folder import make_folder
+from data_prep.packages.data_folder import announce, folder_program, table_of
 
 # Raised when the same input gives another folder, so that an old one is not taken for it.
 LAYOUT = 2
@@ -40,7 +41,7 @@ def prepare(tree: str | Path, out: str | Path, limit: int | None = None, jobs: i
         # Importing torch and fairseq takes seconds, which a run that has nothing to do need not wait for.
         from data_prep.packages.downstream_folder import fill
 
-        return fill(Path(tree).absolute(), partial, limit, jobs, say)
+        return fill(Path(tree).absolute(), partial, limit, jobs, announce)
 
     return make_folder(out, {"command": "downstream", "layout": LAYOUT, "limit": limit}, fill_it)
 

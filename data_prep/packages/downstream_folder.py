@@ -44,20 +44,20 @@ TEXT_CORPORA = {
 ManifestRows = dict[str, list[dict[str, str | int]]]
 
 
-def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str], None]) -> dict:
-    """Make everything below ``out`` but the statistics, which are returned. ``say`` announces each step."""
+def fill(tree: Path, out: Path, limit: int | None, jobs: int, announce: Callable[[str], None]) -> dict:
+    """Make everything below ``out`` but the statistics, which are returned. ``announce`` is called with the name of each step."""
     torch.set_num_threads(1)
     corpora = out / "corpora"
 
-    say("dialogue: sound files, transcripts and translations to manifests")
+    announce("dialogue: sound files, transcripts and translations to manifests")
     stats = prepare(fillets.open_corpus(tree, LANGUAGES), corpora / "fillets", jobs)
     left_out = {"fillets": stats["dropped"] | _write_dialogue(corpora / "fillets", out, limit)}
     manifests = sorted(out / use / f"{name}.tsv" for use, splits in fillets.MANIFESTS.items() for name in splits)
 
-    say("dialogue: log-mel features, once for all manifests")
+    announce("dialogue: log-mel features, once for all manifests")
     pack_manifests(manifests, out / "features.zip", jobs=jobs, progress=True)
 
-    say("text: prose, Bibles, definitions, reviews, written and spoken forms")
+    announce("text: prose, Bibles, definitions, reviews, written and spoken forms")
     made = {name: prepare(module.open_corpus(tree), corpora / name, jobs) for name, module in TEXT_CORPORA.items()}
     left_out |= {name: stats["dropped"] for name, stats in made.items()}
     documents = {
@@ -67,7 +67,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
         documents[f"en_{split}"] = _english(SPLIT_OF_FAIRSEQ[split], corpora, limit)
     sentences = {split: _read_sentences(corpora / "normalization", split)[:limit] for split in SPLIT_OF_FAIRSEQ}
 
-    say("vocabularies: joint pieces, characters, pieces of the translations with language tags")
+    announce("vocabularies: joint pieces, characters, pieces of the translations with language tags")
     transcripts = texts(out / "asr/train.tsv")
     czech = [*transcripts, *(sentence for document in documents["cs_train"] for sentence in document)]
     english = [sentence for document in documents["en_train"] for sentence in document]
@@ -82,14 +82,14 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     }
     place_vocabulary(out, out / "st/source")
 
-    say("text: sentences to numbers")
+    announce("text: sentences to numbers")
     text = {name: write_text(out / "text" / name, chosen, out) for name, chosen in documents.items()}
     tasks = {"sentiment": "movie_reviews", "paraphrase": "bibles"}
     classified = {task: _write_labeled(out / task, corpora / name, out, limit) for task, name in tasks.items()}
     translated = {f"st/mt/{language}": _write_translated(out, language) for language in LANGUAGES}
     normalized = {"normalization": _write_normalization(out / "normalization", sentences, out)}
 
-    say("check of every utterance")
+    announce("check of every utterance")
     check(manifests, jobs)
     return {
         "manifests": describe(manifests, out),

@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.engine.units import Dropped, Item, Noted, Unit
-from data_prep.packages.command import package_preparation, required
+from data_prep.packages.command import package_preparation
 from data_prep.packages.game import Game, Line, Shares, Sound, of_8_bits
+from data_prep.packages.tree import required
 from slam_plugin.data.errors import DataError
 
 FOLDER = Path("usr/share/scummvm/drascula")

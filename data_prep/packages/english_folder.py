@@ -45,18 +45,18 @@ _LABELED = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
 _TRANSLATED = ("id", "audio", "n_frames", "tgt_text", "src_text", "speaker", "lang", "tgt_lang")
 
 
-def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str], None]) -> dict:
-    """Make everything below ``out`` but the statistics, which are returned. ``say`` announces each step."""
+def fill(tree: Path, out: Path, limit: int | None, jobs: int, announce: Callable[[str], None]) -> dict:
+    """Make everything below ``out`` but the statistics, which are returned. ``announce`` is called with the name of each step."""
     torch.set_num_threads(1)
     packages = read_record(tree)
 
-    say("games: lines and sound")
+    announce("games: lines and sound")
     left_out = {}
     for name, module in GAMES.items():
         folder = out / "games" / name
         left_out[name] = prepare(module.open_game(tree, folder), folder, jobs)["dropped"]
 
-    say("clauses: English of a Bible, spoken, and Spanish")
+    announce("clauses: English of a Bible, spoken, and Spanish")
     folder = out / "games" / CLAUSES
     left_out[CLAUSES] = prepare(clauses.open_corpus(tree, folder), folder, jobs)["dropped"]
     spoken_clauses = read_games(out / "games", [CLAUSES], limit)[CLAUSES]
@@ -65,7 +65,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
         {row["src_text"] for split in ("dev", "test") for row in spoken_clauses[split]},
     )
 
-    say("text: catalogs of messages, glosses, the Bible")
+    announce("text: catalogs of messages, glosses, the Bible")
     text_corpora = {
         "wesnoth": wesnoth.open_corpus(tree),
         "wordnet": wordnet.open_corpus(tree),
@@ -76,20 +76,20 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
     documents, repeated = _read_documents(out / "games", roles.held_out, limit)
     left_out["text"] = {"sentence that is held out": repeated}
 
-    say("synthetic pairs: sentences of the text, spoken")
+    announce("synthetic pairs: sentences of the text, spoken")
     folder = out / "games" / SYNTHETIC
     left_out[SYNTHETIC] = prepare(_open_synthetic(documents["train"], roles, limit, folder), folder, jobs)["dropped"]
 
-    say("manifests of all tasks")
+    announce("manifests of all tasks")
     held_out = roles.held_out | {sentence for document in documents["valid"] for sentence in document}
     synthetic = read_games(out / "games", [SYNTHETIC], None)[SYNTHETIC]["train"]
     manifests = _write_manifests(roles, keep_clauses_apart(spoken_clauses, held_out, roles.dropped), synthetic, out)
     left_out["games"] = dict(sorted(roles.dropped.items()))
 
-    say("log-mel features, once for all manifests")
+    announce("log-mel features, once for all manifests")
     pack_manifests(manifests, out / "features.zip", jobs=jobs, progress=True)
 
-    say("vocabularies: joint characters, pieces of the translations with language tags")
+    announce("vocabularies: joint characters, pieces of the translations with language tags")
     pairs = {language: _read_pairs(out, language, roles.held_out, limit) for language in LANGUAGES}
     targets = texts(out / "st/train.tsv")
     sentences = [*texts(out / "pairs/train.tsv"), *(each for document in documents["train"] for each in document)]
@@ -106,7 +106,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
         place_vocabulary(out / "st", out / "st" / language)
         place_vocabulary(out, out / "st" / language / "source")
 
-    say("text and pairs of sentences to numbers")
+    announce("text and pairs of sentences to numbers")
     text = {split: write_text(out / "text" / split, chosen, out) for split, chosen in documents.items()}
     known = set("".join(targets))
     translations = {}
@@ -120,7 +120,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, say: Callable[[str
         pairs[language] = splits["train"]
         translations[f"st/mt/{language}"] = _write_pairs(out, language, splits)
 
-    say("check of every utterance, and that no held-out sentence is trained on")
+    announce("check of every utterance, and that no held-out sentence is trained on")
     _refuse_overlaps(out, documents["train"], pairs)
     check(manifests, jobs)
     return {

@@ -28,9 +28,10 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.engine.units import Dropped, Item, Noted, Unit
-from data_prep.packages.command import package_preparation, required
+from data_prep.packages.command import package_preparation
 from data_prep.packages.game import Game, Line, Shares, Sound, of_8_bits
 from data_prep.packages.rnc import SIGNATURE, decompress
+from data_prep.packages.tree import required
 from slam_plugin.data.errors import DataError
 
 PACKAGE = "beneath-a-steel-sky"

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 from data_prep.engine.splits import SPLITS, split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
-from data_prep.packages.command import package_preparation, required
+from data_prep.packages.command import package_preparation
 from data_prep.packages.documents import Document, clean
+from data_prep.packages.tree import required
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize_english
 from slam_plugin.data.errors import DataError
 

@@ -4,13 +4,11 @@ A command's module is imported only when it is called, so that ``slam`` alone an
 """
 
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 
-from slam_plugin.program import Menu, dispatch, guarded, overview
+from slam_plugin.program import Menu
 
-USAGE = "usage: slam COMMAND ...      slam COMMAND --help explains a command"
-COMMANDS: Menu = {
+COMMANDS = {
     "Prepare data": {
         "prepare": "data_prep.__main__",
         "fetch": "data_prep.packages.fetch",
@@ -44,14 +42,7 @@ COMMANDS: Menu = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code. Without a command, list all of them."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        return guarded("slam", lambda: print(overview("slam", USAGE, COMMANDS)))
-    if words[0] == "--version":
-        return guarded("slam", lambda: print(f"slam {version('slam-fairseq')}"))
-    return dispatch("slam", COMMANDS, words)
+main = Menu("slam", "command", COMMANDS, lambda: version("slam-fairseq"))
 
 
 if __name__ == "__main__":

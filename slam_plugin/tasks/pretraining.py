@@ -28,7 +28,7 @@ from slam_plugin.data.shards import KINDS, Setting, Shard
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.instruments.verdicts import warnings
 from slam_plugin.kernels.status import log_fused_paths
-from slam_plugin.models.base.warm_start import load_pretraining, read_source, settle
+from slam_plugin.models.base.warm_start import load_pretraining, read_source, set_architecture
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
 from slam_plugin.tasks.base.instruments import Instruments, progress_of
 from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
@@ -127,7 +127,7 @@ class SlamPretrainingTask(PlannedTask):
         resumed = resumed_from(self.cfg)
         path = resumed or cfg.pretrained
         source = read_source(path) if path else None
-        settle(cfg, source)
+        set_architecture(cfg, source)
         model = super().build_model(cfg)
         if resumed and cfg.pretrained:
             logger.info("%s: not read, the run resumes from %s", cfg.pretrained, resumed)

@@ -8,7 +8,7 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from omegaconf import OmegaConf
 
-from slam_plugin.models.base.warm_start import settle
+from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.classifier import SlamClassifier, SlamClassifierModelConfig
 
 TINY = {"size": "tiny", "encoder_dim": 32, "encoder_ffn_dim": 64, "multimodal_layers": 2}
@@ -29,7 +29,7 @@ def build(**fields):
     config = OmegaConf.structured(SlamClassifierModelConfig(**{**TINY, **fields}))
     config = OmegaConf.create(OmegaConf.to_container(config, enum_to_str=True))
     config._name = "slam_classifier"
-    settle(config, None)
+    set_architecture(config, None)
     model = SlamClassifier.build_model(config, SimpleNamespace(source_dictionary=dictionary()))
     model.register_classification_head(HEAD, 3)
     with torch.no_grad():  # at initialization <s> hardly depends on the sentence

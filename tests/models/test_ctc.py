@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from slam_plugin.data.errors import DataError
 from slam_plugin.models.base.encoder import frozen_parameters
 from slam_plugin.models.base.trunk import build_trunk
-from slam_plugin.models.base.warm_start import load_trunk, read_source, settle
+from slam_plugin.models.base.warm_start import load_trunk, read_source, set_architecture
 from slam_plugin.models.ctc import SlamCtc, SlamCtcModelConfig
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
@@ -42,7 +42,7 @@ def configuration(**fields):
 def build(**fields):
     torch.manual_seed(0)
     config = configuration(**{**TINY, **fields})
-    settle(config, None)
+    set_architecture(config, None)
     return SlamCtc.build_model(config, SimpleNamespace(target_dictionary=dictionary()))
 
 
@@ -117,7 +117,7 @@ def test_encoder_moves_at_its_own_rate():
 def test_presets_fill_what_is_left_out_and_the_name_is_the_models():
     config = configuration(encoder_dim=64)
     config._name = "slam_ctc_small"
-    settle(config, None)
+    set_architecture(config, None)
     assert (config._name, config.size, config.encoder_dim, config.encoder_ffn_dim) == ("slam_ctc", "small", 64, 1024)
     assert (config.conv_kernel, config.conv_norm, config.conv_groups, config.positions) == (5, "group", 8, "rotary")
 
@@ -127,11 +127,11 @@ def test_presets_fill_what_is_left_out_and_the_name_is_the_models():
 )
 def test_positions_are_the_presets_unless_given(size, expected):
     config = configuration(size=size)
-    settle(config, None)
+    set_architecture(config, None)
     assert config.positions == expected
     for given in ("none", "rotary"):
         config = configuration(size=size, positions=given)
-        settle(config, None)
+        set_architecture(config, None)
         assert config.positions == given
 
 
@@ -139,7 +139,7 @@ def test_an_architecture_and_another_size_are_refused():
     config = configuration(size="base")
     config._name = "slam_ctc_tiny"
     with pytest.raises(ValueError, match="--size base: found"):
-        settle(config, None)
+        set_architecture(config, None)
 
 
 def save(path, config, weights):
@@ -152,7 +152,7 @@ def save(path, config, weights):
 def pretraining_checkpoint(path, **fields):
     """A pre-training checkpoint: a trunk with both sides, and heads."""
     config = configuration(**{**TINY, "positions": "rotary", **fields})
-    settle(config, None)
+    set_architecture(config, None)
     torch.manual_seed(1)
     trunk = build_trunk(config, vocab_size=20, padding_idx=1)
     weights = {f"trunk.{name}": value for name, value in trunk.state_dict().items()}
@@ -164,7 +164,7 @@ def pretraining_checkpoint(path, **fields):
 def test_sizes_left_out_are_the_pretrained_ones(tmp_path):
     pretraining_checkpoint(tmp_path / "pre.pt")
     config = configuration()
-    settle(config, read_source(tmp_path / "pre.pt"))
+    set_architecture(config, read_source(tmp_path / "pre.pt"))
     assert {key: config[key] for key in TINY} == TINY
     assert config.positions == "rotary"
 
@@ -173,12 +173,12 @@ def test_contradictions_with_the_pretrained_trunk_are_named(tmp_path):
     pretraining_checkpoint(tmp_path / "pre.pt")
     source = read_source(tmp_path / "pre.pt")
     with pytest.raises(DataError) as error:
-        settle(configuration(encoder_dim=64, positions="none", speech_layers=1), source)
+        set_architecture(configuration(encoder_dim=64, positions="none", speech_layers=1), source)
     assert "encoder_dim: found 64, expected 32" in str(error.value)
     assert "positions: found none, expected rotary" in str(error.value)
     assert "speech_layers" not in str(error.value)
     with pytest.raises(DataError, match="--arch: small.*encoder_dim: found 256, expected 32"):
-        settle(configuration(size="small"), source)
+        set_architecture(configuration(size="small"), source)
 
 
 def test_the_trunk_is_taken_and_the_rest_left_and_said_so(tmp_path, caplog):

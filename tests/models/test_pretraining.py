@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from slam_plugin.models.base.presets import SIZES, filled
-from slam_plugin.models.base.warm_start import settle
+from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import CLEAN, REGISTRY, counts_key
@@ -60,7 +60,7 @@ def model(objectives=tuple(OBJECTIVES), options=None, **changes):
     config = OmegaConf.structured(SlamPretrainingConfig(**{**sizes, **changes}))
     OmegaConf.set_struct(config, False)
     config = OmegaConf.create(OmegaConf.to_container(config, enum_to_str=True) | {"_name": "slam_pretraining"})
-    settle(config, None)
+    set_architecture(config, None)
     return SlamPretraining.build_model(config, task)
 
 

@@ -11,7 +11,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from slam_plugin import compat
-from slam_plugin.models.base.warm_start import settle
+from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 
 TINY = {
@@ -43,7 +43,7 @@ def build(**fields):
     config = OmegaConf.structured(SlamSpeechToTextModelConfig(**{**TINY, **fields}))
     config = OmegaConf.create(OmegaConf.to_container(config, enum_to_str=True))
     config._name = "slam_speech_to_text"
-    settle(config, None)
+    set_architecture(config, None)
     model = SlamSpeechToText.build_model(config, TASK)
     with torch.no_grad():  # at initialization the output hardly depends on the speech
         for p in model.parameters():
@@ -178,7 +178,7 @@ def test_the_papers_decoder():
     config = SlamSpeechToTextModelConfig(size="xl")
     config = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
     config._name = "slam_speech_to_text"
-    settle(config, None)
+    set_architecture(config, None)
     with torch.device("meta"):
         decoder = SlamSpeechToText.build_model(config, TASK).decoder
     assert (len(decoder.layers), decoder.embed_dim) == (4, 384)

@@ -9,7 +9,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from slam_plugin.models.base.trunk import build_trunk
-from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk, settle
+from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk, set_architecture
 from slam_plugin.models.text_to_text import SlamTextToText, SlamTextToTextModelConfig
 
 TINY = {
@@ -39,17 +39,17 @@ def dictionary(letters):
 TASK = SimpleNamespace(source_dictionary=dictionary("abcdefghij"), target_dictionary=dictionary("uvwxyz"))
 
 
-def settled(arch="slam_text_to_text", **fields):
+def configured(arch="slam_text_to_text", **fields):
     config = OmegaConf.structured(SlamTextToTextModelConfig(**fields))
     config = OmegaConf.create(OmegaConf.to_container(config, enum_to_str=True))
     config._name = arch
-    settle(config, None)
+    set_architecture(config, None)
     return config
 
 
 def build(**fields):
     torch.manual_seed(0)
-    model = SlamTextToText.build_model(settled(**{**TINY, **fields}), TASK)
+    model = SlamTextToText.build_model(configured(**{**TINY, **fields}), TASK)
     with torch.no_grad():  # at initialization the output hardly depends on the source
         for p in model.parameters():
             if p.dim() > 1:
@@ -122,7 +122,7 @@ def test_generation_does_not_depend_on_the_batch():
 
 
 def test_there_is_no_speech_side_and_the_text_side_is_the_pretrained_one():
-    config = settled(**TINY, positions="rotary")
+    config = configured(**TINY, positions="rotary")
     torch.manual_seed(5)
     pretrained = build_trunk(config, len(TASK.source_dictionary), PAD)
     weights = {f"trunk.{name}": value for name, value in pretrained.state_dict().items()}
@@ -138,6 +138,6 @@ def test_there_is_no_speech_side_and_the_text_side_is_the_pretrained_one():
 @pytest.mark.parametrize("size", ["tiny", "small", "base", "xl"])
 def test_each_size_has_a_decoder(size):
     with torch.device("meta"):
-        model = SlamTextToText.build_model(settled(f"slam_text_to_text_{size}"), TASK)
+        model = SlamTextToText.build_model(configured(f"slam_text_to_text_{size}"), TASK)
     depth = {"tiny": (4, 2), "small": (8, 3), "base": (8, 4), "xl": (16, 4)}[size]
     assert (len(model.encoder.trunk.multimodal_layers), len(model.decoder.layers)) == depth

@@ -7,7 +7,7 @@ import torch
 from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
-from slam_plugin.models.base.warm_start import settle
+from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.transducer import SlamTransducer, SlamTransducerModelConfig
 
 TRUNK = {
@@ -25,7 +25,7 @@ def build(**fields):
     torch.manual_seed(0)
     config = OmegaConf.structured(SlamTransducerModelConfig(**fields))
     config = OmegaConf.create({**OmegaConf.to_container(config, enum_to_str=True), "_name": "slam_transducer"})
-    settle(config, None)
+    set_architecture(config, None)
     dictionary = Dictionary()
     for symbol in "abcdefgh":
         dictionary.add_symbol(symbol)

@@ -6,7 +6,7 @@ import torch
 from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
-from slam_plugin.models.base.warm_start import settle
+from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 
 TINY = {
@@ -46,7 +46,7 @@ def build(seed=0, eos=1.5, **fields):
     config = OmegaConf.structured(SlamSpeechToTextModelConfig(**{**TINY, **fields}))
     config = OmegaConf.create(OmegaConf.to_container(config, enum_to_str=True))
     config._name = "slam_speech_to_text"
-    settle(config, None)
+    set_architecture(config, None)
     model = SlamSpeechToText.build_model(config, TASK)
     with torch.no_grad():
         for parameter in model.decoder.parameters():

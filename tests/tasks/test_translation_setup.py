@@ -16,7 +16,7 @@ from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.models.base.trunk import build_trunk
-from slam_plugin.models.base.warm_start import settle
+from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 from slam_plugin.models.text_to_text import SlamTextToTextModelConfig
 from slam_plugin.scoring import counts
@@ -68,7 +68,7 @@ def checkpoint_of(config, weights, task_state, path):
 def pretrained(vocabulary, path):
     """A pre-training checkpoint with rotary positions, which no configuration here sets, and its trunk."""
     config = model_configuration(name="slam_text_to_text", positions="rotary")
-    settle(config, None)
+    set_architecture(config, None)
     config._name = "slam_pretraining"
     torch.manual_seed(3)
     trunk = build_trunk(config, len(vocabulary.dictionary), 1)
@@ -108,7 +108,7 @@ def test_a_speech_translator_trained_on_text_as_well_decodes_text(data, tmp_path
     vocabulary = Vocabulary.load(data)
     dictionaries = {"source_vocabulary": vocabulary, "target_dictionary": vocabulary.dictionary}
     config = model_configuration(name="slam_speech_to_text")
-    settle(config, None)
+    set_architecture(config, None)
     torch.manual_seed(0)
     model = SlamSpeechToText.build_model(config, SimpleNamespace(**dictionaries)).eval()
     states = {name: vocabulary.state() for name in ("vocabulary", "source_vocabulary")}

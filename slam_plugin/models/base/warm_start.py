@@ -89,7 +89,7 @@ def text_vocabulary(source: SourceCheckpoint) -> Vocabulary:
     return Vocabulary.from_state(source.task.get("source_vocabulary", source.task["vocabulary"]), source.path)
 
 
-def settle(cfg: DictConfig, source: SourceCheckpoint | None) -> None:
+def set_architecture(cfg: DictConfig, source: SourceCheckpoint | None) -> None:
     """Write every field of the trunk into ``cfg``: from the flags, else from ``source``, else from the preset.
 
     New checkpoints then hold the whole configuration, even if a later version changes its presets. Raises
@@ -101,13 +101,13 @@ def settle(cfg: DictConfig, source: SourceCheckpoint | None) -> None:
         asked = _asked(cfg)
         if source is None:
             cfg.size = cfg.size or DEFAULT
-            settled = {**{key: _DEFAULTS[key] for key in ARCHITECTURE}, **filled(cfg), **asked}
-            settled["positions"] = positions_of(cfg)
+            chosen = {**{key: _DEFAULTS[key] for key in ARCHITECTURE}, **filled(cfg), **asked}
+            chosen["positions"] = positions_of(cfg)
         else:
-            settled = architecture(source.config)
-            _refuse_contradictions(asked, settled, cfg.size, source)
+            chosen = architecture(source.config)
+            _refuse_contradictions(asked, chosen, cfg.size, source)
             cfg.size = str(source.config.size or DEFAULT)
-        cfg.update(settled)
+        cfg.update(chosen)
 
 
 def load_trunk(trunk: Trunk, source: SourceCheckpoint, elsewhere: Collection[str] = ()) -> None:
@@ -196,12 +196,12 @@ def architecture(config: Any) -> dict[str, Any]:
 
 
 def _refuse_contradictions(
-    asked: Mapping[str, Any], settled: Mapping[str, Any], size: Any, source: SourceCheckpoint
+    asked: Mapping[str, Any], chosen: Mapping[str, Any], size: Any, source: SourceCheckpoint
 ) -> None:
     wrong = [
-        f"{key}: found {value}, expected {settled[key]}"
+        f"{key}: found {value}, expected {chosen[key]}"
         for key, value in asked.items()
-        if str(value) != str(settled[key])
+        if str(value) != str(chosen[key])
     ]
     if wrong:
         named = "" if size is None else f" (from --size or --arch: {size})"

@@ -21,7 +21,13 @@ from slam_plugin import allocator
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary, join_pieces
 from slam_plugin.models.base.encoder import frozen_parameters
-from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk, read_source, settle, text_vocabulary
+from slam_plugin.models.base.warm_start import (
+    SourceCheckpoint,
+    load_trunk,
+    read_source,
+    set_architecture,
+    text_vocabulary,
+)
 from slam_plugin.tasks.base.flag_checks import refuse_ignored_rates, refuse_waiting_exchange
 from slam_plugin.tasks.base.resuming import resumed_from
 
@@ -119,7 +125,7 @@ class FineTuningTask(FairseqTask):
         resumed = resumed_from(self.cfg)
         path = resumed or cfg.pretrained
         source = read_source(path) if path else None
-        settle(cfg, source)
+        set_architecture(cfg, source)
         model = super().build_model(cfg)
         if resumed:
             self._check_resumed(source)

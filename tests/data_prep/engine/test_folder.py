@@ -1,9 +1,8 @@
-"""A data folder appears by one rename, and once. Its command ends with one message."""
+"""A data folder appears by one rename, and once."""
 
 import pytest
-import yaml
 
-from data_prep.engine.folder import STATS, folder_program, make_folder
+from data_prep.engine.folder import STATS, make_folder
 from slam_plugin.data.errors import DataError
 
 TABLES = {"manifests": {}, "text": {}, "symbols": {"joint": 9}, "left_out": {}}
@@ -35,25 +34,3 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(DataError, match=r"holds files but no stats\.json"):
         make_folder(tmp_path, {"layout": 1}, filling)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
-
-
-def test_a_corpora_file_is_put_beside_the_data(tmp_path, capsys):
-    wanted, data, made = tmp_path / "mine.yaml", tmp_path / "data", []
-
-    def prepare(tree, out, limit, jobs):
-        def fill(folder):
-            made.append((tree.name, limit, jobs))
-            return filling(folder)
-
-        return make_folder(out, {"limit": limit}, fill)
-
-    main = folder_program("any", "Make any folder.", prepare, str)
-    arguments = ["--tree", str(tmp_path / "tree"), "--out", str(data), "--corpora", str(wanted)]
-    for kind in ("speech", "text"):
-        wanted.write_text(yaml.safe_dump({"stages": {0: [kind]}}))
-        assert main(arguments) == 0
-        assert yaml.safe_load((data / "corpora.yaml").read_text()) == {"stages": {0: [kind]}}
-    assert made == [("tree", None, 2)]
-    assert "'joint': 9" in capsys.readouterr().out
-    assert main([*arguments, "--limit", "3"]) == 1
-    assert "was made by {'limit': None}, not {'limit': 3}" in capsys.readouterr().err

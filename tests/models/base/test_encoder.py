@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 
 from slam_plugin.models.base.encoder import frozen_parameters, take_mask_vector
-from slam_plugin.models.base.warm_start import SourceCheckpoint, settle
+from slam_plugin.models.base.warm_start import SourceCheckpoint, set_architecture
 from slam_plugin.models.ctc import SlamCtc, SlamCtcModelConfig
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
 from slam_plugin.models.transducer import SlamTransducer, SlamTransducerModelConfig
@@ -37,7 +37,7 @@ def build(name="slam_ctc", **fields):
     fields = {"state_mask_rate": 0.5, "positions": "rotary", "dropout": 0.0, **TINY, **more, **fields}
     config = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config(**fields)), enum_to_str=True))
     config._name = name
-    settle(config, None)
+    set_architecture(config, None)
     return cls.build_model(config, SimpleNamespace(target_dictionary=dictionary(), source_vocabulary=None))
 
 
