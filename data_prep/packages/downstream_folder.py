@@ -45,7 +45,7 @@ ManifestRows = dict[str, list[dict[str, str | int]]]
 
 
 def fill(tree: Path, out: Path, limit: int | None, jobs: int, announce: Callable[[str], None]) -> dict:
-    """Make everything below ``out`` but the statistics, which are returned. ``announce`` is called with the name of each step."""
+    """Make everything below ``out`` but the statistics, which are returned. ``announce`` gets the name of each step."""
     torch.set_num_threads(1)
     corpora = out / "corpora"
 
