@@ -1,14 +1,15 @@
 """Manifests as the program reads them: a memory-mapped Arrow copy beside the TSV that people read.
 
-Imports neither torch nor fairseq. The copy is rebuilt if the size or the modification time of the TSV has changed.
+Imports neither torch nor fairseq. The copy is rebuilt if the content of the TSV has changed, or the copy is damaged.
+Both files are read for this when a manifest is opened, about 1 GB a second.
 """
 
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ __all__ = ["Manifest", "companion", "line_of", "write_manifest"]
 logger = logging.getLogger(__name__)
 
 # Increase this if the layout of the copy or the fingerprint changes, so that old copies are rebuilt.
-_LAYOUT = "1"
+_LAYOUT = "2"
 
 
 class Manifest:
@@ -43,7 +44,7 @@ class Manifest:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Map the Arrow copy of ``path``. Build it first if it is absent or stale.
+        """Map the Arrow copy of ``path``. Build it first if it is absent, stale or damaged.
 
         Raises :class:`DataError` that names the faulty lines, or the file if it does not exist.
         """
@@ -52,23 +53,33 @@ class Manifest:
             raise DataError(f"{path}: there is no such manifest")
         with path.open("rb") as source:
             mark = _source_mark(source)
-            beside = path.with_name(path.name + ".arrow")
-            mapped = _map(beside, mark)
+            target = companion(path, ".arrow")
+            mapped = _first(lambda copy: _map_sound(copy, mark), path)
             if mapped is None:
-                target = companion(path, ".arrow")
-                mapped = _map(target, mark) if target != beside else None
-                if mapped is None:
-                    _build(path, source, mark, target)
-                    mapped = _map(target, mark)
+                _build(path, source, mark, target)
+                mapped = _map(target)
+                if mapped is None or mapped.mark != mark:
+                    raise DataError(f"{path}: changed while it was read; open it again when its writer has ended")
+        return cls(path, mapped.batches, mapped.fingerprint)
+
+    @classmethod
+    def reopen(cls, path: Path, fingerprint: str) -> Self:
+        """Map the copy that another process has opened and checked. Raises :class:`DataError` if it has changed."""
+
+        def same(copy: Path) -> Mapped | None:
+            mapped = _map(copy)
+            return mapped if mapped is not None and mapped.fingerprint == fingerprint else None
+
+        mapped = _first(same, path)
         if mapped is None:
-            raise DataError(f"{path}: changed while it was read; open it again when its writer has ended")
-        return cls(path, *mapped)
+            raise DataError(f"{path}: changed since this run opened it; start the run again")
+        return cls(path, mapped.batches, mapped.fingerprint)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def __reduce__(self) -> tuple:
-        return Manifest.open, (self.path,)
+        return Manifest.reopen, (self.path, self.fingerprint)
 
     def column(self, name: str) -> np.ndarray:
         """Return a numeric column (rows,), int32 and read-only: the map itself for a single batch, else joined once."""
@@ -142,28 +153,65 @@ def companion(path: Path, suffix: str) -> Path:
 
 
 def _source_mark(source: BinaryIO) -> dict[bytes, bytes]:
-    """Return metadata that identifies this state of the TSV, without reading it."""
-    state = os.fstat(source.fileno())
-    return {b"layout": _LAYOUT.encode(), b"size": b"%d" % state.st_size, b"mtime_ns": b"%d" % state.st_mtime_ns}
+    """Return metadata that identifies the content of the TSV. Reads it to the end and returns to its start."""
+    digest = hashlib.file_digest(source, "sha256").hexdigest()
+    source.seek(0)
+    return {b"layout": _LAYOUT.encode(), b"sha256": digest.encode()}
 
 
-def _map(copy: Path, mark: dict[bytes, bytes]) -> tuple[list[pa.RecordBatch], str] | None:
-    """Return record batches and fingerprint of an Arrow copy, None if it is absent or of a TSV with another mark."""
+class Mapped(NamedTuple):
+    """The record batches of an Arrow copy, the fingerprint in it, and the mark of the TSV that it was built from."""
+
+    batches: list[pa.RecordBatch]
+    fingerprint: str
+    mark: dict[bytes, bytes]
+
+
+def _first(find: Callable[[Path], Mapped | None], path: Path) -> Mapped | None:
+    """Return what ``find`` returns for the copy beside ``path`` or, if that is None, for the one in the cache."""
+    beside = path.with_name(path.name + ".arrow")
+    mapped, other = find(beside), companion(path, ".arrow")
+    return mapped if mapped is not None or other == beside else find(other)
+
+
+def _map(copy: Path) -> Mapped | None:
+    """Return the content of an Arrow copy, not checked. None if it is absent or no such file."""
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(copy)))
-    except (FileNotFoundError, pa.ArrowInvalid):
+        # The last batch has no rows. It carries the fingerprint, which is known only after all rows were written.
+        _, metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
+        batches = [reader.get_batch(index) for index in range(reader.num_record_batches - 1)]
+        return Mapped(batches, metadata[b"fingerprint"].decode(), reader.schema.metadata)
+    except FileNotFoundError:
         return None
-    if reader.schema.metadata != mark:
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        logger.warning("%s: is damaged and will be built again (%s)", copy, error)
         return None
-    # The last batch has no rows. It carries the fingerprint, which is known only after all rows were written.
-    _, metadata = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
-    batches = [reader.get_batch(index) for index in range(reader.num_record_batches - 1)]
-    return batches, metadata[b"fingerprint"].decode()
+
+
+def _map_sound(copy: Path, mark: dict[bytes, bytes]) -> Mapped | None:
+    """Return the content of an Arrow copy, None if it is absent, of another TSV or layout, or damaged."""
+    mapped = _map(copy)
+    if mapped is None or mapped.mark != mark or not mapped.batches:
+        return None
+    try:
+        fingerprint = _Fingerprint(mapped.batches[0].schema.names)
+        for batch in mapped.batches:
+            batch.validate(full=True)
+            fingerprint.update(batch)
+        found = fingerprint.hexdigest()
+    except (pa.ArrowException, ValueError, IndexError) as error:
+        found = str(error)
+    if found != mapped.fingerprint:
+        logger.warning("%s: is damaged and will be built again (found %s)", copy, found)
+        return None
+    return mapped
 
 
 def _build(path: Path, source: BinaryIO, mark: dict[bytes, bytes], target: Path) -> None:
     """Write the Arrow copy of ``source`` batch by batch. Several processes may do so at once: the last rename wins."""
     logger.info("building the Arrow copy of %s", path)
+    before = os.fstat(source.fileno())
     reader = TsvReader(source, str(path))
     raise_faults(reader.faults)
     fingerprint = _Fingerprint(reader.columns)
@@ -173,7 +221,8 @@ def _build(path: Path, source: BinaryIO, mark: dict[bytes, bytes], target: Path)
             fingerprint.update(batch)
             writer.write_batch(batch)
         raise_faults(reader.faults)
-        if _source_mark(source) != mark:
+        after = os.fstat(source.fileno())
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise DataError(f"{path}: changed while it was read; open it again when its writer has ended")
         end = pa.RecordBatch.from_pylist([], schema=schema)
         writer.write_batch(end, custom_metadata={"fingerprint": fingerprint.hexdigest()})

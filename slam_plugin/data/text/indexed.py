@@ -44,7 +44,9 @@ class Sentences:
             raise DataError(f"{index}: found {found} bytes, expected {expected} of {count} sentences: binarize again")
         self.sizes = _mapped(index, np.int32, count, _HEADER.size)
         self._begins = _mapped(index, np.int64, count, _HEADER.size + self.sizes.nbytes)  # in bytes
-        dtype = np.dtype(_code_to_dtype[code])
+        dtype = np.dtype(_code_to_dtype.get(code, np.float64))
+        if not np.issubdtype(dtype, np.integer):
+            raise DataError(f"{index}: found {code} as the type of its ids, expected that of whole numbers")
         ids = Path(f"{path}.bin")
         if not ids.is_file():
             raise DataError(f"{ids}: not found, but {index} is there")
@@ -68,6 +70,39 @@ class Sentences:
         begin = int(self._begins[sentence]) // self.ids.itemsize
         return self.ids[begin : begin + tokens].astype(np.int64)
 
+    def check(self, symbols: int) -> None:
+        """Raise :class:`DataError` for the first sentence with a wrong place or length, or an id not in [0, symbols).
+
+        Reads both files to their ends.
+        """
+        end = 0
+        for first in range(0, len(self), CHUNK):
+            sizes = self.sizes[first : first + CHUNK].astype(np.int64)
+            if int(sizes.min()) < 1:
+                sentence = int(np.argmax(sizes < 1))
+                raise DataError(
+                    f"{self.path}.idx: sentence {first + sentence} has {sizes[sentence]} symbols, expected at least 1: "
+                    "binarize again"
+                )
+            ends = end + np.cumsum(sizes)
+            begins = self._begins[first : first + CHUNK]
+            wrong = begins != (ends - sizes) * self.ids.itemsize
+            if wrong.any():
+                raise DataError(
+                    f"{self.path}.idx: sentence {first + int(np.argmax(wrong))} begins at byte "
+                    f"{begins[np.argmax(wrong)]}, expected to follow the one before: binarize again"
+                )
+            end = int(ends[-1])
+        for begin in range(0, len(self.ids), CHUNK):
+            chunk = self.ids[begin : begin + CHUNK]
+            if int(chunk.max()) >= symbols or int(chunk.min()) < 0:
+                place = begin + int(np.argmax((chunk >= symbols) | (chunk < 0)))
+                sentence = int(np.searchsorted(np.cumsum(self.sizes, dtype=np.int64), place, side="right"))
+                raise DataError(
+                    f"{self.path}.bin: sentence {sentence} holds symbol {self.ids[place]}, but dict.txt has {symbols}: "
+                    "binarize again"
+                )
+
 
 def _mapped(path: Path, dtype: Any, count: int, offset: int = 0) -> np.ndarray:
     return np.asarray(np.memmap(path, dtype, "r", offset, (count,)))
@@ -89,22 +124,13 @@ def write_index(file: IO[bytes], sizes: np.ndarray, dtype: np.dtype) -> None:
 
 
 def open_indexed(path: str | Path, dictionary: Dictionary) -> Sentences:
-    """Return the sentences of ``path.bin`` and ``path.idx``, memory-mapped, each ending in ``</s>``.
+    """Return the sentences of ``path.bin`` and ``path.idx``, memory-mapped and checked from start to end.
 
-    Raises :class:`DataError` if a file is missing or cut short, or holds a symbol that ``dictionary`` lacks: text
-    binarized with a larger dictionary would index past the embedding, maybe only in the last sentence.
+    Raises :class:`DataError` if a file is missing, cut short or damaged, or holds a symbol that ``dictionary`` lacks:
+    text binarized with a larger dictionary would index past the embedding, maybe only in the last sentence.
     """
     sentences = Sentences(path)
-    symbols = len(dictionary)
-    for begin in range(0, len(sentences.ids), CHUNK):
-        chunk = sentences.ids[begin : begin + CHUNK]
-        if int(chunk.max()) >= symbols:
-            place = begin + int(np.argmax(chunk >= symbols))
-            sentence = int(np.searchsorted(np.cumsum(sentences.sizes, dtype=np.int64), place, side="right"))
-            raise DataError(
-                f"{path}.bin: sentence {sentence} holds symbol {sentences.ids[place]}, but dict.txt has {symbols}: "
-                "binarize again"
-            )
+    sentences.check(len(dictionary))
     return sentences
 
 

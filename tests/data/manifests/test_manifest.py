@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -103,11 +104,48 @@ def test_the_copy_is_built_once_and_again_after_a_change(path, monkeypatch):
     assert first.row(7) == rows(8)[7]
 
 
-def test_a_damaged_copy_is_rebuilt(path):
+def test_a_manifest_with_other_content_of_the_same_size_and_time_is_noticed(path):
+    Manifest.open(path)
+    before, text = path.stat(), path.read_text(encoding="utf-8")
+    path.write_text(text.replace("a/3.wav", "b/3.wav"), encoding="utf-8")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert Manifest.open(path).value(3, "audio") == "b/3.wav"
+
+
+def test_a_copy_that_is_cut_short_is_rebuilt(path, caplog):
     Manifest.open(path)
     copy = path.with_name("m.tsv.arrow")
-    copy.write_bytes(copy.read_bytes()[:-50])
-    assert Manifest.open(path).row(3) == rows(4)[3]
+    whole = copy.read_bytes()
+    for end in (0, 1, 8, len(whole) // 2, len(whole) - 50, len(whole) - 1):
+        copy.write_bytes(whole[:end])
+        caplog.clear()
+        assert Manifest.open(path).row(3) == rows(4)[3]
+        assert "m.tsv.arrow: is damaged and will be built again" in caplog.text
+        assert copy.read_bytes() == whole
+
+
+def test_a_copy_with_other_bits_is_rebuilt_or_gives_the_same_rows(path):
+    """Padding between columns may change, a value may not."""
+    expected = Manifest.open(path)
+    copy = path.with_name("m.tsv.arrow")
+    whole = bytearray(copy.read_bytes())
+    drawn = random.Random(1)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[drawn.randrange(len(whole))] ^= 1 << drawn.randrange(8)
+        copy.write_bytes(damaged)
+        found = Manifest.open(path)
+        assert found.fingerprint == expected.fingerprint
+        assert [found.row(index) for index in range(0, 500, 50)] == rows(500)[::50]
+
+
+def test_a_worker_refuses_a_copy_that_was_replaced(path):
+    manifest = pickle.dumps(Manifest.open(path))
+    write_manifest(path, rows(300), COLUMNS)
+    Manifest.open(path)
+    with pytest.raises(DataError, match=r"m\.tsv: changed since this run opened it"):
+        pickle.loads(manifest)
 
 
 def test_the_fingerprint_is_of_the_content_alone(path, monkeypatch):

@@ -58,6 +58,56 @@ def test_damaged_files_are_named(text, suffix, damage, expected):
         Sentences(text)
 
 
+# fairseq's codes of the ids' types: 7 is float64, 200 is none
+@pytest.mark.parametrize("code", [6, 7, 200])
+def test_a_type_of_ids_other_than_whole_numbers_is_named(text, code):
+    index = text.with_suffix(".idx")
+    data = bytearray(index.read_bytes())
+    data[17] = code
+    index.write_bytes(data)
+    with pytest.raises(DataError, match=rf"text\.idx: found {code} as the type of its ids"):
+        Sentences(text)
+
+
+def column(values, dtype):
+    return np.array(values, dtype).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "begins", "expected"),
+    [
+        ([3, 1, 5, 2], [0, 3, 4, 90], "sentence 3 begins at byte .*, expected to follow the one before"),
+        ([3, 1, 5, 2], [0, 3, -4, 9], "sentence 2 begins at byte -"),
+        ([3, 6, 0, 2], [0, 3, 9, 9], "sentence 2 has 0 symbols, expected at least 1"),
+        ([3, 10, -4, 2], [0, 3, 13, 9], "sentence 2 has -4 symbols, expected at least 1"),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_an_index_that_points_elsewhere_is_named(text, sizes, begins, expected, chunk, monkeypatch):
+    monkeypatch.setattr(indexed, "CHUNK", chunk)
+    width = Sentences(text).ids.itemsize
+    index = text.with_suffix(".idx")
+    header = index.read_bytes()[:26]
+    index.write_bytes(header + column(sizes, np.int32) + column(np.array(begins) * width, np.int64))
+    with pytest.raises(DataError, match=rf"text\.idx: {expected}"):
+        open_indexed(text, known(100))
+
+
+def known(symbols):
+    dictionary = Dictionary()
+    for number in range(symbols - len(dictionary)):
+        dictionary.add_symbol(f"piece{number}")
+    return dictionary
+
+
+def test_a_negative_symbol_is_named(tmp_path):
+    np.array([5, -6, 2], np.int32).tofile(tmp_path / "text.bin")
+    with (tmp_path / "text.idx").open("wb") as file:
+        indexed.write_index(file, np.array([3], np.int32), np.dtype(np.int32))
+    with pytest.raises(DataError, match=r"text\.bin: sentence 0 holds symbol -6"):
+        open_indexed(tmp_path / "text", known(10))
+
+
 def test_absent_files_are_named(text):
     text.with_suffix(".bin").unlink()
     with pytest.raises(DataError, match=r"text\.bin: not found, but .*text\.idx is there"):
@@ -69,9 +119,7 @@ def test_absent_files_are_named(text):
 
 def test_a_symbol_that_the_dictionary_lacks_is_named(text, monkeypatch):
     monkeypatch.setattr(indexed, "CHUNK", 3)
-    dictionary = Dictionary()
-    for number in range(66):
-        dictionary.add_symbol(f"piece{number}")
+    dictionary = known(70)
     with pytest.raises(DataError, match=r"text\.bin: sentence 2 holds symbol 70, but dict.txt has 70"):
         open_indexed(text, dictionary)
     dictionary.add_symbol("last")
