@@ -34,7 +34,7 @@ LOGGED = {
     "Fine-tuning": {
         "loss": "in bits per token, as fairseq logs it",
         "ctc_loss": "CTC beside a decoder, in bits per token of the transcript",
-        "infinite": "utterances with too few states for CTC; their loss counts as zero",
+        "infinite": "utterances with too few states for CTC; they are left out of the mean",
         "{kind}_loss": "`speech_translation_loss` and `text_translation_loss`, in bits per token",
         "wer": "word error rate in percent (`--eval-wer`)",
         "cer": "character error rate in percent (`--eval-wer`)",

@@ -43,9 +43,10 @@ class AlignmentCriterion(FairseqCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
-        """Log ``loss`` in bits, as fairseq's other criterions do."""
+        """Log ``loss`` in bits, as fairseq's other criterions do; no loss if nothing counted."""
         loss, size = (sum(utils.item(log[key]) for log in logging_outputs) for key in ("loss", "sample_size"))
-        metrics.log_scalar("loss", loss / size / math.log(2), size, priority=0, round=3)
+        if size:
+            metrics.log_scalar("loss", loss / size / math.log(2), size, priority=0, round=3)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

@@ -16,8 +16,8 @@ from slam_plugin.criterions.base import AlignmentConfig, AlignmentCriterion
 class SlamCtcCriterion(AlignmentCriterion):
     """Negative log-likelihood of the target over all its paths. The blank is ``<s>``.
 
-    An utterance with fewer states than its target needs has no path and an infinite loss. It counts as zero loss; the
-    number of these utterances is logged as ``infinite``.
+    An utterance with fewer states than its target needs has no path and an infinite loss. It is left out of the mean;
+    the number of these utterances is logged as ``infinite``.
     """
 
     def forward(
@@ -27,9 +27,9 @@ class SlamCtcCriterion(AlignmentCriterion):
         target = sample["target"]
         output = model(**{name: value for name, value in sample["net_input"].items() if name != "prev_output_tokens"})
         counted = self.counted(target)
-        losses, infinite = ctc_losses(output["logits"], output["padding_mask"], target, counted, self.blank)
-        loss, sample_size, log = self.summed(losses, counted.sum(1), reduce)
-        return loss, sample_size, {**log, "infinite": infinite}
+        losses, has_path = ctc_losses(output["logits"], output["padding_mask"], target, counted, self.blank)
+        loss, sample_size, log = self.summed(losses[has_path], counted.sum(1)[has_path], reduce)
+        return loss, sample_size, {**log, "infinite": (~has_path).sum()}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:
@@ -42,7 +42,7 @@ class SlamCtcCriterion(AlignmentCriterion):
 def ctc_losses(
     logits: Tensor, padding_mask: Tensor, target: Tensor, counted: Tensor, blank: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the CTC losses (batch,) in nats, and the number of utterances with too few states, whose loss is zero.
+    """Return the CTC losses (batch,) in nats, 0 for utterances with too few states, and which ones have enough.
 
     Args:
         logits: (batch, T, symbols); padding_mask: (batch, T).
@@ -58,7 +58,7 @@ def ctc_losses(
         reduction="none",
         zero_infinity=True,
     )
-    return losses, (states_needed(target, counted) > states).sum()
+    return losses, states_needed(target, counted) <= states
 
 
 def states_needed(target: Tensor, counted: Tensor) -> Tensor:

@@ -80,8 +80,8 @@ class WithCtcCriterion(LabelSmoothedCrossEntropyCriterion):
             return dict.fromkeys(("ctc_loss", "ctc_tokens", "infinite"), torch.zeros_like(loss.detach()))
         transcript = sample["transcript"]
         counted = transcript != self.transcript_pad
-        losses, infinite = ctc_losses(extra["ctc_logits"], extra["ctc_padding_mask"], transcript, counted, self.blank)
-        return {"ctc_loss": losses.sum(), "ctc_tokens": counted.sum(), "infinite": infinite}
+        losses, has_path = ctc_losses(extra["ctc_logits"], extra["ctc_padding_mask"], transcript, counted, self.blank)
+        return {"ctc_loss": losses.sum(), "ctc_tokens": counted[has_path].sum(), "infinite": (~has_path).sum()}
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Mapping[str, Any]]) -> None:

@@ -40,6 +40,8 @@ class AlignmentGenerator:
     def __init__(self, dictionary: Dictionary, beam: int, blank: int) -> None:
         self.beam, self.blank = beam, blank
         self.eos = dictionary.eos()
+        # No target has them, so that a model hardly learns not to emit them.
+        self.forbidden = [dictionary.pad(), self.eos]
 
     @torch.no_grad()
     def generate(

@@ -50,7 +50,7 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
             # The prefix grows by a symbol; by the same symbol again only after a blank.
             for symbol in likeliest:
                 before = ends_blank if prefix and symbol == prefix[-1] else total
-                if symbol == blank or before == -math.inf:
+                if symbol == blank or -math.inf in (before, scores[symbol]):
                     continue
                 longer = (*prefix, symbol)
                 add(longer, -math.inf, before + scores[symbol])
@@ -70,7 +70,9 @@ class CtcGenerator(AlignmentGenerator):
     def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
         outputs = [model(inputs["features"], inputs["padding_mask"]) for model in models]
         log_probs = torch.stack([output["logits"].float().log_softmax(-1) for output in outputs])
-        log_probs = (log_probs.logsumexp(0) - math.log(len(outputs))).cpu().numpy()
+        log_probs = log_probs.logsumexp(0) - math.log(len(outputs))
+        log_probs[..., self.forbidden] = -math.inf
+        log_probs = log_probs.cpu().numpy()
         lengths = (~outputs[0]["padding_mask"]).sum(1).tolist()
         utterances = [frames[:length] for frames, length in zip(log_probs, lengths, strict=True)]
         if self.beam == 1:

@@ -26,10 +26,14 @@ class Scorer:
     Args:
         models: each with ``encode``, ``predict`` and ``join`` as :class:`slam_plugin.models.transducer.SlamTransducer`
             has them.
+        forbidden: symbols of probability 0.
     """
 
-    def __init__(self, models: Sequence[nn.Module], features: Tensor, padding_mask: Tensor) -> None:
+    def __init__(
+        self, models: Sequence[nn.Module], features: Tensor, padding_mask: Tensor, forbidden: Sequence[int] = ()
+    ) -> None:
         self.models = models
+        self._forbidden = list(forbidden)
         encoded = [model.encode(features, padding_mask) for model in models]
         self._states = [states for states, _ in encoded]
         self.lengths: list[int] = (~encoded[0][1]).sum(1).tolist()
@@ -47,7 +51,9 @@ class Scorer:
             model.join(states[where], outputs).log_softmax(-1)
             for model, states, outputs in zip(self.models, self._states, predicted, strict=True)
         ]
-        return scores[0] if len(scores) == 1 else torch.stack(scores).logsumexp(0) - math.log(len(scores))
+        mean = scores[0] if len(scores) == 1 else torch.stack(scores).logsumexp(0) - math.log(len(scores))
+        mean[:, self._forbidden] = -math.inf
+        return mean
 
 
 class Predictions:
@@ -225,7 +231,7 @@ class TransducerGenerator(AlignmentGenerator):
         self.max_symbols = max_symbols
 
     def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
-        scorer = Scorer(models, inputs["features"], inputs["padding_mask"])
+        scorer = Scorer(models, inputs["features"], inputs["padding_mask"], self.forbidden)
         starts = inputs["prev_output_tokens"][:, 0]
         if self.beam == 1:
             return [[hypothesis] for hypothesis in greedy(scorer, starts, self.blank, self.max_symbols)]

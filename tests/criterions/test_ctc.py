@@ -88,7 +88,8 @@ def test_sentence_avg_divides_by_utterances():
 def test_impossible_targets_are_counted_and_have_no_gradient():
     # "55" needs three states, two symbols and a blank between them.
     model = Fixed(random_logits(2), [2, 3])
-    loss, _, log = criterion()(model, sample([[5, 5], [5, 5]]))
+    loss, sample_size, log = criterion()(model, sample([[5, 5], [5, 5]]))
+    assert (sample_size, log["ntokens"], log["nsentences"]) == (2, 2, 1)  # the mean is over the second alone
     assert negative_log_likelihood(model.logits[0, :2], [5, 5]) == math.inf
     assert log["infinite"] == 1
     assert loss.item() == pytest.approx(negative_log_likelihood(model.logits[1, :3], [5, 5]), rel=1e-5)
@@ -96,6 +97,21 @@ def test_impossible_targets_are_counted_and_have_no_gradient():
     assert model.logits.grad[0].abs().max() == 0
     assert model.logits.grad[1].abs().max() > 0
     assert torch.isfinite(model.logits.grad).all()
+
+
+def test_a_batch_of_impossible_targets_has_no_loss_and_leaves_the_mean_alone():
+    model = Fixed(random_logits(1), [2])
+    loss, sample_size, log = criterion()(model, sample([[5, 5, 5]]))
+    assert (loss.item(), sample_size, log["infinite"]) == (0, 0, 1)
+    loss.backward()
+    assert model.logits.grad.abs().max() == 0
+    other = criterion()(Fixed(random_logits(), STATES), sample(TARGETS))
+    with metrics.aggregate(new_root=True) as logged:
+        SlamCtcCriterion.reduce_metrics([log])
+        assert "loss" not in logged
+        SlamCtcCriterion.reduce_metrics([log, other[2]])
+    expected = other[0].item() / other[1] / math.log(2)
+    assert logged.get_smoothed_values()["loss"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_loss_of_bf16_logits_is_taken_in_fp32():

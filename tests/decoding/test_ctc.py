@@ -86,21 +86,27 @@ def sample():
     return {"net_input": {"features": torch.zeros(2, 12, 80), "padding_mask": torch.zeros(2, 12, dtype=torch.bool)}}
 
 
+def of_letters(probabilities):
+    """Put a dictionary's pad, eos and unk, of probability 0, between the blank and the letters."""
+    given = torch.as_tensor(probabilities)
+    return torch.cat((given[..., :1], torch.zeros(*given.shape[:-1], 3), given[..., 1:]), -1)
+
+
 @pytest.mark.parametrize("beam", [1, 4])
 def test_generator_leaves_padded_states_out(beam):
     one = [[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]]
     other = [[0.1, 0.1, 0.8], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1]]
-    model = Fixed([one, other], lengths=[3, 1])
+    model = Fixed(of_letters([one, other]), lengths=[3, 1])
     found = CtcGenerator(Dictionary(), beam, BLANK).generate([model], sample())
-    assert [nbest[0]["tokens"].tolist() for nbest in found] == [[1, 2], [2]]
+    assert [nbest[0]["tokens"].tolist() for nbest in found] == [[4, 5], [5]]
     assert all(len(nbest[0]["positional_scores"]) == len(nbest[0]["tokens"]) for nbest in found)
 
 
 def test_generator_averages_probabilities_of_an_ensemble():
     first, second = [[[0.0, 0.6, 0.4]]], [[[0.0, 0.1, 0.9]]]
-    models = [Fixed(first, [1]), Fixed(second, [1])]
+    models = [Fixed(of_letters(first), [1]), Fixed(of_letters(second), [1])]
     found = CtcGenerator(Dictionary(), 1, BLANK).generate(models, sample())
-    assert found[0][0]["tokens"].tolist() == [2]
+    assert found[0][0]["tokens"].tolist() == [5]
     assert math.exp(found[0][0]["score"]) == pytest.approx((0.4 + 0.9) / 2)
 
 
@@ -108,3 +114,13 @@ def test_generator_refuses_what_it_cannot_do():
     model = Fixed([[[0.2, 0.8]]], [1])
     with pytest.raises(ValueError, match="prefix-size"):
         CtcGenerator(Dictionary(), 1, BLANK).generate([model], sample(), prefix_tokens=torch.zeros(1, 1))
+
+
+@pytest.mark.parametrize("beam", [1, 2, 8])
+def test_padding_and_the_end_of_a_sentence_are_never_emitted(beam):
+    """However likely they are: probabilities of blank, pad, eos, unk and two letters."""
+    states = torch.tensor([[0, 0.9, 0, 0, 0.1, 0], [0, 0, 0.9, 0, 0, 0.1], [0.1, 0.2, 0.2, 0.5, 0, 0]]) + 1e-3
+    for nbest in CtcGenerator(Dictionary(), beam, BLANK).generate([Fixed(states[None], [3])], sample()):
+        assert nbest[0]["tokens"].tolist() == [4, 5, 3]
+        assert all(set(hypothesis["tokens"].tolist()) <= {3, 4, 5} for hypothesis in nbest)
+        assert all(math.isfinite(hypothesis["score"]) for hypothesis in nbest)

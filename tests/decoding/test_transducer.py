@@ -15,6 +15,7 @@ from slam_plugin.models.transducer import SlamTransducer
 from slam_plugin.modules.transducer import JointNetwork, PredictionNetwork
 
 BLANK, PAD, START, SYMBOLS = 0, 1, 2, 9
+NEVER = -1e9  # a logit of what the search does not emit, for the references
 
 
 class Given(torch.nn.Module):
@@ -32,6 +33,7 @@ def transducer(seed, symbols=SYMBOLS, blank_bias=1.0):
         for parameter in (*prediction.parameters(), *joint.parameters()):
             parameter.normal_()
         joint.output.bias[BLANK] += blank_bias
+        joint.output.bias[[PAD, START]] = NEVER
     return SlamTransducer(Given(), prediction, joint, BLANK, SimpleNamespace(autocast="none")).eval()
 
 
@@ -78,7 +80,7 @@ class AsTorchaudio:
         return logits.roll(-1, -1), lengths, predicted_lengths
 
 
-@pytest.mark.parametrize("beam", [2, 3, 8])
+@pytest.mark.parametrize("beam", [2, 3, 6])
 @pytest.mark.parametrize("max_symbols", [1, 3])
 @pytest.mark.parametrize("seed", range(4))
 def test_beam_search_is_torchaudios(seed, beam, max_symbols):
@@ -94,9 +96,9 @@ def test_beam_search_is_torchaudios(seed, beam, max_symbols):
 
 
 def test_a_beam_as_wide_as_there_are_sequences_adds_up_all_alignments():
-    model, batch = transducer(1, symbols=4), sample([2])
+    model, batch = transducer(1, symbols=6), sample([2])
     found = {tuple(h["tokens"].tolist()): h["score"] for h in decode([model], batch, beam=1093, max_symbols=3)[0]}
-    for target in itertools.chain.from_iterable(itertools.product((1, 2, 3), repeat=n) for n in range(4)):
+    for target in itertools.chain.from_iterable(itertools.product((3, 4, 5), repeat=n) for n in range(4)):
         previous = torch.tensor([[START, *target]])
         logits = model(batch["net_input"]["features"], batch["net_input"]["padding_mask"], previous)["logits"]
         lengths = torch.tensor([2], dtype=torch.int32), torch.tensor([len(target)], dtype=torch.int32)
@@ -143,16 +145,16 @@ def test_greedy_search_is_a_naive_loop_and_averages_probabilities_of_an_ensemble
 
 def test_a_beam_averages_probabilities_of_an_ensemble():
     """Of one state: what follows the start symbol, and what ends the state behind it."""
-    models, batch = [transducer(seed, symbols=5) for seed in (0, 1)], sample([1])
+    models, batch = [transducer(seed, symbols=7) for seed in (0, 1)], sample([1])
     [found] = decode(models, batch, beam=5, max_symbols=1)
     inputs = batch["net_input"]
-    previous = torch.tensor([[START, token] for token in range(1, 5)])
+    previous = torch.tensor([[START, token] for token in range(3, 7)])
     logits = [
         model(inputs["features"].expand(4, -1, -1), inputs["padding_mask"], previous)["logits"] for model in models
     ]
     probabilities = sum(each.softmax(-1) for each in logits)[:, 0] / 2
     expected = {(): probabilities[0, 0, BLANK].log().item()}
-    for row, token in zip(probabilities, range(1, 5), strict=True):
+    for row, token in zip(probabilities, range(3, 7), strict=True):
         expected[token,] = (row[0, token] * row[1, BLANK]).log().item()
     assert {tuple(h["tokens"].tolist()): h["score"] for h in found} == pytest.approx(expected, abs=1e-5)
 
@@ -193,6 +195,19 @@ def test_hypotheses_come_best_first_by_length_and_every_token_has_a_score():
 def test_what_never_ends_a_state_is_stopped(beam):
     [found] = decode([transducer(0, blank_bias=-50.0)], sample([4]), beam, max_symbols=2)
     assert len(found[0]["tokens"]) == 8
+
+
+@pytest.mark.parametrize("beam", [1, 4, 20])
+def test_padding_and_the_end_of_a_sentence_are_never_emitted(beam):
+    """However likely they are. A beam of 20 is wider than all symbols."""
+    model, batch = transducer(4), sample(LENGTHS)
+    without = decode([model], batch, beam)
+    with torch.no_grad():
+        model.joint.output.bias[[PAD, START]] = 3.0
+    for found, expected in zip(decode([model], batch, beam), without, strict=True):
+        assert all(not {PAD, START} & set(hypothesis["tokens"].tolist()) for hypothesis in found)
+        assert all(math.isfinite(hypothesis["score"]) for hypothesis in found)
+        assert len(found) == len(expected)
 
 
 def test_generator_refuses_what_it_cannot_do():
