@@ -31,6 +31,9 @@ LOGGED = {
         "audio_seconds_per_second": "seconds of audio trained per second of time",
         "data_wait": "seconds for which a plan step waited for data",
     },
+    "All training": {
+        "bad_updates": "updates skipped because their gradients were not finite (`--max-bad-updates`)",
+    },
     "Fine-tuning": {
         "loss": "in bits per token, as fairseq logs it",
         "ctc_loss": "CTC beside a decoder, in bits per token of the transcript",

@@ -27,6 +27,7 @@ from fairseq import checkpoint_utils, models, tasks
 from fairseq.data import data_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
+from fairseq.logging import metrics
 from fairseq.ngram_repeat_block import NGramRepeatBlock
 from fairseq.trainer import Trainer
 
@@ -178,6 +179,37 @@ def _early_stopping_counters() -> dict[str, float]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# bad updates
+
+
+def _judge_updates() -> None:
+    clip, log = Trainer.clip_grad_norm, Trainer._reduce_and_log_stats
+
+    @functools.wraps(clip)
+    def clip_grad_norm(self, clip_norm):
+        norm = clip(self, clip_norm)
+        guard = getattr(self.task, "guard", None)
+        if guard is None or not guard.skips(norm):
+            return norm
+        self.zero_grad()  # to None, so that the optimizer leaves all parameters and their states alone
+        return torch.zeros_like(norm)
+
+    @functools.wraps(log)
+    def _reduce_and_log_stats(self, logging_outputs, sample_size, grad_norm=None):
+        guard = getattr(self.task, "guard", None)
+        if guard is None or grad_norm is None:  # None in validation
+            return log(self, logging_outputs, sample_size, grad_norm)
+        if guard.skipped:  # its loss would make every mean that it is part of infinite
+            metrics.log_scalar("bad_updates", guard.count, weight=0, priority=650)
+            return {}
+        logged = log(self, logging_outputs, sample_size, grad_norm)
+        guard.follow(logged.get("loss", 0.0))
+        return logged
+
+    Trainer.clip_grad_norm, Trainer._reduce_and_log_stats = clip_grad_norm, _reduce_and_log_stats
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # batches
 
 
@@ -278,6 +310,12 @@ WORKAROUNDS = (
         "early stopping",
         "the counters of --patience are not saved: a run that is interrupted more often than its patience never stops",
         _keep_early_stopping,
+    ),
+    Workaround(
+        "bad updates",
+        "one gradient that is not finite ends a run after the batch was run once more, and no message says which "
+        "sentences were in it",
+        _judge_updates,
     ),
     Workaround(
         "last batch",

@@ -22,6 +22,7 @@ FAILURES = [
     ("name_torn_file", "refusal by name", "unclear at 0 bytes"),
     ("survive_kill", "atomic copies", "killed at half of the copy: checkpoint_last.pt is not whole"),
     ("stop_after_interruptions", "early stopping", "it stopped after epoch 5 instead of 3"),
+    ("skip_a_bad_update", "bad updates", "gradients are Nan/Inf"),
     ("generate", "last batch", "8 hypotheses"),
     ("repeat_nothing", "n-gram blocking", "it says "),
     ("load_by_other_path", "own folder", "not globally unique"),

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,6 +31,7 @@ from slam_plugin.instruments.verdicts import warnings
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.warm_start import load_pretraining, read_source, set_architecture
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
+from slam_plugin.tasks.base.bad_updates import describe_batch
 from slam_plugin.tasks.base.instruments import Instruments, progress_of
 from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
 from slam_plugin.tasks.base.ranks import is_first_rank
@@ -177,6 +179,7 @@ class SlamPretrainingTask(PlannedTask):
         """Return an iterator over the plan (train subset), or once over all validation data (other subsets)."""
         if dataset is self.datasets.get(self.cfg.train_subset):
             return super().get_batch_iterator(dataset, num_shards, shard_id, epoch, **options)
+        self._validated = dataset
         sizes = {name: len(batches) for name, batches in dataset.batches.items()}
         sweep = Sweep(self.corpora, sizes, num_shards)
         return self.iterate(dataset, sweep, {}, (1,), shard_id, epoch, **options)
@@ -188,6 +191,7 @@ class SlamPretrainingTask(PlannedTask):
         model.eval()
         (batch,) = sample["batches"]
         result = criterion(model, batch)
+        self.check_valid_loss(result[0], partial(describe_batch, self._validated, sample, 0))
         allocator.count_step()
         return result
 

@@ -168,6 +168,7 @@ def test_a_step_is_collated_slot_by_slot(folder):
     assert step["plan_step"] == 7
     expected = [("s", (0, 1), 3), ("s", (2,), 3), ("t", (4,), 0)]
     for batch, (name, indices, cycle) in zip(step["batches"], expected, strict=True):
+        assert (batch.pop("corpus"), batch.pop("indices")) == (name, list(indices))
         assert same(batch, corpora[name].collate([corpora[name].item(i, cycle) for i in indices]))
 
 

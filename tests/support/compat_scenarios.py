@@ -26,9 +26,11 @@ import torch
 import torch._dynamo  # the optimizers would import it in every fork
 from fairseq import checkpoint_utils, utils
 from fairseq.dataclass.configs import CheckpointConfig
+from fairseq.tasks.translation import TranslationTask
 
 import tests.support.warm  # noqa: F401  (the parsers of every fork's configuration)
 from slam_plugin import compat
+from slam_plugin.tasks.base.bad_updates import UpdateGuard
 
 SENTENCES = ["aa bb cc dd", "bb cc", "dd dd aa ee", "cc ee ff", "ff aa", "ee bb ff cc aa"] * 2
 TINY = [f"--{side}-{what}={size}" for side in ("encoder", "decoder") for what, size in
@@ -234,7 +236,23 @@ def kill_self(point: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# early stopping, n-gram blocking, own folder
+# bad updates, early stopping, n-gram blocking, own folder
+
+
+def skip_a_bad_update(folder: Path) -> None:
+    """The gradients of the second update are infinite. The task's guard lets one such update pass."""
+    step = TranslationTask.train_step
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        result = step(self, sample, model, criterion, optimizer, update_num, ignore_grad)
+        if update_num == 1:
+            next(model.parameters()).grad.fill_(np.inf)
+        return result
+
+    TranslationTask.train_step, TranslationTask.guard = train_step, UpdateGuard(limit=1)
+    train(f"--save-dir={folder / 'saved'}", "--max-update=3")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
+    expect(all(value.isfinite().all() for value in state["model"].values()), "weights are not finite")
 
 
 def stop_after_interruptions(folder: Path) -> None:
@@ -293,6 +311,7 @@ SCENARIOS = [
     (name_torn_file, "refusal by name"),
     (survive_kill, "atomic copies"),
     (stop_after_interruptions, "early stopping"),
+    (skip_a_bad_update, "bad updates"),
     (generate, "last batch"),
     (repeat_nothing, "n-gram blocking"),
     (load_by_other_path, "own folder"),

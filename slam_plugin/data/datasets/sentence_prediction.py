@@ -44,6 +44,10 @@ class SentencePredictionDataset(FairseqDataset):
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def describe(self, index: int) -> str:
+        """Return the file and number of row ``index``, from 0."""
+        return f"{self.sides[0].path}.bin: sentence {index}"
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return ``id``, ``tokens`` (length,) and ``target``, a scalar, None without targets."""
         sentences = [side[int(index)][:-1] for side in self.sides]

@@ -59,6 +59,10 @@ class TextPairDataset(FairseqDataset):
     def __len__(self) -> int:
         return len(self.source)
 
+    def describe(self, index: int) -> str:
+        """Return the file and number of row ``index``, from 0."""
+        return f"{self.source.path}.bin: sentence {index}"
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return ``id``, ``source`` (tokens,) with ``<s>`` and ``</s>``, ``target`` (tokens,) without, or None."""
         source = self.source[index]

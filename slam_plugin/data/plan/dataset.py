@@ -29,9 +29,14 @@ class MultiCorpusDataset(FairseqDataset):
         return key, self.corpora[key.corpus].item(key.index, key.cycle)
 
     def collater(self, samples: Sequence[tuple[Key, dict[str, Any]]]) -> dict[str, Any]:
-        """Return ``{"plan_step": int, "batches": [micro-batch, ...]}``, each micro-batch collated by its kind."""
+        """Return ``{"plan_step": int, "batches": [micro-batch, ...]}``, each micro-batch collated by its kind.
+
+        ``corpus`` and ``indices`` of a micro-batch name its items, for messages.
+        """
         batches = []
         for _, members in groupby(samples, key=lambda sample: sample[0].slot):
             keys, items = zip(*members, strict=True)
-            batches.append(self.corpora[keys[0].corpus].collate(items))
+            corpus = keys[0].corpus
+            named = {"corpus": corpus, "indices": [key.index for key in keys]}
+            batches.append({**self.corpora[corpus].collate(items), **named})
         return {"plan_step": samples[0][0].plan_step, "batches": batches}

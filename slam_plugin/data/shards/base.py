@@ -69,5 +69,8 @@ class Shard(Protocol):
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """Decode and mask one item. A pure function of (seed, kind, stream, index, cycle)."""
 
+    def describe(self, index: int) -> str:
+        """Return the file and place of one item, for messages."""
+
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the tensors of one micro-batch."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from slam_plugin.data.audio import load_features, normalize
-from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.manifest import Manifest, line_of
 from slam_plugin.data.manifests.validate import ensure_valid
 from slam_plugin.data.masks import span_mask
 from slam_plugin.data.options import Option
@@ -54,6 +54,10 @@ class SpeechShard:
             augment = SpecAugment(**self.setting.augmentation._asdict())
             item["augmented_features"] = augment(features, generator(*item["key"], "augmentation"))
         return item
+
+    def describe(self, index: int) -> str:
+        """Return file, line and id of row ``index``."""
+        return f"{self.manifest.path}:{line_of(index)}: {self.manifest.value(index, 'id')}"
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return features (batch, frames, 80), feature_padding_mask (batch, frames) or None, and seed.

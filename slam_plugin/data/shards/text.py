@@ -71,6 +71,11 @@ class TextShard:
         key = (self.setting.seed, self.kind, self.setting.stream, index, cycle)
         return {"key": key, **mask_text(self.tokens(index), key, self.setting)}
 
+    def describe(self, index: int) -> str:
+        """Return the file and the number of the item's first sentence, from 0."""
+        sentence = index if self.first is None else int(self.first[index])
+        return f"{self.sentences.path}.bin: sentence {sentence}"
+
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed.
 

@@ -86,6 +86,9 @@ class SpeechTranslationShard:
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         return self.dataset.item(index, cycle)
 
+    def describe(self, index: int) -> str:
+        return self.dataset.describe(index)
+
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the batch of :meth:`SpeechToTextDataset.collater` with its kind and sizes."""
         frames = sum(len(item["features"]) for item in items)
@@ -131,6 +134,9 @@ class TextTranslationShard:
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         return self.dataset[index]
+
+    def describe(self, index: int) -> str:
+        return self.dataset.describe(index)
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the batch of :meth:`TextPairDataset.collater` with its kind and sizes."""

@@ -4,13 +4,13 @@ import logging
 from argparse import Namespace
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.data import Dictionary
-from fairseq.dataclass import FairseqDataclass
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.models import BaseFairseqModel
-from fairseq.tasks import FairseqTask
 from omegaconf import II, DictConfig
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from slam_plugin.models.base.warm_start import (
     set_architecture,
     text_vocabulary,
 )
+from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_rows
 from slam_plugin.tasks.base.flag_checks import refuse_ignored_rates, refuse_waiting_exchange
 from slam_plugin.tasks.base.resuming import resumed_from
 
@@ -37,7 +38,7 @@ SOURCE_FOLDER = "source"
 
 
 @dataclass
-class FineTuningTaskConfig(FairseqDataclass):
+class FineTuningTaskConfig(GuardConfig):
     """Fields of fairseq's other sections that every fine-tuning task reads."""
 
     seed: int = II("common.seed")
@@ -51,7 +52,7 @@ class FineTuningTaskConfig(FairseqDataclass):
     path: Optional[str] = II("common_eval.path")
 
 
-class FineTuningTask(FairseqTask):
+class FineTuningTask(GuardedTask):
     """A task whose checkpoint carries its vocabularies, and whose model begins with a pre-trained trunk.
 
     For decoding, the data folder needs no vocabularies; if it has them, they must be the checkpoint's.
@@ -149,23 +150,36 @@ class FineTuningTask(FairseqTask):
 
     # ---- steps
 
-    def train_step(self, *args: Any, **kwargs: Any) -> tuple[Tensor, int, dict[str, Any]]:
+    def train_step(self, sample: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[Tensor, int, dict[str, Any]]:
         """Run fairseq's step, and return freed memory to the system at intervals."""
-        result = super().train_step(*args, **kwargs)
+        result = super().train_step(sample, *args, **kwargs)
+        if "id" in sample:  # the plan's tasks note their own batches
+            self.guard.note(partial(_describe, self.datasets[self.cfg.train_subset], sample), result[0])
         allocator.count_step()
         return result
 
     def valid_step(self, sample: Mapping[str, Any], model: Any, criterion: Any) -> tuple[Tensor, int, dict[str, Any]]:
         """Run fairseq's step, and return freed memory to the system at intervals."""
         result = super().valid_step(sample, model, criterion)
+        self.check_valid_loss(result[0], partial(_describe, self._validated, sample))
         allocator.count_step()
         return result
+
+    def get_batch_iterator(self, dataset: Any, **options: Any) -> EpochBatchIterator:
+        """Return fairseq's iterator, and remember the dataset if it is one to validate on."""
+        if dataset is not self.datasets.get(self.cfg.train_subset):
+            self._validated = dataset
+        return super().get_batch_iterator(dataset, **options)
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step without the parameters of a frozen trunk: on several ranks their gradients are zeros, not None."""
         for parameter in frozen_parameters(model):
             parameter.grad = None
         optimizer.step()
+
+
+def _describe(dataset: Any, sample: Mapping[str, Any]) -> str:
+    return describe_rows(dataset, sample["id"].tolist())
 
 
 def _dictionary_of(vocabulary: Vocabulary | None) -> Dictionary:

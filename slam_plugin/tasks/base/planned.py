@@ -5,15 +5,14 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Optional
 
 import torch
 from fairseq.data.iterators import EpochBatchIterator
-from fairseq.dataclass import FairseqDataclass
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
-from fairseq.tasks import FairseqTask
 from omegaconf import II, MISSING
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from slam_plugin.data.plan.dataset import MultiCorpusDataset
 from slam_plugin.data.plan.iterator import PlanIterator, refuse_unsupported
 from slam_plugin.data.plan.plan import Plan, Sweep
 from slam_plugin.data.shards import Shard
+from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_batch
 from slam_plugin.tasks.base.flag_checks import refuse_casting, refuse_partial_exchange
 from slam_plugin.tasks.base.ranks import first_rank_first
 
@@ -35,7 +35,7 @@ CORPORA = "corpora.yaml"
 
 
 @dataclass
-class PlannedTaskConfig(FairseqDataclass):
+class PlannedTaskConfig(GuardConfig):
     """Where the data is and how long a virtual epoch is. All else about the data is in ``corpora.yaml``."""
 
     data: str = field(default=MISSING, metadata={"help": "folder of all data, with dict.txt and spm.model"})
@@ -75,7 +75,7 @@ def refuse_unplanned(cfg: PlannedTaskConfig, **further: Any) -> None:
     )
 
 
-class PlannedTask(FairseqTask):
+class PlannedTask(GuardedTask):
     """A task whose train subset follows a corpus plan and visits one shard of each corpus in an epoch.
 
     A subclass names its ``kinds`` of corpora, sets ``corpora`` and defines what a shard is opened with
@@ -241,6 +241,7 @@ class PlannedTask(FairseqTask):
                     # fairseq would catch it and skip the update, on this rank alone
                     raise MemoryError(_too_large(sample["plan_step"], batch)) from error
             total = total + loss.detach()
+            self.guard.note(partial(describe_batch, self.datasets[self.cfg.train_subset], sample, i), loss)
             logs.append(self.log_of(batch["kind"], log))
         self._idle = [parameter for parameter in model.parameters() if parameter.grad is None]
         allocator.count_step()
