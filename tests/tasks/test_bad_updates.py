@@ -3,7 +3,6 @@
 import logging
 import math
 import re
-import shutil
 
 import pytest
 import torch
@@ -19,15 +18,6 @@ RECOGNITION = {
     **{"max_tokens": 400, "update_freq": 1, "max_update": 4},
 }
 FINITE, INFINITE = torch.tensor(2.0), torch.tensor(math.inf)
-
-
-@pytest.fixture
-def recordings(toy, tmp_path):
-    """Return a data folder of recognition."""
-    data = shutil.copytree(toy, tmp_path / "data", ignore=shutil.ignore_patterns("*.arrow", "*.checked"))
-    for split in ("train", "valid"):
-        shutil.copy(toy / f"pairs/{split}.tsv", data / f"{split}.tsv")
-    return data
 
 
 # ---- the guard alone

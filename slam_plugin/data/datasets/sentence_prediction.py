@@ -10,6 +10,7 @@ from torch import LongTensor, Tensor
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.randomness import generator
+from slam_plugin.data.text.indexed import index_hash
 
 MIN_POSITIONS = 8  # hardly a pair of words fits into fewer
 
@@ -43,6 +44,10 @@ class SentencePredictionDataset(FairseqDataset):
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return a hash of the contents of each file of texts."""
+        return {f"{side.path}.idx": index_hash(side.path) for side in self.sides}
 
     def describe(self, index: int) -> str:
         """Return the file and number of row ``index``, from 0."""

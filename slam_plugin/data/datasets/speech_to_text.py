@@ -169,6 +169,10 @@ class SpeechToTextDataset(FairseqDataset):
         tokens = None if self.targets is None else self.targets.lengths + 1
         return data_utils.filter_paired_dataset_indices_by_size(self.frames, tokens, indices, max_sizes)
 
+    def fingerprints(self) -> dict[str, str]:
+        """Return a hash of the contents of the manifest."""
+        return {str(self.manifest.path): self.manifest.fingerprint}
+
     def describe(self, index: int) -> str:
         """Return file, line and id of row ``index``."""
         return f"{self.manifest.path}:{line_of(index)}: {self.manifest.value(index, 'id')}"

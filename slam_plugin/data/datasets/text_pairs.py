@@ -12,7 +12,7 @@ from torch import Tensor
 from slam_plugin.data.datasets.speech_to_text import collate_targets
 from slam_plugin.data.randomness import generator
 from slam_plugin.data.text.classes import Classes
-from slam_plugin.data.text.indexed import open_indexed
+from slam_plugin.data.text.indexed import index_hash, open_indexed
 
 
 class Side(NamedTuple):
@@ -58,6 +58,11 @@ class TextPairDataset(FairseqDataset):
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return a hash of the contents of each file."""
+        sides = [side for side in (self.source, self.target) if side is not None]
+        return {f"{side.path}.idx": index_hash(side.path) for side in sides}
 
     def describe(self, index: int) -> str:
         """Return the file and number of row ``index``, from 0."""

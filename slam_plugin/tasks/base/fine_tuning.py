@@ -29,6 +29,7 @@ from slam_plugin.models.base.warm_start import (
     text_vocabulary,
 )
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_rows
+from slam_plugin.tasks.base.epoch_iterator import FineTuningIterator
 from slam_plugin.tasks.base.flag_checks import refuse_ignored_rates, refuse_waiting_exchange
 from slam_plugin.tasks.base.resuming import resumed_from
 
@@ -166,10 +167,15 @@ class FineTuningTask(GuardedTask):
         return result
 
     def get_batch_iterator(self, dataset: Any, **options: Any) -> EpochBatchIterator:
-        """Return fairseq's iterator, and remember the dataset if it is one to validate on."""
-        if dataset is not self.datasets.get(self.cfg.train_subset):
+        """Return fairseq's iterator, for the train subset one that notices other data when a run resumes."""
+        iterator = super().get_batch_iterator(dataset, **options)
+        if not self._trains or dataset is not self.datasets.get(self.cfg.train_subset):
             self._validated = dataset
-        return super().get_batch_iterator(dataset, **options)
+        elif not isinstance(iterator, FineTuningIterator):
+            iterator = FineTuningIterator.of(iterator, dataset.fingerprints())
+            if dataset in self.dataset_to_epoch_iter:  # fairseq keeps it for the next epoch
+                self.dataset_to_epoch_iter[dataset] = iterator
+        return iterator
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step without the parameters of a frozen trunk: on several ranks their gradients are zeros, not None."""
