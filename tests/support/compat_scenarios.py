@@ -22,10 +22,12 @@ import fairseq_cli.generate
 import fairseq_cli.preprocess
 import fairseq_cli.train
 import numpy as np
+import sacrebleu
 import torch
 import torch._dynamo  # the optimizers would import it in every fork
 from fairseq import checkpoint_utils, utils
 from fairseq.dataclass.configs import CheckpointConfig
+from fairseq.scoring.bleu import BleuConfig, Scorer
 from fairseq.tasks.translation import TranslationTask
 
 import tests.support.warm  # noqa: F401  (the parsers of every fork's configuration)
@@ -278,6 +280,25 @@ def repeat_nothing(folder: Path) -> None:
         expect(len(words) == len(set(words)) == 5, f"it says {' '.join(words)}")
 
 
+def score_empty_sentences(folder: Path) -> None:
+    """BLEU of sentences of which some are empty is sacrebleu's; of no words at all it is 0."""
+    del folder
+    config = BleuConfig(pad=1, eos=2, unk=3)
+    pairs = [("4 5 6 7 8 9", "4 5 6 7 5"), ("4 5", ""), ("", "6 7 8"), ("6 7 8 9 4", "6 7 8 9 4"), ("", "")]
+    for end in ([], [2], [2, 1, 1]):
+        scorer = Scorer(config)
+        for reference, hypothesis in pairs:
+            ids = [torch.IntTensor([*map(int, text.split()), *end]) for text in (reference, hypothesis)]
+            scorer.add(*ids)
+        references, hypotheses = zip(*pairs, strict=True)
+        expected = sacrebleu.corpus_bleu(hypotheses, [references], tokenize="none", smooth_method="none", force=True)
+        expect(abs(scorer.score() - expected.score) < 1e-4, f"found {scorer.score()}, expected {expected.score}")
+    for reference, result in (([4, 5, 2], "BLEU4 = 0.00"), ([2], "no reference has a word")):
+        scorer = Scorer(config)
+        scorer.add(torch.IntTensor(reference), torch.IntTensor([]))
+        expect(result in scorer.result_string(), scorer.result_string())
+
+
 def load_by_other_path(folder: Path) -> None:
     (folder / "slam_plugin").symlink_to(compat.PLUGIN)
     os.chdir(folder)
@@ -314,6 +335,7 @@ SCENARIOS = [
     (skip_a_bad_update, "bad updates"),
     (generate, "last batch"),
     (repeat_nothing, "n-gram blocking"),
+    (score_empty_sentences, "empty sentences"),
     (load_by_other_path, "own folder"),
     (load_by_same_path, "own folder"),
 ]
@@ -343,8 +365,8 @@ def finish(child: tuple[int, Path]) -> str | None:
     """Wait for a child of :func:`start`. Return its error, "killed", or None."""
     process, error = child
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    if status == -signal.SIGKILL:
-        return "killed"
+    if status < 0:
+        return "killed" if status == -signal.SIGKILL else f"died of signal {-status}"
     return error.read_text() if status else None
 
 
