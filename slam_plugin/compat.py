@@ -10,8 +10,6 @@ import builtins
 import collections
 import functools
 import os
-import pickle
-import re
 import shutil
 import sys
 import typing
@@ -25,6 +23,7 @@ import omegaconf
 import torch
 from fairseq import checkpoint_utils, models, tasks
 from fairseq.data import data_utils
+from fairseq.dataclass.utils import overwrite_args_by_name
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.ngram_repeat_block import NGramRepeatBlock
@@ -32,8 +31,13 @@ from fairseq.trainer import Trainer
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.kernels.ngrams import block_repeats
+from slam_plugin.saved.configuration import check_configuration
+from slam_plugin.saved.files import write_whole
+from slam_plugin.saved.newest import sound_checkpoint
+from slam_plugin.saved.reading import check_state, read_state
 
 PLUGIN = Path(__file__).resolve().parent
+COPIED_AT_ONCE = 1 << 20
 
 
 class Workaround(NamedTuple):
@@ -85,37 +89,41 @@ def _allow_checkpoint_types() -> None:
 
 
 def _refuse_by_name() -> None:
-    original = checkpoint_utils.load_checkpoint_to_cpu
+    """Replace fairseq's reader of checkpoint files: by its steps, but the file is checked before it is used."""
 
-    @functools.wraps(original)
     def load_checkpoint_to_cpu(path, arg_overrides=None, load_on_all_ranks=False):
+        path = PathManager.get_local_path(path)
+        state = read_state(path)
+        for check in _checks:
+            check(path, state)
         try:
-            return original(path, arg_overrides, load_on_all_ranks)
-        except pickle.UnpicklingError as error:
-            raise DataError(_refusal(path, str(error))) from None
-        except (EOFError, OSError, RuntimeError) as error:
-            if not _is_torn(error):
-                raise
-            raise DataError(f"{path}: empty, cut short or damaged, expected a whole checkpoint ({error})") from None
+            if state.get("cfg") is not None:
+                state["cfg"] = omegaconf.OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+                if arg_overrides is not None:
+                    overwrite_args_by_name(state["cfg"], arg_overrides)
+            return checkpoint_utils._upgrade_state_dict(state)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: is not a checkpoint of fairseq ({error!r})") from error
 
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
 
 
-def _is_torn(error: Exception) -> bool:
-    """Return whether reading failed inside the file. An OSError that names a file is about opening it."""
-    inside = isinstance(error, OSError) and error.filename is None
-    return inside or isinstance(error, EOFError) or "PytorchStreamReader" in str(error)
+def _keep_to_the_list() -> None:
+    load = Trainer.load_checkpoint
 
+    @functools.wraps(load)
+    def load_checkpoint(self, *args, **kwargs):
+        # Called once at the start of each training, with a checkpoint or without.
+        cfg = omegaconf.OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True)
+        check_configuration(cfg, "a checkpoint of this run could not be read again")
+        return load(self, *args, **kwargs)
 
-def _refusal(path: str, error: str) -> str:
-    """Return the message for a file that torch refused to unpickle with ``error``."""
-    found = re.search(r"GLOBAL ([\w.]+)", error)
-    if found is None:
-        return f"{path}: refused, expected a whole checkpoint of tensors and plain values, found something else"
-    return (
-        f"{path}: refused, and nothing in it was run: it calls for {found[1]!r}, and loading a file that names code "
-        "can run any code; expected tensors, numpy arrays, plain Python values and fairseq's configuration only"
-    )
+    def check(path: str, state: dict[str, typing.Any]) -> None:
+        register()
+        check_state(path, state)
+
+    Trainer.load_checkpoint = load_checkpoint
+    _checks.append(check)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -128,20 +136,42 @@ def _copy_atomically() -> None:
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
         if PathManager.path_requires_pathmanager(src_path) or PathManager.path_requires_pathmanager(dst_path):
             return original(src_path, dst_path, overwrite=overwrite)
-        # fairseq's own name for an unfinished checkpoint. Always the same name, so that the next save overwrites what a
-        # killed run left behind.
-        temporary = f"{dst_path}.tmp"
-        try:
-            shutil.copyfile(src_path, temporary)
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, dst_path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+
+        def write(file: typing.IO[bytes]) -> None:
+            with open(src_path, "rb") as source:
+                shutil.copyfileobj(source, file, COPIED_AT_ONCE)
+
+        write_whole(dst_path, write)
         return True
 
     PathManager.copy = staticmethod(copy)
+
+
+def _save_whole() -> None:
+    original = checkpoint_utils.torch_persistent_save
+
+    @functools.wraps(original)
+    def torch_persistent_save(obj, filename, async_write=False):
+        if async_write or not PathManager.supports_rename(filename):
+            original(obj, filename, async_write)
+        else:
+            write_whole(filename, lambda file: torch.save(obj, file))
+
+    checkpoint_utils.torch_persistent_save = torch_persistent_save
+
+
+def _resume_from_a_sound_one() -> None:
+    load = Trainer.load_checkpoint
+
+    @functools.wraps(load)
+    def load_checkpoint(self, filename, *args, **kwargs):
+        # Only the name that fairseq chooses by itself: a file that --restore-file names is read or is an error.
+        by_default = self.cfg.checkpoint.restore_file == "checkpoint_last.pt"
+        if by_default and os.path.basename(filename) == "checkpoint_last.pt" and os.path.exists(filename):
+            filename = str(sound_checkpoint(filename))
+        return load(self, filename, *args, **kwargs)
+
+    Trainer.load_checkpoint = load_checkpoint
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -253,6 +283,7 @@ def _resolve_user_dir(user_dir: str) -> Path | None:
 
 
 _installed: set[str] = set()
+_checks: list[Callable[[str, dict[str, typing.Any]], None]] = []  # of each checkpoint that is read
 
 WORKAROUNDS = (
     Workaround(
@@ -265,14 +296,33 @@ WORKAROUNDS = (
     Workaround(
         "refusal by name",
         "a checkpoint that carries code, or is cut short, fails without the file's name and with torch's advice to "
-        "switch the protection off",
+        "switch the protection off; one with a flipped bit loads with other numbers, as torch checks no checksum",
         _refuse_by_name,
+    ),
+    Workaround(
+        "written list",
+        "fairseq builds whatever a checkpoint's configuration names, and some of its builders run strings of that "
+        "configuration as Python: a checkpoint of plain values runs code. A run whose own checkpoints would be refused "
+        "is refused at its start",
+        _keep_to_the_list,
     ),
     Workaround(
         "atomic copies",
         "checkpoint_last.pt and checkpoint_best.pt are copied onto the old file: a run killed in between leaves "
         "neither the old nor the new one",
         _copy_atomically,
+    ),
+    Workaround(
+        "whole saves",
+        "a save that fails, as on a disk that is full for a moment, is repeated into the same file, behind what is "
+        "there: the run goes on, and its checkpoint cannot be read",
+        _save_whole,
+    ),
+    Workaround(
+        "sound checkpoints",
+        "a checkpoint_last.pt that is damaged ends every later start of the run, although sound ones are beside it; "
+        "one that is a folder is ignored, and the run starts anew",
+        _resume_from_a_sound_one,
     ),
     Workaround(
         "early stopping",
