@@ -37,7 +37,6 @@ from slam_plugin.saved.newest import sound_checkpoint
 from slam_plugin.saved.reading import check_state, read_state
 
 PLUGIN = Path(__file__).resolve().parent
-COPIED_AT_ONCE = 1 << 20
 
 
 class Workaround(NamedTuple):
@@ -136,12 +135,7 @@ def _copy_atomically() -> None:
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
         if PathManager.path_requires_pathmanager(src_path) or PathManager.path_requires_pathmanager(dst_path):
             return original(src_path, dst_path, overwrite=overwrite)
-
-        def write(file: typing.IO[bytes]) -> None:
-            with open(src_path, "rb") as source:
-                shutil.copyfileobj(source, file, COPIED_AT_ONCE)
-
-        write_whole(dst_path, write)
+        write_whole(dst_path, lambda file: shutil.copyfile(src_path, file.name))
         return True
 
     PathManager.copy = staticmethod(copy)

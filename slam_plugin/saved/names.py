@@ -1,8 +1,9 @@
 """The written list: all that the configuration in a checkpoint may name. Nothing else is built from one.
 
 fairseq builds whatever a checkpoint's configuration names, and some of its builders run strings of that configuration
-as Python. These are the plugin's own tasks and models, and what the recipes use of fairseq. None runs a string but
-``adam``, whose ``adam_betas`` is checked. A new task, model or criterion of the plugin needs its name here.
+as Python. These are the plugin's own tasks and models, what the recipes use of fairseq, and its usual schedules. None
+runs a string but ``adam``, whose ``adam_betas`` is checked. A new task, model or criterion of the plugin needs its name
+here.
 """
 
 _SPEECH = {"slam_speech_to_text", "slam_ctc", "slam_transducer"}
@@ -26,7 +27,7 @@ LIST: dict[str, set[str]] = {
         *("label_smoothed_cross_entropy", "cross_entropy", "sentence_prediction"),
     },
     "optimizer": {"slam_adamw", "slam_muon", "adam"},
-    "lr_scheduler": {"slam_inverse_sqrt", "inverse_sqrt", "polynomial_decay", "fixed"},
+    "lr_scheduler": {"slam_inverse_sqrt", "cosine", "fixed", "inverse_sqrt", "polynomial_decay", "tri_stage"},
     "scoring": {"bleu", "sacrebleu", "wer"},
     "bpe": {"sentencepiece"},
     "tokenizer": {"space"},
