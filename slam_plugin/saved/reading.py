@@ -46,8 +46,8 @@ def check_state(path: str | Path, state: Mapping[str, Any]) -> None:
     if missing:
         raise DataError(f"{path}: is not a checkpoint of fairseq-train: found no {', '.join(missing)}")
     if state.get("args") is not None:
-        kind = type(state["args"]).__name__
-        raise RefusedError(f"{path}: refused, found args ({kind}) as versions of fairseq before 0.10 wrote, expected cfg")
+        found = f"args ({type(state['args']).__name__}), as fairseq wrote before version 0.10"
+        raise RefusedError(f"{path}: refused, found {found}, expected cfg alone")
     check_configuration(state["cfg"], str(path), _count_weights(path, state["model"]))
     for fault in (*_vocabulary_faults(state["task_state"]), *_meter_faults(state.get("extra_state"))):
         raise RefusedError(f"{path}: refused, {fault}")
@@ -114,5 +114,3 @@ def _refusal(path: str | Path, error: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason'}"
-
-

@@ -74,6 +74,15 @@ def test_the_python_interface(evil, canary):
     assert not canary.exists()
 
 
+def test_weights_of_another_model(tmp_path):
+    state = hostile.sound_state()
+    name = next(name for name, value in state["model"].items() if value.dim() == 2)
+    state["model"][name] = torch.zeros(3, 3)
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=rf"other\.pt: its weights do not fit the model(?s:.*){name}"):
+        Slam.load(tmp_path / "other.pt", device="cpu")
+
+
 def test_evaluate(evil, canary, data, tmp_path):
     """It runs fairseq-generate, and shows what that said."""
     flags = ["--subsets", "test", "--out", str(tmp_path / "out"), "--cpu"]
