@@ -66,8 +66,8 @@ def write_page(
 ) -> list[str]:
     """Write the page and return the faults of its samples, which the page shows too.
 
-    Relative audio paths are under ``audio_root``, by default the manifest's folder. With ``inside_root``, no other audio
-    is shown.
+    Relative audio paths are under ``audio_root``, by default the manifest's folder. With ``inside_root``, audio that is
+    not below it is a fault and not shown.
     """
     problems: list[str] = []
     root = Path(audio_root or manifest.path.parent)
