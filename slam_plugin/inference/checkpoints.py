@@ -65,6 +65,8 @@ class Checkpoint:
         compat.register()
         device = _checked_device(device)
         state = read_checkpoint(path)
+        if "vocabulary" not in state["task_state"]:
+            raise DataError(f"{path}: found no vocabulary in its task_state, expected one")
         cfg = state["cfg"]
         cfg.model.autocast = "bf16" if bf16 else "none"
         if cfg.task._name == "slam_pretraining":

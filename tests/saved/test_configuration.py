@@ -96,7 +96,7 @@ def test_weights_and_other_parts_that_are_something_else(state):
         "expected a plain tensor": {"model": {name: torch.zeros(2, 2).to_sparse()}},
         "found no weights by name": {"model": [weight]},
         "found no model": {"model": None},
-        "found no vocabulary": {"task_state": {}},
+        "task_state: found list": {"task_state": [1]},
         "expected the symbols, model, hash": {"task_state": {"vocabulary": {"symbols": {}}}},
         "found the meter 'system'": {"extra_state": {"metrics": {"train": [(1, "loss", "system", {})]}}},
     }

@@ -81,6 +81,9 @@ def test_weights_of_another_model(tmp_path):
     torch.save(state, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=rf"other\.pt: its weights do not fit the model(?s:.*){name}"):
         Slam.load(tmp_path / "other.pt", device="cpu")
+    torch.save({**hostile.sound_state(), "task_state": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"other\.pt: found no vocabulary"):
+        Slam.load(tmp_path / "other.pt", device="cpu")
 
 
 def test_evaluate(evil, canary, data, tmp_path):
