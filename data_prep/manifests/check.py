@@ -118,6 +118,7 @@ def faults_of(path: Path, arguments: argparse.Namespace) -> Iterator[object]:
         progress=sys.stderr.isatty(),
         jobs=arguments.jobs,
         rows=rows,
+        inside_root=arguments.inside_root,
     ):
         clean = False
         yield fault
@@ -171,6 +172,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="MANIFEST_OR_FOLDER", help="what to check")
     parser.add_argument(
         "--audio-root", type=Path, help="folder of relative audio paths (default: the manifest's folder)"
+    )
+    parser.add_argument(
+        "--inside-root",
+        action="store_true",
+        help="audio outside of that folder is a fault and is not read: for tables from elsewhere",
     )
     parser.add_argument("--min-frames", type=int, default=10, help="shortest utterance, in 10 ms frames (default: 10)")
     parser.add_argument(

@@ -4,6 +4,9 @@
 
 The page is one file that loads nothing else: it holds the samples as FLAC at 16 kHz, whether they are in a file, a part
 of a file or a zip. Features have no sound and are shown as pictures. The same manifest and seed give the same page.
+
+A page may be passed on, and a manifest may come from elsewhere: audio outside of its folder, or of ``--audio-root``, is
+not shown. For manifests of one's own that name such files there is ``--no-inside-root``.
 """
 
 import argparse
@@ -45,7 +48,7 @@ from slam_plugin.data.audio import load_features
 from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
-from slam_plugin.data.locations import Location, read_bytes
+from slam_plugin.data.locations import Location, outside, read_bytes
 from slam_plugin.data.manifests.manifest import Manifest, line_of
 from slam_plugin.program import Program, UsageError
 
@@ -54,11 +57,17 @@ _SHOWN_GROUPS = 12
 
 
 def write_page(
-    manifest: Manifest, out: str | Path, audio_root: str | Path | None = None, samples: int = 12, seed: int = 1
+    manifest: Manifest,
+    out: str | Path,
+    audio_root: str | Path | None = None,
+    samples: int = 12,
+    seed: int = 1,
+    inside_root: bool = True,
 ) -> list[str]:
     """Write the page and return the faults of its samples, which the page shows too.
 
-    Relative audio paths are under ``audio_root``, by default the manifest's folder.
+    Relative audio paths are under ``audio_root``, by default the manifest's folder. With ``inside_root``, audio that is
+    not below it is a fault and not shown.
     """
     problems: list[str] = []
     root = Path(audio_root or manifest.path.parent)
@@ -66,7 +75,7 @@ def write_page(
     words = {column: words_of(manifest, column) for column in TEXT_COLUMNS if column in manifest.columns}
     characters = characters_of(manifest, spoken) if spoken else None
     rows = sample(len(manifest), samples, seed)
-    heard = "".join(_sample(manifest, row, root, problems) for row in rows)
+    heard = "".join(_sample(manifest, row, root, inside_root, problems) for row in rows)
     sections = [
         (
             "Samples",
@@ -167,12 +176,15 @@ def _texts(manifest: Manifest, row: int) -> str:
     return html
 
 
-def _sample(manifest: Manifest, row: int, root: Path, problems: list[str]) -> str:
+def _sample(manifest: Manifest, row: int, root: Path, inside_root: bool, problems: list[str]) -> str:
     audio, seconds = manifest.value(row, "audio"), manifest.column("n_frames")[row] / FRAMES_PER_SECOND
     about = [f"line {line_of(row):,}", manifest.value(row, "id"), f"{seconds:.2f} s"]
     about += [value for name in GROUPS if name in manifest.columns and (value := manifest.value(row, name))]
     try:
-        content = _audio(place_of(audio, root))
+        place = place_of(audio, root)
+        if inside_root and (stray := outside(place, root)):
+            raise DataError(f"{stray}, or --no-inside-root")
+        content = _audio(place)
     except (DataError, OSError) as error:
         problems.append(f"{manifest.path}:{line_of(row)}: {error}")
         content = f'<p class="warning">{escape(str(error))}</p>'
@@ -199,6 +211,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--audio-root", type=Path, help="folder of relative audio paths (default: the manifest's folder)"
     )
+    parser.add_argument(
+        "--no-inside-root",
+        dest="inside_root",
+        action="store_false",
+        help="also show audio outside of that folder, for manifests of your own",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -211,7 +229,10 @@ def run(options: argparse.Namespace) -> None:
     if out == options.manifest:
         raise UsageError(f"--out: found the manifest itself, {out}, expected another file")
     manifest = Manifest.open(options.manifest)
-    for problem in write_page(manifest, out, options.audio_root, options.samples, options.seed):
+    problems = write_page(
+        manifest, out, options.audio_root, options.samples, options.seed, inside_root=options.inside_root
+    )
+    for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
     print(out)
 

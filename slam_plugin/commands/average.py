@@ -15,9 +15,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from slam_plugin.checkpoints import read_checkpoint
+from slam_plugin.checkpoints import read_checkpoint, write_checkpoint
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.files import atomic_write
 from slam_plugin.program import Program
 
 # What checkpoints of one run must share; other options, such as the length of training, may change when a run resumes.
@@ -45,8 +44,7 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     }
     state = {name: value for name, value in first.items() if name != "last_optimizer_state"}
     state["cfg"] = OmegaConf.to_container(first["cfg"], resolve=True, enum_to_str=True)
-    with atomic_write(output, "wb") as file:
-        torch.save({**state, "model": mean}, file)
+    write_checkpoint(output, {**state, "model": mean})
 
 
 def _description(state: Mapping[str, Any]) -> dict[str, Any]:

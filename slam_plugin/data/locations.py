@@ -1,5 +1,6 @@
 """Locations that the ``audio`` column of a manifest holds, and the bytes that they point to."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,17 @@ def missing(place: Location) -> str | None:
     if place.is_packed and place.offset + place.length > size:
         return f"{place}: reaches beyond the end of the zip, which has {size} bytes"
     return None
+
+
+def outside(place: Location, root: str | Path) -> str | None:
+    """Return an error message unless the file is below ``root`` once all links are followed. None if it is.
+
+    Absolute paths and ``..`` are for one's own tables. A table from elsewhere could name any file of its reader.
+    """
+    real = Path(os.path.realpath(place.path))
+    if real.is_relative_to(os.path.realpath(root)):
+        return None
+    return f"{place}: is outside of {root}, expected audio below it"
 
 
 def read_bytes(place: Location) -> bytes:

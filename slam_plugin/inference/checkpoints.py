@@ -64,7 +64,9 @@ class Checkpoint:
         """
         compat.register()
         device = _checked_device(device)
-        state = _read(path)
+        state = read_checkpoint(path)
+        if "vocabulary" not in state["task_state"]:
+            raise DataError(f"{path}: found no vocabulary in its task_state, expected one")
         cfg = state["cfg"]
         cfg.model.autocast = "bf16" if bf16 else "none"
         if cfg.task._name == "slam_pretraining":
@@ -156,16 +158,6 @@ def _checked_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def _read(path: str | Path) -> dict[str, Any]:
-    """Read a saved checkpoint. Raises :class:`DataError` unless it is of one of the plugin's tasks."""
-    state = read_checkpoint(path)
-    task = state["cfg"].get("task", {}).get("_name")
-    if task not in TASK_ABILITIES:
-        expected = " or ".join(TASK_ABILITIES)
-        raise DataError(f"{path}: found a checkpoint of the task {task}, expected one of {expected}")
-    return state
-
-
 def _pretrained_trunk(path: str | Path, state: Mapping[str, Any], vocabulary: Vocabulary) -> Trunk:
     """Return the trunk without its objectives: only training needs them, and their corpora.yaml may be gone."""
     config = merge_with_parent(SlamPretrainingConfig(), state["cfg"]["model"], remove_missing=True)
@@ -185,5 +177,8 @@ def _fine_tuned(path: str | Path, state: Mapping[str, Any]) -> tuple[FineTuningT
     task = TASK_REGISTRY[name](config, None)
     task.load_state_dict(state["task_state"])
     model = task.build_model(cfg.model, from_checkpoint=True)
-    model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
+    try:
+        model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
+    except RuntimeError as error:
+        raise DataError(f"{path}: its weights do not fit the model of its configuration ({error})") from error
     return task, model

@@ -4,6 +4,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.locations import Location, outside
 from slam_plugin.reporting.pretraining import missing
 from slam_plugin.reporting.templating import render
 
@@ -14,14 +16,20 @@ def clips_section(clips: Sequence[Mapping[str, str]], folder: Path) -> str:
     Args:
         clips: with ``file``, a FLAC file below ``folder``, ``reference``, ``pretrained`` and ``scratch``; translated
             ones also with ``source``, the transcript.
+
+    Raises :class:`DataError` if a file is not below ``folder``.
     """
     if not clips:
         return missing("No recordings: there is no clips.json.")
-    rows = [{"source": None, **clip, "sound": _data_uri(folder / clip["file"])} for clip in clips]
+    rows = [{"source": None, **clip, "sound": _data_uri(folder, clip["file"])} for clip in clips]
     translated = [row for row in rows if row["source"]]
     recognized = [row for row in rows if not row["source"]]
     return render("clips.html.j2", recognized=recognized, translated=translated)
 
 
-def _data_uri(path: Path) -> str:
+def _data_uri(folder: Path, file: str) -> str:
+    path = folder / file
+    stray = outside(Location(path, None, None), folder)
+    if stray:
+        raise DataError(f"{folder / 'clips.json'}: {stray}")
     return f"data:audio/flac;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

@@ -14,6 +14,7 @@ from slam_plugin.models.base.trunk import build_trunk
 from slam_plugin.models.base.warm_start import load_trunk, read_source, set_architecture
 from slam_plugin.models.ctc import SlamCtc, SlamCtcModelConfig
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
+from tests.support.checkpoints import task_of
 
 TINY = {
     "size": "tiny",
@@ -145,7 +146,8 @@ def test_an_architecture_and_another_size_are_refused():
 def save(path, config, weights):
     """The parts of a fairseq checkpoint that are read."""
     history = [{"criterion_name": "C", "optimizer_name": "O", "lr_scheduler_state": {}, "num_updates": 7}]
-    state = {"args": None, "cfg": {"model": config}, "model": weights, "task_state": {}}
+    cfg = {"task": {"_name": task_of(config["_name"])}, "model": config}
+    state = {"args": None, "cfg": cfg, "model": weights, "task_state": {}}
     torch.save({**state, "optimizer_history": history, "extra_state": {"train_iterator": {"epoch": 1}}}, path)
 
 
@@ -214,7 +216,7 @@ def test_what_is_no_checkpoint_of_ours_is_named(tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "pre.pt")
     with pytest.raises(DataError, match="pre.pt: is not a checkpoint of fairseq"):
         read_source(tmp_path / "pre.pt")
-    save(tmp_path / "pre.pt", {}, {"layer.weight": torch.zeros(1)})
+    save(tmp_path / "pre.pt", {"_name": "slam_ctc"}, {"layer.weight": torch.zeros(100)})
     with pytest.raises(DataError, match="has no trunk.*layer.weight"):
         read_source(tmp_path / "pre.pt")
 

@@ -103,6 +103,18 @@ def run_dir(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("file", ["{}", "clips/../../secret", "link"])
+def test_a_clip_outside_of_the_run_is_not_put_into_the_page(run_dir, tmp_path_factory, file):
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret"
+    secret.write_text("secret")
+    (run_dir.parent / "secret").write_text("secret")
+    (run_dir / "link").symlink_to(secret)
+    clip = {"file": file.format(secret), "reference": "", "pretrained": "", "scratch": ""}
+    (run_dir / "clips.json").write_text(json.dumps([clip]))
+    with pytest.raises(ValueError, match=rf"clips\.json: .*is outside of {run_dir}, expected audio below it"):
+        report.write_report(run_dir)
+
+
 class Page(HTMLParser):
     """Collects text and tags, and fails if tags are not closed."""
 

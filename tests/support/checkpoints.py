@@ -73,6 +73,13 @@ def save(folder: Path, *flags: str, fill: Callable[[Path], None] = lambda data: 
     return Saved(folder / "model.pt", task, model.eval())
 
 
+def task_of(model: str) -> str:
+    """Return the first task that builds a model of the plugin."""
+    from slam_plugin.saved.names import TASKS
+
+    return next(task for task, models in TASKS.items() if model in models)
+
+
 def plan(data: Path) -> None:
     """Write what a pre-training task reads at setup."""
     (data / "corpora.yaml").write_text(CORPORA)

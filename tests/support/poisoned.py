@@ -1,19 +1,19 @@
-"""The plugin's criterions with a loss that is no number for some batches, and a ``--user-dir`` that registers them."""
+"""A ``--user-dir``: the plugin, with a loss that is no number for some batches."""
 
+import functools
+import itertools
 import json
 from pathlib import Path
 
 import torch
-from fairseq.criterions import register_criterion
 
-from slam_plugin.criterions.base import AlignmentConfig
 from slam_plugin.criterions.ctc import SlamCtcCriterion
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
 
 POISON = {}  # as :func:`user_dir` describes it
 
 
-def user_dir(folder: Path, **poison) -> Path:
+def user_dir(folder: Path, **chosen) -> Path:
     """Write the ``--user-dir`` of a run whose batches are poisoned, and return its path.
 
     ``calls=[3], rank=0`` is the third forward pass in training on rank 0 (None is every rank), ``validation=True`` each
@@ -23,7 +23,8 @@ def user_dir(folder: Path, **poison) -> Path:
     path.mkdir()
     (path / "__init__.py").write_text(
         "import json\nfrom slam_plugin import compat\ncompat.register()\nfrom tests.support import poisoned\n"
-        f"poisoned.POISON.update(json.loads({json.dumps(poison)!r}))\n"
+        f"poisoned.POISON.update(json.loads({json.dumps(chosen)!r}))\n"
+        "poisoned.poison()\n"
     )
     return path
 
@@ -32,27 +33,22 @@ def _rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
-class Poisoned:
-    """Multiplies the loss of the chosen batches by NaN."""
+def poison() -> None:
+    """Let the chosen batches have a loss that is no number."""
+    for criterion in (SlamCtcCriterion, SlamPretrainingCriterion):
+        criterion.forward = _poisoned(criterion.forward)
 
-    calls = 0
 
-    def forward(self, model, sample, *others):
-        loss, sample_size, log = super().forward(model, sample, *others)
+def _poisoned(forward):
+    calls = itertools.count(1)
+
+    @functools.wraps(forward)
+    def poisoned(self, model, sample, *others):
+        loss, sample_size, log = forward(self, model, sample, *others)
         if model.training:
-            self.calls += 1
-            poisoned = self.calls in POISON.get("calls", [])
-            poisoned &= POISON.get("rank") in (None, _rank())
+            chosen = next(calls) in POISON.get("calls", []) and POISON.get("rank") in (None, _rank())
         else:
-            poisoned = POISON.get("validation", False)
-        return (loss * torch.nan if poisoned else loss), sample_size, log
+            chosen = POISON.get("validation", False)
+        return (loss * torch.nan if chosen else loss), sample_size, log
 
-
-@register_criterion("poisoned_pretraining")
-class PoisonedPretraining(Poisoned, SlamPretrainingCriterion):
-    pass
-
-
-@register_criterion("poisoned_ctc", dataclass=AlignmentConfig)
-class PoisonedCtc(Poisoned, SlamCtcCriterion):
-    pass
+    return poisoned

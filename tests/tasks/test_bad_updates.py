@@ -11,10 +11,10 @@ from slam_plugin.tasks.base.bad_updates import BadUpdateError, UpdateGuard
 from tests.support import training
 from tests.support.poisoned import user_dir
 
-POISONED = {"criterion": "poisoned_pretraining", "autocast": "none"}
+POISONED = {"autocast": "none"}
 RECOGNITION = {
     **dict.fromkeys(("steps_per_epoch", "batch_size")),
-    **{"task": "slam_speech_to_text", "arch": "slam_ctc_tiny", "criterion": "poisoned_ctc"},
+    **{"task": "slam_speech_to_text", "arch": "slam_ctc_tiny", "criterion": "slam_ctc"},
     **{"max_tokens": 400, "update_freq": 1, "max_update": 4},
 }
 FINITE, INFINITE = torch.tensor(2.0), torch.tensor(math.inf)

@@ -78,7 +78,8 @@ def pretrained(tmp_path_factory):
     path = tmp_path_factory.mktemp("pretrained") / "pretrained.pt"
     history = [{"criterion_name": "C", "optimizer_name": "O", "lr_scheduler_state": {}, "num_updates": 7}]
     weights = {f"trunk.{name}": value for name, value in trunk.state_dict().items()}
-    state = {"args": None, "cfg": {"model": config}, "model": weights, "task_state": {}, "optimizer_history": history}
+    state = {"args": None, "cfg": {"task": {"_name": "slam_pretraining"}, "model": config}, "model": weights}
+    state |= {"task_state": {}, "optimizer_history": history}
     torch.save({**state, "extra_state": {"train_iterator": {"epoch": 1}}}, path)
     return path
 

@@ -21,6 +21,7 @@ from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToText
 from slam_plugin.models.text_to_text import SlamTextToTextModelConfig
 from slam_plugin.scoring import counts
 from slam_plugin.tasks.translation import SlamTranslationTask, SlamTranslationTaskConfig
+from tests.support.checkpoints import task_of
 from tests.support.normalization import ROWS, SIZES, SPOKEN, WRITTEN, build, write_pair
 
 
@@ -60,7 +61,8 @@ def training_task(data, **fields):
 def checkpoint_of(config, weights, task_state, path):
     history = [{"criterion_name": "C", "optimizer_name": "O", "lr_scheduler_state": {}, "num_updates": 7}]
     model = OmegaConf.to_container(config)
-    state = {"args": None, "cfg": {"model": model}, "model": weights, "task_state": task_state}
+    cfg = {"task": {"_name": task_of(model["_name"])}, "model": model}
+    state = {"args": None, "cfg": cfg, "model": weights, "task_state": task_state}
     torch.save({**state, "optimizer_history": history, "extra_state": {"train_iterator": {"epoch": 1}}}, path)
     return path
 

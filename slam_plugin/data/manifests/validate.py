@@ -18,7 +18,7 @@ from slam_plugin.data.audio import count_frames
 from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.errors import DataError, Fault, raise_faults
 from slam_plugin.data.files import atomic_write
-from slam_plugin.data.locations import missing, parse_location
+from slam_plugin.data.locations import missing, outside, parse_location
 from slam_plugin.data.manifests.manifest import Manifest, companion, line_of
 from slam_plugin.data.parallel import ordered_map
 
@@ -51,16 +51,18 @@ def find_faults(
     progress: bool = False,
     jobs: int = 1,
     rows: Sequence[int] | None = None,
+    inside_root: bool = False,
 ) -> Iterator[Fault]:
     """Yield all faults of a manifest and its audio in the order of lines, one at a time, so that memory stays flat.
 
     ``n_frames`` must be from ``min_frames`` to ``max_frames`` (frames of 10 ms), each of ``text_columns`` must exist
     and be filled, and all audio must exist. With ``decode``, ``jobs`` threads decode every utterance, which must have
     ``n_frames`` frames and finite samples or features. Silence is no fault. ``progress`` shows a bar on standard error.
-    The audio of ``rows`` (ascending) is checked, of all rows if None.
+    The audio of ``rows`` (ascending) is checked, of all rows if None. With ``inside_root``, audio that is not below
+    ``root`` is a fault, and is not read.
     """
     found = _row_faults(manifest, min_frames, max_frames, text_columns)
-    of_audio = _audio_faults(manifest, Path(root), decode, progress, jobs, rows)
+    of_audio = _audio_faults(manifest, Path(root), decode, progress, jobs, rows, inside_root)
     yield from heapq.merge(*found, of_audio, key=lambda fault: fault.line)
 
 
@@ -122,13 +124,21 @@ def _text_faults(manifest: Manifest, column: str) -> Iterator[Fault]:
 
 
 def _audio_faults(
-    manifest: Manifest, root: Path, decode: bool, progress: bool, jobs: int, rows: Sequence[int] | None = None
+    manifest: Manifest,
+    root: Path,
+    decode: bool,
+    progress: bool,
+    jobs: int,
+    rows: Sequence[int] | None = None,
+    inside_root: bool = False,
 ) -> Iterator[Fault]:
     """Yield the faults of the audio: missing files and, with ``decode``, unusable content."""
 
     def examine(row: int) -> str | None:
         location = manifest.value(row, "audio")
         try:
+            if inside_root and (stray := outside(parse_location(location, root), root)):
+                return stray
             if not decode:
                 return missing(parse_location(location, root))
             found = count_frames(location, root)

@@ -75,6 +75,31 @@ def test_relative_audio_is_under_the_root(folder, tmp_path_factory):
     assert main([str(other)]) == 1
 
 
+def test_audio_outside_of_the_root_is_a_fault_if_asked_and_is_not_read(folder, capsys):
+    outside = folder / "deeper/valid.tsv"
+    assert main([str(outside)]) == 0
+    for flags in ([], ["--no-decode"]):
+        assert main([str(outside), "--inside-root", *flags]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 2
+        assert lines[0] == (f"{outside}:2: {folder}/0.flac: is outside of {folder}/deeper, expected audio below it")
+    assert main([str(outside), "--inside-root", "--audio-root", str(folder)]) == 0
+    assert main([str(folder / "train.tsv"), "--inside-root"]) == 0
+
+
+@pytest.mark.parametrize("audio", ["../0.flac", "link/0.flac", "linked.flac", "in/../../0.flac:0:8000"])
+def test_every_way_out_of_the_root(folder, capsys, audio):
+    inner = folder / "deeper"
+    (inner / "in").mkdir()
+    (inner / "link").symlink_to(folder)
+    (inner / "linked.flac").symlink_to(folder / "0.flac")
+    columns = ["id", "audio", "n_frames"]
+    write_manifest(inner / "one.tsv", [{"id": "u0", "audio": audio, "n_frames": 48}], columns)
+    assert main([str(inner / "one.tsv")]) == 0
+    assert main([str(inner / "one.tsv"), "--inside-root"]) == 1
+    assert f"is outside of {inner}, expected audio below it" in capsys.readouterr().out
+
+
 def test_paths_that_hold_no_manifest_are_errors(tmp_path, capsys):
     assert main([str(tmp_path)]) == 1
     assert main([str(tmp_path / "gone.tsv")]) == 1

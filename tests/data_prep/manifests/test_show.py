@@ -115,6 +115,20 @@ def test_sound_is_that_of_training(folder):
         np.testing.assert_allclose(samples, read_audio(f"{folder}/{place}").numpy(), atol=0.51 / 32768)
 
 
+def test_sound_outside_of_the_root_is_not_played(folder, tmp_path_factory, capsys):
+    """A manifest from elsewhere cannot put other files of its reader into a page."""
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret.wav"
+    soundfile.write(secret, np.zeros(8000), 16000)
+    for audio in (str(secret), f"../{secret.parent.name}/secret.wav", f"{secret}:0:8000"):
+        row = {"id": "u", "audio": audio, "n_frames": 48}
+        write_manifest(folder / "train.tsv", [row], list(row))
+        page = shown(folder)
+        assert page.sources("audio") == []
+        message = f"is outside of {folder}, expected audio below it, or --no-inside-root"
+        assert message in page.text and message in capsys.readouterr().err
+        assert len(shown(folder, "--no-inside-root").sources("audio")) == 1
+
+
 def test_sound_in_a_zip_is_heard_and_features_are_seen(folder):
     before = shown(folder).sources("audio")
     pack_manifests([folder / "train.tsv"], folder / "audio.zip", audio=True)

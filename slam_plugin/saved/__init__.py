@@ -1,0 +1,1 @@
+"""Checkpoint files: written whole or not at all, and checked before anything in them is built."""

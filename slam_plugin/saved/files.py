@@ -1,0 +1,130 @@
+"""Checkpoint files on disk: written whole or not at all, and checked to the last byte before they are read."""
+
+import logging
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from slam_plugin.data.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS, PAUSE = 3, 2.5  # tries to write a checkpoint, and the seconds between them
+_ZIP = b"PK\x03\x04"  # a file that begins otherwise is read as a bare pickle by torch
+_BLOCK, _THREADS = 1 << 20, 4
+
+Signature = tuple[int, int, int]  # inode, size, time of the last change
+_known_whole: dict[str, Signature] = {}
+
+
+class DamagedError(DataError):
+    """A checkpoint file that is empty, cut short, damaged, or no checkpoint at all."""
+
+
+def signature_of(path: str | Path) -> Signature:
+    """Return what changes if the file is written again."""
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def check_whole(path: str | Path) -> None:
+    """Check the zip directory and the checksum (CRC) of every part: torch checks neither when it loads.
+
+    A file that was whole is not read again by this process until it changes. Raises :class:`DataError` if there is no
+    such file, :class:`DamagedError` if it is damaged or was not written by ``torch.save``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, expected a checkpoint file; move it away")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such checkpoint")
+    signature = signature_of(path)
+    if _known_whole.get(str(path)) == signature:
+        return
+    fault = _fault(path, signature[1])
+    if fault is not None:
+        raise DamagedError(f"{path}: {fault}")
+    _known_whole[str(path)] = signature
+
+
+def _fault(path: Path, size: int) -> str | None:
+    """Return what is wrong with the file, None if nothing is."""
+    expected = "expected a whole file written by torch.save"
+    no_checkpoint = "is not a checkpoint, or is truncated"
+    if size == 0:
+        return f"{no_checkpoint}: it is empty, {expected}"
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(_BLOCK)
+        if not any(beginning):
+            return f"{no_checkpoint}: it begins with zeros, {expected}"
+        if not beginning.startswith(_ZIP):
+            return f"{no_checkpoint}: it begins with {beginning[:4]!r}, {expected}"
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            # torch.save never compresses. A small file that unpacks to a huge one is none of ours.
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or _claimed(parts) > size:
+                return f"{no_checkpoint}: its parts are compressed or overlap, {expected}"
+            broken = _broken_part(archive, parts)
+    # ValueError, NotImplementedError and RuntimeError: headers that make no sense, such as unknown flags.
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        return f"{no_checkpoint}: {error}, {expected}"
+    return None if broken is None else f"is damaged: the checksum of its part {broken} is wrong, {expected}"
+
+
+def _claimed(parts: list[zipfile.ZipInfo]) -> int:
+    return sum(part.file_size for part in parts)
+
+
+def _broken_part(archive: zipfile.ZipFile, parts: list[zipfile.ZipInfo]) -> str | None:
+    """Return the name of the first part whose checksum is wrong. Threads: computing it releases Python's lock."""
+
+    def is_whole(part: zipfile.ZipInfo) -> bool:
+        try:
+            with archive.open(part) as file:
+                while file.read(_BLOCK):
+                    pass
+        except (zipfile.BadZipFile, EOFError):
+            return False
+        return True
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = list(pool.map(is_whole, parts))
+    return next((part.filename for part, whole in zip(parts, results, strict=True) if not whole), None)
+
+
+def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write a checkpoint beside ``path``, read it back, and rename it to ``path``.
+
+    A disk that is full for a moment is no loss: each attempt begins with an empty file, and a file that does not read
+    back is never renamed. The unfinished file is ``PATH.tmp``, always the same name, so that the next save overwrites
+    what a killed run left behind. Raises :class:`DataError` after ``ATTEMPTS`` attempts. ``path`` is then as before.
+    """
+    temporary = Path(f"{path}.tmp")
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _write_once(temporary, write)
+            os.replace(temporary, path)
+            return
+        except (OSError, RuntimeError, DamagedError) as error:  # RuntimeError: torch's writer
+            if attempt == ATTEMPTS:
+                raise DataError(
+                    f"{path}: could not be written in {ATTEMPTS} attempts, the file of that name is as it was ({error})"
+                ) from error
+            logger.warning("%s: attempt %d of %d to write it failed (%s)", path, attempt, ATTEMPTS, error)
+        finally:
+            temporary.unlink(missing_ok=True)
+        time.sleep(PAUSE)
+
+
+def _write_once(temporary: Path, write: Callable[[IO[bytes]], None]) -> None:
+    with temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    _known_whole.pop(str(temporary), None)
+    check_whole(temporary)
