@@ -117,8 +117,9 @@ def _name_faults(cfg: dict, section: str) -> Iterator[str]:
     if not isinstance(name, str) or name not in listed:
         yield f"found a checkpoint of the {section} {_shown(name, quote=False)}, {_expected(listed)}"
     elif isinstance(found, Namespace):
-        # Whole command lines, of a criterion without a configuration of its own. fairseq reads another name in it.
-        if section != "criterion" or _schema(section, name) is not None or values.get(section) != name:
+        # Whole command lines, of a part without a configuration of its own. fairseq reads another name in it.
+        may_be = section in ("criterion", "optimizer") and _schema(section, name) is None
+        if not may_be or values.get(section) != name:
             yield f"refused, cfg.{section}: found a command line of {_shown(values.get(section))}, expected a section"
     elif isinstance(found, dict) and section in found:
         # fairseq would take this name before the one that was checked.

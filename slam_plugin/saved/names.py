@@ -26,7 +26,7 @@ LIST: dict[str, set[str]] = {
         *("slam_pretraining", "slam_ctc", "slam_transducer", "slam_label_smoothed_cross_entropy_with_ctc"),
         *("label_smoothed_cross_entropy", "cross_entropy", "sentence_prediction"),
     },
-    "optimizer": {"slam_adamw", "slam_muon", "adam"},
+    "optimizer": {"slam_adamw", "slam_muon", "adam", "sgd"},
     "lr_scheduler": {"slam_inverse_sqrt", "cosine", "fixed", "inverse_sqrt", "polynomial_decay", "tri_stage"},
     "scoring": {"bleu", "sacrebleu", "wer"},
     "bpe": {"sentencepiece"},
