@@ -29,11 +29,12 @@ from typing import Any
 from data_prep.engine.command import preparation
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
-from data_prep.formats.recordings import decode_recording, frames_of
+from data_prep.formats.recordings import decode_recording
 from data_prep.formats.silences import MARGIN, MAX_SILENCE, MIN_LIMIT, MIN_SECONDS, Energies, Span, stretches
 from data_prep.formats.sound import Sound, UnusableSound
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lengths import frames_of
 
 SUBSETS = ("small", "medium", "large", "duplicate")
 COLUMNS = ("id", "audio", "n_frames", "speaker")

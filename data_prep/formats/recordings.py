@@ -5,19 +5,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from data_prep.engine.units import Dropped, Item, Noted, row
 from data_prep.formats.sound import Sound, UnusableSound
-from slam_plugin.data.audio import frames_in, read_audio
-from slam_plugin.data.constants import MIN_SECONDS, SAMPLE_RATE
+from slam_plugin.data.constants import MIN_SECONDS, SAMPLE_RATE, SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lengths import frames_of
+from slam_plugin.data.sound.reading import blocks_of, require_numbers
 
+# In order of preference. ``.wv2`` is the second microphone of WSJ and stands beside the first.
+ENDINGS = tuple(suffix for suffix in SOUND_SUFFIXES if suffix != ".wv2")
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
-# In order of preference: a decompressed copy comes before a publisher's compressed SPHERE file.
-ENDINGS = (".wav", ".flac", ".sph", ".wv1")
-_BLOCK = 1 << 20
-_SPHERE_HEADER_BYTES = 1024
 
 
 class Utterance(NamedTuple):
@@ -89,39 +87,23 @@ def decode_recording(path: Path, on_block: Callable[[np.ndarray, int], None] | N
 
     ``on_block`` is called with each block, (samples,) or (samples, channels) within [-1, 1], and the rate in Hz.
 
-    Raises :class:`UnusableSound` if it is absent, cut short, or holds samples that are not finite.
+    Raises :class:`UnusableSound` if it is absent, no sound file, cut short, or holds samples that are not finite.
     """
+    samples, rate, channels = 0, SAMPLE_RATE, 1
     try:
-        # Its errors say what is wrong with a file, such as shorten compression.
-        read_audio(f"{path}:0:1")
-        decoded, promised, rate, channels = _decode(path, on_block)
-    except UnusableSound:
-        raise
-    except (DataError, OSError) as error:
-        raise UnusableSound(path, str(error).removeprefix(f"{path}:0:1: ")) from error
-    except soundfile.SoundFileError as error:
-        raise UnusableSound(path, f"cannot be decoded to its end ({error})") from error
-    if decoded < promised:
-        raise UnusableSound(path, f"is cut short, {decoded} of the {promised} samples of its header can be decoded")
-    return Sound(frames_of(decoded, rate), decoded, rate, channels)
-
-
-def _decode(path: Path, on_block: Callable[[np.ndarray, int], None] | None) -> tuple[int, int, int, int]:
-    """Return the number of samples that can be decoded, the number in the header, the rate, and the channels."""
-    decoded = 0
-    with soundfile.SoundFile(path) as file:
-        for block in file.blocks(_BLOCK, dtype="float32"):
-            decoded += len(block)
-            if not np.isfinite(block).all():
-                raise UnusableSound(path, "holds samples that are infinite or NaN")
-            if on_block:
-                on_block(block, file.samplerate)
-        return decoded, max(file.frames, _promised(path)), file.samplerate, file.channels
-
-
-def frames_of(samples: int, rate: int) -> int:
-    """Return the number of 10 ms frames of ``samples`` at ``rate`` after resampling, as ``count_frames`` does."""
-    return frames_in(-(-samples * SAMPLE_RATE // rate))
+        with path.open("rb") as file:
+            for block, rate in blocks_of(file, str(path)):
+                samples, channels = samples + len(block), block.shape[1]
+                require_numbers(block, str(path))
+                if on_block:
+                    on_block(block[:, 0] if channels == 1 else block, rate)
+    except FileNotFoundError as error:
+        raise UnusableSound(path, "there is no such file") from error
+    except OSError as error:
+        raise UnusableSound(path, f"cannot be read ({error.strerror})") from error
+    except DataError as error:
+        raise UnusableSound(path, str(error).removeprefix(f"{path}: ")) from error
+    return Sound(frames_of(samples, rate), samples, rate, channels)
 
 
 def length_fault(seconds: float, max_seconds: float) -> str | None:
@@ -129,16 +111,6 @@ def length_fault(seconds: float, max_seconds: float) -> str | None:
     if seconds < MIN_SECONDS:
         return f"is shorter than {MIN_SECONDS} s"
     return f"is longer than {max_seconds} s" if seconds > max_seconds else None
-
-
-def _promised(path: Path) -> int:
-    """Return the number of samples in a SPHERE header, 0 for other files: libsndfile does not report missing ones."""
-    with path.open("rb") as file:
-        header = file.read(_SPHERE_HEADER_BYTES)
-    if not header.startswith(b"NIST_1A"):
-        return 0
-    fields = (line.split() for line in header.split(b"\n"))
-    return next((int(words[2]) for words in fields if len(words) == 3 and words[0] == b"sample_count"), 0)
 
 
 def _samples(utterance: Utterance, rate: int) -> tuple[int, int]:

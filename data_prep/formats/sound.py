@@ -4,19 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
-
 from data_prep.engine.units import Noted
-from slam_plugin.data.audio import count_frames
 from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lengths import frames_in, require_one_window, resampled_length
+from slam_plugin.data.locations import parse_location
+from slam_plugin.data.sound.reading import measure
 
 
 class Sound(NamedTuple):
     """A sound file, or a part of one, that was decoded to its end."""
 
     frames: int  # of 10 ms, as in training
-    samples: int  # of the file, at its own rate
+    samples: int  # at its own rate
     rate: int  # Hz
     channels: int
 
@@ -43,9 +43,9 @@ def decode_sound(path: Path, place: str | None = None) -> Sound:
     """
     location = place or str(path)
     try:
-        frames = count_frames(location, "/")
-        info = soundfile.info(path)
-    except (DataError, OSError, soundfile.SoundFileError) as error:
+        extent = measure(parse_location(location, "/"), location)
+        samples = resampled_length(extent.samples, extent.rate)
+        require_one_window(samples, location)
+    except (DataError, OSError) as error:
         raise UnusableSound(path, str(error).removeprefix(f"{location}: ")) from error
-    channels = 1 if place and place.count(":") == 3 else info.channels
-    return Sound(frames, info.frames, info.samplerate, channels)
+    return Sound(frames_in(samples), *extent)

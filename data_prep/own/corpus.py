@@ -13,9 +13,9 @@ from data_prep.own.kinds import KINDS, Entry, Kind, Settings
 from data_prep.own.tables import records_of, stretches_of
 from data_prep.text.normalize import normalize
 from data_prep.text.sentences import place_vocabulary
+from slam_plugin.data.constants import SOUND_SUFFIXES as SOUNDS
 from slam_plugin.data.constants import TEST, TRAIN, VALID
 
-SOUNDS = (".flac", ".wav", ".ogg", ".mp3", ".sph")
 TEXTS = (".txt",)
 _SHARES = 1_000_000
 _NORMALIZED = ("text", "text2", "translation")

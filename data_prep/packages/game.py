@@ -26,10 +26,10 @@ import soundfile
 from data_prep.engine.splits import SPLITS, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.engine.units import lines as lines_of
-from data_prep.formats.recordings import frames_of
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out, normalize, normalize_english
 from slam_plugin.data.constants import DEV, FRAMES_PER_SECOND, TEST, TRAIN
 from slam_plugin.data.files import atomic_write
+from slam_plugin.data.lengths import frames_of
 
 SOUND = "sound"
 UNSPOKEN = "unspoken"

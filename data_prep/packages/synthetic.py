@@ -20,12 +20,12 @@ from data_prep.engine.command import preparation
 from data_prep.engine.splits import PRETRAINING_SPLITS, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.lines import lines_of
-from data_prep.formats.recordings import frames_of
 from data_prep.packages import espeak
 from data_prep.packages.espeak import Request
 from data_prep.packages.game import MAX_SECONDS, MIN_SECONDS, Sound, sound_zip
 from slam_plugin.data.constants import FRAMES_PER_SECOND, TRAIN, VALID
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lengths import frames_of
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
 VALID_PARTS = 50

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 from slam_plugin.program import Program, UsageError, positive
 
-SOUND_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
 READS = {
     "speech": "sound file, folder of sound files, or - to read paths from standard input",
     "text": "text, or - to read texts from standard input, one per line",
@@ -215,7 +215,7 @@ def _files(arguments: Iterable[str]) -> tuple[list[Input], list[str]]:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES and path.is_file())
         inputs += [Input(str(path), str(path), _stem(path.relative_to(folder))) for path in files]
         if not files:
-            faults.append(f"{argument}: found no sound file in the folder ({', '.join(sorted(SOUND_SUFFIXES))})")
+            faults.append(f"{argument}: found no sound file in the folder ({', '.join(SOUND_SUFFIXES)})")
     return inputs, faults
 
 

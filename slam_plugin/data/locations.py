@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 
 # Only these suffixes may be followed by numbers. Other names keep their colons.
 _PART = re.compile(
-    r"(?P<path>.+\.(?:zip|(?P<sound>flac|wav|ogg|mp3|sph|wv[12]))):(?P<offset>\d+):(?P<length>\d+)(?::(?P<channel>\d+))?",
-    re.IGNORECASE,
+    rf"(?P<path>.+(?:\.zip|(?P<sound>{'|'.join(map(re.escape, SOUND_SUFFIXES))})))"
+    r":(?P<offset>\d+):(?P<length>\d+)(?::(?P<channel>\d+))?",
+    re.IGNORECASE | re.ASCII,
 )
 
 

@@ -12,7 +12,7 @@ import torch
 import torchaudio
 from torchaudio.compliance import kaldi
 
-from slam_plugin.data import audio
+from slam_plugin.data import audio, resampling
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import parse_location
 
@@ -155,9 +155,50 @@ def test_resampling_keeps_a_sine_a_sine():
     assert np.abs(ours.numpy() - expected)[100:-100].max() < 1e-2
 
 
-def test_a_rate_without_a_usable_ratio_is_refused():
-    with pytest.raises(DataError, match="7919 Hz"):
-        audio.read_audio(encode(tone(0.5, 7919), 7919, "WAV"))
+@pytest.mark.parametrize("rate", [7919, 11127, 12345, 22051, 44101, 96001])
+def test_rates_without_a_small_ratio_are_resampled(rate):
+    """A sine stays the same sine, of the same length."""
+    sine = np.sin(2 * np.pi * 500 * np.arange(rate) / rate).astype(np.float32)
+    ours = audio.read_audio(encode(sine, rate, "WAV", "FLOAT"))
+    assert len(ours) == 16000
+    assert np.abs(ours.numpy() - np.sin(2 * np.pi * 500 * np.arange(16000) / 16000))[100:-100].max() < 1e-2
+
+
+@pytest.mark.parametrize("rate", [11025, 12345, 22050, 48000])
+def test_both_ways_to_resample_are_one_filter(rate):
+    samples = torch.from_numpy(tone(0.3, rate))
+    theirs = torchaudio.functional.resample(samples, rate, RATE)
+    torch.testing.assert_close(resampling._by_sample(samples, rate), theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 1_000_001, 2**31 - 1])
+def test_a_nonsensical_rate_is_refused(tmp_path, rate):
+    data = bytearray(encode(tone(0.5), RATE, "WAV"))
+    data[24:28] = rate.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    for read in (audio.load_features, audio.count_frames):
+        with pytest.raises(DataError, match=rf"a\.wav: has a sample rate of {rate} Hz, expected 1,000 to 1,000,000"):
+            read("a.wav", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "MP3"])
+def test_channels_that_cancel_are_named(tmp_path, kind):
+    left, right = tone(0.5), tone(0.5, hertz=150.0)
+    (tmp_path / "a.flac").write_bytes(encode(np.stack((left, -left), 1), RATE, kind))
+    for location in ("a.flac", "a.flac:0:8000"):
+        with pytest.raises(DataError, match=rf"{location}: its 2 channels have opposite phase and cancel"):
+            audio.load_features(location, tmp_path)
+        with pytest.raises(DataError, match="opposite phase"):
+            audio.count_frames(location, tmp_path)
+    assert audio.read_audio(f"{tmp_path}/a.flac:0:8000:1").abs().max() > 0.1
+    for pair in ((left, right), (left, -0.9 * left), (0 * left, 0 * left), (1e-4 * left, -1e-4 * left)):
+        assert len(audio.read_audio(encode(np.stack(pair, 1), RATE, "FLAC"))) == 8000
+
+
+def test_samples_whose_features_would_not_be_finite_are_named():
+    with pytest.raises(DataError, match=r"holds samples of up to 1e\+30, expected -1 to 1"):
+        audio.read_audio(encode(with_nan(1e30), RATE, "WAV", "FLOAT"))
+    assert torch.isfinite(audio.log_mel(audio.read_audio(encode(with_nan(9e8), RATE, "WAV", "FLOAT")))).all()
 
 
 def with_nan(value: float) -> np.ndarray:
@@ -293,7 +334,7 @@ def test_parts_that_cannot_be_used_are_named(tmp_path):
         "a.flac:0:1000:1": "the file has 1 channels",
         "a.flac:0:399": "less than one window",
         "cut.flac:40000:4000": "cut short|cannot be decoded",
-        "short.sph": "compressed by shorten; decompress it with sph2pipe",
+        "short.sph": "compressed by shorten.* decompress it with sph2pipe",
         "short.sph:0:800:0": "compressed by shorten",
     }.items():
         with pytest.raises(DataError, match=rf"{location}: .*({expected})"):

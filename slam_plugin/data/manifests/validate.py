@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from slam_plugin.data.audio import count_frames
 from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.errors import DataError, Fault, raise_faults
 from slam_plugin.data.files import atomic_write
+from slam_plugin.data.lengths import count_frames
 from slam_plugin.data.locations import missing, outside, parse_location
 from slam_plugin.data.manifests.manifest import Manifest, companion, line_of
 from slam_plugin.data.parallel import ordered_map

@@ -9,10 +9,10 @@ from data_prep.corpora import common_voice_asr, speechstew
 from data_prep.engine.command import prepare
 from data_prep.engine.mixture import Member, Mixture
 from data_prep.engine.units import Output
-from data_prep.formats.recordings import COLUMNS, decode_recording, frames_of
+from data_prep.formats.recordings import COLUMNS, decode_recording
 from data_prep.formats.sound import UnusableSound
-from slam_plugin.data.audio import count_frames
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lengths import count_frames, frames_of
 from tests.data_prep.layouts.common_voice import HEADER, clip_name, write_table
 from tests.data_prep.layouts.librispeech import CHAPTERS, write_librispeech
 from tests.data_prep.layouts.sounds import cut_short, write_sound
@@ -133,7 +133,7 @@ def test_recordings_are_decoded_to_their_end(tmp_path):
     samples = soundfile.read(write_sound(tmp_path / "talk.wav", 1.0))[0]
     samples[9000] = float("nan")
     soundfile.write(tmp_path / "talk.wav", samples, 16000, subtype="FLOAT")
-    with pytest.raises(UnusableSound, match="holds samples that are infinite or NaN"):
+    with pytest.raises(UnusableSound, match="holds samples that are infinite or no number"):
         decode_recording(tmp_path / "talk.wav")
     with pytest.raises(UnusableSound, match=r"gone\.sph: there is no such file"):
         decode_recording(tmp_path / "gone.sph")

@@ -63,7 +63,7 @@ def test_what_is_left_out_is_listed(tmp_path):
     short = found.pop("legacy/train/sph/Short_2011.sph")
     assert short.startswith("is cut short, 157") and short.endswith("of the 32000 samples of its header can be decoded")
     compressed = found.pop("legacy/train/sph/Compressed_2011.sph")
-    assert compressed == "is SPHERE compressed by shorten; decompress it with sph2pipe -f wav"
+    assert compressed.startswith("is SPHERE compressed by shorten")
     assert {place: reason for place, reason in found.items() if place.startswith("legacy/train")} == {
         f"{stm}:3": "overlaps what the same speaker says before (3.99 is before 4.0 s)",
         f"{stm}:4": "is longer than 2.5 s",

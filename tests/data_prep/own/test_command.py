@@ -237,7 +237,7 @@ def test_what_cannot_be_used_is_named(tmp_path, name, content, kind, flags, mess
 def test_folders_that_cannot_be_used_are_named(tmp_path, capsys):
     with pytest.raises(DataError, match=r"found no table, expected one \(\.csv, .*\) for --kind st"):
         own.open_corpus(tmp_path, "st")
-    with pytest.raises(DataError, match=r"found no table .* and no files to read \(\.flac, .*\) for --kind asr"):
+    with pytest.raises(DataError, match=r"found no table .* and no files to read \(\.wav, .*\) for --kind asr"):
         own.open_corpus(tmp_path, "asr")
     write_sounds(tmp_path, 2)
     with pytest.raises(DataError, match="found no row for (valid|test|valid, test): expected more rows"):

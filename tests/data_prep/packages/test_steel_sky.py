@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from data_prep.formats.recordings import frames_of
 from data_prep.packages import steel_sky
 from data_prep.packages.steel_sky import CODES, decode, load, open_game, read_messages
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lengths import frames_of
 from slam_plugin.data.locations import parse_location, read_bytes
 from tests.data_prep.layouts.games import RATE, noise, sky_codes, write_disk, write_sky
 from tests.data_prep.layouts.rnc import pack
