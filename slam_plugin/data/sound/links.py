@@ -7,6 +7,10 @@ from typing import BinaryIO, NamedTuple
 import soundfile
 
 
+# An ID3v1 tag, at the end of a file.
+_TAG_BYTES = 128
+
+
 class Forward(soundfile.SoundFile):
     """A sound file that is only read forward: soundfile seeks after each block otherwise, which lying headers break."""
 
@@ -36,7 +40,8 @@ class Edited(io.RawIOBase):
     def __init__(self, file: BinaryIO, edits: Mapping[int, bytes], length: int | None = None) -> None:
         """Show ``file`` with ``edits``, bytes by position.
 
-        A reader that asks for the length is given ``length`` (None: the true one).
+        A reader that asks for the length is given ``length`` (None: the true one). A tag that it looks for at that end
+        is zeros.
         """
         self._file, self._edits, self._length = file, edits, length
         # An error of reading. libsndfile reads by callbacks, which cannot raise it.
@@ -51,6 +56,11 @@ class Edited(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:
         start = self._file.tell()
+        if self._length is not None and start >= self._length - _TAG_BYTES:
+            size = max(0, min(len(buffer), self._length - start))
+            buffer[:size] = bytes(size)
+            self._file.seek(start + size)
+            return size
         try:
             data = bytearray(self._file.read(len(buffer)))
         except OSError as error:

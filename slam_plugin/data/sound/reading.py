@@ -127,9 +127,12 @@ def blocks_of(source: Location | bytes | BinaryIO, name: str) -> Iterator[tuple[
             return
         source = read_bytes(source)
     file = io.BytesIO(source) if isinstance(source, bytes) else Edited(source, {})
-    yield from _checked(_decoded(file, name), name)
-    if isinstance(file, Edited) and file.error:
-        raise DataError(f"{name}: cannot be read ({file.error.strerror})")
+    try:
+        yield from _checked(_decoded(file, name), name)
+    finally:
+        # Whatever else follows from it.
+        if isinstance(file, Edited) and file.error:
+            raise DataError(f"{name}: cannot be read ({file.error.strerror})")
 
 
 def _decoded(file: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
@@ -161,7 +164,7 @@ def _checked(blocks: Iterator[tuple[np.ndarray, int]], name: str) -> Iterator[tu
         if not MIN_RATE <= rate <= MAX_RATE:
             raise DataError(f"{name}: has a sample rate of {rate} Hz, expected {MIN_RATE:,} to {MAX_RATE:,}")
         if kind not in (None, (rate, block.shape[1])):
-            raise DataError(f"{name}: changes from {kind[1]} channels at {kind[0]} Hz to {block.shape[1]} at {rate} Hz")
+            raise DataError(f"{name}: changes from {kind[1]} channels at {kind[0]} Hz to {block.shape[1]} channels at {rate} Hz")
         total, kind = total + len(block), (rate, block.shape[1])
         if total > MAX_HOURS * 3600 * rate:
             raise DataError(f"{name}: goes on after {MAX_HOURS} hours of sound")
