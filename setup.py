@@ -44,6 +44,7 @@ setup(
         "tensorboard": ["tensorboard", "tensorboardX"],
         "report": ["matplotlib"],
         "bench": ["transformers"],
+        "av": ["av>=12"],  # PyAV, which carries FFmpeg: m4a, mp4, webm and others that libsndfile lacks
         "study": ["num2words>=0.5.12", "pysword>=0.2.8"],
         "synthetic": ["espeakng-loader"],  # GPL-3; used as a tool
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],

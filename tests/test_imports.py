@@ -45,13 +45,17 @@ ROOMS = {
         **dict.fromkeys(
             ("constants", "errors", "files", "masks", "options", "parallel", "randomness", "specaugment"), set()
         ),
-        "locations": {"errors"},
+        "locations": {"constants", "errors"},
+        "sound": {"errors", "locations"},
+        "npy": {"constants", "errors"},
+        "lengths": {"constants", "errors", "locations", "npy", "sound"},
         "padding": set(),
-        "audio": {"constants", "errors", "locations"},
+        "resampling": {"constants", "lengths"},
+        "audio": {"constants", "errors", "lengths", "locations", "resampling", "sound"},
         "perturbation": {"audio", "constants", "randomness"},
         "state_masks": {"masks", "padding"},
         "augmentation": {"audio", "perturbation", "randomness", "specaugment", "state_masks"},
-        "manifests": {"audio", "constants", "errors", "files", "locations", "parallel"},
+        "manifests": {"lengths", "constants", "errors", "files", "locations", "parallel"},
         "text": {"errors", "manifests"},
         "datasets": {"audio", "augmentation", "errors", "manifests", "padding", "randomness", "state_masks", "text"},
         "shards": {

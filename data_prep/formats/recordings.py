@@ -11,7 +11,8 @@ from data_prep.formats.sound import Sound, UnusableSound
 from slam_plugin.data.constants import MIN_SECONDS, SAMPLE_RATE, SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.lengths import frames_of
-from slam_plugin.data.sound.reading import blocks_of, require_numbers
+from slam_plugin.data.sound.mixing import require_numbers
+from slam_plugin.data.sound.reading import blocks_of
 
 # In order of preference. ``.wv2`` is the second microphone of WSJ and stands beside the first.
 ENDINGS = tuple(suffix for suffix in SOUND_SUFFIXES if suffix != ".wv2")

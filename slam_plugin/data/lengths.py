@@ -1,16 +1,14 @@
 """Lengths of utterances in frames, counted by decoding them. Nothing imports torch."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 
-from slam_plugin.data.constants import FRAME_LENGTH, FRAME_SHIFT, MEL_BINS, SAMPLE_RATE
+from slam_plugin.data import npy
+from slam_plugin.data.constants import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import Location, parse_location, read_bytes
-from slam_plugin.data.sound.reading import is_part_of_sound, measure
-
-_NPY_MAGIC = b"\x93NUMPY"
+from slam_plugin.data.sound.reading import is_large, is_part_of_sound, measure
 
 
 def frames_in(samples: int) -> int:
@@ -45,10 +43,10 @@ def count_frames(location: str, root: str | Path) -> int:
 
 def open_location(place: Location) -> np.ndarray | tuple[Location | bytes, str]:
     """Return features (frames, 80) of a ``.npy`` file, or what to decode of a sound, with its name."""
-    if is_part_of_sound(place):
+    if is_part_of_sound(place) or is_large(place):
         return place, str(place)
     data = read_bytes(place)
-    return _parse_npy(data, str(place)) if data.startswith(_NPY_MAGIC) else (data, str(place))
+    return npy.parse_features(data, str(place)) if data.startswith(npy.MAGIC) else (data, str(place))
 
 
 def require_one_window(samples: int, name: str) -> None:
@@ -57,21 +55,3 @@ def require_one_window(samples: int, name: str) -> None:
         raise DataError(
             f"{name}: {samples} samples at 16 kHz are less than one window of 25 ms ({FRAME_LENGTH} samples)"
         )
-
-
-def _parse_npy(data: bytes, name: str) -> np.ndarray:
-    """Read finite floating-point features (frames, 80) from the bytes of a ``.npy`` file."""
-    try:
-        features = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{name}: cannot be read as a .npy array ({error})") from error
-    if features.ndim != 2 or features.shape[1] != MEL_BINS or not np.issubdtype(features.dtype, np.floating):
-        shape = "x".join(map(str, features.shape))
-        raise DataError(
-            f"{name}: holds {features.dtype} of shape {shape}, expected floats of shape frames x {MEL_BINS}"
-        )
-    if not len(features):
-        raise DataError(f"{name}: holds no frames")
-    if not np.isfinite(features).all():
-        raise DataError(f"{name}: holds features that are infinite or no number")
-    return features

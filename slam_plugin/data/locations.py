@@ -52,9 +52,12 @@ def missing(place: Location) -> str | None:
 
     The length of a sound file is only known after decoding, so for a part of one only the file is checked.
     """
-    if not place.path.is_file():
-        return f"{place}: there is no such file"
-    size = place.path.stat().st_size
+    try:
+        if not place.path.is_file():
+            return f"{place}: there is no such file"
+        size = place.path.stat().st_size
+    except OSError as error:  # such as a folder without permission, or a name that is too long
+        return f"{place}: cannot be read ({error.strerror})"
     if place.is_packed and place.offset + place.length > size:
         return f"{place}: reaches beyond the end of the zip, which has {size} bytes"
     return None

@@ -246,7 +246,23 @@ BAD_FEATURES = {
     "no frames": (npy(np.zeros((0, 80), np.float32)), "holds no frames"),
     "cut": (npy(np.zeros((5, 80), np.float32))[:-7], "cannot be read as a .npy"),
     "nan": (npy(NOT_FINITE), "infinite or no number"),
+    "too large": (npy(np.full((5, 80), 1e300)), "infinite or no number"),
+    "huge claim": (npy(np.zeros((5, 80), np.float32)).replace(b"(5, 80)", b"(9999999999999, 80)"), "cannot be read as"),
+    "damaged header": (npy(np.zeros((5, 80), np.float32)).replace(b"'<f4'", b"'<f4\n"), "cannot be read as a .npy"),
+    "header alone": (npy(np.zeros((5, 80), np.float32))[:9], "cannot be read as a .npy"),
 }
+
+
+@pytest.mark.parametrize("kind", ["<f2", "<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_features_are_read_as_numpy_reads_them(tmp_path, kind, order):
+    features = np.asarray(np.random.default_rng(0).standard_normal((7, 80)), kind, order=order)
+    for version in ((1, 0), (2, 0), (3, 0)):
+        with (tmp_path / "a.npy").open("wb") as file:
+            np.lib.format.write_array(file, features, version)
+        found = audio.load_features("a.npy", tmp_path)
+        assert found.dtype == torch.float32
+        np.testing.assert_array_equal(found.numpy(), np.load(tmp_path / "a.npy").astype(np.float32))
 
 
 @pytest.mark.parametrize("case", BAD_FEATURES)

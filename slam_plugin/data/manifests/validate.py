@@ -144,8 +144,6 @@ def _audio_faults(
             found = count_frames(location, root)
         except DataError as error:
             return str(error)
-        except OSError as error:  # for example a folder without permission
-            return f"{location}: cannot be read ({error.strerror})"
         expected = manifest.value(row, "n_frames")
         return None if found == expected else f"{location}: has {found} frames, but n_frames is {expected}"
 

@@ -6,7 +6,6 @@ from typing import BinaryIO, NamedTuple
 
 import soundfile
 
-
 # An ID3v1 tag, at the end of a file.
 _TAG_BYTES = 128
 

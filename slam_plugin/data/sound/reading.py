@@ -10,22 +10,20 @@ import soundfile
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import Location, missing, read_bytes
 from slam_plugin.data.sound import chunks, ffmpeg, flac, mpeg, ogg, sphere
-from slam_plugin.data.sound.links import Edited, Forward, Link, bytes_at
+from slam_plugin.data.sound.links import Edited, Forward, Link, bytes_at, size_of
+from slam_plugin.data.sound.mixing import Mixer
 
 MIN_RATE, MAX_RATE = 1000, 1_000_000  # Hz
 MAX_HOURS = 24
 # Values (samples times channels) that are decoded at once, and samples of a waveform in memory: 2 GiB.
 _BLOCK = 1 << 20
 MAX_WAVEFORM = 1 << 29
-# Features of samples below it are finite.
-_LOUDEST = 1e9
+# Bytes of a file that is not read whole, and of one whose format has to be.
+_LARGE, _MAX_BYTES = 64 << 20, 1 << 31
 # Samples that are asked for when a header promises no more.
 _BEYOND = 1 << 14
 # libsndfile's count of samples if a header has none.
 _UNKNOWN = 1 << 60
-# The mean of channels of opposite phase is that much weaker than they are. Sound below -60 dB is not compared.
-_CANCELED = 1e-3
-_QUIET = 1e-6
 
 
 class _Damaged(DataError):
@@ -81,42 +79,13 @@ def measure(source: Location | bytes | BinaryIO, name: str) -> Extent:
     return Extent(total, mixer.rate, mixer.channels)
 
 
-def require_numbers(samples: np.ndarray, name: str) -> None:
-    """Raise :class:`DataError` if samples are not finite, or so large that their features would not be."""
-    largest = np.abs(samples).max(initial=0.0)
-    if not np.isfinite(largest):
-        raise DataError(f"{name}: holds samples that are infinite or no number")
-    if largest >= _LOUDEST:
-        raise DataError(f"{name}: holds samples of up to {largest:.3g}, expected -1 to 1")
-
-
-class Mixer:
-    """Averages the channels of one sound, block by block, and watches what they hold."""
-
-    def __init__(self, name: str, rate: int, channels: int) -> None:
-        self.name, self.rate, self.channels = name, rate, channels
-        self._samples, self._of_mean, self._of_channels = 0, 0.0, 0.0
-
-    def mean(self, block: np.ndarray) -> np.ndarray:
-        """Return the mean (samples,) of the channels of a block (samples, channels)."""
-        mean = block[:, 0] if self.channels == 1 else block.mean(axis=1)
-        energy = float(np.einsum("i,i", mean, mean))
-        # Not require_numbers alone: it takes many times as long, and samples are nearly always small.
-        if not energy < _LOUDEST**2:
-            require_numbers(mean, self.name)
-        if self.channels > 1:
-            self._samples += len(block)
-            self._of_mean += energy
-            self._of_channels += float(np.einsum("ij,ij", block, block)) / self.channels
-        return mean
-
-    def finish(self) -> None:
-        """Raise :class:`DataError` if the channels cancel each other."""
-        if self._of_channels > _QUIET * self._samples and self._of_mean < _CANCELED * self._of_channels:
-            raise DataError(
-                f"{self.name}: its {self.channels} channels have opposite phase and cancel each other when they are "
-                "averaged; name one of them, as FILE:BEGIN:SAMPLES:CHANNEL"
-            )
+def is_large(place: Location) -> bool:
+    """Return whether a location is a whole file that is decoded without reading it into memory first."""
+    is_sound = place.offset is None and place.path.suffix.lower() != ".npy"
+    try:
+        return is_sound and place.path.stat().st_size > _LARGE
+    except OSError:
+        return False
 
 
 def blocks_of(source: Location | bytes | BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
@@ -124,6 +93,9 @@ def blocks_of(source: Location | bytes | BinaryIO, name: str) -> Iterator[tuple[
     if isinstance(source, Location):
         if is_part_of_sound(source):
             yield from _part(source, name)
+            return
+        if is_large(source):
+            yield from _large(source, name)
             return
         source = read_bytes(source)
     file = io.BytesIO(source) if isinstance(source, bytes) else Edited(source, {})
@@ -133,6 +105,14 @@ def blocks_of(source: Location | bytes | BinaryIO, name: str) -> Iterator[tuple[
         # Whatever else follows from it.
         if isinstance(file, Edited) and file.error:
             raise DataError(f"{name}: cannot be read ({file.error.strerror})")
+
+
+def _large(place: Location, name: str) -> Iterator[tuple[np.ndarray, int]]:
+    try:
+        with place.path.open("rb") as file:
+            yield from blocks_of(file, name)
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror})") from error
 
 
 def _decoded(file: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
@@ -164,16 +144,20 @@ def _checked(blocks: Iterator[tuple[np.ndarray, int]], name: str) -> Iterator[tu
         if not MIN_RATE <= rate <= MAX_RATE:
             raise DataError(f"{name}: has a sample rate of {rate} Hz, expected {MIN_RATE:,} to {MAX_RATE:,}")
         if kind not in (None, (rate, block.shape[1])):
-            raise DataError(f"{name}: changes from {kind[1]} channels at {kind[0]} Hz to {block.shape[1]} channels at {rate} Hz")
+            raise DataError(
+                f"{name}: changes from {kind[1]} channels at {kind[0]} Hz to {block.shape[1]} channels at {rate} Hz"
+            )
         total, kind = total + len(block), (rate, block.shape[1])
         if total > MAX_HOURS * 3600 * rate:
             raise DataError(f"{name}: goes on after {MAX_HOURS} hours of sound")
         yield block, rate
 
 
-def _links_of(file: BinaryIO) -> list[Link]:
+def _links_of(file: BinaryIO, name: str) -> list[Link]:
     """Return the streams of a file with headers that are true."""
     begin, head = 0, bytes_at(file, 0, 10)
+    if head.startswith((b"ID3", ogg.MAGIC, b"\xff")) and size_of(file) > _MAX_BYTES:
+        raise DataError(f"{name}: has {size_of(file):,} bytes, expected at most {_MAX_BYTES:,} of MP3 or OGG")
     if head.startswith(b"ID3"):
         begin = mpeg.after_tags(head, 0)
         head = bytes_at(file, begin, 10)
@@ -190,7 +174,7 @@ def _links_of(file: BinaryIO) -> list[Link]:
 
 def _chain(file: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
     """Yield the blocks of all streams of a file, with their rates."""
-    for link in _links_of(file):
+    for link in _links_of(file, name):
         done = 0
         try:
             for block, rate in _link_blocks(link, name):

@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -328,15 +329,17 @@ def test_damaged_files_of_pyav_are_named(case):
 def by_ffmpeg(samples: np.ndarray, format: str, codec: str, rate: int) -> bytes:
     """Return a file that FFmpeg wrote."""
     av = pytest.importorskip("av")
-    buffer = io.BytesIO()
+    buffer, done = io.BytesIO(), 0
     with av.open(buffer, "w", format=format) as file:
         stream = file.add_stream(codec, rate=rate, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = rate, 0
+        frame.sample_rate, frame.pts = rate, None
         fifo = av.AudioFifo()
         for converted in av.AudioResampler(stream.codec_context.format, "mono", rate).resample(frame):
             fifo.write(converted)
         while (part := fifo.read(stream.codec_context.frame_size or 1024, partial=True)) is not None:
+            part.pts, part.time_base = done, Fraction(1, rate)
+            done += part.samples
             file.mux(stream.encode(part))
         file.mux(stream.encode(None))
     return buffer.getvalue()
@@ -371,7 +374,9 @@ def test_pyav_reads_what_was_encoded(tmp_path, suffix, format, codec, rate, dela
 
 def test_mp4_that_is_cut_is_named():
     data = by_ffmpeg(VOICE, "mp4", "aac", RATE)
-    with pytest.raises(DataError, match=r"^a: (is cut short, \d+ of the \d+ packets|is MP4 or M4A that cannot be decoded)"):
+    with pytest.raises(
+        DataError, match=r"^a: (is cut short, \d+ of the \d+ packets|is MP4 or M4A that cannot be decoded)"
+    ):
         reading.read_waveform(data[: len(data) // 2], "a")
 
 
