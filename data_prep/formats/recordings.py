@@ -8,10 +8,10 @@ import numpy as np
 
 from data_prep.engine.units import Dropped, Item, Noted, row
 from data_prep.formats.sound import Sound, UnusableSound
-from slam_plugin.data.constants import MIN_SECONDS, SAMPLE_RATE, SOUND_SUFFIXES
+from slam_plugin.data.constants import MIN_SECONDS, SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.lengths import frames_of
-from slam_plugin.data.sound.mixing import require_numbers
+from slam_plugin.data.sound.mixing import Mixer
 from slam_plugin.data.sound.reading import blocks_of
 
 # In order of preference. ``.wv2`` is the second microphone of WSJ and stands beside the first.
@@ -59,8 +59,10 @@ def rows_of_recording(
 
     A recording that cannot be used is left out as a whole, as ``place``.
     """
+    utterances = list(utterances)
+    are_averaged = any(isinstance(one, Utterance) and one.channel is None for one in utterances)
     try:
-        whole = decode_recording(path)
+        whole = decode_recording(path, are_averaged=are_averaged)
     except UnusableSound as error:
         yield Dropped(place, error.reason)
         return
@@ -83,28 +85,38 @@ def rows_of_recording(
         yield row(output, COLUMNS, fields | {"tgt_text": utterance.text, "speaker": utterance.speaker})
 
 
-def decode_recording(path: Path, on_block: Callable[[np.ndarray, int], None] | None = None) -> Sound:
+def decode_recording(
+    path: Path, on_block: Callable[[np.ndarray, int], None] | None = None, are_averaged: bool = True
+) -> Sound:
     """Decode a recording to its end, block by block to save memory, and return its length, rate and channels.
 
     ``on_block`` is called with each block, (samples,) or (samples, channels) within [-1, 1], and the rate in Hz.
 
-    Raises :class:`UnusableSound` if it is absent, no sound file, cut short, or holds samples that are not finite.
+    Raises :class:`UnusableSound` if it is absent, no sound file, cut short, or holds samples that are not finite, or
+    if its channels ``are_averaged`` and cancel each other.
     """
-    samples, rate, channels = 0, SAMPLE_RATE, 1
+    samples, mixer = 0, None
     try:
         with path.open("rb") as file:
             for block, rate in blocks_of(file, str(path)):
-                samples, channels = samples + len(block), block.shape[1]
-                require_numbers(block, str(path))
+                mixer = mixer or Mixer(str(path), rate, block.shape[1])
+                mixer.mean(block)
+                samples += len(block)
                 if on_block:
-                    on_block(block[:, 0] if channels == 1 else block, rate)
+                    on_block(block[:, 0] if mixer.channels == 1 else block, rate)
+        if mixer is None:
+            raise UnusableSound(path, "holds no samples")
+        if are_averaged:
+            mixer.finish()
+    except UnusableSound:
+        raise
     except FileNotFoundError as error:
         raise UnusableSound(path, "there is no such file") from error
     except OSError as error:
         raise UnusableSound(path, f"cannot be read ({error.strerror})") from error
     except DataError as error:
         raise UnusableSound(path, str(error).removeprefix(f"{path}: ")) from error
-    return Sound(frames_of(samples, rate), samples, rate, channels)
+    return Sound(frames_of(samples, mixer.rate), samples, mixer.rate, mixer.channels)
 
 
 def length_fault(seconds: float, max_seconds: float) -> str | None:

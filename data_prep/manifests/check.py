@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from data_prep.manifests.check_files import corpora_fault, is_labeled, labeled_fault, text_fault, vocabulary_fault
 from data_prep.manifests.check_overlaps import leaks, repeated_ids
@@ -197,8 +196,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the faults on standard output. Return 1 if there are any, otherwise 0."""
-    # One thread per job: torch's own threads would compete with the jobs.
-    torch.set_num_threads(1)
     found = find(options.paths)
     count = 0
     for fault in all_faults(found, options):

@@ -155,6 +155,7 @@ def _run(command: Command, options: argparse.Namespace) -> int:
                 record = {"id": item.id, **printed.record}
                 _print(json.dumps(record, ensure_ascii=False) if options.json else printed.line)
             progress.update()
+    report.close(len(inputs) + len(faults))
     return 1 if report.count else 0
 
 
@@ -167,6 +168,11 @@ class _Reporter:
     def __call__(self, message: str) -> None:
         tqdm.write(f"{self.name}: {message}", file=sys.stderr)
         self.count += 1
+
+    def close(self, total: int) -> None:
+        """Say how many of several inputs were left out."""
+        if self.count and total > 1:
+            tqdm.write(f"{self.name}: left out {self.count} of {total} inputs", file=sys.stderr)
 
 
 def _print(line: str) -> None:

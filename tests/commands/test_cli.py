@@ -68,6 +68,7 @@ def test_a_folder_with_a_broken_file(checkpoint, folder):
     assert [record["text"] for record in records] == [best.text for (best,) in expected]
     assert [record["score"] for record in records] == pytest.approx([best.score for (best,) in expected], rel=1e-4)
     assert "slam transcribe: talks/broken.wav: cannot be decoded" in done.stderr
+    assert "slam transcribe: left out 1 of 3 inputs" in done.stderr
     assert "3/3" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -5,12 +5,11 @@ MD5 sum of all samples (RFC 9639, section 8.2). Both may be 0, "unknown".
 """
 
 import hashlib
-import io
 from collections.abc import Sequence
 from functools import partial
 from typing import BinaryIO
 
-from slam_plugin.data.sound.links import Edited, Forward, Link, bytes_at
+from slam_plugin.data.sound.links import Edited, Forward, Link, Memory, bytes_at
 
 MAGIC = b"fLaC"
 # The marker and the header of STREAMINFO, which comes first and has 34 bytes. The last block has the high bit set.
@@ -48,7 +47,7 @@ def _parts(file: BinaryIO, begin: int, has_total: bool) -> Sequence[Link]:
     if len(begins) == 1:
         return (Link(Edited(file, {})),) if has_total else ()
     pieces = (data[at:end] for at, end in zip(begins, [*begins[1:], len(data)], strict=True))
-    return [link._replace(otherwise=tuple) for piece in pieces for link in links_of(io.BytesIO(piece), 0)]
+    return [link._replace(otherwise=tuple) for piece in pieces for link in links_of(Memory(piece), 0)]
 
 
 def _md5_of(file: BinaryIO) -> bytes:

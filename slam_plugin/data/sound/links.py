@@ -33,6 +33,16 @@ class Link(NamedTuple):
     otherwise: Callable[[], Sequence["Link"]] = tuple
 
 
+class Memory(io.BytesIO):
+    """Bytes as a file. A damaged header may make libsndfile seek before the begin: it stays where it is."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 class Edited(io.RawIOBase):
     """A file with other bytes in some places, and with a length of one's choice. The file itself stays as it is."""
 
@@ -75,7 +85,10 @@ class Edited(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END and self._length is not None:
             offset, whence = offset + self._length, io.SEEK_SET
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)
+        except (ValueError, OverflowError, OSError):
+            return self.tell()
 
     def tell(self) -> int:
         return self._file.tell()

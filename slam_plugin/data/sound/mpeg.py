@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_right
 from typing import BinaryIO, NamedTuple
 
-from slam_plugin.data.sound.links import Edited, Link, bytes_at
+from slam_plugin.data.sound.links import Edited, Link, Memory, bytes_at
 
 # kbit/s of layer III by the index in the header; 0 is "free" or wrong, whose frames are not counted.
 _KILOBITS = {
@@ -59,11 +59,11 @@ def links_of(file: BinaryIO) -> list[Link]:
     starts = _starts(frames, counts)
     if len(starts) == 1:
         # Tags around it stay, since the decoder reads some of them.
-        return [_link(io.BytesIO(data), frames, 0, len(frames.begins), counts.get(0), 0)]
+        return [_link(Memory(data), frames, 0, len(frames.begins), counts.get(0), 0)]
     links = []
     for first, last in zip(starts, [*starts[1:], len(frames.begins)], strict=True):
         begin, end = frames.begins[first], frames.end(last - 1)
-        links.append(_link(io.BytesIO(data[begin:end]), frames, first, last, counts.get(first), begin))
+        links.append(_link(Memory(data[begin:end]), frames, first, last, counts.get(first), begin))
     return links
 
 

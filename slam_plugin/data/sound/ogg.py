@@ -5,13 +5,12 @@ sample ("granule"), the stream's serial number, the page's number and a checksum
 alone, and up to the position of the last page.
 """
 
-import io
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import BinaryIO, NamedTuple
 
-from slam_plugin.data.sound.links import Link, bytes_at
+from slam_plugin.data.sound.links import Link, Memory, bytes_at
 
 MAGIC = b"OggS"
 _HEADER_BYTES = 27
@@ -46,13 +45,13 @@ def _link(data: bytes, pages: Sequence[_Page]) -> Link:
     positions = [page.granule for page in own]
     last = own[-1]
     if len(own) < 2 or (last.granule > 0 and last.granule >= max(positions)):
-        return Link(io.BytesIO(data), is_whole=is_whole)
+        return Link(Memory(data), is_whole=is_whole)
     # A last position before an earlier one would cut the sound.
     page = bytearray(data[last.begin : last.end])
     page[5] |= _LAST
     page[6:14] = _FAR.to_bytes(8, "little")
     page[_CHECKSUM] = _checksum(page)
-    return Link(io.BytesIO(data[: last.begin] + page + data[last.end :]), promised=0)
+    return Link(Memory(data[: last.begin] + page + data[last.end :]), promised=0)
 
 
 def _chain(pages: Iterator[_Page]) -> Iterator[list[_Page]]:

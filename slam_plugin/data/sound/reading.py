@@ -1,6 +1,5 @@
 """The one reader of sound files: blocks up to the real end, whatever the header claims."""
 
-import io
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -10,7 +9,7 @@ import soundfile
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import Location, missing, read_bytes
 from slam_plugin.data.sound import chunks, ffmpeg, flac, mpeg, ogg, sphere
-from slam_plugin.data.sound.links import Edited, Forward, Link, bytes_at, size_of
+from slam_plugin.data.sound.links import Edited, Forward, Link, Memory, bytes_at, size_of
 from slam_plugin.data.sound.mixing import Mixer
 
 MIN_RATE, MAX_RATE = 1000, 1_000_000  # Hz
@@ -98,7 +97,7 @@ def blocks_of(source: Location | bytes | BinaryIO, name: str) -> Iterator[tuple[
             yield from _large(source, name)
             return
         source = read_bytes(source)
-    file = io.BytesIO(source) if isinstance(source, bytes) else Edited(source, {})
+    file = Memory(source) if isinstance(source, bytes) else Edited(source, {})
     try:
         yield from _checked(_decoded(file, name), name)
     finally:
