@@ -21,8 +21,8 @@
 
 Columns have the names above, or ``path``, ``sentence``, ``sentence2``, ``lang`` and ``tgt_lang`` for ``audio``,
 ``text``, ``text2``, ``language`` and ``target_language``, or those given by ``--columns text=words audio=file``. Sound
-is flac, wav, ogg, mp3 or SPHERE of any rate. A relative path is below the table's folder, and ``talk.wav:16000:8000``
-means 8000 samples from sample 16000 on. Sound is not copied: leave it where it is.
+is flac, wav, ogg, mp3, SPHERE, or with PyAV m4a, mp4 or webm, of any rate. A relative path is below the table's folder,
+and ``talk.wav:16000:8000`` means 8000 samples from sample 16000 on. Sound is not copied: leave it where it is.
 
 The split of a row comes from the name of its file (or of the folder right below ``--root``), else from a column
 ``split`` (``train``, ``valid`` or ``dev``, ``test``), else it is drawn by the hash of the row's first column in the

@@ -13,6 +13,7 @@ from slam_plugin.data.audio import load_features, log_mel, normalize, read_audio
 from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.datasets.sentence_prediction import MIN_POSITIONS, join_sentences
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.sound.reading import require_rate
 from slam_plugin.data.text.vocabulary import Vocabulary
 
 Speech = str | Path | bytes | tuple[np.ndarray | Tensor, int]
@@ -81,6 +82,8 @@ def _wav(samples: np.ndarray, rate: int) -> bytes:
         raise DataError(f"found an array of {samples.dtype}, expected one of {', '.join(_WAV_TYPES)}")
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > samples.shape[0]):
         raise DataError(f"found an array of shape {samples.shape}, expected (samples,) or (samples, channels)")
+    # A header cannot hold every number.
+    require_rate(rate)
     file = io.BytesIO()
     try:
         soundfile.write(file, samples, rate, subtype=subtype, format="WAV")

@@ -42,7 +42,8 @@ def test_every_form_of_the_same_sound(ctc, sounds, tmp_path):
         ((np.full(16000, np.nan, np.float32), 16000), "input 1: .*infinite or no number"),
         ((np.zeros(16000, np.uint8), 16000), "input 1: found an array of uint8, expected one of int16"),
         ((np.zeros((2, 16000), np.float32), 16000), r"input 1: .*\(2, 16000\), expected \(samples,\)"),
-        ((np.zeros(16000, np.float32), 0), "input 1: .* at 0 Hz, expected sound"),
+        ((np.zeros(16000, np.float32), 0), "input 1: has a sample rate of 0 Hz, expected 1,000 to 1,000,000"),
+        ((np.zeros(16000, np.float32), 2**40), "input 1: has a sample rate of 1099511627776 Hz"),
         ("nowhere.wav", "^nowhere.wav: there is no such file"),
     ],
 )

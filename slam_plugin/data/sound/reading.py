@@ -78,6 +78,12 @@ def measure(source: Location | bytes | BinaryIO, name: str) -> Extent:
     return Extent(total, mixer.rate, mixer.channels)
 
 
+def require_rate(rate: int, place: str = "") -> None:
+    """Raise :class:`DataError` that begins with ``place`` if no sound has this sample rate in Hz."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise DataError(f"{place}has a sample rate of {rate} Hz, expected {MIN_RATE:,} to {MAX_RATE:,}")
+
+
 def is_large(place: Location) -> bool:
     """Return whether a location is a whole file that is decoded without reading it into memory first."""
     is_sound = place.offset is None and place.path.suffix.lower() != ".npy"
@@ -140,8 +146,7 @@ def _checked(blocks: Iterator[tuple[np.ndarray, int]], name: str) -> Iterator[tu
     """Yield the blocks. Raise :class:`DataError` for a nonsensical rate or length, and if rate or channels change."""
     total, kind = 0, None
     for block, rate in blocks:
-        if not MIN_RATE <= rate <= MAX_RATE:
-            raise DataError(f"{name}: has a sample rate of {rate} Hz, expected {MIN_RATE:,} to {MAX_RATE:,}")
+        require_rate(rate, f"{name}: ")
         if kind not in (None, (rate, block.shape[1])):
             raise DataError(
                 f"{name}: changes from {kind[1]} channels at {kind[0]} Hz to {block.shape[1]} channels at {rate} Hz"
