@@ -5,15 +5,16 @@ MD5 sum of all samples (RFC 9639, section 8.2). Both may be 0, "unknown".
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import partial
 from typing import BinaryIO
 
-from slam_plugin.data.sound.links import Edited, Forward, Link, Memory, bytes_at
+from slam_plugin.data.sound.links import MAX_BYTES, Edited, Forward, Link, Memory, bytes_at
 
 MAGIC = b"fLaC"
 # The marker and the header of STREAMINFO, which comes first and has 34 bytes. The last block has the high bit set.
-_BEGINS = (MAGIC + b"\x00\x00\x00\x22", MAGIC + b"\x80\x00\x00\x22")
+_BEGIN = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _TOTAL, _MD5, _STREAMINFO_END = 18, 26, 42
 _TOTAL_MASK = (1 << 36) - 1
 _BLOCK = 1 << 18
@@ -22,7 +23,7 @@ _BLOCK = 1 << 18
 def links_of(file: BinaryIO, begin: int) -> list[Link]:
     """Return the only link of a file whose marker is at ``begin``: libsndfile is not shown its number of samples."""
     header = bytes_at(file, begin, _STREAMINFO_END)
-    if not header.startswith(_BEGINS) or len(header) < _STREAMINFO_END:
+    if not _BEGIN.match(header) or len(header) < _STREAMINFO_END:
         return [Link(file)]
     number = int.from_bytes(header[_TOTAL:_MD5])
     edit = {begin + _TOTAL: (number & ~_TOTAL_MASK).to_bytes(8)}
@@ -40,11 +41,9 @@ def links_of(file: BinaryIO, begin: int) -> list[Link]:
 
 def _parts(file: BinaryIO, begin: int, has_total: bool) -> Sequence[Link]:
     """Return each of several files in one, or a file that has other bytes after its last sample up to that sample."""
-    data = bytes_at(file, 0, -1)
-    begins = [begin]
-    while (place := min((at for mark in _BEGINS if (at := data.find(mark, begins[-1] + 1)) >= 0), default=-1)) >= 0:
-        begins.append(place)
-    if len(begins) == 1:
+    data = bytes_at(file, 0, MAX_BYTES)
+    begins = [found.start() for found in _BEGIN.finditer(data, begin)]
+    if len(begins) == 1 or len(data) == MAX_BYTES:
         return (Link(Edited(file, {})),) if has_total else ()
     pieces = (data[at:end] for at, end in zip(begins, [*begins[1:], len(data)], strict=True))
     return [link._replace(otherwise=tuple) for piece in pieces for link in links_of(Memory(piece), 0)]

@@ -6,6 +6,8 @@ from typing import BinaryIO, NamedTuple
 
 import soundfile
 
+# Of a file that is held in memory because its streams have to be found.
+MAX_BYTES = 1 << 31
 # An ID3v1 tag, at the end of a file.
 _TAG_BYTES = 128
 

@@ -9,7 +9,7 @@ import soundfile
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import Location, missing, read_bytes
 from slam_plugin.data.sound import chunks, ffmpeg, flac, mpeg, ogg, sphere
-from slam_plugin.data.sound.links import Edited, Forward, Link, Memory, bytes_at, size_of
+from slam_plugin.data.sound.links import MAX_BYTES, Edited, Forward, Link, Memory, bytes_at, size_of
 from slam_plugin.data.sound.mixing import Mixer
 
 MIN_RATE, MAX_RATE = 1000, 1_000_000  # Hz
@@ -17,8 +17,8 @@ MAX_HOURS = 24
 # Values (samples times channels) that are decoded at once, and samples of a waveform in memory: 2 GiB.
 _BLOCK = 1 << 20
 MAX_WAVEFORM = 1 << 29
-# Bytes of a file that is not read whole, and of one whose format has to be.
-_LARGE, _MAX_BYTES = 64 << 20, 1 << 31
+# Bytes of a file that is not read whole before it is decoded.
+_LARGE = 64 << 20
 # Samples that are asked for when a header promises no more.
 _BEYOND = 1 << 14
 # libsndfile's count of samples if a header has none.
@@ -160,8 +160,8 @@ def _checked(blocks: Iterator[tuple[np.ndarray, int]], name: str) -> Iterator[tu
 def _links_of(file: BinaryIO, name: str) -> list[Link]:
     """Return the streams of a file with headers that are true."""
     begin, head = 0, bytes_at(file, 0, 10)
-    if head.startswith((b"ID3", ogg.MAGIC, b"\xff")) and size_of(file) > _MAX_BYTES:
-        raise DataError(f"{name}: has {size_of(file):,} bytes, expected at most {_MAX_BYTES:,} of MP3 or OGG")
+    if head.startswith((b"ID3", ogg.MAGIC, b"\xff")) and size_of(file) > MAX_BYTES:
+        raise DataError(f"{name}: has {size_of(file):,} bytes, expected at most {MAX_BYTES:,} of MP3 or OGG")
     if head.startswith(b"ID3"):
         begin = mpeg.after_tags(head, 0)
         head = bytes_at(file, begin, 10)
