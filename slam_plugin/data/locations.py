@@ -8,10 +8,10 @@ from typing import NamedTuple
 from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 
-# Only these suffixes may be followed by numbers. Other names keep their colons.
+# Only these suffixes may be followed by numbers. Other names keep their colons, and numbers that no file has.
 _PART = re.compile(
     rf"(?P<path>.+(?:\.zip|(?P<sound>{'|'.join(map(re.escape, SOUND_SUFFIXES))})))"
-    r":(?P<offset>\d+):(?P<length>\d+)(?::(?P<channel>\d+))?",
+    r":(?P<offset>\d{1,18}):(?P<length>\d{1,18})(?::(?P<channel>\d{1,9}))?",
     re.IGNORECASE | re.ASCII,
 )
 

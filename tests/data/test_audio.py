@@ -358,6 +358,6 @@ def test_parts_that_cannot_be_used_are_named(tmp_path):
 
 
 def test_names_with_colons_are_names():
-    for name in ("talk:1:2", "talk.flac:1", "pack.zip:1:2:3", "a.txt:1:2"):
+    for name in ("talk:1:2", "talk.flac:1", "pack.zip:1:2:3", "a.txt:1:2", f"a.wav:{'9' * 5000}:1"):
         assert parse_location(name, "/data") == (Path("/data", name), None, None, None)
     assert str(parse_location("a.FLAC:1:2:0", "/d")) == "/d/a.FLAC:1:2:0"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import BinaryIO
 
-from slam_plugin.data.sound.links import MAX_BYTES, Edited, Forward, Link, Memory, bytes_at
+from slam_plugin.data.sound.links import MAX_BYTES, Edited, Forward, Link, Memory, bytes_at, size_of
 
 MAGIC = b"fLaC"
 # The marker and the header of STREAMINFO, which comes first and has 34 bytes. The last block has the high bit set.
@@ -41,7 +41,8 @@ def links_of(file: BinaryIO, begin: int) -> list[Link]:
 
 def _parts(file: BinaryIO, begin: int, has_total: bool) -> Sequence[Link]:
     """Return each of several files in one, or a file that has other bytes after its last sample up to that sample."""
-    data = bytes_at(file, 0, MAX_BYTES)
+    # Not MAX_BYTES alone: a file that is edited allocates what it is asked for.
+    data = bytes_at(file, 0, min(size_of(file), MAX_BYTES))
     begins = [found.start() for found in _BEGIN.finditer(data, begin)]
     if len(begins) == 1 or len(data) == MAX_BYTES:
         return (Link(Edited(file, {})),) if has_total else ()
