@@ -13,6 +13,7 @@ import torchaudio
 from torchaudio.compliance import kaldi
 
 from slam_plugin.data import audio, resampling
+from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import parse_location
 
@@ -361,3 +362,10 @@ def test_names_with_colons_are_names():
     for name in ("talk:1:2", "talk.flac:1", "pack.zip:1:2:3", "a.txt:1:2", f"a.wav:{'9' * 5000}:1"):
         assert parse_location(name, "/data") == (Path("/data", name), None, None, None)
     assert str(parse_location("a.FLAC:1:2:0", "/d")) == "/d/a.FLAC:1:2:0"
+
+
+@pytest.mark.parametrize("suffix", SOUND_SUFFIXES)
+def test_every_suffix_may_be_followed_by_a_part(suffix):
+    for written in (suffix, suffix.upper()):
+        found = parse_location(f"a b{written}:5:7:1", "/data")
+        assert (found.path.name, found.offset, found.length, found.channel) == (f"a b{written}", 5, 7, 1)

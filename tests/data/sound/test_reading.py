@@ -13,7 +13,6 @@ import soundfile
 from data_prep.formats.recordings import decode_recording
 from data_prep.formats.sound import decode_sound
 from slam_plugin.data import audio
-from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import parse_location
 from slam_plugin.data.sound import ffmpeg, reading
@@ -283,13 +282,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
     with pytest.raises(DataError, match=r"a: cannot be (read \(Input/output error\)|decoded to its end)"):
         list(reading.blocks_of(Failing(WAV), "a"))
-
-
-@pytest.mark.parametrize("suffix", SOUND_SUFFIXES)
-def test_every_suffix_may_be_followed_by_a_part(suffix):
-    for written in (suffix, suffix.upper()):
-        found = parse_location(f"a b{written}:5:7:1", "/data")
-        assert (found.path.name, found.offset, found.length, found.channel) == (f"a b{written}", 5, 7, 1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
