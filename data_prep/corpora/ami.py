@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, table
 from data_prep.formats.recordings import COLUMNS, Utterance, rows_of_recording
 from data_prep.text import transcripts
@@ -57,6 +58,9 @@ class Ami(Corpus):
     def recipe(self) -> Mapping[str, Any]:
         recipe = {"corpus": "ami", "layout": 1, "sounds": str(self.sounds), "annotations": str(self.annotations)}
         return recipe | {"splits": self.splits, "microphones": self.microphones, "max_seconds": self.max_seconds}
+
+    def contents(self) -> str:
+        return contents_of(self.annotations, self.sounds, endings=(".xml", ".wav"))
 
     @property
     def outputs(self) -> Mapping[str, Output]:

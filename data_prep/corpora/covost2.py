@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from data_prep.corpora.common_voice import COLUMNS as CLIP_COLUMNS
 from data_prep.corpora.common_voice import Clip, Fields, clip_path, clips_of, index_of, row_of_line, rows_of
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.lines import Stretch, header_of, stretches
 from data_prep.formats.sound import UnusableSound, decode_sound
@@ -79,6 +80,9 @@ class CoVoST2(Corpus):
         pairs = [f"{pair.source}_{pair.target}" for pair in self.pairs]
         return {"command": "covost2", "layout": 1, "root": str(self.root), "pairs": pairs}
 
+    def contents(self) -> str:
+        return contents_of(*(self.root / name for name in self._sources()))
+
     @property
     def outputs(self) -> Mapping[str, Output]:
         return {split: table(f"{split}.tsv", COLUMNS) for split in dict.fromkeys(SPLITS.values())}
@@ -96,6 +100,11 @@ class CoVoST2(Corpus):
             if pair.table == name:
                 return self._left_out(pair, Stretch(*place))
         return self._translated(Path(name).parent.as_posix(), Stretch(*place))
+
+    def _sources(self) -> Iterator[str]:
+        for source in dict.fromkeys(pair.source for pair in self.pairs):
+            yield from (_clips(source), f"{source}/clips")
+        yield from (pair.table for pair in self.pairs)
 
     def _pairs_of(self, source: str) -> list[Pair]:
         return [pair for pair in self.pairs if pair.source == source]

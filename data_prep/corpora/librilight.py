@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.recordings import decode_recording, frames_of
@@ -70,6 +71,9 @@ class LibriLight(Corpus):
             "train shards": self.train_shards,
             "validation": f"one speaker in {self.valid_parts}",
         }
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / subset for subset in self.subsets))
 
     @property
     def outputs(self) -> Mapping[str, Output]:

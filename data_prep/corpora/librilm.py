@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.parts import progress
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Output, Unit, lines
@@ -62,6 +63,9 @@ class LibriLM(Corpus):
             "train shards": self.train_shards,
             "valid parts": self.valid_parts,
         }
+
+    def contents(self) -> str:
+        return contents_of(self.archive)
 
     @property
     def outputs(self) -> Mapping[str, Output]:

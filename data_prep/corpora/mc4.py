@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document
 from data_prep.text import web as web_text
@@ -78,6 +79,9 @@ class MC4(Corpus):
             "least share of words used": web_text.MIN_USED_SHARE,
             "least share of frequent words": None if self.trust_language else web_text.MIN_FREQUENT_SHARE,
         }
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / unit.key for unit in self.units()))
 
     @property
     def outputs(self) -> Mapping[str, Output]:

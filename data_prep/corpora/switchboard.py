@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, table
 from data_prep.formats.lines import lines_of
 from data_prep.formats.nist_stm import NOT_SCORED, StmLine, stm_lines
-from data_prep.formats.recordings import COLUMNS, Utterance, below, rows_of_recording, sounds_below
+from data_prep.formats.recordings import COLUMNS, ENDINGS, Utterance, below, rows_of_recording, sounds_below
 from data_prep.text import transcripts
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
@@ -44,6 +45,9 @@ class _Conversations(Corpus):
     @property
     def recipe(self) -> Mapping[str, Any]:
         return {"corpus": self.name, "layout": 1, "root": str(self.root), "max_seconds": self.max_seconds}
+
+    def contents(self) -> str:
+        return contents_of(self.root, endings=(".text", ".txt", ".stm", *ENDINGS))
 
     @property
     def outputs(self) -> Mapping[str, Output]:

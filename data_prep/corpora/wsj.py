@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.corpora.divided import Divided
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Dropped, Item, Noted, Unit
 from data_prep.formats.lines import Line, lines_of
 from data_prep.formats.recordings import ENDINGS, below
@@ -38,6 +39,9 @@ class Wsj(Divided):
     """The splits that have an index below ``root``. A unit is one speaker of a split."""
 
     name = "wsj"
+
+    def contents(self) -> str:
+        return contents_of(self.root, endings=(".ndx", ".dot", *ENDINGS))
 
     def units(self) -> Iterator[Unit]:
         sounds, dots = _files(self.root)

@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.engine.contents import settings_of
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
@@ -39,16 +41,21 @@ def make_folder(out: str | Path, recipe: Mapping[str, Any], fill: Callable[[Path
 def finished_stats(out: Path, recipe: Mapping[str, Any], begun: Path | None = None) -> dict | None:
     """Return the statistics of a finished folder, or None if there is work to do.
 
-    Raises :class:`DataError` if ``out`` was made with another recipe, or holds files but not ``begun``, the folder
+    There is also work if the files that were read have changed since, which a line on standard error says.
+
+    Raises :class:`DataError` if ``out`` was made with other settings, or holds files but not ``begun``, the folder
     that an unfinished run leaves in it.
     """
     if (out / STATS).is_file():
         stats = json.loads((out / STATS).read_text(encoding="utf-8"))
         expected = json.loads(json.dumps(dict(recipe)))
-        if stats.get("recipe") != expected:
-            found = stats.get("recipe")
+        found = stats.get("recipe") or {}
+        if found == expected:
+            return stats
+        if settings_of(found) != settings_of(expected):
             raise DataError(f"{out}: was made by {found}, not {expected}; remove it or choose another folder")
-        return stats
+        print(f"{out}: the files that it was made from have changed: it is prepared again", file=sys.stderr)
+        return None
     if out.is_dir() and any(out.iterdir()) and not (begun and begun.is_dir()):
         raise DataError(f"{out}: holds files but no {STATS}, so it is not finished; remove it or choose another folder")
     return None

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from data_prep.engine.contents import full_recipe, settings_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
@@ -58,15 +59,18 @@ WHOLE = WorkShard(1, 1)
 def make_parts(corpus: Corpus, out: Path, jobs: int = 1, shard: WorkShard = WHOLE) -> int:
     """Make the missing parts of ``shard`` with ``jobs`` processes and return the number of parts of the corpus.
 
-    Raises :class:`DataError` if ``out`` holds parts of another recipe or of another state of the corpus, if the corpus
-    cannot be used, or if a process was killed. Finished parts are kept in any case.
+    Parts of an earlier state of the corpus are removed. Raises :class:`DataError` if ``out`` holds parts of another
+    recipe, if the corpus cannot be used, or if a process was killed. Finished parts are kept in any case.
     """
+    recipe = full_recipe(corpus)
     parts = list(_cut(corpus))
     if not parts:
         raise DataError(f"{out}: found nothing to read in the corpus")
+    plan = _plan_of(recipe, parts)
     folder = out / PARTS
+    _remove_stale_parts(plan, out)
     with locked(out, fcntl.LOCK_SH):
-        _write_plan(corpus, parts, folder)
+        _write_plan(plan, folder)
         todo = [
             number for number in range(len(parts)) if shard.has(number) and not part_folder(folder, number).exists()
         ]
@@ -120,15 +124,41 @@ def _cut(corpus: Corpus) -> Iterator[list[Unit]]:
         yield part
 
 
-def _write_plan(corpus: Corpus, parts: Sequence[Sequence[Unit]], folder: Path) -> None:
-    """Write the plan, or compare it with the one that is there."""
+def _plan_of(recipe: Mapping[str, Any], parts: Sequence[Sequence[Unit]]) -> dict[str, Any]:
     units = hashlib.sha256(repr([[tuple(unit) for unit in part] for part in parts]).encode()).hexdigest()[:16]
-    plan = {"layout": LAYOUT, "recipe": dict(corpus.recipe), "units": units, "parts": len(parts)}
-    plan = json.loads(json.dumps(plan))
+    plan = {"layout": LAYOUT, "recipe": recipe, "units": units, "parts": len(parts)}
+    return json.loads(json.dumps(plan))
+
+
+def _remove_stale_parts(plan: Mapping[str, Any], out: Path) -> None:
+    """Remove parts that the same command made from files that have changed since. Raise if another run makes them."""
+    if not _is_stale(plan, out):
+        return
+    with locked(out, fcntl.LOCK_EX):
+        if not _is_stale(plan, out):
+            return
+        print(
+            f"{out}: the corpus has changed since a run that did not finish: its parts are made again", file=sys.stderr
+        )
+        for path in (out / PARTS).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        (out / PARTS / PLAN).unlink()  # last: a run that is killed before continues here
+
+
+def _is_stale(plan: Mapping[str, Any], out: Path) -> bool:
+    if not (out / PARTS / PLAN).exists():
+        return False
+    found = read_plan(out)
+    return found != plan and settings_of(found["recipe"]) == settings_of(plan["recipe"])
+
+
+def _write_plan(plan: Mapping[str, Any], folder: Path) -> None:
+    """Write the plan, or compare it with the one that is there."""
     if (folder / PLAN).exists():
         found = read_plan(folder.parent)
         if found != plan:
-            what = "recipe" if found["recipe"] != plan["recipe"] else "corpus"
+            what = "recipe" if settings_of(found["recipe"]) != settings_of(plan["recipe"]) else "corpus"
             raise DataError(
                 f"{folder}: holds parts of another {what}: found {found}, expected {plan}; remove it to start again"
             )

@@ -80,6 +80,13 @@ class Corpus(ABC):
     def recipe(self) -> Mapping[str, Any]:
         """Return all settings that the output depends on, with the command's name, as plain values."""
 
+    def contents(self) -> str | None:
+        """Return a hash of the state of the files that are read, None if the recipe alone determines them.
+
+        A change of it makes the corpus new data, which the same command prepares again.
+        """
+        return None
+
     @property
     @abstractmethod
     def outputs(self) -> Mapping[str, Output]:

@@ -37,7 +37,8 @@ vocabulary is copied and the texts are binarized: the folder is ready for ``slam
 ``slam vocab``.
 
 Rows that cannot be used are left out, listed with file, line and reason in ``OUT/dropped.tsv``, and counted. Every
-sound file is decoded once. A run that was stopped resumes: run the same command again.
+sound file is decoded once. A run that was stopped resumes: run the same command again. It prepares a corrected table,
+or a folder with other files, again.
 """
 
 import argparse
@@ -110,7 +111,8 @@ def open_corpus(
     place = Path(vocabulary).absolute() if vocabulary else None
 
     def settings(roles: tuple[str, ...], splits: tuple[str, ...]) -> Settings:
-        return Settings(kind, roles, splits, shares, as_written, max_seconds, place, symbols)
+        asked = tuple(sorted((columns or {}).items()))
+        return Settings(kind, roles, splits, shares, asked, as_written, max_seconds, place, symbols)
 
     found = _tables(root)
     if not found:

@@ -1,7 +1,9 @@
 """Corpora of your own rows: rows of tables, sound files with texts beside them, and text files."""
 
+import hashlib
+import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,15 +12,19 @@ from data_prep.engine.splits import SPLIT_NAMES, bucket
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document
 from data_prep.formats.lines import Stretch, lines_of
 from data_prep.own.kinds import KINDS, Entry, Kind, Settings
-from data_prep.own.tables import records_of, stretches_of
+from data_prep.own.tables import Record, records_of, stretches_of
 from data_prep.text.normalize import normalize
 from data_prep.text.sentences import place_vocabulary
 from slam_plugin.data.constants import TEST, TRAIN, VALID
+from slam_plugin.data.locations import parse_location
 
 SOUNDS = (".flac", ".wav", ".ogg", ".mp3", ".sph")
 TEXTS = (".txt",)
 _SHARES = 1_000_000
 _NORMALIZED = ("text", "text2", "translation")
+# Settings that are found in the tables, and change with them.
+_FOUND = ("roles", "splits")
+_VOCABULARY = ("vocabulary", "symbols")
 _MAY_BE_EMPTY = ("speaker", "language")
 
 
@@ -48,17 +54,21 @@ class Own(Corpus):
         return KINDS[self.settings.kind]
 
     @property
-    @abstractmethod
-    def source(self) -> Any:
-        """The part of the recipe that is not in the settings, as plain values."""
-
-    @property
     def recipe(self) -> Mapping[str, Any]:
-        plain = {name: value for name, value in vars(self.settings).items() if name not in ("vocabulary", "symbols")}
+        plain = {name: value for name, value in vars(self.settings).items() if name not in (*_FOUND, *_VOCABULARY)}
         return {
-            **{"command": "own", "layout": 1, "root": str(self.root), "source": self.source, **plain},
+            **{"command": "own", "layout": 2, "root": str(self.root), **plain},
             "vocabulary": self.settings.symbols,
         }
+
+    def contents(self) -> str:
+        state = hashlib.blake2b(repr([getattr(self.settings, name) for name in _FOUND]).encode(), digest_size=16)
+        self._add_state(state.update)
+        return state.hexdigest()
+
+    @abstractmethod
+    def _add_state(self, add: Callable[[bytes], None]) -> None:
+        """Call ``add`` with what identifies the state of the files: contents of tables and texts, times of sound."""
 
     @property
     def outputs(self) -> Mapping[str, Output]:
@@ -95,9 +105,21 @@ class OwnTables(Own):
         """Bytes of tables that a part reads, without the sound."""
         return 4 * self.kind.unit_bytes
 
-    @property
-    def source(self) -> Any:
-        return self.tables
+    def _add_state(self, add: Callable[[bytes], None]) -> None:
+        add(repr(self.tables).encode())
+        for own_table in self.tables:
+            path = self.root / own_table.path
+            add(_content(path))
+            if "audio" in self.settings.roles:
+                for location in self._locations(path, dict(own_table.columns)["audio"]):
+                    add(_time(parse_location(location, self.root).path))
+
+    def _locations(self, path: Path, column: str) -> Iterator[str]:
+        """Yield the locations of a table's sound."""
+        for stretch in stretches_of(path, self.kind.unit_bytes):
+            for record in records_of(path, path.name, stretch):
+                if isinstance(record, Record) and record.fields.get(column):
+                    yield record.fields[column]
 
     def units(self) -> Iterator[Unit]:
         for number, own_table in enumerate(self.tables):
@@ -133,9 +155,12 @@ class OwnFiles(Own):
     settings: Settings
     are_split: bool
 
-    @property
-    def source(self) -> Any:
-        return {"are_split": self.are_split}
+    def _add_state(self, add: Callable[[bytes], None]) -> None:
+        add(repr(self.are_split).encode())
+        for unit in self.units():
+            for path in self._files(unit, (*SOUNDS, *TEXTS)):
+                is_text = path.suffix.lower() in TEXTS
+                add(os.fsencode(path.relative_to(self.root)) + (_content(path) if is_text else _time(path)))
 
     def units(self) -> Iterator[Unit]:
         folders = {path.parent for path in self.root.rglob("*") if path.suffix.lower() in (*SOUNDS, *TEXTS)}
@@ -153,6 +178,20 @@ class OwnFiles(Own):
 
     def _place(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def _time(path: Path) -> bytes:
+    """Return size and time of a file, which take less time to read than its content."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # what reading it will report
+        return b"absent"
+    return f"{found.st_size} {found.st_mtime_ns} ".encode()
 
 
 class OwnSounds(OwnFiles):

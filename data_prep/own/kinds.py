@@ -28,6 +28,7 @@ class Settings:
         roles: the roles that all rows have, in the order of the kind.
         splits: the splits that are written.
         shares: of the rows that are drawn for validation and for testing, if nothing names their split.
+        columns: names of columns by role that the user chose.
         as_written: leave texts unchanged except for white space.
         symbols: the vocabulary's hash.
     """
@@ -36,6 +37,7 @@ class Settings:
     roles: tuple[str, ...]
     splits: tuple[str, ...]
     shares: tuple[float, float]
+    columns: tuple[tuple[str, str], ...]
     as_written: bool
     max_seconds: float
     vocabulary: Path | None
