@@ -32,10 +32,15 @@ def make_folder(out: str | Path, recipe: Mapping[str, Any], fill: Callable[[Path
     if partial.exists():
         shutil.rmtree(partial)
     stats = {"recipe": recipe, **fill(partial)}
-    with atomic_write(partial / STATS) as file:
-        json.dump(stats, file, indent=1, ensure_ascii=False)
+    write_stats(partial, stats)
     os.rename(partial, out)
     return stats
+
+
+def write_stats(folder: Path, stats: Mapping[str, Any]) -> None:
+    """Write ``stats.json`` into ``folder``. Names that are not UTF-8 are escaped as JSON has it."""
+    with atomic_write(folder / STATS, "wb") as file:
+        file.write(json.dumps(stats, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
 def finished_stats(out: Path, recipe: Mapping[str, Any], begun: Path | None = None) -> dict | None:

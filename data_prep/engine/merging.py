@@ -11,12 +11,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from data_prep.engine.folder import STATS
+from data_prep.engine.folder import STATS, write_stats
 from data_prep.engine.parts import COUNTS, DROPPED, ITEMS, PARTS, locked, part_files, part_folder, read_plan
 from data_prep.engine.statistics import describe
 from data_prep.engine.units import Corpus, Output
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.validate import leave_stamp
 
@@ -53,8 +52,7 @@ def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
         stats |= {kind: dict(sorted(counter.items())) for kind, counter in counts.items()}
         _remove_earlier(out, stats["outputs"])
         _move(staged, out)
-        with atomic_write(out / STATS) as file:
-            json.dump(stats, file, indent=1, ensure_ascii=False)
+        write_stats(out, stats)
         shutil.rmtree(folder)
     return stats
 

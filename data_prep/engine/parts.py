@@ -23,13 +23,13 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from tqdm import tqdm
 
 from data_prep.engine.contents import full_recipe, settings_of
-from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, is_unicode
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
@@ -39,6 +39,7 @@ COUNTS, DROPPED, ITEMS = "counts.json", "dropped.tsv", "items.{}.npy"
 # Increase it when the files of a part change, so that parts of an earlier version are refused.
 LAYOUT = 1
 MAX_UNITS = 20_000  # of a part, however small they are
+_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 PLAIN_LINE_SECONDS = 30.0  # between progress lines if stderr is no terminal
 
 
@@ -211,7 +212,7 @@ def _make_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit])
         with _PartWriter(partial, corpus.outputs) as writer:
             for unit in units:
                 for result in corpus.read(unit):
-                    writer.write(result)
+                    writer.write(result, unit.key)
                 yield unit.size
         _place(partial, part_folder(folder, number))
     finally:
@@ -243,11 +244,14 @@ class _PartWriter:
                 name: [stack.enter_context((self._folder / file).open("wb")) for file in files]
                 for name, files in names.items()
             }
-            self._dropped = stack.enter_context((self._folder / DROPPED).open("w", encoding="utf-8", newline="\n"))
+            self._dropped = stack.enter_context(_open_list(self._folder / DROPPED))
             self._stack = stack.pop_all()
         return self
 
-    def write(self, result: Item | Dropped | Noted) -> None:
+    def write(self, result: Item | Dropped | Noted, key: str) -> None:
+        """Write what reading the unit ``key`` yields."""
+        if isinstance(result, Item) and not all(map(is_unicode, result.texts)):
+            result = Dropped(key, f"holds {_ascii(result.texts)}, which is not UTF-8")
         match result:
             case Item(output, texts):
                 data = [text.encode() for text in texts]
@@ -257,7 +261,7 @@ class _PartWriter:
                     self._hashes[output].append((_hash(data), *map(len, data)))
             case Dropped(place, reason):
                 self._counts["dropped"][kind_of(reason)] += 1
-                self._dropped.write(" ".join(place.split()) + "\t" + " ".join(reason.split()) + "\n")
+                self._dropped.write(f"{_shown(place)}\t{' '.join(reason.split())}\n")
             case Noted(what):
                 self._counts["noted"][what] += 1
 
@@ -273,6 +277,20 @@ class _PartWriter:
                 np.save(self._folder / ITEMS.format(name), np.array(rows, np.uint64).reshape(-1, width))
             with atomic_write(self._folder / COUNTS) as file:
                 json.dump({kind: dict(sorted(counts.items())) for kind, counts in self._counts.items()}, file)
+
+
+def _open_list(path: Path) -> TextIO:
+    """Open a list of names for writing. Bytes of names that are not UTF-8 are escaped."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _shown(place: str) -> str:
+    """Return a place as it is, but with tabs and line breaks escaped."""
+    return _BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), place)
+
+
+def _ascii(texts: Sequence[str]) -> str:
+    return ascii(" ".join(texts)[:100])
 
 
 def part_files(name: str, output: Output) -> list[str]:

@@ -15,7 +15,8 @@ SPLIT_NAMES = {TRAIN: TRAIN, VALID: VALID, "validation": VALID, DEV: VALID, TEST
 
 def bucket(key: str, count: int) -> int:
     """Return a number from 0 to ``count`` - 1: the md5 of ``key`` modulo ``count``."""
-    return int(hashlib.md5(key.encode()).hexdigest(), 16) % count
+    # Names of files may hold bytes that are not UTF-8, which Python keeps as surrogates.
+    return int(hashlib.md5(key.encode("utf-8", "surrogatepass")).hexdigest(), 16) % count
 
 
 def split_of(key: str, parts: int) -> str:

@@ -1,5 +1,6 @@
 """Utterances of long recordings, given by their times: a recording is decoded once for all of its utterances."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 import soundfile
 
 from data_prep.engine.units import Dropped, Item, Noted, row
-from data_prep.formats.sound import Sound, UnusableSound
+from data_prep.formats.sound import Sound, UnusableSound, refuse_name
 from slam_plugin.data.audio import frames_in, read_audio
 from slam_plugin.data.constants import MIN_SECONDS, SAMPLE_RATE
 from slam_plugin.data.errors import DataError
@@ -91,6 +92,7 @@ def decode_recording(path: Path, on_block: Callable[[np.ndarray, int], None] | N
 
     Raises :class:`UnusableSound` if it is absent, cut short, or holds samples that are not finite.
     """
+    refuse_name(path)
     try:
         # Its errors say what is wrong with a file, such as shorten compression.
         read_audio(f"{path}:0:1")
@@ -154,6 +156,8 @@ def _fault(utterance: Utterance, whole: Sound, free_from: float, max_seconds: fl
     seconds = utterance.end - utterance.begin
     if not utterance.text:
         return "has no words"
+    if not (math.isfinite(utterance.begin) and math.isfinite(utterance.end)):
+        return f"has times that are no numbers ({utterance.begin} to {utterance.end} s)"
     if seconds <= 0 or utterance.begin < 0:
         return f"ends before it begins ({utterance.begin} to {utterance.end} s)"
     if _samples(utterance, whole.rate)[1] > whole.samples:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import soundfile
 
-from data_prep.engine.units import Noted
+from data_prep.engine.units import Noted, is_unicode
 from slam_plugin.data.audio import count_frames
 from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
@@ -42,6 +42,7 @@ def decode_sound(path: Path, place: str | None = None) -> Sound:
     Raises :class:`UnusableSound` if it is absent, cut short, empty, shorter than a window or not a sound file.
     """
     location = place or str(path)
+    refuse_name(path)
     try:
         frames = count_frames(location, "/")
         info = soundfile.info(path)
@@ -49,3 +50,9 @@ def decode_sound(path: Path, place: str | None = None) -> Sound:
         raise UnusableSound(path, str(error).removeprefix(f"{location}: ")) from error
     channels = 1 if place and place.count(":") == 3 else info.channels
     return Sound(frames, info.frames, info.samplerate, channels)
+
+
+def refuse_name(path: Path) -> None:
+    """Raise :class:`UnusableSound` if the name is not UTF-8: no manifest can hold it."""
+    if not is_unicode(str(path)):
+        raise UnusableSound(path, "has a name that is not UTF-8, which a manifest cannot hold")

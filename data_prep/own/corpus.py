@@ -36,6 +36,11 @@ class Table(NamedTuple):
     columns: tuple[tuple[str, str], ...]
 
 
+def _tidied(role: str, text: str) -> str:
+    """Return a field with single spaces. The path of a sound file is never changed."""
+    return text if role == "audio" else " ".join(text.split())
+
+
 def drawn_split(key: str, shares: tuple[float, float]) -> str:
     """Return the split drawn for a row whose first column is ``key``. Differences in white space do not matter."""
     place = bucket(" ".join(key.split()), _SHARES) / _SHARES
@@ -76,11 +81,11 @@ class Own(Corpus):
 
     def items(self, place: str, split: str | None, fields: Mapping[str, str]) -> Iterator[Item | Dropped | Noted]:
         """Yield what a row with ``fields`` by role becomes. Its split is drawn if it is None."""
-        fields = {role: " ".join(fields.get(role, "").split()) for role in self.settings.roles}
+        fields = {role: _tidied(role, fields.get(role, "")) for role in self.settings.roles}
         split = split or drawn_split(fields[self.settings.roles[0]], self.settings.shares)
         if not self.settings.as_written:
             fields |= {role: normalize(fields[role]) for role in fields if role in _NORMALIZED}
-        absent = [role for role in self.settings.roles if not fields[role] and role not in _MAY_BE_EMPTY]
+        absent = [role for role in self.settings.roles if not fields[role].strip() and role not in _MAY_BE_EMPTY]
         if absent:
             yield Dropped(place, f"holds no {absent[0].replace('_', ' ')}")
         else:

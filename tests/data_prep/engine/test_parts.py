@@ -272,5 +272,29 @@ def test_rows_hold_no_tabs(tmp_path):
     columns = ("id", "audio", "n_frames", "tgt_text")
     fields = {"id": "a", "audio": "a  b.wav", "n_frames": 3, "tgt_text": " two\twords\n"}
     assert row("train", columns, fields).texts == ("a\ta  b.wav\t3\ttwo words\n",)
-    with pytest.raises(DataError, match="found a tab or a line break"):
-        row("train", columns, fields | {"audio": "a\tb.wav"})
+    for name in ("a\tb.wav", "a\rb.wav", "a\n.wav"):
+        found = row("train", columns, fields | {"audio": name})
+        assert found == Dropped("a", "holds a tab or a line break in audio, which a manifest cannot hold")
+    assert row("train", columns, fields | {"audio": "\udcff.wav"}) == Dropped(
+        "a", "is not UTF-8 in audio, which a manifest cannot hold"
+    )
+
+
+def test_what_is_left_out_keeps_its_name(corpus, tmp_path, monkeypatch):
+    names = ["two  blanks", "no\u00a0break\u202f", " ahead", "a\tb\nc\u2028", "\udcff"]
+
+    def read(self, unit):
+        yield from (Dropped(name, "is  bad\n") for name in names)
+        yield lines("pairs", "\ud83d", "1")
+        yield lines("pairs", "good", "1")
+        yield document("text", ["good"])
+
+    monkeypatch.setattr(Words, "read", read)
+    monkeypatch.setattr(Words, "recipe", {"command": "words", "root": "\udcff"})
+    (corpus.root / "2.txt").unlink(), (corpus.root / "3.txt").unlink(), (corpus.root / "4.txt").unlink()
+    stats = command.prepare(corpus, tmp_path / "out")
+    shown = ["two  blanks", "no\u00a0break\u202f", " ahead", "a\\tb\\nc\\u2028", "\\udcff"]
+    expected = [*((name, "is bad") for name in shown), ("1.txt", "holds '\\ud83d\\n 1\\n', which is not UTF-8")]
+    assert list(dropped(tmp_path / "out").items()) == expected
+    assert (tmp_path / "out/sub/all.left").read_text() == "good\n"
+    assert command.prepare(corpus, tmp_path / "out") == stats and stats["recipe"]["root"] == "\udcff"
