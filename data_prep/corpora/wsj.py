@@ -29,8 +29,6 @@ INDICES = {
     "test": ("wsj0/doc/indices/test/nvp/si_et_20.ndx",),
 }
 LEFT_OUT = "si_tr_s/401/"
-# DISC:PATH; some indices leave out the ending.
-_ENTRY = re.compile(r"\S+:\s*\S*?([^/\s]+/[^/\s]+/[^/\s.]+)(?:\.wv1)?\s*", re.IGNORECASE)
 _TRANSCRIPT = re.compile(r"(.*)\((\w+)\)\s*")
 
 
@@ -95,12 +93,25 @@ def _named(root: Path, split: str) -> Iterator[str]:
     seen = set()
     for index in filter(None, (_index(root, name) for name in INDICES[split])):
         for line in index.read_text(encoding="ascii", errors="replace").splitlines():
-            found = None if line.startswith(";") else _ENTRY.fullmatch(line.strip())
-            if found and found[1].lower() not in seen and not found[1].lower().startswith(LEFT_OUT):
-                seen.add(found[1].lower())
-                yield found[1].lower()
-            elif not found and line.strip() and not line.startswith(";"):
-                raise DataError(f"{index}: found {line!r}, expected a line DISC:PATH")
+            if not line.strip() or line.startswith(";"):
+                continue
+            found = _key(line.strip().lower())
+            if found is None:
+                raise DataError(f"{index}: found {line[:200]!r}, expected a line DISC:PATH")
+            if found not in seen and not found.startswith(LEFT_OUT):
+                seen.add(found)
+                yield found
+
+
+def _key(entry: str) -> str | None:
+    """Return ``SET/SPEAKER/ID`` of an index's entry ``DISC:PATH``, None for anything else.
+
+    Some indices leave out the ending.
+    """
+    disc, _, path = entry.partition(":")
+    names = path.strip().removesuffix(".wv1").split("/")[-3:]
+    is_entry = len(names) == 3 and all(word.split() == [word] for word in (disc, *names)) and "." not in names[2]
+    return "/".join(names) if is_entry else None
 
 
 def _files(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
