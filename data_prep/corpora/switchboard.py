@@ -25,6 +25,7 @@ from data_prep.formats.recordings import COLUMNS, ENDINGS, Utterance, below, row
 from data_prep.text import transcripts
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
 
 CHANNELS = {"A": 0, "B": 1}
 # Test sets by the prefix of a conversation's name.
@@ -83,7 +84,7 @@ class Switchboard(_Conversations):
 
     def units(self) -> Iterator[Unit]:
         texts: dict[str, list[Path]] = {}
-        for path in sorted(self.root.rglob("sw*-ms98-a-trans.text")):
+        for path in sorted(files_below(self.root)):
             found = _ISIP_NAME.fullmatch(path.name)
             if found:
                 texts.setdefault(f"sw0{found[1]}", []).append(path)
@@ -114,7 +115,7 @@ class Fisher(_Conversations):
     name = "fisher"
 
     def units(self) -> Iterator[Unit]:
-        texts = {path.stem: [path] for path in sorted(self.root.rglob("fe_03_*.txt"))}
+        texts = {path.stem: [path] for path in sorted(files_below(self.root)) if path.match("fe_03_*.txt")}
         if not texts:
             expected = "fe_03_p1_tran/data/trans/000/fe_03_00001.txt"
             raise DataError(f"{self.root}: holds no transcripts of Fisher, expected {expected}")
@@ -151,7 +152,7 @@ class Hub5(_Conversations):
         return {name: table(f"{name}.tsv", COLUMNS) for name in TESTS.values()}
 
     def units(self) -> Iterator[Unit]:
-        path = next(iter(sorted(self.root.rglob("hub5e00.english.*.stm"))), None)
+        path = next((path for path in sorted(files_below(self.root)) if path.match("hub5e00.english.*.stm")), None)
         if path is None:
             raise DataError(f"{self.root}: holds no references of Hub5'00, expected hub5e00.english.000405.stm")
         names = {line.recording.lower() for line in stm_lines(path, path.name) if isinstance(line, StmLine)}

@@ -22,6 +22,7 @@ from data_prep.formats.recordings import ENDINGS, below
 from data_prep.text import transcripts
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
 
 INDICES = {
     "train": ("wsj0/doc/indices/train/tr_s_wv1.ndx", "wsj1/doc/indices/si_tr_s.ndx"),
@@ -118,7 +119,7 @@ def _files(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return sound by ``SET/SPEAKER/ID`` and transcripts by name, in lower case: copies of the discs differ in case."""
     sounds: dict[str, Path] = {}
     dots: dict[str, Path] = {}
-    paths = [path for path in root.rglob("*") if path.suffix.lower() in (*ENDINGS, ".dot")]
+    paths = [path for path in files_below(root) if path.suffix.lower() in (*ENDINGS, ".dot")]
     for path in sorted(paths, key=lambda path: ((*ENDINGS, ".dot").index(path.suffix.lower()), path)):
         if path.suffix.lower() == ".dot":
             dots.setdefault(path.stem.lower(), path)

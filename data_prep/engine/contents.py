@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.units import Corpus
+from slam_plugin.data.folders import files_below
 
 CONTENTS = "contents"
 _BITS = 128
@@ -52,5 +53,5 @@ def _number(source: int, name: str, path: str) -> int:
 def _files(source: Path, endings: tuple[str, ...]) -> Iterator[str]:
     if source.is_file():
         yield str(source)
-    for folder, _, names in os.walk(source):
-        yield from (os.path.join(folder, name) for name in names if name.lower().endswith(endings))
+    elif source.is_dir():
+        yield from (str(path) for path in files_below(source) if path.name.lower().endswith(endings))

@@ -13,6 +13,7 @@ from data_prep.formats.sound import Sound, UnusableSound, refuse_name
 from slam_plugin.data.audio import frames_in, read_audio
 from slam_plugin.data.constants import MIN_SECONDS, SAMPLE_RATE
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
 # In order of preference: a decompressed copy comes before a publisher's compressed SPHERE file.
@@ -42,7 +43,7 @@ class Utterance(NamedTuple):
 
 def sounds_below(folder: Path) -> dict[str, Path]:
     """Return the sound files below ``folder`` by lower-case name without ending. Of equal names the first."""
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS]
+    paths = [path for path in files_below(folder) if path.suffix.lower() in ENDINGS]
     found: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: (ENDINGS.index(path.suffix.lower()), path)):
         found.setdefault(path.stem.lower(), path)

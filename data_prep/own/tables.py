@@ -1,8 +1,9 @@
 """Tables: CSV and TSV with a header, and JSON lines, read row by row and cut between rows.
 
 A CSV is quoted as by spreadsheets: a quoted field may hold commas and line breaks. In a TSV a quotation mark is an
-ordinary character. In JSON lines each line is an object. All are UTF-8. A row that cannot be used, or with a field of
-more than :data:`MAX_FIELD` characters, is left out, and the rows after it are read.
+ordinary character. In JSON lines each line is an object. The ``metadata.csv`` of LJSpeech has no header: its lines are
+``ID|TEXT|TEXT`` of ``wavs/ID.wav``, and the second text, with numbers spelled out, is used. All are UTF-8. A row that
+cannot be used, or with a field of more than :data:`MAX_FIELD` characters, is left out, and the rows after it are read.
 """
 
 import csv
@@ -17,7 +18,9 @@ from data_prep.formats.lines import MAX_LINE_BYTES, Stretch, lines_of, read_line
 from slam_plugin.data.errors import DataError
 
 JSON = (".jsonl", ".json")
+METADATA = "metadata"  # name of the table that publishers put beside their sound
 _FORMS = {".csv": {"strict": True}, ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE}}
+_LJSPEECH, _LJSPEECH_SOUND = {"delimiter": "|", "quoting": csv.QUOTE_NONE}, "wavs"
 SUFFIXES = (*_FORMS, *JSON)
 MAX_FIELD = 131_072  # characters: the limit of Python's csv
 # Objects of JSON lines that are read to find the names of the columns: an object may lack some.
@@ -58,8 +61,15 @@ def columns_of(path: Path) -> list[str]:
             what = f"{found[0].place} {found[0].reason}" if found and isinstance(found[0], Dropped) else "no line"
             raise DataError(f"{path}: found {what}, expected one JSON object per line")
         return list(names)
-    names, _ = _header(path)
-    return names
+    return ["audio", "text"] if _is_ljspeech(path) else _header(path)[0]
+
+
+def _is_ljspeech(path: Path) -> bool:
+    """Return whether a table is LJSpeech's: beside ``wavs``, with bars and neither commas nor a header before them."""
+    if path.name.lower() != f"{METADATA}.csv" or not (path.parent / _LJSPEECH_SOUND).is_dir():
+        return False
+    with path.open("rb") as file:
+        return b"|" in file.readline(MAX_LINE_BYTES).partition(b",")[0]
 
 
 def stretches_of(path: Path, size: int) -> Iterator[Stretch]:
@@ -67,7 +77,7 @@ def stretches_of(path: Path, size: int) -> Iterator[Stretch]:
     if path.suffix.lower() in JSON:
         yield from stretches(path, size)
         return
-    _, body = _header(path)
+    body = Stretch(0, path.stat().st_size, 1) if _is_ljspeech(path) else _header(path)[1]
     begin, line = body.begin, body.line
     for _, end, _ in _rows(path, body):
         if end.byte - begin >= size:
@@ -82,6 +92,9 @@ def records_of(path: Path, place: str, stretch: Stretch) -> Iterator[Record | Dr
     if path.suffix.lower() in JSON:
         yield from _objects(path, place, stretch)
         return
+    if _is_ljspeech(path):
+        yield from _ljspeech(path, place, stretch)
+        return
     names, _ = _header(path)
     for line, end, row in _rows(path, stretch):
         fault = _fault(row, len(names), line, end.line - 1)
@@ -89,6 +102,18 @@ def records_of(path: Path, place: str, stretch: Stretch) -> Iterator[Record | Dr
             yield Dropped(f"{place}:{line}", fault)
         elif row:
             yield Record(line, dict(zip(names, row, strict=True)))
+
+
+def _ljspeech(path: Path, place: str, stretch: Stretch) -> Iterator[Record | Dropped]:
+    for line, end, row in _rows(path, stretch):
+        is_short = isinstance(row, list) and len(row) == 2  # without the second text
+        fault = _fault(row, 2 if is_short else 3, line, end.line - 1)
+        if fault:
+            yield Dropped(f"{place}:{line}", fault.replace("the 3 of the header", "the 3 of LJSpeech"))
+        elif row:
+            name, *texts = row
+            text = next(filter(str.strip, reversed(texts)), "")
+            yield Record(line, {"audio": f"{_LJSPEECH_SOUND}/{name}.wav", "text": text})
 
 
 def _fault(row: list[str] | Exception, columns: int, first: int, last: int) -> str | None:
@@ -147,7 +172,7 @@ def _header(path: Path) -> tuple[list[str], Stretch]:
 def _rows(path: Path, stretch: Stretch) -> Iterator[tuple[int, _Position, list[str] | Exception]]:
     """Yield each row's first line, the position of the next row, and its fields (an empty list for a blank line)."""
     position = _Position(stretch.begin, stretch.line)
-    form = _FORMS[path.suffix.lower()]
+    form = _LJSPEECH if _is_ljspeech(path) else _FORMS[path.suffix.lower()]
     with path.open("rb") as file:
         file.seek(stretch.begin)
         reader = csv.reader(_texts(file, position), **form)

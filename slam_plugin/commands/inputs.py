@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
 from slam_plugin.program import Program, UsageError, positive
 
 SOUND_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
@@ -212,7 +213,7 @@ def _files(arguments: Iterable[str]) -> tuple[list[Input], list[str]]:
         if not folder.is_dir():
             inputs.append(Input(argument, argument, _stem(Path(folder.name))))
             continue
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES and path.is_file())
+        files = sorted(path for path in files_below(folder) if path.suffix.lower() in SOUND_SUFFIXES)
         inputs += [Input(str(path), str(path), _stem(path.relative_to(folder))) for path in files]
         if not files:
             faults.append(f"{argument}: found no sound file in the folder ({', '.join(sorted(SOUND_SUFFIXES))})")

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from data_prep.engine import command
+from data_prep.engine.splits import SPLIT_NAMES
 from data_prep.own import command as own
 from slam_plugin.data.errors import DataError
 from tests.data_prep.layouts.own import write_beside, write_csv, write_sounds
@@ -20,7 +21,7 @@ def prepare(root, out, kind="asr", **options):
     return {
         path.stem: path.read_text(encoding="utf-8")
         for path in sorted(out.glob("*"))
-        if path.suffix == ".tsv" and path.stem in own.SPLIT_NAMES
+        if path.suffix == ".tsv" and path.stem in SPLIT_NAMES
     }
 
 
