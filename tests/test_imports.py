@@ -42,7 +42,7 @@ ROOMS = {
     },
     "slam_plugin.data": {
         **dict.fromkeys(
-            ("constants", "errors", "files", "masks", "options", "parallel", "randomness", "specaugment"), set()
+            ("constants", "errors", "files", "folders", "masks", "options", "parallel", "randomness", "specaugment"), set()
         ),
         "locations": {"errors"},
         "padding": set(),

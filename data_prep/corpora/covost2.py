@@ -78,7 +78,7 @@ class CoVoST2(Corpus):
     @property
     def recipe(self) -> Mapping[str, Any]:
         pairs = [f"{pair.source}_{pair.target}" for pair in self.pairs]
-        return {"command": "covost2", "layout": 1, "root": str(self.root), "pairs": pairs}
+        return {"command": "covost2", "layout": 2, "root": str(self.root), "pairs": pairs}
 
     def contents(self) -> str:
         return contents_of(*(self.root / name for name in self._sources()))
@@ -141,7 +141,7 @@ class CoVoST2(Corpus):
     def _utterances(
         self, source: str, clip: Clip, translations: Mapping[Pair, Translation]
     ) -> Iterator[Item | Dropped | Noted]:
-        transcript = normalize(clip.sentence)
+        transcript = normalize(clip.sentence, source)
         if not transcript:
             yield Dropped(f"{_clips(source)}:{clip.line}", "has an empty transcript")
             return

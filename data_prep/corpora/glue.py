@@ -94,7 +94,7 @@ class Glue(Corpus):
     def recipe(self) -> Mapping[str, Any]:
         return {
             "command": "glue",
-            "layout": 1,
+            "layout": 2,
             "root": str(self.root),
             "tasks": self.tasks,
             "vocabulary": self.symbols,

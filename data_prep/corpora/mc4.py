@@ -68,7 +68,7 @@ class MC4(Corpus):
     def recipe(self) -> Mapping[str, Any]:
         return {
             "command": "mc4",
-            "layout": 1,
+            "layout": 2,
             "root": str(self.root),
             "language": self.language,
             "train shards": self.train_shards,

@@ -81,7 +81,7 @@ class TextNormalization(Corpus):
     @property
     def recipe(self) -> Mapping[str, Any]:
         return {
-            **{"command": "text_normalization", "layout": 1, "root": str(self.root), "files": self.files},
+            **{"command": "text_normalization", "layout": 2, "root": str(self.root), "files": self.files},
             **{"parts": self.parts, "vocabulary": self.symbols},
         }
 

@@ -37,6 +37,8 @@ val, dev, development; test, testing, eval. Files and folders may begin or end w
 not named for a split, beside a folder that is, is left out. Links to folders are followed.
 
 Texts become lower-case words of letters, digits and inner apostrophes; ``--as-written`` keeps case and punctuation.
+Turkish and Azerbaijani need their language for it, from a column or by ``--language tr``. A model normalizes the texts
+that it is given in the same way.
 Digits stay, although how they are read is unknown: for recognition, spell them out before. With ``--vocab`` the
 vocabulary is copied and the texts are binarized: the folder is ready for ``slam_sentence_prediction`` (classification),
 ``slam_translation`` (normalization) or as a corpus of pre-training (text). Without one, train it on the texts with
@@ -102,11 +104,13 @@ def open_corpus(
     as_written: bool = False,
     max_seconds: float = MAX_SECONDS,
     vocabulary: str | Path | None = None,
+    language: str | None = None,
 ) -> Own:
     """Return the corpus of a table, of the tables in a folder, or of the sound or text files below it.
 
     Args:
         columns: names of columns by role that are not in :data:`NAMES`.
+        language: of the texts, for its capitals, if no column names it.
         test_share: None for the kind's default: 0 for speech and text, otherwise 0.05.
 
     Raises :class:`DataError` if there is nothing of the kind, or a column is missing.
@@ -123,7 +127,7 @@ def open_corpus(
 
     def settings(roles: tuple[str, ...], splits: tuple[str, ...]) -> Settings:
         asked = tuple(sorted((columns or {}).items()))
-        return Settings(kind, roles, splits, shares, asked, as_written, max_seconds, place, symbols)
+        return Settings(kind, roles, splits, shares, asked, language, as_written, max_seconds, place, symbols)
 
     found = [] if root.is_dir() and _kaldi_folders(root) else find_tables(root)
     if not found:
@@ -293,6 +297,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help=f"share of rows drawn for testing (default: {SHARE}; 0 for speech and text)",
     )
+    parser.add_argument(
+        "--language", metavar="NAME", help="language of the texts, such as tr, if no column names it: for its capitals"
+    )
     parser.add_argument("--as-written", action="store_true", help="keep case and punctuation of texts")
     parser.add_argument(
         "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help="longest utterance (default: %(default)s)"
@@ -312,6 +319,7 @@ def _corpus_of(arguments: argparse.Namespace) -> Own:
         arguments.as_written,
         arguments.max_seconds,
         arguments.vocab,
+        arguments.language,
     )
 
 

@@ -119,12 +119,20 @@ class Own(Corpus):
         fields = {role: _tidied(role, fields.get(role, "")) for role in self.settings.roles}
         split = split or drawn_split(fields[self.settings.roles[0]], self.settings.shares)
         if not self.settings.as_written:
-            fields |= {role: normalize(fields[role]) for role in fields if role in _NORMALIZED}
+            fields |= {
+                role: normalize(fields[role], self._language(role, fields)) for role in fields if role in _NORMALIZED
+            }
         absent = [role for role in self.settings.roles if not fields[role].strip() and role not in _MAY_BE_EMPTY]
         if absent:
             yield Dropped(place, f"holds no {absent[0].replace('_', ' ')}")
         else:
             yield from self.kind.items(Entry(place, split, fields, folder), self.settings)
+
+    def _language(self, role: str, fields: Mapping[str, str]) -> str | None:
+        """Return the language of a text: that of its row, else that of all rows. Translations have their own."""
+        if role == "translation":
+            return fields.get("target_language") or None
+        return fields.get("language") or self.settings.language
 
     def finish(self, folder: Path) -> None:
         if self.settings.vocabulary is not None:
@@ -342,11 +350,14 @@ class OwnTexts(OwnFiles):
                 yield line
                 continue
             if line.text.strip():
-                sentences.append(" ".join(line.text.split()) if self.settings.as_written else normalize(line.text))
+                sentences.append(self._sentence(line.text))
             if is_list or not line.text.strip():
                 yield from self._document(sentences, split)
                 sentences = []
         yield from self._document(sentences, split)
+
+    def _sentence(self, text: str) -> str:
+        return " ".join(text.split()) if self.settings.as_written else normalize(text, self.settings.language)
 
     def _document(self, sentences: list[str], split: str | None) -> Iterator[Item]:
         """Yield the document without sentences that normalization emptied. Nothing if none is left."""

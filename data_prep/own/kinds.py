@@ -34,6 +34,7 @@ class Settings:
         splits: the splits that are written.
         shares: of the rows that are drawn for validation and for testing, if nothing names their split.
         columns: names of columns by role that the user chose.
+        language: of all texts, if their rows name none.
         as_written: leave texts unchanged except for white space.
         symbols: the vocabulary's hash.
     """
@@ -43,6 +44,7 @@ class Settings:
     splits: tuple[str, ...]
     shares: tuple[float, float]
     columns: tuple[tuple[str, str], ...]
+    language: str | None
     as_written: bool
     max_seconds: float
     vocabulary: Path | None

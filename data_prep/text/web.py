@@ -104,7 +104,6 @@ def clean(text: str, language: str, keep_digits: bool = False, trust_language: b
     ``language`` is one of :data:`LANGUAGES`, or any with ``trust_language``, which skips the tests of the language.
     """
     known = None if trust_language else LANGUAGES[language]
-    normalized = normalize_english if language == "en" else normalize
     left_out: Counter[str] = Counter()
     used: dict[str, None] = {}
     words: Counter[str] = Counter()
@@ -113,7 +112,7 @@ def clean(text: str, language: str, keep_digits: bool = False, trust_language: b
             left_out["line that does not end like a sentence"] += 1
             continue
         for written in sentences_of(line):
-            sentence = normalized(written)
+            sentence = normalize_english(written) if language == "en" else normalize(written, language)
             words.update(sentence.split())
             fault = _fault(written, sentence, known, keep_digits)
             if sentence in used:
