@@ -45,13 +45,14 @@ ROOMS = {
             ("constants", "errors", "files", "folders", "masks", "options", "parallel", "randomness", "specaugment"), set()
         ),
         "locations": {"errors"},
+        "lines": {"errors"},
         "padding": set(),
         "audio": {"constants", "errors", "locations"},
         "perturbation": {"audio", "constants", "randomness"},
         "state_masks": {"masks", "padding"},
         "augmentation": {"audio", "perturbation", "randomness", "specaugment", "state_masks"},
         "manifests": {"audio", "constants", "errors", "files", "locations", "parallel"},
-        "text": {"errors", "manifests"},
+        "text": {"errors", "lines", "manifests"},
         "datasets": {"audio", "augmentation", "errors", "manifests", "padding", "randomness", "state_masks", "text"},
         "shards": {
             *("audio", "augmentation", "datasets", "errors", "manifests", "masks", "options", "padding", "randomness"),

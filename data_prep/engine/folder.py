@@ -37,6 +37,16 @@ def make_folder(out: str | Path, recipe: Mapping[str, Any], fill: Callable[[Path
     return stats
 
 
+def _read_stats(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not JSON in UTF-8 ({error}); remove it to prepare the folder again") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: found a {type(found).__name__}, expected an object; remove it to prepare again")
+    return found
+
+
 def write_stats(folder: Path, stats: Mapping[str, Any]) -> None:
     """Write ``stats.json`` into ``folder``. Names that are not UTF-8 are escaped as JSON has it."""
     with atomic_write(folder / STATS, "wb") as file:
@@ -52,7 +62,7 @@ def finished_stats(out: Path, recipe: Mapping[str, Any], begun: Path | None = No
     that an unfinished run leaves in it.
     """
     if (out / STATS).is_file():
-        stats = json.loads((out / STATS).read_text(encoding="utf-8"))
+        stats = _read_stats(out / STATS)
         expected = json.loads(json.dumps(dict(recipe)))
         found = stats.get("recipe") or {}
         if found == expected:

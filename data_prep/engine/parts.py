@@ -95,7 +95,9 @@ def read_plan(out: Path) -> dict[str, Any]:
     """Return the plan of the parts in ``out``: recipe, fingerprint of the units, number of parts."""
     path = out / PARTS / PLAN
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON in UTF-8 ({error}); remove its folder to start again") from error
     except FileNotFoundError as error:
         raise DataError(f"{out}: found no parts of a corpus ({path} does not exist)") from error
 

@@ -6,6 +6,7 @@ JSON object per line, whose ``id`` is the path of a file or the number of a text
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.folders import files_below
+from slam_plugin.data.lines import BYTE_ORDER_MARK
 from slam_plugin.program import Program, UsageError, positive
 
 SOUND_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
@@ -192,16 +194,20 @@ def inputs_of(arguments: Iterable[str], are_texts: bool, pairs: bool) -> tuple[l
 
 
 def _named(arguments: Iterable[str], keep_empty: bool) -> Iterator[str]:
-    """Yield the arguments, and for ``-`` the lines of standard input."""
+    """Yield the arguments, and for ``-`` the lines of standard input (also with CRLF and a byte order mark)."""
     for argument in arguments:
         if argument != "-":
             yield argument
             continue
+        if not keep_empty and isinstance(sys.stdin, io.TextIOWrapper):
+            # A name of a file may hold any bytes.
+            sys.stdin.reconfigure(errors="surrogateescape")
         try:
-            lines = [line.rstrip("\n") for line in sys.stdin]
+            named = [line.rstrip("\r\n") for line in sys.stdin]
         except UnicodeDecodeError as error:
             raise DataError(f"standard input: expected text in {error.encoding}, found {error.reason}") from error
-        yield from (line for line in lines if line or keep_empty)
+        named[:1] = [line.removeprefix(BYTE_ORDER_MARK) for line in named[:1]]
+        yield from (line for line in named if line or keep_empty)
 
 
 def _files(arguments: Iterable[str]) -> tuple[list[Input], list[str]]:
