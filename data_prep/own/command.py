@@ -129,7 +129,10 @@ def open_corpus(
         asked = tuple(sorted((columns or {}).items()))
         return Settings(kind, roles, splits, shares, asked, language, as_written, max_seconds, place, symbols)
 
-    found = [] if root.is_dir() and _kaldi_folders(root) else find_tables(root)
+    kaldi = _kaldi_folders(root) if kind in ("speech", "asr") and root.is_dir() else ()
+    if kaldi:
+        return _open_kaldi(root, kind, settings, shares, kaldi)
+    found = find_tables(root)
     if not found:
         return _open_files(root, kind, settings, shares)
     folder = root if root.is_dir() else root.parent
@@ -222,12 +225,9 @@ def _check_splits(root: Path, found: Set[str | None], expected: Set[str]) -> Non
 
 def _open_files(
     root: Path, kind: str, settings: Callable[[tuple[str, ...], tuple[str, ...]], Settings], shares: tuple[float, float]
-) -> Own:
+) -> OwnFiles:
     if kind not in _FROM_FILES:
         raise DataError(f"{root}: found no table, expected one ({', '.join(SUFFIXES)}) for --kind {kind}")
-    kaldi = _kaldi_folders(root) if kind in ("speech", "asr") else ()
-    if kaldi:
-        return _open_kaldi(root, kind, settings, shares, kaldi)
     corpus, suffixes = _FROM_FILES[kind]
     found = [path.relative_to(root).as_posix() for path in files_of(root, suffixes)]
     if not found:
