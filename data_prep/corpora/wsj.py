@@ -111,7 +111,8 @@ def _key(entry: str) -> str | None:
     """
     disc, _, path = entry.partition(":")
     names = path.strip().removesuffix(".wv1").split("/")[-3:]
-    is_entry = len(names) == 3 and all(word.split() == [word] for word in (disc, *names)) and "." not in names[2]
+    has_words = disc.split() == [disc] and len(path.split()) == 1
+    is_entry = has_words and len(names) == 3 and all(names) and "." not in names[2]
     return "/".join(names) if is_entry else None
 
 
