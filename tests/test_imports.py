@@ -43,9 +43,11 @@ ROOMS = {
     },
     "slam_plugin.data": {
         **dict.fromkeys(
-            ("constants", "errors", "files", "masks", "options", "parallel", "randomness", "specaugment"), set()
+            ("constants", "errors", "files", "folders", "masks", "options", "parallel", "randomness", "specaugment"),
+            set(),
         ),
         "locations": {"constants", "errors"},
+        "lines": {"errors"},
         "sound": {"errors", "locations"},
         "npy": {"constants", "errors"},
         "lengths": {"constants", "errors", "locations", "npy", "sound"},
@@ -56,7 +58,7 @@ ROOMS = {
         "state_masks": {"masks", "padding"},
         "augmentation": {"audio", "perturbation", "randomness", "specaugment", "state_masks"},
         "manifests": {"lengths", "constants", "errors", "files", "locations", "parallel"},
-        "text": {"errors", "manifests"},
+        "text": {"errors", "lines", "manifests"},
         "datasets": {"audio", "augmentation", "errors", "manifests", "padding", "randomness", "state_masks", "text"},
         "shards": {
             *("audio", "augmentation", "datasets", "errors", "manifests", "masks", "options", "padding", "randomness"),

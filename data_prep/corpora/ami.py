@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, table
 from data_prep.formats.recordings import COLUMNS, Utterance, rows_of_recording
 from data_prep.text import transcripts
@@ -34,6 +35,8 @@ SPLITS = dict.fromkeys(_TRAIN, TRAIN) | dict.fromkeys(_DEV, DEV) | dict.fromkeys
 MICROPHONES = {"ihm": "Headset-*", "sdm1": "Array1-01"}
 _NITE_ID = "{http://nite.sourceforge.net/}id"
 _NITE_CHILD = "{http://nite.sourceforge.net/}child"
+# LookupError and ValueError: encodings that Python does not know.
+_NO_XML = (ElementTree.ParseError, LookupError, ValueError)
 _WORDS = re.compile(r".*#id\(([^()]+)\)(?:\.\.id\(([^()]+)\))?")
 
 
@@ -57,6 +60,9 @@ class Ami(Corpus):
     def recipe(self) -> Mapping[str, Any]:
         recipe = {"corpus": "ami", "layout": 1, "sounds": str(self.sounds), "annotations": str(self.annotations)}
         return recipe | {"splits": self.splits, "microphones": self.microphones, "max_seconds": self.max_seconds}
+
+    def contents(self) -> str:
+        return contents_of(self.annotations, self.sounds, endings=(".xml", ".wav"))
 
     @property
     def outputs(self) -> Mapping[str, Output]:
@@ -122,15 +128,17 @@ def _speakers(annotations: Path) -> dict[str, list[tuple[str, str, int]]]:
     """Return the letter, the global name and the headset of each speaker, by meeting."""
     path = _meetings_xml(annotations)
     try:
+        meetings = ElementTree.parse(path).getroot().findall("meeting")
+    except _NO_XML as error:
+        raise DataError(f"{path}: is not XML ({error})") from error
+    try:
         return {
             meeting.attrib["observation"]: [
                 (speaker.attrib["nxt_agent"], speaker.attrib["global_name"], int(speaker.attrib["channel"]))
                 for speaker in meeting.findall("speaker")
             ]
-            for meeting in ElementTree.parse(path).getroot().findall("meeting")
+            for meeting in meetings
         }
-    except ElementTree.ParseError as error:
-        raise DataError(f"{path}: is not XML ({error})") from error
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}: a meeting or a speaker lacks {error}") from error
 
@@ -146,7 +154,7 @@ def _utterances(
     except FileNotFoundError as error:
         yield Dropped(place, f"is missing, or its words are ({Path(error.filename).name})")
         return
-    except ElementTree.ParseError as error:
+    except _NO_XML as error:
         yield Dropped(place, f"is not XML, or its words are not ({error})")
         return
     places = {word.get(_NITE_ID): index for index, word in enumerate(words)}

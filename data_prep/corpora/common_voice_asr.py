@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data_prep.corpora.common_voice import clip_path, clips_of
 from data_prep.corpora.divided import Divided
+from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import SPLITS
 from data_prep.engine.units import Dropped, Item, Noted, Unit
 from data_prep.formats.lines import Stretch, stretches
@@ -27,6 +28,9 @@ class CommonVoiceSplits(Divided):
     """The splits of a release below ``root``. A unit is some lines of a table."""
 
     name = "common_voice"
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / f"{split}.tsv" for split in self.splits), self.root / "clips")
 
     def units(self) -> Iterator[Unit]:
         for split in self.splits:

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from data_prep.corpora.common_voice import COLUMNS as CLIP_COLUMNS
 from data_prep.corpora.common_voice import Clip, Fields, clip_path, clips_of, index_of, row_of_line, rows_of
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.lines import Stretch, header_of, stretches
 from data_prep.formats.sound import UnusableSound, decode_sound
@@ -77,7 +78,10 @@ class CoVoST2(Corpus):
     @property
     def recipe(self) -> Mapping[str, Any]:
         pairs = [f"{pair.source}_{pair.target}" for pair in self.pairs]
-        return {"command": "covost2", "layout": 1, "root": str(self.root), "pairs": pairs}
+        return {"command": "covost2", "layout": 2, "root": str(self.root), "pairs": pairs}
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / name for name in self._sources()))
 
     @property
     def outputs(self) -> Mapping[str, Output]:
@@ -96,6 +100,11 @@ class CoVoST2(Corpus):
             if pair.table == name:
                 return self._left_out(pair, Stretch(*place))
         return self._translated(Path(name).parent.as_posix(), Stretch(*place))
+
+    def _sources(self) -> Iterator[str]:
+        for source in dict.fromkeys(pair.source for pair in self.pairs):
+            yield from (_clips(source), f"{source}/clips")
+        yield from (pair.table for pair in self.pairs)
 
     def _pairs_of(self, source: str) -> list[Pair]:
         return [pair for pair in self.pairs if pair.source == source]
@@ -132,7 +141,7 @@ class CoVoST2(Corpus):
     def _utterances(
         self, source: str, clip: Clip, translations: Mapping[Pair, Translation]
     ) -> Iterator[Item | Dropped | Noted]:
-        transcript = normalize(clip.sentence)
+        transcript = normalize(clip.sentence, source)
         if not transcript:
             yield Dropped(f"{_clips(source)}:{clip.line}", "has an empty transcript")
             return

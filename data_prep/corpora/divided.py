@@ -28,7 +28,7 @@ class Divided(Corpus):
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        recipe = {"corpus": self.name, "layout": 1, "root": str(self.root)}
+        recipe = {"corpus": self.name, "layout": 2, "root": str(self.root)}
         return recipe | {"splits": self.splits, "max_seconds": self.max_seconds}
 
     @property

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
 from data_prep.formats.lines import Line, Stretch, header_of, lines_of, stretches
 from data_prep.text.labeled import Row, read_rows
@@ -93,11 +94,14 @@ class Glue(Corpus):
     def recipe(self) -> Mapping[str, Any]:
         return {
             "command": "glue",
-            "layout": 1,
+            "layout": 2,
             "root": str(self.root),
             "tasks": self.tasks,
             "vocabulary": self.symbols,
         }
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / name for name in self.tasks))
 
     @property
     def outputs(self) -> Mapping[str, Output]:

@@ -21,12 +21,14 @@ import argparse
 import json
 import math
 import os
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.recordings import decode_recording
@@ -43,6 +45,8 @@ TRAIN_SHARDS = 10
 VALID_PARTS = 2000
 
 _MD5_VALUES = 1 << 128
+_MAX_TIME = 1e9  # s
+_MAX_JSON_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ class LibriLight(Corpus):
             "train shards": self.train_shards,
             "validation": f"one speaker in {self.valid_parts}",
         }
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / subset for subset in self.subsets))
 
     @property
     def outputs(self) -> Mapping[str, Output]:
@@ -108,7 +115,8 @@ class LibriLight(Corpus):
             return
         for number, segment in enumerate(segments, 1):
             if not _is_segment(segment):
-                yield Dropped(listing, f"voice activity {number} is {segment}, expected [begin, end] in seconds")
+                shown = reprlib.repr(segment)
+                yield Dropped(listing, f"voice activity {number} is {shown}, expected [begin, end] in seconds")
         energies = Energies()
         try:
             whole = decode_recording(path, energies.add)
@@ -166,6 +174,9 @@ def _recordings(book: Path) -> list[tuple[str, int]]:
 def _voice_activity(path: Path) -> list[Any]:
     """Return the voice activity of a recording. Raises :class:`DataError`, without the file's name, if unreadable."""
     try:
+        size = path.stat().st_size
+        if size > _MAX_JSON_BYTES:
+            raise DataError(f"has {size} bytes, expected at most {_MAX_JSON_BYTES}")
         found = json.loads(path.read_bytes().decode())
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from error
@@ -173,6 +184,8 @@ def _voice_activity(path: Path) -> list[Any]:
         raise DataError(f"is not UTF-8 ({error.reason})") from error
     except json.JSONDecodeError as error:
         raise DataError(f"is not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists
+        raise DataError(f"is JSON that cannot be read ({error})") from error
     segments = found.get("voice_activity") if isinstance(found, dict) else None
     if not isinstance(segments, list):
         raise DataError("holds no list voice_activity")
@@ -183,8 +196,8 @@ def _is_segment(found: object) -> bool:
     return (
         isinstance(found, list)
         and len(found) == 2
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in found)
-        and 0 <= found[0] < found[1]
+        and all(isinstance(value, int | float) for value in found)
+        and 0 <= found[0] < found[1] < _MAX_TIME
     )
 
 

@@ -28,10 +28,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.parts import progress
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Output, Unit, lines
-from data_prep.formats.lines import Stretch
+from data_prep.formats.lines import Stretch, read_line, text_of
 from data_prep.text.normalize import normalize
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
@@ -63,6 +64,9 @@ class LibriLM(Corpus):
             "valid parts": self.valid_parts,
         }
 
+    def contents(self) -> str:
+        return contents_of(self.archive)
+
     @property
     def outputs(self) -> Mapping[str, Output]:
         names = [*shard_names(self.train_shards), "valid"]
@@ -78,14 +82,13 @@ class LibriLM(Corpus):
         with _opened(self.archive) as (file, _):
             file.seek(begin)
             while file.tell() < end:
-                line = file.readline()
+                line = text_of(read_line(file), self.archive.name, number)
                 place = f"{self.archive.name}:{number}"
                 number += 1
-                try:
-                    text = normalize(line.decode())
-                except UnicodeDecodeError as error:
-                    yield Dropped(place, f"is not UTF-8 ({error.reason})")
+                if isinstance(line, Dropped):
+                    yield line
                     continue
+                text = normalize(line.text)
                 if not text:
                     yield Dropped(place, "holds no word")
                     continue
@@ -112,9 +115,9 @@ def stretches_of(archive: Path) -> Iterator[Stretch]:
                 bar.update(packed.tell() - bar.n)
             if end == begin:
                 return
-            rest = b"" if last.endswith(b"\n") else file.readline()
-            yield Stretch(begin, end + len(rest), line)
-            begin, line = end + len(rest), line + count + rest.count(b"\n")
+            rest = 0 if last.endswith(b"\n") else read_line(file).size
+            yield Stretch(begin, end + rest, line)
+            begin, line = end + rest, line + count + (rest > 0)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
 from data_prep.formats.lines import Line, lines_of
 from data_prep.formats.sound import UnusableSound, decode_sound
@@ -40,6 +41,9 @@ class LibriSpeech(Corpus):
     @property
     def recipe(self) -> Mapping[str, Any]:
         return {"command": "librispeech", "layout": 1, "root": str(self.root), "subsets": self.subsets}
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / subset for subset in self.subsets))
 
     @property
     def outputs(self) -> Mapping[str, Output]:

@@ -29,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import bucket, shard_names
-from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, is_unicode
+from data_prep.formats.lines import RawLine, read_line, text_of
 from data_prep.text import web as web_text
 from data_prep.text.web import LANGUAGES
 from slam_plugin.data.errors import DataError
@@ -66,7 +68,7 @@ class MC4(Corpus):
     def recipe(self) -> Mapping[str, Any]:
         return {
             "command": "mc4",
-            "layout": 1,
+            "layout": 2,
             "root": str(self.root),
             "language": self.language,
             "train shards": self.train_shards,
@@ -78,6 +80,9 @@ class MC4(Corpus):
             "least share of words used": web_text.MIN_USED_SHARE,
             "least share of frequent words": None if self.trust_language else web_text.MIN_FREQUENT_SHARE,
         }
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / unit.key for unit in self.units()))
 
     @property
     def outputs(self) -> Mapping[str, Output]:
@@ -109,13 +114,14 @@ class MC4(Corpus):
 
     def _texts(self, name: str) -> Iterator[tuple[str, str] | Dropped]:
         """Yield the place and the text of each page of a file."""
-        number = 0
+        number = 1
         with gzip.open(self.root / name, "rb") as file:
             try:
-                for number, line in enumerate(file, 1):
-                    yield _text_of(f"{name}:{number}", line)
+                while (line := read_line(file)).size:
+                    yield _text_of(name, number, line)
+                    number += 1
             except _BROKEN as error:
-                yield Dropped(f"{name}:{number + 1}", f"the archive is cut short or broken from here on ({error})")
+                yield Dropped(f"{name}:{number}", f"the archive is cut short or broken from here on ({error})")
 
     def _output_of(self, sentences: Sequence[str], is_valid: bool) -> str:
         # Equal pages go to the same file, where all but the first are left out.
@@ -124,15 +130,21 @@ class MC4(Corpus):
         return "valid" if is_valid or (not self.valid_files and part == 0) else shard_names(self.train_shards)[shard]
 
 
-def _text_of(place: str, line: bytes) -> tuple[str, str] | Dropped:
+def _text_of(name: str, number: int, raw: RawLine) -> tuple[str, str] | Dropped:
+    line = text_of(raw, name, number)
+    if isinstance(line, Dropped):
+        return line
+    place = f"{name}:{number}"
     try:
-        page = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        return Dropped(place, f"is not UTF-8 ({error.reason})")
+        page = json.loads(line.text)
     except json.JSONDecodeError as error:
         return Dropped(place, f"is not JSON ({error.msg})")
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists
+        return Dropped(place, f"is JSON that cannot be read ({error})")
     text = page.get("text") if isinstance(page, dict) else None
-    return (place, text) if isinstance(text, str) else Dropped(place, "holds no field text")
+    if not isinstance(text, str):
+        return Dropped(place, "holds no field text")
+    return (place, text) if is_unicode(text) else Dropped(place, "holds half a character (a lone surrogate)")
 
 
 def _language_of(found: re.Match[str]) -> str:

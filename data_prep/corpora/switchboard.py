@@ -17,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, table
 from data_prep.formats.lines import lines_of
 from data_prep.formats.nist_stm import NOT_SCORED, StmLine, stm_lines
-from data_prep.formats.recordings import COLUMNS, Utterance, below, rows_of_recording, sounds_below
+from data_prep.formats.recordings import COLUMNS, ENDINGS, Utterance, below, rows_of_recording, sounds_below
 from data_prep.text import transcripts
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
 
 CHANNELS = {"A": 0, "B": 1}
 # Test sets by the prefix of a conversation's name.
@@ -44,6 +46,9 @@ class _Conversations(Corpus):
     @property
     def recipe(self) -> Mapping[str, Any]:
         return {"corpus": self.name, "layout": 1, "root": str(self.root), "max_seconds": self.max_seconds}
+
+    def contents(self) -> str:
+        return contents_of(self.root, endings=(".text", ".txt", ".stm", *ENDINGS))
 
     @property
     def outputs(self) -> Mapping[str, Output]:
@@ -79,7 +84,7 @@ class Switchboard(_Conversations):
 
     def units(self) -> Iterator[Unit]:
         texts: dict[str, list[Path]] = {}
-        for path in sorted(self.root.rglob("sw*-ms98-a-trans.text")):
+        for path in sorted(files_below(self.root)):
             found = _ISIP_NAME.fullmatch(path.name)
             if found:
                 texts.setdefault(f"sw0{found[1]}", []).append(path)
@@ -110,7 +115,7 @@ class Fisher(_Conversations):
     name = "fisher"
 
     def units(self) -> Iterator[Unit]:
-        texts = {path.stem: [path] for path in sorted(self.root.rglob("fe_03_*.txt"))}
+        texts = {path.stem: [path] for path in sorted(files_below(self.root)) if path.match("fe_03_*.txt")}
         if not texts:
             expected = "fe_03_p1_tran/data/trans/000/fe_03_00001.txt"
             raise DataError(f"{self.root}: holds no transcripts of Fisher, expected {expected}")
@@ -147,7 +152,7 @@ class Hub5(_Conversations):
         return {name: table(f"{name}.tsv", COLUMNS) for name in TESTS.values()}
 
     def units(self) -> Iterator[Unit]:
-        path = next(iter(sorted(self.root.rglob("hub5e00.english.*.stm"))), None)
+        path = next((path for path in sorted(files_below(self.root)) if path.match("hub5e00.english.*.stm")), None)
         if path is None:
             raise DataError(f"{self.root}: holds no references of Hub5'00, expected hub5e00.english.000405.stm")
         names = {line.recording.lower() for line in stm_lines(path, path.name) if isinstance(line, StmLine)}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.corpora.divided import Divided
+from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import SPLITS
 from data_prep.engine.units import Dropped, Item, Noted, Unit
 from data_prep.formats.nist_stm import NOT_SCORED, stm_lines
@@ -23,6 +24,9 @@ class TedLium(Divided):
     """The splits below ``root/legacy``. A unit is a talk."""
 
     name = "tedlium"
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / "legacy" / split for split in self.splits))
 
     def units(self) -> Iterator[Unit]:
         for split in self.splits:

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.command import preparation
+from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import FAIRSEQ_SPLITS, SPLIT_NAMES, split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, lines
 from data_prep.formats.lines import Stretch
@@ -80,9 +81,12 @@ class TextNormalization(Corpus):
     @property
     def recipe(self) -> Mapping[str, Any]:
         return {
-            **{"command": "text_normalization", "layout": 1, "root": str(self.root), "files": self.files},
+            **{"command": "text_normalization", "layout": 2, "root": str(self.root), "files": self.files},
             **{"parts": self.parts, "vocabulary": self.symbols},
         }
+
+    def contents(self) -> str:
+        return contents_of(*(self.root / name for name, _ in self.files))
 
     @property
     def outputs(self) -> Mapping[str, Output]:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.corpora.divided import Divided
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Dropped, Item, Noted, Unit
 from data_prep.formats.lines import Line, lines_of
 from data_prep.formats.recordings import ENDINGS, below
 from data_prep.text import transcripts
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
 
 INDICES = {
     "train": ("wsj0/doc/indices/train/tr_s_wv1.ndx", "wsj1/doc/indices/si_tr_s.ndx"),
@@ -28,8 +30,6 @@ INDICES = {
     "test": ("wsj0/doc/indices/test/nvp/si_et_20.ndx",),
 }
 LEFT_OUT = "si_tr_s/401/"
-# DISC:PATH; some indices leave out the ending.
-_ENTRY = re.compile(r"\S+:\s*\S*?([^/\s]+/[^/\s]+/[^/\s.]+)(?:\.wv1)?\s*", re.IGNORECASE)
 _TRANSCRIPT = re.compile(r"(.*)\((\w+)\)\s*")
 
 
@@ -38,6 +38,9 @@ class Wsj(Divided):
     """The splits that have an index below ``root``. A unit is one speaker of a split."""
 
     name = "wsj"
+
+    def contents(self) -> str:
+        return contents_of(self.root, endings=(".ndx", ".dot", *ENDINGS))
 
     def units(self) -> Iterator[Unit]:
         sounds, dots = _files(self.root)
@@ -91,19 +94,33 @@ def _named(root: Path, split: str) -> Iterator[str]:
     seen = set()
     for index in filter(None, (_index(root, name) for name in INDICES[split])):
         for line in index.read_text(encoding="ascii", errors="replace").splitlines():
-            found = None if line.startswith(";") else _ENTRY.fullmatch(line.strip())
-            if found and found[1].lower() not in seen and not found[1].lower().startswith(LEFT_OUT):
-                seen.add(found[1].lower())
-                yield found[1].lower()
-            elif not found and line.strip() and not line.startswith(";"):
-                raise DataError(f"{index}: found {line!r}, expected a line DISC:PATH")
+            if not line.strip() or line.startswith(";"):
+                continue
+            found = _key(line.strip().lower())
+            if found is None:
+                raise DataError(f"{index}: found {line[:200]!r}, expected a line DISC:PATH")
+            if found not in seen and not found.startswith(LEFT_OUT):
+                seen.add(found)
+                yield found
+
+
+def _key(entry: str) -> str | None:
+    """Return ``SET/SPEAKER/ID`` of an index's entry ``DISC:PATH``, None for anything else.
+
+    Some indices leave out the ending.
+    """
+    disc, _, path = entry.partition(":")
+    names = path.strip().removesuffix(".wv1").split("/")[-3:]
+    has_words = disc.split() == [disc] and len(path.split()) == 1
+    is_entry = has_words and len(names) == 3 and all(names) and "." not in names[2]
+    return "/".join(names) if is_entry else None
 
 
 def _files(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return sound by ``SET/SPEAKER/ID`` and transcripts by name, in lower case: copies of the discs differ in case."""
     sounds: dict[str, Path] = {}
     dots: dict[str, Path] = {}
-    paths = [path for path in root.rglob("*") if path.suffix.lower() in (*ENDINGS, ".dot")]
+    paths = [path for path in files_below(root) if path.suffix.lower() in (*ENDINGS, ".dot")]
     for path in sorted(paths, key=lambda path: ((*ENDINGS, ".dot").index(path.suffix.lower()), path)):
         if path.suffix.lower() == ".dot":
             dots.setdefault(path.stem.lower(), path)

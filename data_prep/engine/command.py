@@ -1,15 +1,17 @@
 """The command line that all corpora share: ``--root``, ``--out``, ``--jobs``, ``--shard``, ``--merge``."""
 
 import argparse
+import json
 import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from data_prep.engine.contents import full_recipe
 from data_prep.engine.folder import finished_stats
 from data_prep.engine.merging import merge_parts
-from data_prep.engine.parts import PARTS, WHOLE, WorkShard, make_parts
+from data_prep.engine.parts import PARTS, WHOLE, WorkShard, make_parts, read_plan
 from data_prep.engine.units import Corpus
 from slam_plugin.data.errors import DataError
 from slam_plugin.program import Program, positive
@@ -18,11 +20,11 @@ from slam_plugin.program import Program, positive
 def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: WorkShard = WHOLE) -> dict[str, Any] | None:
     """Prepare ``corpus`` in the folder ``out``, unless it is finished, and return its statistics.
 
-    Return None for one shard of several: it only makes its parts. Raises :class:`DataError` if the corpus cannot be
-    used or ``out`` holds something else.
+    A corpus whose files have changed since is prepared again. Return None for one shard of several: it only makes its
+    parts. Raises :class:`DataError` if the corpus cannot be used or ``out`` holds something else.
     """
     out = Path(out).absolute()
-    done = finished_stats(out, corpus.recipe, out / PARTS)
+    done = finished_stats(out, full_recipe(corpus), out / PARTS)
     if done is not None:
         return done
     make_parts(corpus, out, jobs, shard)
@@ -30,9 +32,16 @@ def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: WorkShard = W
 
 
 def merge(corpus: Corpus, out: str | Path) -> dict[str, Any]:
-    """Merge the parts of all shards and return the statistics. Raises :class:`DataError` if a part is missing."""
+    """Merge the parts of all shards and return the statistics.
+
+    Raises :class:`DataError` if a part is missing, or the corpus has changed since its parts were made.
+    """
     out = Path(out).absolute()
-    return finished_stats(out, corpus.recipe, out / PARTS) or merge_parts(corpus, out)
+    recipe = full_recipe(corpus)
+    done = finished_stats(out, recipe, out / PARTS)
+    if done is None and read_plan(out)["recipe"] != json.loads(json.dumps(recipe)):
+        raise DataError(f"{out}: its parts were made from other files or with other settings; run the shards again")
+    return done or merge_parts(corpus, out)
 
 
 def preparation(

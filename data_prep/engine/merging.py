@@ -11,12 +11,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from data_prep.engine.folder import STATS
+from data_prep.engine.folder import STATS, write_stats
 from data_prep.engine.parts import COUNTS, DROPPED, ITEMS, PARTS, locked, part_files, part_folder, read_plan
 from data_prep.engine.statistics import describe
 from data_prep.engine.units import Corpus, Output
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.validate import leave_stamp
 
@@ -31,7 +30,7 @@ def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
     """Merge the parts in ``out`` into the outputs of ``corpus``, remove them, and return the statistics.
 
     Raises :class:`DataError` if a part is missing, naming it, or an output got no item. Each file appears by a rename,
-    ``stats.json`` last.
+    ``stats.json`` last. Outputs of an earlier state of the corpus are replaced, or removed if there is no such output.
     """
     folder = out / PARTS
     with locked(out, fcntl.LOCK_EX):
@@ -49,11 +48,11 @@ def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
             file.write(b"place\treason\n")
             _concatenate([part / DROPPED for part in parts], file)
         corpus.finish(staged)
-        stats = {"recipe": dict(corpus.recipe), "outputs": _describe(corpus.outputs, staged)}
+        stats = {"recipe": read_plan(out)["recipe"], "outputs": _describe(corpus.outputs, staged)}
         stats |= {kind: dict(sorted(counter.items())) for kind, counter in counts.items()}
+        _remove_earlier(out, stats["outputs"])
         _move(staged, out)
-        with atomic_write(out / STATS) as file:
-            json.dump(stats, file, indent=1, ensure_ascii=False)
+        write_stats(out, stats)
         shutil.rmtree(folder)
     return stats
 
@@ -156,6 +155,16 @@ def _describe(outputs: Mapping[str, Output], staged: Path) -> dict[str, dict[str
             if output.columns:
                 leave_stamp(Manifest.open(staged / path), (staged / path).parent)
     return found
+
+
+def _remove_earlier(out: Path, outputs: Mapping[str, Any]) -> None:
+    """Remove the statistics of an earlier state, lest it counts as finished, and its outputs not in ``outputs``."""
+    if not (out / STATS).is_file():
+        return
+    earlier = json.loads((out / STATS).read_text(encoding="utf-8"))["outputs"]
+    (out / STATS).unlink()
+    for path in earlier.keys() - outputs.keys():
+        (out / path).unlink(missing_ok=True)
 
 
 def _move(staged: Path, out: Path) -> None:

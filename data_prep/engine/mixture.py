@@ -41,6 +41,9 @@ class Mixture(Corpus):
             "members": {member.name: dict(member.corpus.recipe) for member in self.members},
         }
 
+    def contents(self) -> str:
+        return " ".join(f"{member.name}:{member.corpus.contents()}" for member in self.members)
+
     @property
     def outputs(self) -> Mapping[str, Output]:
         found: dict[str, Output] = {}

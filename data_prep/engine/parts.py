@@ -23,12 +23,13 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
+from data_prep.engine.contents import full_recipe, settings_of
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, is_unicode
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
@@ -38,6 +39,7 @@ COUNTS, DROPPED, ITEMS = "counts.json", "dropped.tsv", "items.{}.npy"
 # Increase it when the files of a part change, so that parts of an earlier version are refused.
 LAYOUT = 1
 MAX_UNITS = 20_000  # of a part, however small they are
+_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 PLAIN_LINE_SECONDS = 30.0  # between progress lines if stderr is no terminal
 
 
@@ -58,15 +60,18 @@ WHOLE = WorkShard(1, 1)
 def make_parts(corpus: Corpus, out: Path, jobs: int = 1, shard: WorkShard = WHOLE) -> int:
     """Make the missing parts of ``shard`` with ``jobs`` processes and return the number of parts of the corpus.
 
-    Raises :class:`DataError` if ``out`` holds parts of another recipe or of another state of the corpus, if the corpus
-    cannot be used, or if a process was killed. Finished parts are kept in any case.
+    Parts of an earlier state of the corpus are removed. Raises :class:`DataError` if ``out`` holds parts of another
+    recipe, if the corpus cannot be used, or if a process was killed. Finished parts are kept in any case.
     """
+    recipe = full_recipe(corpus)
     parts = list(_cut(corpus))
     if not parts:
         raise DataError(f"{out}: found nothing to read in the corpus")
+    plan = _plan_of(recipe, parts)
     folder = out / PARTS
+    _remove_stale_parts(plan, out)
     with locked(out, fcntl.LOCK_SH):
-        _write_plan(corpus, parts, folder)
+        _write_plan(plan, folder)
         todo = [
             number for number in range(len(parts)) if shard.has(number) and not part_folder(folder, number).exists()
         ]
@@ -90,7 +95,9 @@ def read_plan(out: Path) -> dict[str, Any]:
     """Return the plan of the parts in ``out``: recipe, fingerprint of the units, number of parts."""
     path = out / PARTS / PLAN
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON in UTF-8 ({error}); remove its folder to start again") from error
     except FileNotFoundError as error:
         raise DataError(f"{out}: found no parts of a corpus ({path} does not exist)") from error
 
@@ -120,15 +127,41 @@ def _cut(corpus: Corpus) -> Iterator[list[Unit]]:
         yield part
 
 
-def _write_plan(corpus: Corpus, parts: Sequence[Sequence[Unit]], folder: Path) -> None:
-    """Write the plan, or compare it with the one that is there."""
+def _plan_of(recipe: Mapping[str, Any], parts: Sequence[Sequence[Unit]]) -> dict[str, Any]:
     units = hashlib.sha256(repr([[tuple(unit) for unit in part] for part in parts]).encode()).hexdigest()[:16]
-    plan = {"layout": LAYOUT, "recipe": dict(corpus.recipe), "units": units, "parts": len(parts)}
-    plan = json.loads(json.dumps(plan))
+    plan = {"layout": LAYOUT, "recipe": recipe, "units": units, "parts": len(parts)}
+    return json.loads(json.dumps(plan))
+
+
+def _remove_stale_parts(plan: Mapping[str, Any], out: Path) -> None:
+    """Remove parts that the same command made from files that have changed since. Raise if another run makes them."""
+    if not _is_stale(plan, out):
+        return
+    with locked(out, fcntl.LOCK_EX):
+        if not _is_stale(plan, out):
+            return
+        print(
+            f"{out}: the corpus has changed since a run that did not finish: its parts are made again", file=sys.stderr
+        )
+        for path in (out / PARTS).iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        (out / PARTS / PLAN).unlink()  # last: a run that is killed before continues here
+
+
+def _is_stale(plan: Mapping[str, Any], out: Path) -> bool:
+    if not (out / PARTS / PLAN).exists():
+        return False
+    found = read_plan(out)
+    return found != plan and settings_of(found["recipe"]) == settings_of(plan["recipe"])
+
+
+def _write_plan(plan: Mapping[str, Any], folder: Path) -> None:
+    """Write the plan, or compare it with the one that is there."""
     if (folder / PLAN).exists():
         found = read_plan(folder.parent)
         if found != plan:
-            what = "recipe" if found["recipe"] != plan["recipe"] else "corpus"
+            what = "recipe" if settings_of(found["recipe"]) != settings_of(plan["recipe"]) else "corpus"
             raise DataError(
                 f"{folder}: holds parts of another {what}: found {found}, expected {plan}; remove it to start again"
             )
@@ -181,7 +214,7 @@ def _make_part(corpus: Corpus, folder: Path, number: int, units: Sequence[Unit])
         with _PartWriter(partial, corpus.outputs) as writer:
             for unit in units:
                 for result in corpus.read(unit):
-                    writer.write(result)
+                    writer.write(result, unit.key)
                 yield unit.size
         _place(partial, part_folder(folder, number))
     finally:
@@ -213,11 +246,14 @@ class _PartWriter:
                 name: [stack.enter_context((self._folder / file).open("wb")) for file in files]
                 for name, files in names.items()
             }
-            self._dropped = stack.enter_context((self._folder / DROPPED).open("w", encoding="utf-8", newline="\n"))
+            self._dropped = stack.enter_context(_open_list(self._folder / DROPPED))
             self._stack = stack.pop_all()
         return self
 
-    def write(self, result: Item | Dropped | Noted) -> None:
+    def write(self, result: Item | Dropped | Noted, key: str) -> None:
+        """Write what reading the unit ``key`` yields."""
+        if isinstance(result, Item) and not all(map(is_unicode, result.texts)):
+            result = Dropped(key, f"holds {_ascii(result.texts)}, which is not UTF-8")
         match result:
             case Item(output, texts):
                 data = [text.encode() for text in texts]
@@ -227,7 +263,7 @@ class _PartWriter:
                     self._hashes[output].append((_hash(data), *map(len, data)))
             case Dropped(place, reason):
                 self._counts["dropped"][kind_of(reason)] += 1
-                self._dropped.write(" ".join(place.split()) + "\t" + " ".join(reason.split()) + "\n")
+                self._dropped.write(f"{_shown(place)}\t{' '.join(reason.split())}\n")
             case Noted(what):
                 self._counts["noted"][what] += 1
 
@@ -243,6 +279,20 @@ class _PartWriter:
                 np.save(self._folder / ITEMS.format(name), np.array(rows, np.uint64).reshape(-1, width))
             with atomic_write(self._folder / COUNTS) as file:
                 json.dump({kind: dict(sorted(counts.items())) for kind, counts in self._counts.items()}, file)
+
+
+def _open_list(path: Path) -> TextIO:
+    """Open a list of names for writing. Bytes of names that are not UTF-8 are escaped."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _shown(place: str) -> str:
+    """Return a place as it is, but with tabs and line breaks escaped."""
+    return _BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), place)
+
+
+def _ascii(texts: Sequence[str]) -> str:
+    return ascii(" ".join(texts)[:100])
 
 
 def part_files(name: str, output: Output) -> list[str]:

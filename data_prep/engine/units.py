@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.tsv import REQUIRED
 
 
@@ -80,6 +79,13 @@ class Corpus(ABC):
     def recipe(self) -> Mapping[str, Any]:
         """Return all settings that the output depends on, with the command's name, as plain values."""
 
+    def contents(self) -> str | None:
+        """Return a hash of the state of the files that are read, None if the recipe alone determines them.
+
+        A change of it makes the corpus new data, which the same command prepares again.
+        """
+        return None
+
     @property
     @abstractmethod
     def outputs(self) -> Mapping[str, Output]:
@@ -108,16 +114,28 @@ def table(path: str, columns: Sequence[str]) -> Output:
     return Output((path,), tuple(columns))
 
 
-def row(output: str, columns: Sequence[str], fields: Mapping[str, object]) -> Item:
+def row(output: str, columns: Sequence[str], fields: Mapping[str, object]) -> Item | Dropped:
     """Return a row of a manifest.
 
-    No field may hold a tab or a line break. In texts, white space becomes a single space; a tab or line break in
-    another field, such as the name of a sound file, raises :class:`DataError`.
+    In texts, white space becomes a single space. Other fields, such as the path of a sound file, are never changed: a
+    row is dropped by its id if one of them holds a tab or a line break, or is not UTF-8.
     """
-    values = [_text(fields[name]) if name.endswith("_text") else str(fields[name]) for name in columns]
-    if any(not {"\t", "\r", "\n"}.isdisjoint(value) for value in values):
-        raise DataError(f"{output}: found a tab or a line break in {values}")
-    return Item(output, ("\t".join(values) + "\n",))
+    values = {name: _text(fields[name]) if name.endswith("_text") else str(fields[name]) for name in columns}
+    for name, value in values.items():
+        if not {"\t", "\r", "\n"}.isdisjoint(value):
+            return Dropped(str(fields["id"]), f"holds a tab or a line break in {name}, which a manifest cannot hold")
+        if not is_unicode(value):
+            return Dropped(str(fields["id"]), f"is not UTF-8 in {name}, which a manifest cannot hold")
+    return Item(output, ("\t".join(values.values()) + "\n",))
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written as UTF-8. Names of files and JSON may hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(value: object) -> str:

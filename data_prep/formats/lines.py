@@ -3,11 +3,13 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from data_prep.engine.units import Dropped
 from slam_plugin.data.errors import DataError
 
+# A longer line is left out. It would be held in memory several times over.
+MAX_LINE_BYTES = 16 << 20
 _BLOCK = 1 << 20
 
 
@@ -26,21 +28,45 @@ class Stretch(NamedTuple):
     line: int
 
 
+class RawLine(NamedTuple):
+    """A line with its end. ``data`` is None if its ``size`` in bytes is over :data:`MAX_LINE_BYTES`."""
+
+    data: bytes | None
+    size: int
+
+
 def lines_of(path: Path, place: str, stretch: Stretch | None = None) -> Iterator[Line | Dropped]:
-    """Yield the lines of a file or of a stretch of it. A line that is not UTF-8 is dropped as ``place:NUMBER``."""
+    """Yield the lines of a file or of a stretch of it. A line that cannot be used is dropped as ``place:NUMBER``."""
     number = stretch.line if stretch else 1
     left = stretch.end - stretch.begin if stretch else None
     with path.open("rb") as file:
         file.seek(stretch.begin if stretch else 0)
-        while (left is None or left > 0) and (data := file.readline()):
-            left = None if left is None else left - len(data)
-            try:
-                text = data.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                yield Dropped(f"{place}:{number}", f"is not UTF-8 ({error.reason})")
-            else:
-                yield Line(number, text.rstrip("\r\n"))
+        while (left is None or left > 0) and (raw := read_line(file)).size:
+            left = None if left is None else left - raw.size
+            yield text_of(raw, place, number)
             number += 1
+
+
+def read_line(file: BinaryIO) -> RawLine:
+    """Read a line, of size 0 at the end of the file. The memory is bounded: a longer line is only counted."""
+    data = file.readline(MAX_LINE_BYTES + 1)
+    if len(data) <= MAX_LINE_BYTES:
+        return RawLine(data, len(data))
+    size = len(data)
+    while not data.endswith(b"\n") and (data := file.readline(_BLOCK)):
+        size += len(data)
+    return RawLine(None, size)
+
+
+def text_of(raw: RawLine, place: str, number: int) -> Line | Dropped:
+    """Return the text of a line. One that is too long or not UTF-8 is dropped as ``place:NUMBER``."""
+    if raw.data is None:
+        return Dropped(f"{place}:{number}", f"has {raw.size} bytes, expected at most {MAX_LINE_BYTES} in a line")
+    try:
+        text = raw.data.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        return Dropped(f"{place}:{number}", f"is not UTF-8 ({error.reason})")
+    return Line(number, text.rstrip("\r\n"))
 
 
 def stretches(path: Path, size: int) -> list[Stretch]:
@@ -55,14 +81,14 @@ def stretches(path: Path, size: int) -> list[Stretch]:
     return result
 
 
-def _line_end(file, place: int) -> int:
+def _line_end(file: BinaryIO, place: int) -> int:
     """Return the end of the line that holds the byte before ``place``."""
     file.seek(place - 1)
-    file.readline()
+    read_line(file)
     return file.tell()
 
 
-def _count_lines(file, begin: int, end: int) -> int:
+def _count_lines(file: BinaryIO, begin: int, end: int) -> int:
     file.seek(begin)
     count = 0
     while begin < end:
@@ -76,7 +102,7 @@ def header_of(path: Path, expected: tuple[str, ...], delimiter: str = "\t") -> l
     """Return the names in the first line of a table. Raises :class:`DataError` if one of ``expected`` is missing."""
     # Only this line is decoded, so that a fault of a later line is not reported as one of the header.
     with path.open("rb") as file:
-        line = file.readline()
+        line = file.readline(MAX_LINE_BYTES)
     try:
         names = next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")], delimiter=delimiter), [])
     except UnicodeDecodeError as error:

@@ -1,5 +1,6 @@
 """Utterances of long recordings, given by their times: a recording is decoded once for all of its utterances."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -7,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.engine.units import Dropped, Item, Noted, row
-from data_prep.formats.sound import Sound, UnusableSound
+from data_prep.formats.sound import Sound, UnusableSound, refuse_name
 from slam_plugin.data.constants import MIN_SECONDS, SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
 from slam_plugin.data.lengths import frames_of
 from slam_plugin.data.sound.mixing import Mixer
 from slam_plugin.data.sound.reading import blocks_of
@@ -40,7 +42,7 @@ class Utterance(NamedTuple):
 
 def sounds_below(folder: Path) -> dict[str, Path]:
     """Return the sound files below ``folder`` by lower-case name without ending. Of equal names the first."""
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS]
+    paths = [path for path in files_below(folder) if path.suffix.lower() in ENDINGS]
     found: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: (ENDINGS.index(path.suffix.lower()), path)):
         found.setdefault(path.stem.lower(), path)
@@ -95,6 +97,7 @@ def decode_recording(
     Raises :class:`UnusableSound` if it is absent, no sound file, cut short, or holds samples that are not finite, or
     if its channels ``are_averaged`` and cancel each other.
     """
+    refuse_name(path)
     samples, mixer = 0, None
     try:
         with path.open("rb") as file:
@@ -139,6 +142,8 @@ def _fault(utterance: Utterance, whole: Sound, free_from: float, max_seconds: fl
     seconds = utterance.end - utterance.begin
     if not utterance.text:
         return "has no words"
+    if not (math.isfinite(utterance.begin) and math.isfinite(utterance.end)):
+        return f"has times that are no numbers ({utterance.begin} to {utterance.end} s)"
     if seconds <= 0 or utterance.begin < 0:
         return f"ends before it begins ({utterance.begin} to {utterance.end} s)"
     if _samples(utterance, whole.rate)[1] > whole.samples:

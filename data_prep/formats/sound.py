@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.engine.units import Noted
+from data_prep.engine.units import Noted, is_unicode
 from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.lengths import frames_in, require_one_window, resampled_length
@@ -42,6 +42,7 @@ def decode_sound(path: Path, place: str | None = None) -> Sound:
     Raises :class:`UnusableSound` if it is absent, cut short, empty, shorter than a window or not a sound file.
     """
     location = place or str(path)
+    refuse_name(path)
     try:
         extent = measure(parse_location(location, "/"), location)
         samples = resampled_length(extent.samples, extent.rate)
@@ -49,3 +50,9 @@ def decode_sound(path: Path, place: str | None = None) -> Sound:
     except (DataError, OSError) as error:
         raise UnusableSound(path, str(error).removeprefix(f"{location}: ")) from error
     return Sound(frames_in(samples), *extent)
+
+
+def refuse_name(path: Path) -> None:
+    """Raise :class:`UnusableSound` if the name is not UTF-8: no manifest can hold it."""
+    if not is_unicode(str(path)):
+        raise UnusableSound(path, "has a name that is not UTF-8, which a manifest cannot hold")

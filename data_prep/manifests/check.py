@@ -25,6 +25,7 @@ from data_prep.manifests.check_files import corpora_fault, is_labeled, labeled_f
 from data_prep.manifests.check_overlaps import leaks, repeated_ids
 from slam_plugin.data.constants import TEST, VALID
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.tsv import row_faults
 from slam_plugin.data.manifests.validate import find_faults, leave_stamp
@@ -71,7 +72,7 @@ def find(paths: Sequence[Path]) -> Found:
         if not path.is_dir():
             raise DataError(f"{path}: there is no such file or folder")
         before = sum(map(len, found))
-        files = (file for file in sorted(path.rglob("*")) if not _is_hidden(file.relative_to(path)))
+        files = (file for file in sorted(files_below(path)) if not _is_hidden(file.relative_to(path)))
         for file in files:
             if file.suffix == ".tsv" and file.name != LEFT_OUT:
                 (found.labeled if is_labeled(file) else found.manifests).append(file)

@@ -57,8 +57,6 @@ def vocabulary_fault(folder: Path) -> str | None:
             Vocabulary.load(folder)
         else:  # such as the dictionary of labels
             read_symbols(folder / DICTIONARY_FILE)
-    except UnicodeDecodeError as error:
-        return f"{folder / DICTIONARY_FILE}: is not UTF-8 ({error.reason} at byte {error.start})"
     except (DataError, OSError) as error:
         return _named(error, folder)
     return None

@@ -16,8 +16,12 @@
 - a table: ``.csv`` (commas, quoted if necessary) or ``.tsv`` (tabs, no quotes) with a header, or ``.jsonl`` or
   ``.json`` (one object per line);
 - a folder of tables, either all named for splits (``train.csv``, ``valid.csv``, ``test.csv``) or none;
-- for speech and asr, a folder of sound files at any depth, for asr each with its text beside it (``a.wav``, ``a.txt``);
-  for text, a folder of ``.txt`` files with one sentence per line and an empty line between documents.
+- for speech and asr, a folder of sound files at any depth, for asr each with its text beside it (``a.wav``, ``a.txt``
+  or ``.lab``, ``.trn``, ``.normalized.txt``); for text, a folder of ``.txt`` files with one sentence per line and an
+  empty line between documents. A file of more than 100 lines without an empty one has a document per line;
+- a data set of others: NeMo's manifests (``audio_filepath``, ``offset``, ``duration`` in seconds), Hugging Face's
+  ``metadata.csv`` or ``.jsonl`` (``file_name``, ``transcription``), also one in each split's folder, LJSpeech's
+  ``metadata.csv``, Kaldi's ``wav.scp`` with ``text`` and ``segments`` (its commands are refused).
 
 Columns have the names above, or ``path``, ``sentence``, ``sentence2``, ``lang`` and ``tgt_lang`` for ``audio``,
 ``text``, ``text2``, ``language`` and ``target_language``, or those given by ``--columns text=words audio=file``. Sound
@@ -25,19 +29,24 @@ is flac, wav, ogg, mp3, SPHERE, or with PyAV m4a, mp4 or webm, of any rate. A re
 and ``talk.wav:16000:8000`` means 8000 samples from sample 16000 on. Sound is not copied: leave it where it is.
 
 The split of a row comes from the name of its file (or of the folder right below ``--root``), else from a column
-``split`` (``train``, ``valid`` or ``dev``, ``test``), else it is drawn by the hash of the row's first column in the
+``split``, else it is drawn by the hash of the row's first column in the
 list above, with ``--valid-share`` and ``--test-share``. So rows keep their split when others are added. The draw
 ignores speakers: name the splits yourself if they should have different speakers. A split without rows is an error; a
-small table needs larger shares, or shares of 0.
+small table needs larger shares, or shares of 0. Names of splits, in any case, are train, training; valid, validation,
+val, dev, development; test, testing, eval. Files and folders may begin or end with one (``train-clean-100``). What is
+not named for a split, beside a folder that is, is left out. Links to folders are followed.
 
 Texts become lower-case words of letters, digits and inner apostrophes; ``--as-written`` keeps case and punctuation.
+Turkish and Azerbaijani need their language for it, from a column or by ``--language tr``. A model normalizes the texts
+that it is given in the same way.
 Digits stay, although how they are read is unknown: for recognition, spell them out before. With ``--vocab`` the
 vocabulary is copied and the texts are binarized: the folder is ready for ``slam_sentence_prediction`` (classification),
 ``slam_translation`` (normalization) or as a corpus of pre-training (text). Without one, train it on the texts with
 ``slam vocab``.
 
 Rows that cannot be used are left out, listed with file, line and reason in ``OUT/dropped.tsv``, and counted. Every
-sound file is decoded once. A run that was stopped resumes: run the same command again.
+sound file is decoded once. A run that was stopped resumes: run the same command again. It prepares a corrected table,
+or a folder with other files, again.
 """
 
 import argparse
@@ -45,9 +54,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from data_prep.engine.command import preparation
-from data_prep.engine.splits import FAIRSEQ_SPLITS, SPLIT_NAMES
+from data_prep.engine.splits import FAIRSEQ_SPLITS
 from data_prep.own.corpus import (
-    SOUNDS,
     TEXTS,
     Own,
     OwnFiles,
@@ -56,10 +64,13 @@ from data_prep.own.corpus import (
     OwnTexts,
     Table,
     drawn_split,
+    files_of,
 )
-from data_prep.own.kinds import KINDS, SHARE, Settings
+from data_prep.own.finding import find_tables, split_files, split_folders
+from data_prep.own.kaldi import SOUND_LIST, SPEAKERS, TEXT_LIST, OwnKaldi
+from data_prep.own.kinds import KINDS, PART, SHARE, Settings
 from data_prep.own.tables import SUFFIXES, Record, columns_of, records_of, stretches_of
-from slam_plugin.data.constants import MAX_SECONDS, TRAIN
+from slam_plugin.data.constants import MAX_SECONDS, SOUND_SUFFIXES, TRAIN
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 
@@ -72,11 +83,13 @@ NAMES = {
     "language": ("language", "lang"),
     "target_language": ("target_language", "tgt_lang"),
 }
+# Used in their place if a table has none of them: Hugging Face's and NeMo's.
+_OTHER_NAMES = {"audio": ("file_name", "audio_filepath"), "text": ("transcription", "transcript")}
 ROLES = tuple(dict.fromkeys([*(role for kind in KINDS.values() for role in kind.needed + kind.optional), SPLIT]))
 # Kinds that may be files without a table: the corpus of such a folder, and the endings of its files.
 _FROM_FILES: Mapping[str, tuple[type[OwnFiles], tuple[str, ...]]] = {
-    "speech": (OwnSounds, SOUNDS),
-    "asr": (OwnSounds, SOUNDS),
+    "speech": (OwnSounds, SOUND_SUFFIXES),
+    "asr": (OwnSounds, SOUND_SUFFIXES),
     "text": (OwnTexts, TEXTS),
 }
 
@@ -90,11 +103,13 @@ def open_corpus(
     as_written: bool = False,
     max_seconds: float = MAX_SECONDS,
     vocabulary: str | Path | None = None,
+    language: str | None = None,
 ) -> Own:
     """Return the corpus of a table, of the tables in a folder, or of the sound or text files below it.
 
     Args:
         columns: names of columns by role that are not in :data:`NAMES`.
+        language: of the texts, for its capitals, if no column names it.
         test_share: None for the kind's default: 0 for speech and text, otherwise 0.05.
 
     Raises :class:`DataError` if there is nothing of the kind, or a column is missing.
@@ -110,15 +125,19 @@ def open_corpus(
     place = Path(vocabulary).absolute() if vocabulary else None
 
     def settings(roles: tuple[str, ...], splits: tuple[str, ...]) -> Settings:
-        return Settings(kind, roles, splits, shares, as_written, max_seconds, place, symbols)
+        asked = tuple(sorted((columns or {}).items()))
+        return Settings(kind, roles, splits, shares, asked, language, as_written, max_seconds, place, symbols)
 
-    found = _tables(root)
+    kaldi = _kaldi_folders(root) if kind in ("speech", "asr") and root.is_dir() else ()
+    if kaldi:
+        return _open_kaldi(root, kind, settings, shares, kaldi)
+    found = find_tables(root)
     if not found:
         return _open_files(root, kind, settings, shares)
     folder = root if root.is_dir() else root.parent
     tables = tuple(
-        Table(path.name, _split_of(path, found), tuple(_find_columns(path, kind, columns or {}).items()))
-        for path in found
+        Table(path.relative_to(folder).as_posix(), split, tuple(_find_columns(path, kind, columns or {}).items()))
+        for path, split in found
     )
     known = KINDS[kind].needed + KINDS[kind].optional
     roles = tuple(role for role in known if all(role in dict(table.columns) for table in tables))
@@ -132,33 +151,14 @@ def _check_roles(kind: str, columns: Mapping[str, str]) -> None:
             raise DataError(f"--columns: found {role!r}, expected one of {', '.join(known)} for --kind {kind}")
 
 
-def _tables(root: Path) -> list[Path]:
-    if root.is_file():
-        if root.suffix not in SUFFIXES:
-            raise DataError(f"{root}: found the ending {root.suffix!r}, expected a table: {', '.join(SUFFIXES)}")
-        return [root]
-    found = sorted(path for path in root.iterdir() if path.suffix in SUFFIXES)
-    named = [path for path in found if path.stem in SPLIT_NAMES]
-    if named and len(named) < len(found):
-        others = ", ".join(path.name for path in found if path not in named)
-        raise DataError(
-            f"{root}: found {others} beside {named[0].name}, expected all tables to be named for splits "
-            f"({', '.join(SPLIT_NAMES)}) or none; move the others away, or give one table as --root"
-        )
-    return found
-
-
-def _split_of(path: Path, tables: Sequence[Path]) -> str | None:
-    """Return the split that a table is named for. The name of a single table does not count."""
-    return SPLIT_NAMES.get(path.stem) if len(tables) > 1 else None
-
-
 def _find_columns(path: Path, kind: str, columns: Mapping[str, str]) -> dict[str, str]:
     """Return the names of a table's columns by role."""
     there, found = columns_of(path), {}
+    is_cut = not {"offset", "audio_filepath"}.isdisjoint(there)  # elsewhere a duration is no instruction
     for role in (*KINDS[kind].needed, *KINDS[kind].optional, SPLIT):
         asked = (columns[role],) if role in columns else NAMES.get(role, (role,))
         names = [name for name in asked if name in there]
+        names = names or [name for name in _OTHER_NAMES.get(role, ()) if name in there]
         if len(names) > 1:
             raise DataError(f"{path}:1: found {' and '.join(names)}, expected one: --columns {role}=NAME")
         if not names and (role in KINDS[kind].needed or role in columns):
@@ -167,7 +167,7 @@ def _find_columns(path: Path, kind: str, columns: Mapping[str, str]) -> dict[str
                 f"{path}:1: found the columns {shown}; expected {' or '.join(map(repr, asked))} "
                 f"for the {role} of --kind {kind}, or --columns {role}=NAME"
             )
-        if names:
+        if names and (is_cut or role not in PART or role in columns):
             found[role] = names[0]
     return found
 
@@ -180,24 +180,31 @@ def _about_separator(path: Path, names: Sequence[str]) -> str:
 
 def _splits_of(folder: Path, tables: Sequence[Table], first: str, shares: tuple[float, float]) -> tuple[str, ...]:
     """Return the splits of the rows. Stop reading once each split has a row."""
-    drawn = {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
+    drawn = _drawn(shares)
     found: set[str | None] = set()
     are_drawn = False
     for table in tables:
         if table.split:
             found.add(table.split)
             continue
-        names = dict(table.columns)
-        are_drawn |= SPLIT not in names
         for record in _records(folder / table.path):
-            if SPLIT in names:
-                found.add(SPLIT_NAMES.get(record.fields.get(names[SPLIT], "").strip().lower()))
-            else:
-                found.add(drawn_split(record.fields.get(names[first], ""), shares))
-            if found >= (set(FAIRSEQ_SPLITS) if SPLIT in names else drawn):
+            fields = table.fields(record)
+            try:
+                split = table.split_of(fields)
+            except DataError:  # such a row will be left out
+                continue
+            are_drawn |= split is None
+            found.add(split or drawn_split(fields.get(first, ""), shares))
+            if found >= (drawn if are_drawn else set(FAIRSEQ_SPLITS)):
                 break
+        else:
+            are_drawn |= not found
     _check_splits(folder, found, drawn if are_drawn else {TRAIN})
     return tuple(split for split in FAIRSEQ_SPLITS if split in found)
+
+
+def _drawn(shares: tuple[float, float]) -> set[str]:
+    return {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
 
 
 def _records(path: Path) -> Iterator[Record]:
@@ -221,21 +228,47 @@ def _open_files(
     if kind not in _FROM_FILES:
         raise DataError(f"{root}: found no table, expected one ({', '.join(SUFFIXES)}) for --kind {kind}")
     corpus, suffixes = _FROM_FILES[kind]
-    found = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in suffixes]
+    found = [path.relative_to(root).as_posix() for path in files_of(root, suffixes)]
     if not found:
         raise DataError(
             f"{root}: found no table ({', '.join(SUFFIXES)}) and no files to read ({', '.join(suffixes)}) "
             f"for --kind {kind}"
         )
-    folders = {SPLIT_NAMES[path.name] for path in root.iterdir() if path.is_dir() and path.name in SPLIT_NAMES}
-    are_split = TRAIN in folders
-    drawn = {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
-    if kind != "text" and not are_split:  # documents are drawn by their content, not by their path
+    named = split_folders(root)
+    if kind == "text" and not named:
+        named = split_files(root, [root / path for path in found if "/" not in path])
+    drawn = _drawn(shares)
+    if kind != "text" and not named:  # documents are drawn by their content, not by their path
         _check_splits(root, {drawn_split(path, shares) for path in found}, drawn)
-    splits = folders if are_split else drawn
-    return corpus(
-        root, settings(KINDS[kind].needed, tuple(split for split in FAIRSEQ_SPLITS if split in splits)), are_split
-    )
+    splits = {split for _, split in named} or drawn
+    ordered = tuple(split for split in FAIRSEQ_SPLITS if split in splits)
+    return corpus(root, settings(KINDS[kind].needed, ordered), tuple((path.name, split) for path, split in named))
+
+
+def _kaldi_folders(root: Path) -> tuple[tuple[str, str | None], ...]:
+    """Return the data folders of Kaldi: ``root``, or those right below it that are named for splits."""
+    if (root / SOUND_LIST).is_file():
+        return ((".", None),)
+    if not any(root.glob(f"*/{SOUND_LIST}")):
+        return ()
+    return tuple((path.name, split) for path, split in split_folders(root) if split and (path / SOUND_LIST).is_file())
+
+
+def _open_kaldi(
+    root: Path,
+    kind: str,
+    settings: Callable[[tuple[str, ...], tuple[str, ...]], Settings],
+    shares: tuple[float, float],
+    folders: tuple[tuple[str, str | None], ...],
+) -> OwnKaldi:
+    absent = [folder for folder, _ in folders if kind == "asr" and not (root / folder / TEXT_LIST).is_file()]
+    if absent:
+        raise DataError(f"{root / absent[0]}: found {SOUND_LIST} without {TEXT_LIST}, expected both for --kind asr")
+    roles = [*KINDS[kind].needed, *(["speaker"] if (root / folders[0][0] / SPEAKERS).is_file() else []), *PART]
+    known = KINDS[kind].needed + KINDS[kind].optional
+    splits = {split for _, split in folders if split} or _drawn(shares)
+    ordered = tuple(split for split in FAIRSEQ_SPLITS if split in splits)
+    return OwnKaldi(root, settings(tuple(role for role in known if role in roles), ordered), folders)
 
 
 def _column(text: str) -> tuple[str, str]:
@@ -263,6 +296,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help=f"share of rows drawn for testing (default: {SHARE}; 0 for speech and text)",
     )
+    parser.add_argument(
+        "--language", metavar="NAME", help="language of the texts, such as tr, if no column names it: for its capitals"
+    )
     parser.add_argument("--as-written", action="store_true", help="keep case and punctuation of texts")
     parser.add_argument(
         "--max-seconds", type=float, default=MAX_SECONDS, metavar="S", help="longest utterance (default: %(default)s)"
@@ -282,6 +318,7 @@ def _corpus_of(arguments: argparse.Namespace) -> Own:
         arguments.as_written,
         arguments.max_seconds,
         arguments.vocab,
+        arguments.language,
     )
 
 

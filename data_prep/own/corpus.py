@@ -1,25 +1,37 @@
 """Corpora of your own rows: rows of tables, sound files with texts beside them, and text files."""
 
+import hashlib
+import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from data_prep.engine.splits import SPLIT_NAMES, bucket
+from data_prep.engine.folder import STATS
+from data_prep.engine.parts import DROPPED
+from data_prep.engine.splits import SPLIT_NAMES, bucket, named_split, split_in_name
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document
-from data_prep.formats.lines import Stretch, lines_of
-from data_prep.own.kinds import KINDS, Entry, Kind, Settings
-from data_prep.own.tables import records_of, stretches_of
+from data_prep.formats.lines import Stretch, lines_of, read_line
+from data_prep.own.kinds import KINDS, PART, Entry, Kind, Settings
+from data_prep.own.tables import METADATA, Record, records_of, stretches_of
 from data_prep.text.normalize import normalize
 from data_prep.text.sentences import place_vocabulary
-from slam_plugin.data.constants import SOUND_SUFFIXES as SOUNDS
-from slam_plugin.data.constants import TEST, TRAIN, VALID
+from slam_plugin.data.constants import SOUND_SUFFIXES, TEST, TRAIN, VALID
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below, files_in
+from slam_plugin.data.locations import parse_location
 
 TEXTS = (".txt",)
+# Of a text beside a sound file of the same name, in order of preference. LibriTTS has three of a kind.
+TEXTS_BESIDE = (".txt", ".normalized.txt", ".lab", ".trn", ".text", ".transcript", ".original.txt")
+MAX_DOCUMENT = 100  # lines of a text file without empty lines that may be one document
 _SHARES = 1_000_000
 _NORMALIZED = ("text", "text2", "translation")
-_MAY_BE_EMPTY = ("speaker", "language")
+# Settings that are found in the tables, and change with them.
+_FOUND = ("roles", "splits")
+_VOCABULARY = ("vocabulary", "symbols")
+_MAY_BE_EMPTY = ("speaker", "language", *PART)
 
 
 class Table(NamedTuple):
@@ -28,6 +40,32 @@ class Table(NamedTuple):
     path: str
     split: str | None
     columns: tuple[tuple[str, str], ...]
+
+    def fields(self, record: Record) -> dict[str, str]:
+        """Return the fields of a row by role."""
+        return {role: record.fields.get(name, "") for role, name in self.columns}
+
+    def split_of(self, fields: Mapping[str, str]) -> str | None:
+        """Return the split of a row with ``fields`` by role, None to draw it.
+
+        A ``metadata`` table names sound in folders, which may be named for splits. Raises :class:`DataError`, without
+        a place, if the row has a split of another name.
+        """
+        if self.split:
+            return self.split
+        if "split" in fields:
+            split = named_split(fields["split"])
+            if split is None:
+                raise DataError(f"has the split {fields['split']!r}, expected {', '.join(SPLIT_NAMES)}")
+            return split
+        if Path(self.path).stem.lower() == METADATA and "/" in fields.get("audio", ""):
+            return split_in_name(fields["audio"].split("/")[0])
+        return None
+
+
+def _tidied(role: str, text: str) -> str:
+    """Return a field with single spaces. The path of a sound file is never changed."""
+    return text if role == "audio" else " ".join(text.split())
 
 
 def drawn_split(key: str, shares: tuple[float, float]) -> str:
@@ -48,33 +86,52 @@ class Own(Corpus):
         return KINDS[self.settings.kind]
 
     @property
-    @abstractmethod
-    def source(self) -> Any:
-        """The part of the recipe that is not in the settings, as plain values."""
-
-    @property
     def recipe(self) -> Mapping[str, Any]:
-        plain = {name: value for name, value in vars(self.settings).items() if name not in ("vocabulary", "symbols")}
+        plain = {name: value for name, value in vars(self.settings).items() if name not in (*_FOUND, *_VOCABULARY)}
         return {
-            **{"command": "own", "layout": 1, "root": str(self.root), "source": self.source, **plain},
+            **{"command": "own", "layout": 2, "root": str(self.root), **plain},
             "vocabulary": self.settings.symbols,
         }
+
+    def contents(self) -> str:
+        state = hashlib.blake2b(repr([getattr(self.settings, name) for name in _FOUND]).encode(), digest_size=16)
+        self._add_state(state.update)
+        return state.hexdigest()
+
+    @abstractmethod
+    def _add_state(self, add: Callable[[bytes], None]) -> None:
+        """Call ``add`` with what identifies the state of the files: contents of tables and texts, times of sound."""
 
     @property
     def outputs(self) -> Mapping[str, Output]:
         return {split: self.kind.output(split, self.settings.roles) for split in self.settings.splits}
 
-    def items(self, place: str, split: str | None, fields: Mapping[str, str]) -> Iterator[Item | Dropped | Noted]:
-        """Yield what a row with ``fields`` by role becomes. Its split is drawn if it is None."""
-        fields = {role: " ".join(fields.get(role, "").split()) for role in self.settings.roles}
+    def items(
+        self, place: str, split: str | None, fields: Mapping[str, str], folder: Path
+    ) -> Iterator[Item | Dropped | Noted]:
+        """Yield what a row with ``fields`` by role becomes.
+
+        Args:
+            split: None to draw it.
+            folder: relative paths of sound are below it.
+        """
+        fields = {role: _tidied(role, fields.get(role, "")) for role in self.settings.roles}
         split = split or drawn_split(fields[self.settings.roles[0]], self.settings.shares)
         if not self.settings.as_written:
-            fields |= {role: normalize(fields[role]) for role in fields if role in _NORMALIZED}
-        absent = [role for role in self.settings.roles if not fields[role] and role not in _MAY_BE_EMPTY]
+            fields |= {
+                role: normalize(fields[role], self._language(role, fields)) for role in fields if role in _NORMALIZED
+            }
+        absent = [role for role in self.settings.roles if not fields[role].strip() and role not in _MAY_BE_EMPTY]
         if absent:
             yield Dropped(place, f"holds no {absent[0].replace('_', ' ')}")
         else:
-            yield from self.kind.items(Entry(place, split, fields, self.root), self.settings)
+            yield from self.kind.items(Entry(place, split, fields, folder), self.settings)
+
+    def _language(self, role: str, fields: Mapping[str, str]) -> str | None:
+        """Return the language of a text: that of its row, else that of all rows. Translations have their own."""
+        if role == "translation":
+            return fields.get("target_language") or None
+        return fields.get("language") or self.settings.language
 
     def finish(self, folder: Path) -> None:
         if self.settings.vocabulary is not None:
@@ -95,30 +152,43 @@ class OwnTables(Own):
         """Bytes of tables that a part reads, without the sound."""
         return 4 * self.kind.unit_bytes
 
-    @property
-    def source(self) -> Any:
-        return self.tables
+    def _add_state(self, add: Callable[[bytes], None]) -> None:
+        add(repr(self.tables).encode())
+        for own_table in self.tables:
+            path = self.root / own_table.path
+            add(content_of(path))
+            if "audio" in self.settings.roles:
+                for location in self._locations(path, dict(own_table.columns)["audio"]):
+                    add(time_of(parse_location(location, path.parent).path))
+
+    def _locations(self, path: Path, column: str) -> Iterator[str]:
+        """Yield the locations of a table's sound."""
+        for stretch in stretches_of(path, self.kind.unit_bytes):
+            for record in records_of(path, path.name, stretch):
+                if isinstance(record, Record) and record.fields.get(column):
+                    yield record.fields[column]
 
     def units(self) -> Iterator[Unit]:
         for number, own_table in enumerate(self.tables):
-            for stretch in stretches_of(self.root / own_table.path, self.kind.unit_bytes):
+            path = self.root / own_table.path
+            for stretch in stretches_of(path, self.kind.unit_bytes):
                 yield Unit(f"{own_table.path}:{stretch.line}", stretch.end - stretch.begin, (number, *stretch))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         number, *stretch = unit.data
-        path, named, columns = self.tables[number]
-        for record in records_of(self.root / path, path, Stretch(*stretch)):
+        own_table = self.tables[number]
+        path = self.root / own_table.path
+        for record in records_of(path, own_table.path, Stretch(*stretch)):
             if isinstance(record, Dropped):
                 yield record
                 continue
-            fields = {role: record.fields.get(name, "") for role, name in columns}
-            place, split = f"{path}:{record.line}", named
-            if named is None and "split" in fields:
-                split = SPLIT_NAMES.get(fields["split"].strip().lower())
-                if split is None:
-                    yield Dropped(place, f"has the split {fields['split']!r}, expected {', '.join(SPLIT_NAMES)}")
-                    continue
-            yield from self.items(place, split, fields)
+            place, fields = f"{own_table.path}:{record.line}", own_table.fields(record)
+            try:
+                split = own_table.split_of(fields)
+            except DataError as error:
+                yield Dropped(place, str(error))
+                continue
+            yield from self.items(place, split, fields, path.parent)
 
 
 @dataclass(frozen=True)
@@ -126,56 +196,107 @@ class OwnFiles(Own):
     """Files below the root. A unit is a folder.
 
     Attributes:
-        are_split: whether the folders right below the root are named for splits.
+        named: the folders, or for text the files, right below the root with the splits that they are named for. None
+            for one that is named for no split, which is left out. Without any, the splits are drawn.
     """
 
     root: Path
     settings: Settings
-    are_split: bool
+    named: tuple[tuple[str, str | None], ...]
 
-    @property
-    def source(self) -> Any:
-        return {"are_split": self.are_split}
+    suffixes: ClassVar[tuple[str, ...]] = SOUND_SUFFIXES
+
+    def _add_state(self, add: Callable[[bytes], None]) -> None:
+        add(repr(self.named).encode())
+        for path in files_of(self.root, (*self.suffixes, *TEXTS_BESIDE)):
+            is_sound = path.suffix.lower() in SOUND_SUFFIXES
+            add(os.fsencode(self._place(path)) + (time_of(path) if is_sound or not path.exists() else content_of(path)))
 
     def units(self) -> Iterator[Unit]:
-        folders = {path.parent for path in self.root.rglob("*") if path.suffix.lower() in (*SOUNDS, *TEXTS)}
+        folders: dict[Path, int] = {}
+        for path in files_of(self.root, (*self.suffixes, *TEXTS_BESIDE)):
+            size = path.stat().st_size if path.exists() else 0
+            folders[path.parent] = folders.get(path.parent, 0) + size
         for folder in sorted(folders):
-            key = folder.relative_to(self.root).as_posix()
-            if not self.are_split or key.split("/")[0] in SPLIT_NAMES:
-                yield Unit(key, sum(path.stat().st_size for path in folder.iterdir() if path.is_file()))
+            yield Unit(folder.relative_to(self.root).as_posix(), folders[folder])
 
-    def _split_of(self, unit: Unit) -> str | None:
-        return SPLIT_NAMES[unit.key.split("/")[0]] if self.are_split else None
+    def _split_of(self, path: Path) -> str | None:
+        """Return the split of a file, None to draw it. Raises :class:`DataError` if it is in none of the splits."""
+        if not self.named:
+            return None
+        first, _, rest = self._place(path).partition("/")
+        split = dict(self.named).get(first)
+        if split is None:
+            what = f"its folder {first} is" if rest else "is"
+            raise DataError(f"{what} not named for a split, and others are: expected {', '.join(SPLIT_NAMES)}")
+        return split
 
-    def _files(self, unit: Unit, suffixes: tuple[str, ...]) -> list[Path]:
-        folder = self.root / unit.key
-        return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in suffixes)
+    def _files(self, unit: Unit) -> list[Path]:
+        """Return the files of a unit, sorted by name."""
+        return files_in(self.root / unit.key)
 
     def _place(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
 
+def files_of(root: Path, endings: Sequence[str]) -> Iterator[Path]:
+    """Yield the files below ``root`` with one of the endings, in any case, but those that a preparation has made."""
+    folder, is_made = root, False
+    for path in files_below(root):
+        if path.parent != folder:
+            folder = path.parent
+            is_made = folder != root and (folder / STATS).is_file() and (folder / DROPPED).is_file()
+        if not is_made and path.name.lower().endswith(tuple(endings)):
+            yield path
+
+
+def content_of(path: Path) -> bytes:
+    """Return a hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+def time_of(path: Path) -> bytes:
+    """Return size and time of a file, which take less time to read than its content."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # what reading it will report
+        return b"absent"
+    return f"{found.st_size} {found.st_mtime_ns} ".encode()
+
+
 class OwnSounds(OwnFiles):
-    """Sound files, each an utterance. If the rows have a text, it is in a ``.txt`` beside the file."""
+    """Sound files, each an utterance. If the rows have a text, it is in a file of the same name beside it."""
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
-        split, with_text = self._split_of(unit), "text" in self.settings.roles
-        sounds = self._files(unit, SOUNDS)
-        texts = {path.stem: path for path in self._files(unit, TEXTS)} if with_text else {}
+        with_text = "text" in self.settings.roles
+        files = self._files(unit)
+        sounds = [path for path in files if path.suffix.lower() in SOUND_SUFFIXES]
+        texts = _by_stem(files) if with_text else {}
+        stems = {path.stem for path in sounds}
         for path in sounds:
             place = self._place(path)
             fields = {"audio": place}
+            try:
+                split = self._split_of(path)
+            except DataError as error:
+                yield Dropped(place, str(error))
+                continue
             if with_text:
                 text = self._text_of(texts[path.stem]) if path.stem in texts else Dropped(place, "has no .txt")
                 if isinstance(text, Dropped):
                     yield text
                     continue
                 fields["text"] = text
-            yield from self.items(place, split, fields)
-        for stem in sorted(texts.keys() - {path.stem for path in sounds}):
-            yield Dropped(self._place(texts[stem]), "has no sound file")
+            yield from self.items(place, split, fields, self.root)
+        used = {path for stem, path in texts.items() if stem in stems}
+        for path in sorted(set(texts.values()) - used):
+            if not _stems(path) & stems:
+                yield Dropped(self._place(path), "has no sound file")
 
     def _text_of(self, path: Path) -> str | Dropped:
+        if not path.is_file():
+            return Dropped(self._place(path), "there is no such file")
         texts = []
         for line in lines_of(path, self._place(path)):
             if isinstance(line, Dropped):
@@ -184,25 +305,74 @@ class OwnSounds(OwnFiles):
         return " ".join(texts)
 
 
-class OwnTexts(OwnFiles):
-    """Text files: a sentence per line, documents separated by empty lines."""
+def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
+    """Return the texts by name without their ending; of several the one whose ending comes first."""
+    found: dict[str, Path] = {}
+    for ending in TEXTS_BESIDE:
+        for path in files:
+            if path.name.lower().endswith(ending):
+                found.setdefault(path.name[: -len(ending)], path)
+    return found
 
-    def read(self, unit: Unit) -> Iterator[Item | Dropped]:
-        split = self._split_of(unit)
-        for path in self._files(unit, TEXTS):
-            sentences: list[str] = []
-            for line in lines_of(path, self._place(path)):
-                if isinstance(line, Dropped):
-                    yield line
-                elif line.text.strip():
-                    sentences.append(" ".join(line.text.split()) if self.settings.as_written else normalize(line.text))
-                else:
-                    yield from self._document(sentences, split)
-                    sentences = []
-            yield from self._document(sentences, split)
+
+def _stems(path: Path) -> set[str]:
+    """Return the names without ending of the sound files that a text may belong to."""
+    return {path.name[: -len(ending)] for ending in TEXTS_BESIDE if path.name.lower().endswith(ending)}
+
+
+class OwnTexts(OwnFiles):
+    """Text files: a sentence per line, documents separated by empty lines.
+
+    In a file of many lines that has no empty line, each line is a document.
+    """
+
+    suffixes = TEXTS
+
+    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
+        for path in self._files(unit):
+            if path.suffix.lower() not in TEXTS:
+                continue
+            try:
+                split = self._split_of(path)
+                is_list = _is_list(path)
+            except (DataError, OSError) as error:
+                yield Dropped(self._place(path), error.strerror if isinstance(error, OSError) else str(error))
+                continue
+            if is_list:
+                yield Noted("text file without empty lines, each line is a document")
+            yield from self._documents(path, split, is_list)
+
+    def _documents(self, path: Path, split: str | None, is_list: bool) -> Iterator[Item | Dropped]:
+        sentences: list[str] = []
+        for line in lines_of(path, self._place(path)):
+            if isinstance(line, Dropped):
+                yield line
+                continue
+            if line.text.strip():
+                sentences.append(self._sentence(line.text))
+            if is_list or not line.text.strip():
+                yield from self._document(sentences, split)
+                sentences = []
+        yield from self._document(sentences, split)
+
+    def _sentence(self, text: str) -> str:
+        return " ".join(text.split()) if self.settings.as_written else normalize(text, self.settings.language)
 
     def _document(self, sentences: list[str], split: str | None) -> Iterator[Item]:
         """Yield the document without sentences that normalization emptied. Nothing if none is left."""
         kept = list(filter(None, sentences))
         if kept:
             yield document(split or drawn_split(kept[0], self.settings.shares), kept)
+
+
+def _is_list(path: Path) -> bool:
+    """Return whether a file has more than ``MAX_DOCUMENT`` lines, and an empty one at most at its end."""
+    lines, is_after_blank = 0, False
+    with path.open("rb") as file:
+        while (raw := read_line(file)).size:
+            is_blank = raw.data is not None and not raw.data.strip()
+            if is_after_blank and not is_blank:
+                return False
+            is_after_blank = is_blank
+            lines += not is_blank
+    return lines > MAX_DOCUMENT

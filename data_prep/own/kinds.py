@@ -1,22 +1,27 @@
 """Kinds of your own rows: the columns that they need, the files that they are written to, and their binarized form."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.engine.units import Dropped, Item, Noted, Output, document, lines, row, table
-from data_prep.formats.recordings import MIN_SECONDS
-from data_prep.formats.sound import UnusableSound, decode_sound
+from data_prep.formats.recordings import MIN_SECONDS, decode_recording, frames_of
+from data_prep.formats.sound import Sound, UnusableSound, decode_sound
 from data_prep.text.binarize import binarize
 from data_prep.text.labeled import read_rows
 from data_prep.text.normalization_files import Pair
 from data_prep.text.parallel import CHANGED, FILES, PLAIN, binarize_parallel, of_pair
 from data_prep.text.sentences import write_sentences
-from slam_plugin.data.locations import parse_location
+from slam_plugin.data.locations import Location, parse_location
 
 SHARE = 0.05
+PART = ("offset", "duration")  # roles that cut a row out of its sound file
+_ROUNDING = 0.05  # s: tables give times with a few digits
+_MAX_TIME = 1e9  # s
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Settings:
         roles: the roles that all rows have, in the order of the kind.
         splits: the splits that are written.
         shares: of the rows that are drawn for validation and for testing, if nothing names their split.
+        columns: names of columns by role that the user chose.
+        language: of all texts, if their rows name none.
         as_written: leave texts unchanged except for white space.
         symbols: the vocabulary's hash.
     """
@@ -36,6 +43,8 @@ class Settings:
     roles: tuple[str, ...]
     splits: tuple[str, ...]
     shares: tuple[float, float]
+    columns: tuple[tuple[str, str], ...]
+    language: str | None
     as_written: bool
     max_seconds: float
     vocabulary: Path | None
@@ -43,7 +52,10 @@ class Settings:
 
 
 class Entry(NamedTuple):
-    """A complete row: ``place`` names it, ``fields`` are by role, relative paths of sound are below ``folder``."""
+    """A complete row: ``place`` names it, ``fields`` are by role, relative paths of sound are below ``folder``.
+
+    ``offset`` and ``duration`` are seconds. They cut the row out of its sound file, and are empty for a whole file.
+    """
 
     place: str
     split: str
@@ -84,7 +96,7 @@ class Speech(Kind):
     """Speech to pre-train on: a manifest. ``columns`` are its columns by role."""
 
     needed = ("audio",)
-    optional = ("speaker", "language")
+    optional = ("speaker", "language", *PART)
     test_share = 0.0
     unit_bytes = 32 << 10  # a row stands for about 100 kB of sound
     has_text = False
@@ -94,25 +106,79 @@ class Speech(Kind):
         return table(f"{split}.tsv", self._names(roles))
 
     def _names(self, roles: Sequence[str]) -> tuple[str, ...]:
-        return ("id", "audio", "n_frames", *(self.columns[role] for role in roles if role != "audio"))
+        return ("id", "audio", "n_frames", *(self.columns[role] for role in roles if role in self._more))
+
+    @property
+    def _more(self) -> Collection[str]:
+        return self.columns.keys() - {"audio"}
 
     def items(self, entry: Entry, settings: Settings) -> Iterator[Item | Dropped | Noted]:
         place, split, fields, folder = entry
         location = parse_location(fields["audio"], folder)
         try:
-            sound = decode_sound(location.path, None if location.offset is None else str(location))
+            cut = _cut(location, fields.get("offset", ""), fields.get("duration", ""))
         except UnusableSound as error:
             # The path belongs to the place, not to the reason: reasons are counted and should be few.
             yield Dropped(place if place == fields["audio"] else f"{place}: {location.path}", error.reason)
             return
-        seconds = (sound.samples if location.length is None else location.length) / sound.rate
-        if not MIN_SECONDS <= seconds <= settings.max_seconds:
-            yield Dropped(place, f"lasts {seconds:.2f} s, expected {MIN_SECONDS} to {settings.max_seconds:g}")
+        if not MIN_SECONDS <= cut.seconds <= settings.max_seconds:
+            yield Dropped(place, f"lasts {cut.seconds:.2f} s, expected {MIN_SECONDS} to {settings.max_seconds:g}")
             return
-        yield from sound.notes()
-        values = {self.columns[role]: value for role, value in fields.items()}
-        values |= {"id": place, "audio": location, "n_frames": sound.frames}
+        yield from cut.sound.notes()
+        values = {self.columns[role]: fields[role] for role in self._more if role in fields}
+        values |= {"id": place, "audio": cut.location, "n_frames": cut.frames}
         yield row(split, self._names(settings.roles), values)
+
+
+class _Cut(NamedTuple):
+    """The sound of a row: ``sound`` is its file."""
+
+    location: Location
+    sound: Sound
+    frames: int
+    seconds: float
+
+
+def _cut(location: Location, offset: str, duration: str) -> _Cut:
+    """Decode a location, or cut it by seconds. A file is decoded once for neighboring rows that are cut out of it.
+
+    Raises :class:`UnusableSound` if it cannot be decoded, or lacks what is cut.
+    """
+    path = location.path
+    if not offset.strip() and not duration.strip():
+        sound = decode_sound(path, None if location.offset is None else str(location))
+        seconds = (sound.samples if location.length is None else location.length) / sound.rate
+        return _Cut(location, sound, sound.frames, seconds)
+    if location.offset is not None:
+        raise UnusableSound(path, "is cut by numbers behind its path, and by an offset or a duration: expected one")
+    begin, seconds = _seconds(path, offset or "0"), _seconds(path, duration) if duration.strip() else None
+    whole = _recording(path)
+    first = round(begin * whole.rate)
+    samples = whole.samples - first if seconds is None else round(seconds * whole.rate)
+    beyond = first + samples - whole.samples
+    if beyond > _ROUNDING * whole.rate or samples <= 0:
+        end = begin + (seconds or 0)
+        raise UnusableSound(path, f"lasts {whole.samples / whole.rate:.3f} s, expected {begin:g} to {end:g} s in it")
+    samples -= max(beyond, 0)
+    if first == 0 and whole.samples - samples <= _ROUNDING * whole.rate:
+        return _Cut(location, whole, whole.frames, whole.samples / whole.rate)
+    part = location._replace(offset=first, length=samples)
+    return _Cut(part, whole, frames_of(samples, whole.rate), samples / whole.rate)
+
+
+def _seconds(path: Path, text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < _MAX_TIME:
+        raise UnusableSound(path, f"has the offset or duration {text!r}, expected seconds")
+    return found
+
+
+@lru_cache(maxsize=4)
+def _recording(path: Path) -> Sound:
+    return decode_recording(path)
 
 
 class Recognition(Speech):
@@ -128,7 +194,7 @@ class SpeechTranslation(Speech):
     """Translated speech: a manifest."""
 
     needed = ("audio", "translation")
-    optional = ("text", "speaker", "language", "target_language")
+    optional = ("text", "speaker", "language", "target_language", *PART)
     test_share = SHARE
     has_text = True
     columns = Speech.columns | {"translation": "tgt_text", "text": "src_text", "target_language": "tgt_lang"}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
+from slam_plugin.data.lines import lines_in
 
 
 class Row(NamedTuple):
@@ -29,11 +30,7 @@ def read_rows(path: str | Path) -> list[Row]:
     """
     path = Path(path)
     rows = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 ({error.reason} at byte {error.start})") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(list(lines_in(path)) or [""], start=1):
         label, *texts = line.split("\t")
         if not label.strip() or len(texts) not in (1, 2) or not all(map(str.strip, texts)):
             raise DataError(

@@ -1,30 +1,23 @@
 """Parallel text for text normalization: sentences in written and in spoken form."""
 
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.text.binarize import binarize
 from data_prep.text.normalization_files import Pair
-from data_prep.text.normalize import normalize_english, tidy
+from data_prep.text.normalize import normalize_english, normalize_forms
 from data_prep.text.sentences import place_vocabulary
 
 SIDES = ("written", "spoken")
 FILES = (*SIDES, "classes")
 PLAIN, CHANGED = "plain", "changed"
-_AROUND_WORDS = ".,;:!?\"'()[]"
 
 
 def of_pair(pair: Pair) -> tuple[str, str, str]:
     """Return a pair's written side, spoken side and class: ``plain`` if both are equal, otherwise ``changed``."""
-    written = " ".join(filter(None, map(_written_word, tidy(pair.written).split())))
+    written = normalize_forms(pair.written)
     spoken = normalize_english(pair.spoken)
     return written, spoken, PLAIN if written == spoken else CHANGED
-
-
-def _written_word(word: str) -> str:
-    is_form = any(sign.isdigit() or unicodedata.category(sign).startswith("S") for sign in word)
-    return word.strip(_AROUND_WORDS).lower() if is_form else normalize_english(word)
 
 
 def binarize_parallel(folder: Path, splits: Sequence[str], vocabulary: Path) -> None:

@@ -28,15 +28,16 @@ _SAME = (
 )
 _TITLES = {"mr": "mister", "mrs": "missus", "dr": "doctor"}
 
+# Brackets and blanks are matched from the first of a run on, and possessively: from each of them would take the square
+# of a line's length.
 _TAG = re.compile(r"<[^<>]*>")
 _NOISE = re.compile(r"\[[^\[\]]*\]")
 _BRACES = re.compile(r"\{[^{}]*\}")
-_BRACKETS = re.compile(r"\(+[^()]*\)+")
+_BRACKETS = re.compile(r"(?<!\()\(++[^()]*+\)+")
 _BROKEN_OFF = re.compile(r"(?<!\S)(?:-\S*|\S+-)(?!\S)")
 _CHOICE = re.compile(r"\{([^{}/]*)/[^{}]*\}")
-_PARTED_SUFFIX = re.compile(r" +'(s|t|re|ve|ll|d|m)(?!\S)")
+_PARTED_SUFFIX = re.compile(r"(?<! ) ++'(s|t|re|ve|ll|d|m)(?!\S)")
 _LAUGHED = re.compile(r"\[laughter-(.*)\]")
-_INTENDED = re.compile(r"\[.*/(.*)\]")
 _VARIANT = re.compile(r"_\d")
 _LENGTHENED = re.compile(r"(?<=[a-z]):(?=[a-z])")
 _VERBALIZED = re.compile(r"^[^a-z'<]+(?=[a-z])")
@@ -67,9 +68,10 @@ def switchboard(text: str) -> str:
 
 def _switchboard_word(word: str) -> str:
     # A laughed word may itself be truncated or mispronounced.
-    for pattern in (_LAUGHED, _INTENDED):
-        found = pattern.fullmatch(word)
-        word = found[1] if found else word
+    found = _LAUGHED.fullmatch(word)
+    word = found[1] if found else word
+    if word.startswith("[") and word.endswith("]") and "/" in word:
+        word = word[1:-1].rpartition("/")[2]
     if word.startswith("-") or word.endswith("-") or "[" in word or "]" in word:
         return ""
     return _VARIANT.sub("", word.strip("{}"))

@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
+from slam_plugin.data.lines import lines_in
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.program import Program, UsageError, positive
 
@@ -153,9 +154,7 @@ def _count_pieces(model: bytes, sentences: Sequence[str]) -> dict[str, int]:
 
 def _lines(files: Sequence[Path]) -> Iterator[str]:
     for path in files:
-        with path.open(encoding="utf-8-sig") as file:
-            for line in file:
-                yield line.rstrip("\r\n")
+        yield from lines_in(path)
 
 
 def _texts(manifests: Sequence[Path], column: str) -> Iterator[str]:

@@ -33,14 +33,16 @@ MIN_WORDS, MAX_WORDS = 3, 100
 MIN_SENTENCES, MAX_PAGE_WORDS = 3, 100_000
 MIN_FREQUENT_SHARE, MIN_USED_SHARE = 0.05, 0.5
 
-_QUOTES_BEHIND = r"""["'”’»)\]]*"""
+# Each pattern looks at every character a few times at most: what could match in many ways is matched possessively.
+_QUOTES_BEHIND = r"""["'”’»)\]]*+"""
 _LINE_END = re.compile(rf"[.!?…]{_QUOTES_BEHIND}$")
-_SENTENCE_END = re.compile(rf"""(?<=[.!?…]){_QUOTES_BEHIND}\s+(?=["'“‘„«(\[¿¡–—-]*\s*([^\W_]))""")
+_SENTENCE_END = re.compile(rf"""(?<=[.!?…]){_QUOTES_BEHIND}\s++(?=["'“‘„«(\[¿¡–—-]*+\s*+([^\W_]))""")
 _ABBREVIATION = re.compile(
     r"\b(?:[^\W\d_]|mr|mrs|ms|dr|prof|st|vs|jr|sr|gen|col|capt|rev|hr|nr|bzw|ing|mgr|doc|např|tzv|sra?|mme)\.$",
     re.IGNORECASE,
 )
-_MARKUP = re.compile(r"[{}<>|\\@#_=]|https?:|www\.|\b[\w-]+\.(?:com|org|net|html?)\b", re.IGNORECASE)
+_MAX_ABBREVIATION = 5  # characters, with the period
+_MARKUP = re.compile(r"[{}<>|\\@#_=]|https?:|www\.|\w-*+\.(?:com|org|net|html?)\b", re.IGNORECASE)
 
 
 class Language(NamedTuple):
@@ -102,7 +104,6 @@ def clean(text: str, language: str, keep_digits: bool = False, trust_language: b
     ``language`` is one of :data:`LANGUAGES`, or any with ``trust_language``, which skips the tests of the language.
     """
     known = None if trust_language else LANGUAGES[language]
-    normalized = normalize_english if language == "en" else normalize
     left_out: Counter[str] = Counter()
     used: dict[str, None] = {}
     words: Counter[str] = Counter()
@@ -111,7 +112,7 @@ def clean(text: str, language: str, keep_digits: bool = False, trust_language: b
             left_out["line that does not end like a sentence"] += 1
             continue
         for written in sentences_of(line):
-            sentence = normalized(written)
+            sentence = normalize_english(written) if language == "en" else normalize(written, language)
             words.update(sentence.split())
             fault = _fault(written, sentence, known, keep_digits)
             if sentence in used:
@@ -132,7 +133,9 @@ def sentences_of(line: str) -> Iterator[str]:
     """Yield the sentences of a line as they are written."""
     begin = 0
     for end in _SENTENCE_END.finditer(line):
-        if not end[1].islower() and not _ABBREVIATION.search(line, begin, end.start()):
+        # Only the last word matters. To search from the begin would take long in a line of initials.
+        last = max(begin, end.start() - _MAX_ABBREVIATION)
+        if not end[1].islower() and not _ABBREVIATION.search(line, last, end.start()):
             yield line[begin : end.start()]
             begin = end.end()
     yield line[begin:]

@@ -141,7 +141,10 @@ def _recipe_file(generated: Path) -> Path:
 
 def _is_done(generated: Path, recipe: Mapping[str, Any]) -> bool:
     made_by = _recipe_file(generated)
-    return generated.is_file() and made_by.is_file() and json.loads(made_by.read_text(encoding="utf-8")) == recipe
+    try:
+        return generated.is_file() and made_by.is_file() and json.loads(made_by.read_bytes()) == recipe
+    except ValueError:  # damaged: decode again
+        return False
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ JSON object per line, whose ``id`` is the path of a file or the number of a text
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ from tqdm import tqdm
 
 from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.folders import files_below
+from slam_plugin.data.lines import BYTE_ORDER_MARK
 from slam_plugin.program import Program, UsageError, positive
 
 READS = {
@@ -197,16 +200,20 @@ def inputs_of(arguments: Iterable[str], are_texts: bool, pairs: bool) -> tuple[l
 
 
 def _named(arguments: Iterable[str], keep_empty: bool) -> Iterator[str]:
-    """Yield the arguments, and for ``-`` the lines of standard input."""
+    """Yield the arguments, and for ``-`` the lines of standard input (also with CRLF and a byte order mark)."""
     for argument in arguments:
         if argument != "-":
             yield argument
             continue
+        if not keep_empty and isinstance(sys.stdin, io.TextIOWrapper):
+            # A name of a file may hold any bytes.
+            sys.stdin.reconfigure(errors="surrogateescape")
         try:
-            lines = [line.rstrip("\n") for line in sys.stdin]
+            named = [line.rstrip("\r\n") for line in sys.stdin]
         except UnicodeDecodeError as error:
             raise DataError(f"standard input: expected text in {error.encoding}, found {error.reason}") from error
-        yield from (line for line in lines if line or keep_empty)
+        named[:1] = [line.removeprefix(BYTE_ORDER_MARK) for line in named[:1]]
+        yield from (line for line in named if line or keep_empty)
 
 
 def _files(arguments: Iterable[str]) -> tuple[list[Input], list[str]]:
@@ -218,7 +225,7 @@ def _files(arguments: Iterable[str]) -> tuple[list[Input], list[str]]:
         if not folder.is_dir():
             inputs.append(Input(argument, argument, _stem(Path(folder.name))))
             continue
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUND_SUFFIXES and path.is_file())
+        files = sorted(path for path in files_below(folder) if path.suffix.lower() in SOUND_SUFFIXES)
         inputs += [Input(str(path), str(path), _stem(path.relative_to(folder))) for path in files]
         if not files:
             faults.append(f"{argument}: found no sound file in the folder ({', '.join(SOUND_SUFFIXES)})")

@@ -1,7 +1,9 @@
 """Loading a checkpoint of any of the plugin's tasks for inference, from its one file."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from slam_plugin import compat
 from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.text.normalization import AS_WRITTEN, NORMALIZATIONS
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.inference.abilities import TASK_ABILITIES, VERBS
 from slam_plugin.inference.batches import Side
@@ -22,6 +25,9 @@ from slam_plugin.models.base.trunk import Trunk, build_trunk
 from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk
 from slam_plugin.models.pretraining import SlamPretrainingConfig
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask
+from slam_plugin.tasks.base.reading import TEXT_NORMALIZATION
+
+logger = logging.getLogger(__name__)
 
 # Sizes of a batch, padding included: log-mel frames of 10 ms, and tokens. A token is one state, four frames are one.
 BATCH_FRAMES, BATCH_TOKENS = 12_000, 3_000
@@ -38,6 +44,7 @@ class Checkpoint:
         abilities: what it can do, names out of ``VERBS``.
         vocabulary: of the output text; if the model writes no text, of its input text.
         source_vocabulary: of the trunk's input text; None if it reads no text.
+        text_normalization: of the training text, a name in ``NORMALIZATIONS``; None if the checkpoint does not say.
         trunk: the encoder; model: the whole fine-tuned model, or the trunk again for a pre-training checkpoint.
         task: the task that fine-tuned ``model``; None for a pre-training checkpoint.
     """
@@ -48,6 +55,7 @@ class Checkpoint:
     abilities: frozenset[str]
     vocabulary: Vocabulary
     source_vocabulary: Vocabulary | None
+    text_normalization: str | None
     trunk: Trunk
     model: nn.Module
     task: FineTuningTask | None
@@ -80,7 +88,21 @@ class Checkpoint:
         abilities = TASK_ABILITIES[cfg.task._name].abilities(config, model) | {"encode"}
         model.to(device).eval()
         named = f"{cfg.model._name}, {cfg.model.size}"
-        return cls(str(path), config, named, frozenset(abilities), vocabulary, source, trunk, model, task, device, bf16)
+        normalization = _checked_normalization(state["task_state"].get(TEXT_NORMALIZATION), str(path))
+        return cls(
+            str(path),
+            config,
+            named,
+            frozenset(abilities),
+            vocabulary,
+            source,
+            normalization,
+            trunk,
+            model,
+            task,
+            device,
+            bf16,
+        )
 
     def require(self, ability: str) -> None:
         """Raise :class:`DataError` unless the checkpoint can do it."""
@@ -130,15 +152,45 @@ class Checkpoint:
         limits = self.limits(name)
         if name == "speech":
             return Side(lambda source, number: read_speech(source, name_of(source, number), limits), 0.0, BATCH_FRAMES)
-        vocabulary = self.source_vocabulary
+        vocabulary, normalization = self.source_vocabulary, self.normalization
         pad = vocabulary.dictionary.pad()
-        return Side(lambda text, number: read_text(text, f"input {number}", vocabulary, limits), pad, BATCH_TOKENS)
+        return Side(
+            lambda text, number: read_text(text, f"input {number}", vocabulary, limits, normalization),
+            pad,
+            BATCH_TOKENS,
+        )
+
+    @property
+    def normalization(self) -> str:
+        """Return the normalization of texts. They are read as written, with a warning, if it is not known."""
+        if self.text_normalization is None:
+            _warn_of_unknown(self.path)
+        return self.text_normalization or AS_WRITTEN
 
     def run_trunk(self, **inputs: Tensor) -> None:
         """Run the trunk alone. Its output is taken by hooks of the caller."""
         moved = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             self.trunk(**moved)
+
+
+def _checked_normalization(name: Any, path: str) -> str | None:
+    if name is not None and name not in NORMALIZATIONS:
+        raise DataError(
+            f"{path}: its text was normalized as {name!r}, expected one of {', '.join(NORMALIZATIONS)}; "
+            "perhaps a later version made it"
+        )
+    return name
+
+
+@lru_cache
+def _warn_of_unknown(path: str) -> None:
+    """Warn once for each checkpoint."""
+    logger.warning(
+        "%s: does not say how its text was normalized: texts are read as written, and capitals or punctuation that the "
+        "training text did not have are unknown to the model",
+        path,
+    )
 
 
 def _checked_device(name: str | torch.device) -> torch.device:

@@ -25,14 +25,14 @@ def classify(checkpoint: Checkpoint, inputs: Iterable[Sentences]) -> Iterator[La
     """Yield the class of each sentence or pair (its number for regression), or the error of an unusable input."""
     checkpoint.require("classify")
     task, model = checkpoint.task, checkpoint.model
-    text, limits = checkpoint.side("text"), checkpoint.limits("text")
+    text, limits, normalization = checkpoint.side("text"), checkpoint.limits("text"), checkpoint.normalization
 
     # Read an input: one or two texts as the ids (L,) of a row.
     def read(sentences: Any, number: int) -> Tensor:
         texts = sentences if isinstance(sentences, tuple) else (sentences,)
         if len(texts) not in (1, 2):
             raise DataError(f"input {number}: found {len(texts)} sentences, expected one or a pair")
-        return read_sentences(texts, f"input {number}", checkpoint.source_vocabulary, limits)
+        return read_sentences(texts, f"input {number}", checkpoint.source_vocabulary, limits, normalization)
 
     # Predict a batch (batch, L): numbers, or the likeliest label of each row with its probability.
     def compute(padded: Tensor, padding_mask: Tensor) -> list[Label] | list[float]:

@@ -14,6 +14,7 @@ from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.datasets.sentence_prediction import MIN_POSITIONS, join_sentences
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.sound.reading import require_rate
+from slam_plugin.data.text.normalization import AS_WRITTEN, NORMALIZATIONS
 from slam_plugin.data.text.vocabulary import Vocabulary
 
 Speech = str | Path | bytes | tuple[np.ndarray | Tensor, int]
@@ -96,21 +97,26 @@ def _wav(samples: np.ndarray, rate: int) -> bytes:
 # text
 
 
-def read_text(text: str, name: str, vocabulary: Vocabulary, limits: Limits) -> Tensor:
-    """Return ``<s>``, the pieces and ``</s>`` (L,). Raises :class:`DataError` if L is out of ``limits``."""
-    return read_sentences([text], name, vocabulary, limits)
+def read_text(text: str, name: str, vocabulary: Vocabulary, limits: Limits, normalization: str = AS_WRITTEN) -> Tensor:
+    """Return ``<s>``, the pieces and ``</s>`` (L,) of a text after its ``normalization``.
+
+    Raises :class:`DataError` if L is out of ``limits``.
+    """
+    return read_sentences([text], name, vocabulary, limits, normalization)
 
 
-def read_sentences(texts: Sequence[str], name: str, vocabulary: Vocabulary, limits: Limits) -> Tensor:
+def read_sentences(
+    texts: Sequence[str], name: str, vocabulary: Vocabulary, limits: Limits, normalization: str = AS_WRITTEN
+) -> Tensor:
     """Return the ids (L,) of one sentence, or of two by :func:`join_sentences`. Errors as in :func:`read_text`."""
-    pieces = [_pieces_of(text, name, vocabulary) for text in texts]
+    pieces = [_pieces_of(text, name, vocabulary, normalization) for text in texts]
     length = sum(len(ids) + 2 for ids in pieces)
     if length not in limits:
         raise DataError(f"{name}: found {length} tokens, expected {limits}, as in the model's training")
     return join_sentences(pieces, vocabulary.dictionary, max(length, MIN_POSITIONS))
 
 
-def _pieces_of(text: str, name: str, vocabulary: Vocabulary) -> Tensor:
+def _pieces_of(text: str, name: str, vocabulary: Vocabulary, normalization: str) -> Tensor:
     """Return the ids (L,) of a text's pieces. Raises :class:`DataError` if the vocabulary knows none of them."""
     if not isinstance(text, str):
         raise TypeError(f"text: found {type(text).__name__}, expected a string or a list of these")
@@ -120,7 +126,10 @@ def _pieces_of(text: str, name: str, vocabulary: Vocabulary) -> Tensor:
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{name}: {text!r} is not valid Unicode ({error.reason})") from None
-    pieces = vocabulary.encode(text)
+    normalized = NORMALIZATIONS[normalization](text)
+    if not normalized:
+        raise DataError(f"{name}: found no words in {text!r}; the model was trained on text without punctuation")
+    pieces = vocabulary.encode(normalized)
     dictionary = vocabulary.dictionary
     # SentencePiece puts a space before the text, which may be a piece of its own and does not count.
     if not set(pieces.tolist()) - {dictionary.unk(), dictionary.index("▁")}:

@@ -17,6 +17,7 @@ import editdistance
 from sacrebleu.metrics import BLEU, CHRF
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lines import lines_in
 from slam_plugin.data.text.classes import read_classes
 
 METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
@@ -45,23 +46,22 @@ def read_generated(path: str | Path) -> list[Generated]:
     """
     references: dict[int, str] = {}
     hypotheses: dict[int, str] = {}
-    with open(path, encoding="utf-8", newline="\n") as lines:
-        for number, line in enumerate(lines, start=1):
-            kind, fields = line[:2], line.rstrip("\r\n").split("\t")
-            if kind not in ("T-", "D-"):
-                continue
-            width = 2 if kind == "T-" else 3
-            if len(fields) != width or not fields[0][2:].isdecimal():
-                raise DataError(
-                    f"{path}:{number}: found {line!r}, expected {width} tab-separated fields, the first like {kind}12"
-                )
-            sentence = int(fields[0][2:])
-            if kind == "D-":
-                hypotheses.setdefault(sentence, fields[2])
-            elif sentence in references:
-                raise DataError(f"{path}:{number}: T-{sentence} appears twice; expected the output of one run")
-            else:
-                references[sentence] = fields[1]
+    for number, line in enumerate(lines_in(path), start=1):
+        kind, fields = line[:2], line.split("\t")
+        if kind not in ("T-", "D-"):
+            continue
+        width = 2 if kind == "T-" else 3
+        if len(fields) != width or not fields[0][2:].isdecimal():
+            raise DataError(
+                f"{path}:{number}: found {line!r}, expected {width} tab-separated fields, the first like {kind}12"
+            )
+        sentence = int(fields[0][2:])
+        if kind == "D-":
+            hypotheses.setdefault(sentence, fields[2])
+        elif sentence in references:
+            raise DataError(f"{path}:{number}: T-{sentence} appears twice; expected the output of one run")
+        else:
+            references[sentence] = fields[1]
     if not hypotheses:
         raise DataError(f"{path}: found no hypothesis (D- line), expected the output of fairseq-generate")
     if references.keys() != hypotheses.keys():

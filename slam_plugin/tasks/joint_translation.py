@@ -80,6 +80,10 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
             self.ctc_texts,
         )
 
+    @property
+    def input_vocabulary(self) -> Vocabulary:
+        return self.source_vocabulary
+
     def fingerprint(self) -> dict[str, str]:
         return {"vocabulary": self.vocabulary.hash, "source_vocabulary": self.source_vocabulary.hash}
 

@@ -110,10 +110,10 @@ class SlamPretrainingTask(PlannedTask):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the vocabulary, and the objectives with their options in plain types."""
+        """Return the vocabulary, the objectives with their options, and how the text was normalized, in plain types."""
         options = {name: objective.options for name, objective in self.corpora.objectives.items()}
         plain = {name: {key: _plain(value) for key, value in found.items()} for name, found in options.items()}
-        return {"vocabulary": self.vocabulary.state(), "objectives": plain}
+        return {"vocabulary": self.vocabulary.state(), "objectives": plain} | self.normalization_state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")

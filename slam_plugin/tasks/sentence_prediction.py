@@ -16,6 +16,7 @@ from slam_plugin.data.datasets.sentence_prediction import MIN_POSITIONS, Sentenc
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.indexed import open_indexed
 from slam_plugin.data.text.labels import FOLDER, labels_in, read_labels, read_numbers
+from slam_plugin.data.text.normalization import decoded_sample
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, Vocabulary, read_symbols
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.warm_start import SourceCheckpoint
@@ -112,13 +113,14 @@ class SlamSentencePredictionTask(FineTuningTask):
     # ---- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the vocabulary and the labels (no labels for regression)."""
-        return {"vocabulary": self.vocabulary.state(), "labels": list(self.labels or ())}
+        """Return the vocabulary, the labels (no labels for regression), and how the text was normalized."""
+        return {"vocabulary": self.vocabulary.state(), "labels": list(self.labels or ())} | self.normalization_state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take a checkpoint's vocabulary and labels. Raises :class:`DataError` if the data folder has others."""
         # The same vocabulary for both: the model only reads text.
         super().load_state_dict(dict.fromkeys(("vocabulary", "source_vocabulary"), state_dict["vocabulary"]))
+        self.take_normalization(state_dict)
         labels = tuple(state_dict["labels"])
         if not self.regresses and self.labels is None:
             self.labels = labels
@@ -198,6 +200,10 @@ class SlamSentencePredictionTask(FineTuningTask):
             found = ", ".join(f"{path} has {count}" for path, count in counts.items())
             raise DataError(f"{split}: found different numbers of rows: {found}")
         training = self._trains and split == self.cfg.train_subset
+        if training:
+            self.learn_normalization(
+                [text for side in sides for text in decoded_sample(side, self.vocabulary)], self.vocabulary
+            )
         limit = self.cfg.max_positions
         dataset = SentencePredictionDataset(sides, targets, dictionary, limit, self.cfg.seed, training)
         logger.info("%s: %d rows, %d cut to %d tokens", data / SIDES[0] / split, len(dataset), dataset.cut, limit)

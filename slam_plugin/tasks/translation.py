@@ -16,6 +16,7 @@ from slam_plugin.data.datasets.text_pairs import Side, TextPairDataset
 from slam_plugin.data.errors import DataError, Fault, raise_faults
 from slam_plugin.data.text.classes import read_classes
 from slam_plugin.data.text.languages import start_symbol
+from slam_plugin.data.text.normalization import AS_WRITTEN, NORMALIZATIONS, decoded_sample
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.text_to_text import SlamTextToText
 from slam_plugin.scoring import counts
@@ -118,6 +119,8 @@ class SlamTranslationTask(WritingTask):
         if self._trains:
             raise_faults([*_empty(paths[0], read), *_empty(paths[1], written)])
         training = self._trains and split == self.cfg.train_subset
+        if training:
+            self.learn_normalization(decoded_sample(read.sentences, self.source_vocabulary), self.source_vocabulary)
         labels = Path(self.cfg.data, f"{split}.classes")
         has_classes = self._trains and self.cfg.eval_accuracy and not training and labels.exists()
         classes = read_classes(labels, len(read.lengths)) if has_classes else None
@@ -172,7 +175,8 @@ class SlamTranslationTask(WritingTask):
     ) -> tuple[list[Tensor], list[int]]:
         """Return the ids of each line, ``</s>`` included, and their counts. ``--bpe`` is ignored."""
         eos = torch.tensor([self.source_dictionary.eos()])
-        tokens = [torch.cat((self.source_vocabulary.encode(line), eos)) for line in lines]
+        normalize = NORMALIZATIONS[self.text_normalization or AS_WRITTEN]
+        tokens = [torch.cat((self.source_vocabulary.encode(normalize(line)), eos)) for line in lines]
         return tokens, [len(ids) for ids in tokens]
 
     def build_dataset_for_inference(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from slam_plugin.commands import cli
+from slam_plugin.commands import cli, inputs
 from slam_plugin.hub import Slam
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -238,3 +238,11 @@ def test_wrong_arguments_end_with_2(arguments, capsys):
         cli.main(arguments.split())
     assert end.value.code == 2
     assert "usage: slam" in capsys.readouterr().err
+
+
+def test_lists_of_other_systems(monkeypatch):
+    """A byte order mark and CRLF are no part of a text or of a path."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffahoj\r\nlod\r\n".encode()), encoding="utf-8"))
+    assert list(inputs.inputs_of(["-"], True, False)[0]) == [("ahoj", 0, "0"), ("lod", 1, "1")]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf a.wav\r\ncaf\xe9.wav\n\n"), "utf-8"))
+    assert [item.source for item in inputs.inputs_of(["-"], False, False)[0]] == [" a.wav", "caf\udce9.wav"]

@@ -1,7 +1,8 @@
 """YAML files that build on others: their merged values, and the place of each key.
 
 A file may specify ``base: other.yaml``, or a list of files of which later ones override earlier ones. A path is
-relative to the file that names it. A file overrides its bases.
+relative to the file that names it. A file overrides its bases. What a file may hold is bounded (:data:`MAX_BYTES`,
+:data:`MAX_KEYS`, :data:`MAX_DEPTH`), because a few lines of aliases can stand for more than any memory holds.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,6 +14,9 @@ import yaml
 from slam_plugin.data.errors import DataError, Fault, raise_faults
 
 BASE = "base"
+MAX_BYTES = 4 << 20
+MAX_KEYS = 50_000  # of a file, with each alias counted as often as it is used
+MAX_DEPTH = 50  # of keys in keys, and of bases of bases
 
 Key = tuple[Any, ...]  # the names, and numbers within lists, from the top of a file down to a value
 
@@ -38,7 +42,7 @@ def read_layered(path: Path, joined: Collection[str]) -> Layered:
     A value replaces that of the bases; for names in ``joined``, entry by entry. Raises :class:`DataError` for a file
     that cannot be read, is not YAML, or names an unusable base.
     """
-    return _read(path, joined, ())
+    return _read(path, joined, (), {})
 
 
 def dotted(key: Key) -> str:
@@ -46,19 +50,31 @@ def dotted(key: Key) -> str:
     return ".".join(map(str, key)) or "the file"
 
 
-def _read(path: Path, joined: Collection[str], above: tuple[Path, ...]) -> Layered:
-    """Read ``path`` and its bases. ``above`` has the resolved files that led here, first one first."""
+def _read(path: Path, joined: Collection[str], above: tuple[Path, ...], done: dict[Path, Layered]) -> Layered:
+    """Read ``path`` and its bases, each file once.
+
+    Args:
+        above: the resolved files that led here, first one first.
+        done: the files that were read before, with their bases.
+    """
+    here = path.resolve()
+    if here not in done:
+        done[here] = _read_anew(path, joined, (*above, here), done)
+    return done[here]
+
+
+def _read_anew(path: Path, joined: Collection[str], chain: tuple[Path, ...], done: dict[Path, Layered]) -> Layered:
     own = _parse(path)
     if not isinstance(own.values, dict) or BASE not in own.values:
         return own
-    named, chain = own.values.pop(BASE), (*above, path.resolve())
+    named = own.values.pop(BASE)
     entries = {(BASE, number): name for number, name in enumerate(named)} if isinstance(named, list) else {}
     entries = entries or {(BASE,): named}
     wrong = {key: _why_not(path, name, chain) for key, name in entries.items()}
     raise_faults([Fault(*own.places[key], f"{dotted(key)}: {why}") for key, why in wrong.items() if why])
     result = Layered({}, {}, [])
     for name in entries.values():
-        result = _over(_read(path.parent / name, joined, chain), result, joined)
+        result = _over(_read(path.parent / name, joined, chain, done), result, joined)
     return _over(own, result, joined)
 
 
@@ -71,6 +87,8 @@ def _why_not(path: Path, name: Any, chain: tuple[Path, ...]) -> str | None:
     if base in chain:
         circle = " -> ".join(file.name for file in (*chain[chain.index(base) :], base))
         return f"found a circle: {circle}, expected none"
+    if len(chain) == MAX_DEPTH:
+        return f"found {MAX_DEPTH} files that build on each other, expected fewer"
     return None if base.is_file() else f"found no file {path.parent / name}, expected a file that exists"
 
 
@@ -94,9 +112,16 @@ def _over(upper: Layered, lower: Layered, joined: Collection[str]) -> Layered:
 
 def _parse(path: Path) -> Layered:
     """Read one file alone, with a fault for each repeated key."""
+    places: dict[Key, Place] = {(): Place(str(path), None)}
+    faults: list[Fault] = []
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: found {size} bytes, expected at most {MAX_BYTES}")
         text = path.read_text(encoding="utf-8-sig")
-        node, values = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        # Before any value is made: aliases that are merged multiply.
+        _walk(yaml.compose(text, Loader=yaml.SafeLoader), (), places, faults, str(path))
+        values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except yaml.MarkedYAMLError as error:
@@ -104,15 +129,23 @@ def _parse(path: Path) -> Layered:
         raise DataError(str(Fault(str(path), line, f"is not YAML: {error.problem}"))) from error
     except yaml.YAMLError as error:
         raise DataError(f"{path}: is not YAML: {error}") from error
-    places: dict[Key, Place] = {(): Place(str(path), None)}
-    faults: list[Fault] = []
-    _walk(node, (), places, faults, str(path))
+    except RecursionError as error:
+        raise DataError(f"{path}: found lists in lists, expected a depth of at most {MAX_DEPTH}") from error
+    except ValueError as error:  # a date or a number that does not exist
+        raise error if isinstance(error, DataError) else DataError(f"{path}: is not YAML: {error}") from error
     return Layered(values, places, faults)
 
 
 def _walk(node: yaml.Node | None, key: Key, places: dict[Key, Place], faults: list[Fault], file: str) -> None:
+    """Add the place of each key below ``node``. Raises :class:`DataError` if there are too many, or too deep ones."""
+    if len(places) > MAX_KEYS or len(key) > MAX_DEPTH:
+        line = node.start_mark.line + 1 if node else None
+        message = f"found more than {MAX_KEYS} keys or {MAX_DEPTH} levels (aliases count wherever they are used)"
+        raise DataError(str(Fault(file, line, f"{message}, expected fewer")))
     if isinstance(node, yaml.MappingNode):
         for name, child in node.value:
+            if not isinstance(name, yaml.ScalarNode):
+                continue  # no key of Python: an error when the values are made
             at = (*key, int(name.value) if name.tag.endswith(":int") and name.value.isdigit() else name.value)
             place = Place(file, name.start_mark.line + 1)
             if at in places:

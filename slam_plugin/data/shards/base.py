@@ -66,6 +66,9 @@ class Shard(Protocol):
     def fingerprint_of(cls, path: Path) -> str:
         """Return a hash of the shard's contents, without opening it for training."""
 
+    def texts(self) -> list[str]:
+        """Return some of the texts that the trunk reads, none if it reads none."""
+
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """Decode and mask one item. A pure function of (seed, kind, stream, index, cycle)."""
 

@@ -13,6 +13,7 @@ from slam_plugin.data.randomness import generator
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.data.shards.text import collate_text, mask_text
+from slam_plugin.data.text.normalization import sampled
 
 FALSE_SHARE = 0.5
 BOTH = "both"  # partners of a transcript
@@ -31,6 +32,9 @@ class PairsShard(SpeechShard):
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
         if setting.false_pairs == "text" and setting.text is None:
             raise DataError("objectives.stm.negatives: found 'text', expected a corpus of kind text to draw from")
+
+    def texts(self) -> list[str]:
+        return [self.manifest.value(row, "tgt_text") for row in sampled(len(self.manifest))]
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """Return the speech item, its transcript, and whether it gets a false transcript."""

@@ -42,6 +42,9 @@ class SpeechShard:
     def fingerprint_of(cls, path: Path) -> str:
         return Manifest.open(path).fingerprint
 
+    def texts(self) -> list[str]:
+        return []
+
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """Return features (frames, 80) and, if asked for, speech_mask (states,) and augmented_features (frames, 80)."""
         features = normalize(load_features(self.manifest.value(index, "audio"), self.root))

@@ -15,6 +15,7 @@ from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.text.blocks import find_blocks
 from slam_plugin.data.text.indexed import Sentences, index_hash, open_indexed
+from slam_plugin.data.text.normalization import decoded_sample
 from slam_plugin.data.text.vocabulary import MASK
 
 MIN_BLOCK = 8  # tokens; hardly a sentence fits into fewer
@@ -60,6 +61,9 @@ class TextShard:
         longest = int(self.sizes.max(initial=0)) + 1
         dtype = np.min_scalar_type(longest) if longest < 1 << 16 else np.int32
         return np.add(self.sizes, 1, dtype=dtype, casting="unsafe")
+
+    def texts(self) -> list[str]:
+        return decoded_sample(self.sentences, self.setting.vocabulary)
 
     def tokens(self, index: int) -> np.ndarray:
         """Return a whole item (length,): ``<s>``, the tokens, ``</s>``."""

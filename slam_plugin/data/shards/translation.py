@@ -17,6 +17,7 @@ from slam_plugin.data.options import Option
 from slam_plugin.data.randomness import seed_of
 from slam_plugin.data.text.indexed import index_hash
 from slam_plugin.data.text.languages import start_symbol
+from slam_plugin.data.text.normalization import decoded_sample
 from slam_plugin.data.text.vocabulary import Vocabulary
 
 
@@ -79,6 +80,9 @@ class SpeechTranslationShard:
             )
         return cls(dataset)
 
+    def texts(self) -> list[str]:
+        return []
+
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
         return Manifest.open(path).fingerprint
@@ -106,8 +110,8 @@ class TextTranslationShard:
     options = {"tgt_lang": Option(str, None)}
     suffixes = (".source.bin", ".source.idx", ".target.bin", ".target.idx")
 
-    def __init__(self, dataset: TextPairDataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: TextPairDataset, source_vocabulary: Vocabulary) -> None:
+        self.dataset, self._source_vocabulary = dataset, source_vocabulary
         self.lengths = dataset.num_tokens_vec(np.arange(len(dataset)))
 
     @classmethod
@@ -126,7 +130,11 @@ class TextTranslationShard:
                 "(--max-target-positions)"
             )
         start = start_symbol(setting.vocabulary, config.options["tgt_lang"])
-        return cls(TextPairDataset(source, target, setting.vocabulary.dictionary, start))
+        dataset = TextPairDataset(source, target, setting.vocabulary.dictionary, start)
+        return cls(dataset, setting.source_vocabulary)
+
+    def texts(self) -> list[str]:
+        return decoded_sample(self.dataset.source, self._source_vocabulary)
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from slam_plugin.data.errors import DataError, Fault, raise_faults
+from slam_plugin.data.lines import lines_in
 
 
 class Classes(NamedTuple):
@@ -21,7 +22,7 @@ def read_classes(path: str | Path, rows: int) -> Classes:
     Raises :class:`DataError` if there are not ``rows`` lines, or that lists the empty lines.
     """
     # Lines as `wc -l` counts them: str.splitlines would also split at separators that editors do not show as lines.
-    lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    lines = list(lines_in(path)) or [""]
     if len(lines) != rows:
         raise DataError(f"{path}: found {len(lines)} lines, expected {rows}: one class for each sentence")
     found = np.array([line.strip().lower() for line in lines])

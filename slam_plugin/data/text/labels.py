@@ -10,6 +10,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from slam_plugin.data.errors import DataError, Fault, raise_faults
+from slam_plugin.data.lines import lines_in
 from slam_plugin.data.text.indexed import open_indexed
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, read_symbols
 
@@ -51,7 +52,7 @@ def read_numbers(data: str | Path, split: str) -> Tensor | None:
     path = Path(data, FOLDER, f"{split}.label")
     if not path.is_file():
         return None
-    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    lines = list(lines_in(path)) or [""]
     numbers = [_number(line) for line in lines]
     faults = [
         Fault(str(path), at, f"found {line!r}, expected a number")

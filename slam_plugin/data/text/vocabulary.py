@@ -13,6 +13,7 @@ from sentencepiece import SentencePieceProcessor
 from torch import LongTensor, Tensor
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lines import lines_in
 
 MASK = "<mask>"
 WORD_START = "▁"  # first character of a piece that begins a word
@@ -44,8 +45,8 @@ class Vocabulary:
     def __init__(self, symbols: Mapping[str, int], model: bytes, source: str) -> None:
         self.source = source
         self._model = model
-        self._processor = _processor(model, source)
-        _check_symbols(list(symbols), [*_pieces(self._processor), MASK], source)
+        self._processor, own = _processor(model, source)
+        _check_symbols(list(symbols), [*own, MASK], source)
         self.dictionary = PieceDictionary()
         for symbol, count in symbols.items():
             self.dictionary.add_symbol(symbol, n=count)
@@ -121,9 +122,15 @@ def join_pieces(pieces: str) -> str:
     )
 
 
-def _processor(model: bytes, source: str) -> SentencePieceProcessor:
+def _processor(model: bytes, source: str) -> tuple[SentencePieceProcessor, list[str]]:
+    """Return the processor of a serialized model, and its pieces without unknown and control symbols."""
+    if not model:
+        raise DataError(f"{source}: {MODEL_FILE} is no SentencePiece model (it is empty)")
     try:
-        return SentencePieceProcessor(model_proto=model)
+        processor = SentencePieceProcessor(model_proto=model)
+        return processor, _pieces(processor)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source}: {MODEL_FILE} holds a piece that is not UTF-8 ({error.reason})") from error
     except RuntimeError as error:
         raise DataError(f"{source}: {MODEL_FILE} is no SentencePiece model ({error})") from error
 
@@ -136,7 +143,7 @@ def _pieces(processor: SentencePieceProcessor) -> list[str]:
 def read_symbols(path: Path) -> dict[str, int]:
     """Read the symbols of a ``dict.txt``, each with its count. Raises :class:`DataError` that names a faulty line."""
     symbols: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(lines_in(path), start=1):
         if not line:
             continue
         symbol, _, count = line.rpartition(" ")

@@ -31,6 +31,7 @@ from slam_plugin.models.base.warm_start import (
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_rows
 from slam_plugin.tasks.base.epoch_iterator import FineTuningIterator
 from slam_plugin.tasks.base.flag_checks import refuse_ignored_rates, refuse_waiting_exchange
+from slam_plugin.tasks.base.reading import TEXT_NORMALIZATION, ReadsText
 from slam_plugin.tasks.base.resuming import resumed_from
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class FineTuningTaskConfig(GuardConfig):
     path: Optional[str] = II("common_eval.path")
 
 
-class FineTuningTask(GuardedTask):
+class FineTuningTask(ReadsText, GuardedTask):
     """A task whose checkpoint carries its vocabularies, and whose model begins with a pre-trained trunk.
 
     For decoding, the data folder needs no vocabularies; if it has them, they must be the checkpoint's.
@@ -80,15 +81,22 @@ class FineTuningTask(GuardedTask):
         return self._dictionary
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of the vocabularies."""
+        """Return the states of the vocabularies, and how the input text was normalized."""
         held = {"vocabulary": self.vocabulary, "source_vocabulary": self.source_vocabulary}
-        return {name: vocabulary.state() for name, vocabulary in held.items() if vocabulary is not None}
+        states = {name: vocabulary.state() for name, vocabulary in held.items() if vocabulary is not None}
+        return states | self.normalization_state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take a checkpoint's vocabularies. Raises :class:`DataError` if the data folder has others."""
+        """Take a checkpoint's vocabularies and its normalization of text.
+
+        Raises :class:`DataError` if the data folder has other vocabularies.
+        """
         holder = self.cfg.path or "the checkpoint"
         dictionaries = {"vocabulary": self._dictionary, "source_vocabulary": self._source_dictionary}
+        self.take_normalization(state_dict)
         for name, state in state_dict.items():
+            if name == TEXT_NORMALIZATION:
+                continue
             stored = Vocabulary.from_state(state, holder)
             own = getattr(self, name)
             if own is not None:
@@ -129,6 +137,8 @@ class FineTuningTask(GuardedTask):
         source = read_source(path) if path else None
         set_architecture(cfg, source)
         model = super().build_model(cfg)
+        if source:
+            self.take_normalization(source.task)  # for a task that reads no text itself, whose trunk still can
         if resumed:
             self._check_resumed(source)
             if cfg.pretrained:

@@ -25,9 +25,11 @@ from slam_plugin.data.plan.dataset import MultiCorpusDataset
 from slam_plugin.data.plan.iterator import PlanIterator, refuse_unsupported
 from slam_plugin.data.plan.plan import Plan, Sweep
 from slam_plugin.data.shards import Shard
+from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_batch
 from slam_plugin.tasks.base.flag_checks import refuse_casting, refuse_partial_exchange
 from slam_plugin.tasks.base.ranks import first_rank_first
+from slam_plugin.tasks.base.reading import ReadsText
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ def refuse_unplanned(cfg: PlannedTaskConfig, **further: Any) -> None:
     )
 
 
-class PlannedTask(GuardedTask):
+class PlannedTask(ReadsText, GuardedTask):
     """A task whose train subset follows a corpus plan and visits one shard of each corpus in an epoch.
 
     A subclass names its ``kinds`` of corpora, sets ``corpora`` and defines what a shard is opened with
@@ -105,6 +107,11 @@ class PlannedTask(GuardedTask):
         """
         raise NotImplementedError
 
+    @property
+    def input_vocabulary(self) -> Vocabulary:
+        """Return the vocabulary of the text that the model reads."""
+        return self.vocabulary
+
     def has_sharded_data(self, split: str) -> bool:
         """Return whether epochs visit different shards, so that fairseq loads the data of each epoch anew."""
         return any(len(corpus.train) > 1 for corpus in self.corpora.corpora.values())
@@ -127,6 +134,7 @@ class PlannedTask(GuardedTask):
         if first:
             self._check_other_shards(paths, opened)
         self.datasets[split] = MultiCorpusDataset(opened, batches)
+        self.learn_normalization([text for shard in opened.values() for text in shard.texts()], self.input_vocabulary)
 
     def open_shards(
         self, paths: Mapping[str, Path], subset: str | None = None

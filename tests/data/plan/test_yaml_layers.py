@@ -3,6 +3,7 @@
 import pytest
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.plan import yaml_layers
 from slam_plugin.data.plan.config import Stage, read_corpora
 from slam_plugin.data.plan.plan import Plan
 from slam_plugin.data.plan.yaml_layers import read_layered
@@ -181,3 +182,43 @@ def test_what_is_not_joined_is_replaced_whole(tmp_path):
     places = {key: (place.file.rpartition("/")[2], place.line) for key, place in read.places.items()}
     assert places[("a", "x")] == ("lower.yaml", 1) and places[("a", "y")] == ("upper.yaml", 1)
     assert places[("b", "y")] == ("upper.yaml", 3) and ("b", "x") not in places
+
+
+def multiplying(first: str, form: str) -> str:
+    """Return YAML in which each of twenty lines has the one before nine times, in ``form``."""
+    lines = [f"a0: &a0 {first}\n"]
+    return "".join(lines + [f"a{n}: &a{n} {form.format(', '.join([f'*a{n - 1}'] * 9))}\n" for n in range(1, 20)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (multiplying("[x]", "[{}]"), "keys or 50 levels"),
+        (multiplying("{x: 1}", "{{<<: [{}]}}"), "keys or 50 levels"),
+        ("a: &a [*a]\n", "keys or 50 levels"),
+        ("a: " + "[" * 60 + "]" * 60, "keys or 50 levels"),
+        ("[" * 5000, "found lists in lists"),
+        ("a: 2001-99-99\n", "is not YAML: month must be in"),
+        ("a: 1" + "0" * 5000, "is not YAML: Exceeds the limit"),
+        ("? [1, 2]\n: x\n? {3: 4}\n: y\n", "found unhashable key"),
+        ("#" * (yaml_layers.MAX_BYTES + 1), "found 4194305 bytes, expected at most 4194304"),
+        ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+    ],
+)  # fmt: skip
+def test_a_few_lines_that_stand_for_too_much(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(DataError, match=rf"a\.yaml.*{message}"):
+        read_layered(tmp_path / "a.yaml", ())
+
+
+def test_bases_that_are_named_again_are_read_once(tmp_path, monkeypatch):
+    """Sixty files that each name the next one twice are 2^60 paths through them."""
+    monkeypatch.setattr(yaml_layers, "MAX_DEPTH", 100)
+    for number in range(60):
+        base = f"base: [{number + 1}.yaml, ./{number + 1}.yaml]\n" if number < 59 else ""
+        (tmp_path / f"{number}.yaml").write_text(f"{base}k{number}: {number}\nlast: {number}\n")
+    found = read_layered(tmp_path / "0.yaml", ())
+    assert found.values == {**{f"k{number}": number for number in range(60)}, "last": 0}
+    monkeypatch.setattr(yaml_layers, "MAX_DEPTH", 50)
+    with pytest.raises(DataError, match=r"49\.yaml:1: base\.0: found 50 files that build on each other"):
+        read_layered(tmp_path / "0.yaml", ())

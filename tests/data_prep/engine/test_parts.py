@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.engine import command, merging, parts
+from data_prep.engine.contents import contents_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, lines, row
 from slam_plugin.data.errors import DataError
 from tests.data_prep.preparing import check_sharing, contents, dropped
@@ -103,14 +104,42 @@ def test_a_finished_folder_is_left_alone(corpus, tmp_path, monkeypatch):
     assert command.prepare(corpus, tmp_path / "out", shard=parts.WorkShard(1, 2)) is not None
 
 
-def test_parts_of_something_else_are_refused(corpus, tmp_path, monkeypatch):
+def test_parts_of_another_recipe_are_refused(corpus, tmp_path, monkeypatch):
     command.prepare(corpus, tmp_path / "out", shard=parts.WorkShard(1, 2))
-    (corpus.root / "2.txt").write_text("shorter\n")
-    with pytest.raises(DataError, match=r"\.parts: holds parts of another corpus: .* remove it"):
-        command.prepare(corpus, tmp_path / "out")
     monkeypatch.setattr(Words, "recipe", {"command": "words", "names": ("c",)})
     with pytest.raises(DataError, match="holds parts of another recipe"):
         command.prepare(corpus, tmp_path / "out")
+
+
+@pytest.mark.parametrize("state", ["finished", "unfinished", "failed"])
+def test_a_corpus_that_changed_is_prepared_again(corpus, tmp_path, monkeypatch, capsys, state):
+    """The other line has the same length: size and number of the units are the same, and so is the time."""
+    monkeypatch.setattr(Words, "contents", lambda self: contents_of(self.root))
+    out, path = tmp_path / "out", corpus.root / "2.txt"
+    if state == "finished":
+        command.prepare(corpus, out)
+    elif state == "unfinished":
+        command.prepare(corpus, out, shard=parts.WorkShard(1, 1 + len(TEXTS)))
+    else:
+        with monkeypatch.context() as patch, pytest.raises(DataError, match="found no item"):
+            patch.setattr(merging, "_is_empty", lambda *_: True)
+            command.prepare(corpus, out)
+    path.write_text(path.read_text(encoding="utf-8").replace("other", "OTHER"), encoding="utf-8")
+    if state != "finished":
+        with pytest.raises(DataError, match="its parts were made from other files"):
+            command.merge(corpus, out)
+    with parts.locked(out, parts.fcntl.LOCK_SH), pytest.raises(DataError, match="another run is using"):
+        if state != "finished":
+            command.prepare(corpus, out)
+        command.prepare(corpus, out)
+    command.prepare(corpus, out)
+    command.prepare(corpus, tmp_path / "again")
+    assert contents(out) == contents(tmp_path / "again")
+    assert "OTHER" in (out / "train.txt").read_text(encoding="utf-8")
+    expected = "prepared again" if state == "finished" else "its parts are made again"
+    assert expected in capsys.readouterr().err
+    assert command.prepare(corpus, out) is not None and not (out / ".parts").exists()
+    assert capsys.readouterr().err == ""
 
 
 def test_other_folders_are_refused(corpus, tmp_path, monkeypatch):
@@ -243,5 +272,29 @@ def test_rows_hold_no_tabs(tmp_path):
     columns = ("id", "audio", "n_frames", "tgt_text")
     fields = {"id": "a", "audio": "a  b.wav", "n_frames": 3, "tgt_text": " two\twords\n"}
     assert row("train", columns, fields).texts == ("a\ta  b.wav\t3\ttwo words\n",)
-    with pytest.raises(DataError, match="found a tab or a line break"):
-        row("train", columns, fields | {"audio": "a\tb.wav"})
+    for name in ("a\tb.wav", "a\rb.wav", "a\n.wav"):
+        found = row("train", columns, fields | {"audio": name})
+        assert found == Dropped("a", "holds a tab or a line break in audio, which a manifest cannot hold")
+    assert row("train", columns, fields | {"audio": "\udcff.wav"}) == Dropped(
+        "a", "is not UTF-8 in audio, which a manifest cannot hold"
+    )
+
+
+def test_what_is_left_out_keeps_its_name(corpus, tmp_path, monkeypatch):
+    names = ["two  blanks", "no\u00a0break\u202f", " ahead", "a\tb\nc\u2028", "\udcff"]
+
+    def read(self, unit):
+        yield from (Dropped(name, "is  bad\n") for name in names)
+        yield lines("pairs", "\ud83d", "1")
+        yield lines("pairs", "good", "1")
+        yield document("text", ["good"])
+
+    monkeypatch.setattr(Words, "read", read)
+    monkeypatch.setattr(Words, "recipe", {"command": "words", "root": "\udcff"})
+    (corpus.root / "2.txt").unlink(), (corpus.root / "3.txt").unlink(), (corpus.root / "4.txt").unlink()
+    stats = command.prepare(corpus, tmp_path / "out")
+    shown = ["two  blanks", "no\u00a0break\u202f", " ahead", "a\\tb\\nc\\u2028", "\\udcff"]
+    expected = [*((name, "is bad") for name in shown), ("1.txt", "holds '\\ud83d\\n 1\\n', which is not UTF-8")]
+    assert list(dropped(tmp_path / "out").items()) == expected
+    assert (tmp_path / "out/sub/all.left").read_text() == "good\n"
+    assert command.prepare(corpus, tmp_path / "out") == stats and stats["recipe"]["root"] == "\udcff"

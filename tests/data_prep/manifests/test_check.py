@@ -311,7 +311,7 @@ def test_dictionaries_and_corpora_that_are_no_utf8_are_named(data, capsys):
     (data / "corpora.yaml").write_bytes(b"mode: \xff\n")
     assert main([str(data)]) == 1
     found = capsys.readouterr().out.splitlines()
-    assert len(found) == 2 and "labels/dict.txt: is not UTF-8" in found[0] and "corpora.yaml" in found[1]
+    assert len(found) == 2 and "labels/dict.txt: expected UTF-8" in found[0] and "corpora.yaml" in found[1]
 
 
 def test_labeled_sentences_are_no_manifest(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import pytest
 
 from data_prep.engine.command import prepare
+from data_prep.engine.splits import SPLIT_NAMES
 from data_prep.own import command as own
 from data_prep.own.tables import columns_of, records_of, stretches_of
 from data_prep.text.labeled import read_rows
@@ -109,7 +110,7 @@ def test_translations_with_a_column_of_splits_and_other_names(tmp_path, vocabula
     assert [row["tgt_text"] for row in rows_of(tmp_path / "out/train.tsv")] == [CLEAN[0], CLEAN[1], CLEAN[3]]
     assert rows_of(tmp_path / "out/valid.tsv")[0]["tgt_lang"] == "de"
     assert (tmp_path / "out/spm.model").exists() and not (tmp_path / "out/test.tsv").exists()
-    names = "train, valid, validation, dev, test"
+    names = ", ".join(SPLIT_NAMES)
     assert dropped(tmp_path / "out") == {
         "rows.json:5": f"has the split 'unused', expected {names}",
         "rows.json:6": f"has the split '', expected {names}",

@@ -1,0 +1,24 @@
+"""Lines of text files of users, whose faults are named by file and line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from slam_plugin.data.errors import DataError
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+def lines_in(path: str | Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, as ``wc -l`` counts them, without their ends (LF or CRLF) and a byte order mark.
+
+    Raises :class:`DataError` that names a line that is not UTF-8.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                place = f"{error.reason} at byte {error.start} of line {number}"
+                raise DataError(f"{path}: expected UTF-8 ({place})") from error
+            text = text.removesuffix("\n").removesuffix("\r")
+            yield text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
