@@ -30,6 +30,7 @@ class UsageError(Exception):
 
 ERRORS = (DataError, ProgramError, OSError, UnicodeDecodeError)
 FAILED, WRONG_COMMAND_LINE, INTERRUPTED, READER_GONE = 1, 2, 130, 141
+STOPPED = 75  # of a training that a signal stopped: it has saved, and the same command resumes
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -22,7 +22,7 @@ ROOMS = {
         "objectives": {"modules"},
         "data": {"modules"},
         "saved": {"data"},
-        "compat": {"data", "kernels", "saved"},
+        "compat": {"data", "kernels", "program", "saved"},
         "checkpoints": {"compat", "saved"},
         "scoring": {"data"},
         "models": {"checkpoints", "compat", "modules", "objectives", "data", "optim", "decoding"},

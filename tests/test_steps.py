@@ -238,7 +238,7 @@ def test_a_folder_of_before_has_no_cpu_time(tmp_path):
     assert steps.cpu_seconds_of(tmp_path) == {"old": 0.0}
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_an_interrupted_runner_stops_its_step_and_keeps_its_state(tmp_path, sign):
     process = runner(tmp_path)
     until(lambda: len(counts(tmp_path)) >= 3)
@@ -249,6 +249,22 @@ def test_an_interrupted_runner_stops_its_step_and_keeps_its_state(tmp_path, sign
     assert len(counts(tmp_path)) == stopped_at < 20
     assert process.returncode == 128 + sign and f"stopped by {sign.name}" in output and "Traceback" not in output
     assert steps.seconds_of(tmp_path / "logs")["count"] > 0
+
+
+def test_an_interrupted_runner_waits_for_a_training_to_save(tmp_path):
+    saves = "sleep 7; echo saved > {0}/saved; exit 75".format(tmp_path)
+    work = shell(f"trap '{saves}' TERM; touch {tmp_path}/begun; while true; do sleep 0.05; done")
+    script = f"from examples.slam.steps import Step, run_steps\nrun_steps([Step('train', {work!r})], '{tmp_path}/logs')"
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    until(lambda: (tmp_path / "begun").exists())
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert (tmp_path / "saved").exists() and "ending train: a training saves first" in output
+
+
+def test_a_training_that_a_signal_stopped_is_said_to_have_saved(tmp_path):
+    with pytest.raises(SystemExit, match="train failed: a signal stopped it, and it has saved; run the same command"):
+        run_steps([Step("train", shell("exit 75"))], tmp_path)
 
 
 def test_two_runners_never_share_a_folder(tmp_path, monkeypatch):

@@ -27,15 +27,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from slam_plugin.data.files import atomic_write
+from slam_plugin.program import STOPPED
 
 POLL_SECONDS = 0.2
 SAVE_SECONDS = 2.0  # a run killed with SIGKILL loses at most this much of its wall time
 PLAIN_LINE_SECONDS = 30.0  # between progress lines if stdout is no terminal
 LOCK_SECONDS = 20.0  # workers of a killed training notice its death within 5 s
-STOP_SECONDS = 5.0
+STOP_SECONDS = 120.0  # for a training to end its update and to save
 TAIL_LINES = 20
 PR_SET_PDEATHSIG = 1
-STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -249,6 +250,8 @@ def _check_end(work: _Running, exit_code: int) -> None:
         return
     if exit_code == 0:
         why = f"it ended without writing {', '.join(missing)}"
+    elif exit_code == STOPPED:
+        why = "a signal stopped it, and it has saved; run the same command again"
     else:
         why = f"exit status {exit_code}" if exit_code > 0 else f"killed by {signal.Signals(-exit_code).name}"
     tail = _tail(work.log, work.log_start, 64 * 1024).splitlines()[-TAIL_LINES:]
@@ -256,7 +259,12 @@ def _check_end(work: _Running, exit_code: int) -> None:
 
 
 def _stop(running: Sequence[_Running]) -> None:
-    """End the sessions of ``running`` with SIGTERM, and with SIGKILL if they still live after a few seconds."""
+    """End the sessions of ``running`` with SIGTERM, and with SIGKILL if they still live after two minutes.
+
+    Data preparation ends at once. A training saves first.
+    """
+    if running:
+        print(f"      ending {', '.join(work.step.name for work in running)}: a training saves first", flush=True)
     for sign in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + STOP_SECONDS
         for work in running:

@@ -14,7 +14,7 @@ from fairseq import models, tasks
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
-from slam_plugin.compat import checkpoints, generation, training
+from slam_plugin.compat import checkpoints, generation, meeting, stopping, training
 from slam_plugin.compat.workaround import Workaround
 from slam_plugin.saved.configuration import check_configuration
 from slam_plugin.saved.reading import check_state
@@ -82,6 +82,8 @@ WORKAROUNDS = (
     *checkpoints.WORKAROUNDS,
     *training.WORKAROUNDS,
     *generation.WORKAROUNDS,
+    *meeting.WORKAROUNDS,
+    *stopping.WORKAROUNDS,
     Workaround(
         "written list",
         "fairseq builds whatever a checkpoint's configuration names, and some of its builders run strings of that "

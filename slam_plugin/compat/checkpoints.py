@@ -21,7 +21,7 @@ from fairseq.trainer import Trainer
 
 from slam_plugin.compat.workaround import Workaround
 from slam_plugin.data.errors import DataError
-from slam_plugin.saved.files import write_whole
+from slam_plugin.saved.files import hold_folder, write_whole
 from slam_plugin.saved.newest import sound_checkpoint
 from slam_plugin.saved.reading import read_state
 
@@ -103,9 +103,23 @@ def _resume_from_a_sound_one() -> None:
         by_default = self.cfg.checkpoint.restore_file == "checkpoint_last.pt"
         if by_default and os.path.basename(filename) == "checkpoint_last.pt" and os.path.exists(filename):
             filename = str(sound_checkpoint(filename))
+        if not by_default and self.data_parallel_rank == 0 and not PathManager.exists(filename):
+            raise DataError(f"{filename}: found no such file, expected the checkpoint of --restore-file")
         return load(self, filename, *args, **kwargs)
 
     Trainer.load_checkpoint = load_checkpoint
+
+
+def _one_run_in_a_folder() -> None:
+    load = checkpoint_utils.load_checkpoint
+
+    @functools.wraps(load)
+    def load_checkpoint(cfg, trainer, **passthrough_args):
+        if trainer.data_parallel_rank == 0 and not cfg.no_save:
+            hold_folder(cfg.save_dir)
+        return load(cfg, trainer, **passthrough_args)
+
+    checkpoint_utils.load_checkpoint = load_checkpoint
 
 
 WORKAROUNDS = (
@@ -137,7 +151,12 @@ WORKAROUNDS = (
     Workaround(
         "sound checkpoints",
         "a checkpoint_last.pt that is damaged ends every later start of the run, although sound ones are beside it; "
-        "one that is a folder is ignored, and the run starts anew",
+        "one that is a folder is ignored, and the run starts anew, as it does if --restore-file names no file",
         _resume_from_a_sound_one,
+    ),
+    Workaround(
+        "one run in a folder",
+        "two runs with the same --save-dir overwrite each other's checkpoints, and resume from the other's",
+        _one_run_in_a_folder,
     ),
 )

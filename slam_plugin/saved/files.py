@@ -1,7 +1,9 @@
 """Checkpoint files on disk: written whole or not at all, and checked to the last byte before they are read."""
 
+import fcntl
 import logging
 import os
+import socket
 import time
 import zipfile
 from collections.abc import Callable
@@ -19,6 +21,9 @@ _BLOCK, _THREADS = 1 << 20, 4
 
 Signature = tuple[int, int, int]  # inode, size, time of the last change
 _known_whole: dict[str, Signature] = {}
+
+LOCK = ".lock"
+_held: dict[Path, IO[str]] = {}  # open until the process ends
 
 
 class DamagedError(DataError):
@@ -128,3 +133,29 @@ def _write_once(temporary: Path, write: Callable[[IO[bytes]], None]) -> None:
         os.fsync(file.fileno())
     _known_whole.pop(str(temporary), None)
     check_whole(temporary)
+
+
+def hold_folder(folder: str | Path) -> None:
+    """Make this process the only one that saves in ``folder``, until it ends, in whatever way.
+
+    Raises :class:`DataError` if another one does. On a file system that knows no locks it only logs a warning.
+    """
+    path = Path(folder).resolve() / LOCK
+    if path in _held:
+        return
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        owner = file.read().strip() or "its process is not known"
+        raise DataError(
+            f"{folder}: found another run that saves here ({owner}), expected one run for each --save-dir"
+        ) from error
+    except OSError as error:
+        logger.warning("%s: cannot be locked (%s); no second run may use this --save-dir", folder, error.strerror)
+    else:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+    _held[path] = file

@@ -150,7 +150,7 @@ def test_flags_of_several_ranks(toy, tmp_path):
     (shared,) = [span for span in spans if span.startswith("--distributed-world-size 2 ")]
     own = [span for span in spans if span.startswith("--distributed-rank ")]
     assert [span.split()[1] for span in own] == ["0", "1"]
-    shared = re.sub(r":\d+", f":{training._free_port()}", shared).split()
+    shared = re.sub(r":\d+", f":{training.free_port()}", shared).split()
     train = ["fairseq-train", *training.command(toy, tmp_path / "save", max_update=2, update_freq=1)]
     logs = [tmp_path / f"{rank}.log" for rank in range(2)]
     processes = start([[*train, *shared, *span.split()] for span in own], tmp_path, logs)

@@ -15,14 +15,12 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import fairseq_cli.generate
-import fairseq_cli.preprocess
 import fairseq_cli.train
 import numpy as np
 import sacrebleu
@@ -31,47 +29,18 @@ import torch._dynamo  # the optimizers would import it in every fork
 from fairseq import checkpoint_utils, utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.scoring.bleu import BleuConfig, Scorer
-from fairseq.tasks.translation import TranslationTask
 
-import tests.support.warm  # noqa: F401  (the parsers of every fork's configuration)
 from slam_plugin import compat
+from slam_plugin.data.errors import DataError
 from tests.support import hostile
-
-SENTENCES = ["aa bb cc dd", "bb cc", "dd dd aa ee", "cc ee ff", "ff aa", "ee bb ff cc aa"] * 2
-TINY = [f"--{side}-{what}={size}" for side in ("encoder", "decoder") for what, size in
-        (("layers", 1), ("embed-dim", 8), ("ffn-embed-dim", 8), ("attention-heads", 2))]  # fmt: skip
-TRAIN = ["data", "--task=translation", "-sx", "-ty", "--arch=transformer", *TINY, "--optimizer=adam", "--max-tokens=64",
-         "--cpu", "--num-workers=0", "--eval-bleu", "--no-epoch-checkpoints", "--log-format=simple"]  # fmt: skip
-
-
-def prepare_data(folder: Path) -> None:
-    """Make a toy parallel corpus in ``folder/data``, and a checkpoint of one epoch on it in ``folder/once``."""
-    os.chdir(folder)
-    for split in ("train", "valid"):
-        for side in "xy":
-            Path(f"{split}.{side}").write_text("".join(line + "\n" for line in SENTENCES))
-    arguments = ["-sx", "-ty", "--trainpref=train", "--validpref=valid", "--testpref=valid", "--destdir=data"]
-    run_main(fairseq_cli.preprocess, *arguments)
-
-
-def train_once(folder: Path) -> None:
-    os.chdir(folder)
-    train("--save-dir=once", "--max-epoch=1")
-
-
-def run_main(module, *arguments: str) -> None:
-    sys.argv = [module.__name__, *arguments]
-    module.cli_main()
-
-
-def train(*arguments: str) -> None:
-    run_main(fairseq_cli.train, *TRAIN, *arguments)
-
-
-def expect(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
-
+from tests.support.compat_running import SENTENCES, expect, finish, prepare_data, run_main, start, train, train_once
+from tests.support.compat_training import (
+    lose_a_rank,
+    skip_a_bad_update,
+    stop_after_interruptions,
+    stop_at_a_signal,
+    train_twice_at_once,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # checkpoint types
@@ -221,6 +190,16 @@ def resume_beside_a_damaged_one(folder: Path) -> None:
     expect(state["extra_state"]["train_iterator"]["epoch"] == 3, "the second epoch was not trained")
 
 
+def restore_an_absent_file(folder: Path) -> None:
+    absent = folder / "absent.pt"
+    try:
+        train(f"--save-dir={folder / 'saved'}", f"--restore-file={absent}", "--max-epoch=1")
+    except DataError as error:
+        expect(f"{absent}: found no such file" in str(error), f"unclear: {error}")
+    else:
+        raise AssertionError("it trains from nothing")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # atomic copies
 
@@ -300,39 +279,7 @@ def kill_self(point: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# bad updates, early stopping, n-gram blocking, own folder
-
-
-def skip_a_bad_update(folder: Path) -> None:
-    """The gradients of the second update are infinite. The task's guard lets one such update pass."""
-    from slam_plugin.tasks.base.bad_updates import UpdateGuard  # its package applies the workarounds
-
-    step = TranslationTask.train_step
-
-    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        result = step(self, sample, model, criterion, optimizer, update_num, ignore_grad)
-        if update_num == 1:
-            next(model.parameters()).grad.fill_(np.inf)
-        return result
-
-    TranslationTask.train_step, TranslationTask.guard = train_step, UpdateGuard(limit=1)
-    train(f"--save-dir={folder / 'saved'}", "--max-update=3")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
-    expect(all(value.isfinite().all() for value in state["model"].values()), "weights are not finite")
-
-
-def stop_after_interruptions(folder: Path) -> None:
-    """Nothing is learned at rate 0, so patience 2 ends training in the third epoch, interrupted or not."""
-
-    def epochs(last: int) -> None:
-        train(f"--save-dir={folder / 'saved'}", "--lr=0", "--dropout=0", "--patience=2", f"--max-epoch={last}")
-
-    for last in (1, 2, 9):
-        error = finish(start(epochs, last, log=folder / "log"))
-        expect(error is None, f"training failed: {error}")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
-    epoch = state["extra_state"]["train_iterator"]["epoch"]
-    expect(epoch == 4, f"it stopped after epoch {epoch - 1} instead of 3")
+# n-gram blocking, empty sentences, own folder
 
 
 def repeat_nothing(folder: Path) -> None:
@@ -401,41 +348,16 @@ SCENARIOS = [
     (resume_beside_a_damaged_one, "sound checkpoints"),
     (stop_after_interruptions, "early stopping"),
     (skip_a_bad_update, "bad updates"),
+    (train_twice_at_once, "one run in a folder"),
+    (restore_an_absent_file, "sound checkpoints"),
+    (stop_at_a_signal, "orderly stop"),
+    (lose_a_rank, "meeting of ranks"),
     (generate, "last batch"),
     (repeat_nothing, "n-gram blocking"),
     (score_empty_sentences, "empty sentences"),
     (load_by_other_path, "own folder"),
     (load_by_same_path, "own folder"),
 ]
-
-
-def start(function: Callable, *arguments, log: Path) -> tuple[int, Path]:
-    """Fork. The child runs ``function``, with its output in ``log`` and its error, if any, in ``log.error``."""
-    error = Path(f"{log}.error")
-    error.unlink(missing_ok=True)
-    child = os.fork()
-    if child:
-        return child, error
-    status = 1
-    try:
-        with open(log, "ab") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        function(*arguments)
-        status = 0
-    except BaseException:
-        error.write_text(traceback.format_exc())
-    finally:
-        os._exit(status)
-
-
-def finish(child: tuple[int, Path]) -> str | None:
-    """Wait for a child of :func:`start`. Return its error, "killed", or None."""
-    process, error = child
-    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    if status < 0:
-        return "killed" if status == -signal.SIGKILL else f"died of signal {-status}"
-    return error.read_text() if status else None
 
 
 def run_scenario(scenario: Callable[[Path], None], folder: Path, without: str | None) -> None:

@@ -11,6 +11,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -252,12 +253,22 @@ def command(data: Path, folder: Path, **flags: Any) -> list[str]:
     return arguments
 
 
-def train(data: Path, folder: Path, ranks: int = 1, **flags: Any) -> Run:
-    """Run ``fairseq-train`` in one process per rank, forks of one that has imported fairseq, to save time."""
+def train(
+    data: Path,
+    folder: Path,
+    ranks: int = 1,
+    disturb: Callable[[Sequence[BaseProcess], Path], None] = lambda processes, log: None,
+    **flags: Any,
+) -> Run:
+    """Run ``fairseq-train`` in one process per rank, forks of one that has imported fairseq, to save time.
+
+    ``disturb`` is called with the processes while they run, and with the log of rank 0. The exit code of the run is the
+    first one that is not 0.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     commands = [command(data, folder, **flags)]
     if ranks > 1:
-        address = {"distributed_init_method": f"tcp://127.0.0.1:{_free_port()}", "distributed_world_size": ranks}
+        address = {"distributed_init_method": f"tcp://127.0.0.1:{free_port()}", "distributed_world_size": ranks}
         # With the variables of torchrun, fairseq would divide by the number of GPUs.
         how = {"distributed_no_spawn": True, "distributed_backend": "gloo", "ddp_backend": "legacy_ddp", "device_id": 0}
         commands = [command(data, folder, **flags, **address, **how, distributed_rank=rank) for rank in range(ranks)]
@@ -270,6 +281,7 @@ def train(data: Path, folder: Path, ranks: int = 1, **flags: Any) -> Run:
     ]
     for process in processes:
         process.start()
+    disturb(processes, logs[0])
     for process in processes:
         process.join(timeout=300)
     codes = [process.exitcode for process in processes]
@@ -290,7 +302,7 @@ def _fairseq_train(arguments: list[str], log: Path) -> None:
     fairseq_cli.train.cli_main()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with contextlib.closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

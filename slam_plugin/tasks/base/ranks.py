@@ -1,13 +1,11 @@
 """Work that rank 0 does for all ranks."""
 
 import contextlib
-import datetime
-import functools
 from collections.abc import Iterator
 
 import torch.distributed
 
-PATIENCE = datetime.timedelta(days=7)
+from slam_plugin.compat.meeting import patient_group
 
 
 def is_first_rank() -> bool:
@@ -24,7 +22,7 @@ def first_rank_first() -> Iterator[None]:
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         yield
         return
-    first, waiting = is_first_rank(), _patient(torch.distributed.group.WORLD)
+    first, waiting = is_first_rank(), patient_group(torch.distributed.group.WORLD)
     if not first:
         torch.distributed.barrier(waiting)
     try:
@@ -32,13 +30,3 @@ def first_rank_first() -> Iterator[None]:
     finally:
         if first:
             torch.distributed.barrier(waiting)
-
-
-@functools.cache
-def _patient(world: torch.distributed.ProcessGroup) -> torch.distributed.ProcessGroup:
-    """Return a group of the ranks of ``world`` with the timeout ``PATIENCE``.
-
-    ``world`` itself, made by fairseq, times out after 10 minutes with NCCL and 30 with gloo; decoding a large corpus
-    takes hours.
-    """
-    return torch.distributed.new_group(backend="gloo", timeout=PATIENCE)

@@ -1,0 +1,115 @@
+"""What fails in fairseq's training loop without the workarounds of slam_plugin.compat. See compat_scenarios.py."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import torch._dynamo  # the optimizers would import it in every fork
+from fairseq import checkpoint_utils
+from fairseq.distributed import utils as distributed_utils
+from fairseq.tasks.translation import TranslationTask
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.program import STOPPED
+from tests.support.compat_running import expect, finish, start, train
+from tests.support.training import free_port
+
+
+def train_twice_at_once(folder: Path) -> None:
+    """A second run starts while the first is in its first update."""
+
+    def first() -> None:
+        def train_step(*arguments, **options):
+            (folder / "training").touch()
+            time.sleep(60)
+
+        TranslationTask.train_step = train_step
+        train(f"--save-dir={folder / 'saved'}", "--max-epoch=1")
+
+    running = start(first, log=folder / "first")
+    while not (folder / "training").exists():
+        time.sleep(0.02)
+    try:
+        train(f"--save-dir={folder / 'saved'}", "--max-epoch=1")
+    except DataError as error:
+        expect(f"another run that saves here (process {running[0]} on " in str(error), f"unclear: {error}")
+    else:
+        raise AssertionError("both train")
+    finally:
+        os.kill(running[0], signal.SIGKILL)
+        finish(running)
+    train(f"--save-dir={folder / 'saved'}", "--max-epoch=1")  # the dead one holds nothing
+
+
+def stop_at_a_signal(folder: Path) -> None:
+    """SIGTERM comes in the second of three updates."""
+    step = TranslationTask.train_step
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        if update_num == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    TranslationTask.train_step = train_step
+    try:
+        train(f"--save-dir={folder / 'saved'}", "--max-update=3")
+    except SystemExit as end:
+        expect(end.code == STOPPED, f"exit code {end.code}")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
+    updates = state["optimizer_history"][-1]["num_updates"]
+    expect(updates == 2, f"saved after update {updates}")
+
+
+def lose_a_rank(folder: Path) -> None:
+    """Rank 1 dies before rank 0 makes fairseq's group of all ranks, which has 15 seconds to notice that."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+
+    def rank(number: int) -> None:
+        training = SimpleNamespace(distributed_rank=number, distributed_init_method=address, distributed_world_size=2,
+                                   distributed_backend="gloo")  # fmt: skip
+        common = SimpleNamespace(tpu=False, model_parallel_size=1)
+        distributed_utils.distributed_init(SimpleNamespace(distributed_training=training, common=common))
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        signal.alarm(15)
+        distributed_utils.all_reduce(torch.ones(1), distributed_utils.get_global_group())
+
+    ranks = [start(rank, number, log=folder / f"rank{number}") for number in range(2)]
+    error, killed = map(finish, ranks)
+    expect(killed == "killed" and "RuntimeError" in error, f"the other rank {error}")
+
+
+def skip_a_bad_update(folder: Path) -> None:
+    """The gradients of the second update are infinite. The task's guard lets one such update pass."""
+    from slam_plugin.tasks.base.bad_updates import UpdateGuard  # its package applies the workarounds
+
+    step = TranslationTask.train_step
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        result = step(self, sample, model, criterion, optimizer, update_num, ignore_grad)
+        if update_num == 1:
+            next(model.parameters()).grad.fill_(np.inf)
+        return result
+
+    TranslationTask.train_step, TranslationTask.guard = train_step, UpdateGuard(limit=1)
+    train(f"--save-dir={folder / 'saved'}", "--max-update=3")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
+    expect(all(value.isfinite().all() for value in state["model"].values()), "weights are not finite")
+
+
+def stop_after_interruptions(folder: Path) -> None:
+    """Nothing is learned at rate 0, so patience 2 ends training in the third epoch, interrupted or not."""
+
+    def epochs(last: int) -> None:
+        train(f"--save-dir={folder / 'saved'}", "--lr=0", "--dropout=0", "--patience=2", f"--max-epoch={last}")
+
+    for last in (1, 2, 9):
+        error = finish(start(epochs, last, log=folder / "log"))
+        expect(error is None, f"training failed: {error}")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
+    epoch = state["extra_state"]["train_iterator"]["epoch"]
+    expect(epoch == 4, f"it stopped after epoch {epoch - 1} instead of 3")
