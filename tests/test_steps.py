@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.slam import steps
+from examples.slam import locking, steps
 
 ROOT = Path(__file__).resolve().parent.parent
 Step, run_steps = steps.Step, steps.run_steps
@@ -252,7 +252,7 @@ def test_an_interrupted_runner_stops_its_step_and_keeps_its_state(tmp_path, sign
 
 
 def test_an_interrupted_runner_waits_for_a_training_to_save(tmp_path):
-    saves = "sleep 7; echo saved > {0}/saved; exit 75".format(tmp_path)
+    saves = f"sleep 7; echo saved > {tmp_path}/saved; exit 75"
     work = shell(f"trap '{saves}' TERM; touch {tmp_path}/begun; while true; do sleep 0.05; done")
     script = f"from examples.slam.steps import Step, run_steps\nrun_steps([Step('train', {work!r})], '{tmp_path}/logs')"
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -268,7 +268,7 @@ def test_a_training_that_a_signal_stopped_is_said_to_have_saved(tmp_path):
 
 
 def test_two_runners_never_share_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(steps, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(locking, "LOCK_SECONDS", 0.3)
     first = runner(tmp_path)
     until(lambda: len(counts(tmp_path)) >= 1)
     with pytest.raises(SystemExit, match="another run is using"):
@@ -279,11 +279,11 @@ def test_two_runners_never_share_a_folder(tmp_path, monkeypatch):
 
 def test_an_orphan_keeps_the_lock_until_it_ends(tmp_path, monkeypatch):
     # a grandchild is out of the death signal's reach; the descriptor that it inherited still locks the folder
-    monkeypatch.setattr(steps, "LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(locking, "LOCK_SECONDS", 0.3)
     run_steps([Step("leaves", shell("sleep 1.5 &"))], tmp_path / "logs")
     with pytest.raises(SystemExit, match="another run is using"):
         run_steps([Step("next", ["true"])], tmp_path / "logs")
-    monkeypatch.setattr(steps, "LOCK_SECONDS", 10.0)
+    monkeypatch.setattr(locking, "LOCK_SECONDS", 10.0)
     run_steps([Step("next", ["true"])], tmp_path / "logs")
 
 

@@ -8,7 +8,6 @@ Linux only: a step dies with the runner (PR_SET_PDEATHSIG), even if that is kill
 """
 
 import ctypes
-import fcntl
 import functools
 import hashlib
 import inspect
@@ -26,13 +25,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from examples.slam.locking import locked
 from slam_plugin.data.files import atomic_write
 from slam_plugin.program import STOPPED
 
 POLL_SECONDS = 0.2
 SAVE_SECONDS = 2.0  # a run killed with SIGKILL loses at most this much of its wall time
 PLAIN_LINE_SECONDS = 30.0  # between progress lines if stdout is no terminal
-LOCK_SECONDS = 20.0  # workers of a killed training notice its death within 5 s
 STOP_SECONDS = 120.0  # for a training to end its update and to save
 TAIL_LINES = 20
 PR_SET_PDEATHSIG = 1
@@ -112,7 +111,7 @@ def run_steps(plan: Sequence[Step | Sequence[Step]], logs: str | Path) -> dict[s
     names = [step.name for group in groups for step in group]
     if len(set(names)) != len(names):
         raise ValueError(f"found steps of the same name in {names}, expected different names")
-    with _lock(logs / ".lock") as lock, _stopped_cleanly():
+    with locked(logs / ".lock") as lock, _stopped_cleanly():
         known = _load(logs)
         before, place = "", 0
         for group in groups:
@@ -354,25 +353,6 @@ class _ProgressLine:
         """Make room for another line."""
         if self.terminal:
             print("\r\033[K", end="", flush=True)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[int]:
-    """Hold a lock that every process with an inherited descriptor holds too. Wait a while for a dying one."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise SystemExit(f"another run is using {path.parent}: wait for its end, or stop it") from None
-                time.sleep(POLL_SECONDS)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

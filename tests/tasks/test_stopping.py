@@ -107,9 +107,10 @@ import torch
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.distributed import utils
 from omegaconf import OmegaConf
+from slam_plugin.program import STOPPED
 
 def rank(cfg):
-    signal.signal(signal.SIGUSR1, lambda *heard: sys.exit({code}))
+    signal.signal(signal.SIGUSR1, lambda *heard: sys.exit(STOPPED))
     print("ready", flush=True)
     time.sleep(60)
 
@@ -117,7 +118,8 @@ if __name__ == "__main__":
     from slam_plugin import compat
     compat.apply()
     torch.cuda.device_count = lambda: 2
-    cfg = OmegaConf.structured(FairseqConfig)
+    plain = OmegaConf.to_container(OmegaConf.structured(FairseqConfig), enum_to_str=True)
+    cfg = OmegaConf.create(plain)
     cfg.distributed_training.distributed_world_size = 2
     cfg.distributed_training.distributed_backend = "gloo"
     utils.call_main(cfg, rank)
@@ -126,7 +128,7 @@ if __name__ == "__main__":
 
 def test_a_process_that_starts_a_rank_for_each_gpu_passes_signals_on(tmp_path):
     program = tmp_path / "program.py"
-    program.write_text(SPAWNING.format(code=STOPPED))
+    program.write_text(SPAWNING)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     run = subprocess.Popen([sys.executable, str(program)], env=environment, stdout=subprocess.PIPE, text=True)
     assert [run.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
