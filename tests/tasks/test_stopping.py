@@ -119,7 +119,7 @@ if __name__ == "__main__":
     compat.apply()
     torch.cuda.device_count = lambda: 2
     plain = OmegaConf.to_container(OmegaConf.structured(FairseqConfig), enum_to_str=True)
-    cfg = OmegaConf.create(plain)
+    cfg = OmegaConf.create({**plain, "model": {}})
     cfg.distributed_training.distributed_world_size = 2
     cfg.distributed_training.distributed_backend = "gloo"
     utils.call_main(cfg, rank)
