@@ -36,7 +36,7 @@ def warnings(values: Mapping[str, float]) -> list[str]:
     Args:
         values: of one validation, by the names that are logged. Missing values are not judged.
     """
-    return [*_collapse(values), *_codebooks(values), *_silent_ctc(values)]
+    return [*_collapse(values), *dead_codebooks(values).values(), *_silent_ctc(values)]
 
 
 def _collapse(values: Mapping[str, float]) -> list[str]:
@@ -62,14 +62,17 @@ def _collapse(values: Mapping[str, float]) -> list[str]:
     return found
 
 
-def _codebooks(values: Mapping[str, float]) -> list[str]:
-    """Return a warning for each dead codebook, logged as ``NAME_perplexity``, ``NAMEs_used``, ``NAMEs_reachable``."""
-    found = []
+def dead_codebooks(values: Mapping[str, float]) -> dict[str, str]:
+    """Return a sentence for each dead codebook, by its name.
+
+    Its values are logged as ``NAME_perplexity``, ``NAMEs_used`` and ``NAMEs_reachable``.
+    """
+    found = {}
     for key, perplexity in values.items():
         name = key.removesuffix("_perplexity")
         used, reachable = values.get(f"{name}s_used"), values.get(f"{name}s_reachable", 1.0)
         if name != key and used is not None and is_dead(perplexity, used, reachable):
-            found.append(
+            found[name] = (
                 f"The codebook ({name}) is dead: perplexity {perplexity:.1f}, {100 * used:.0f} % of the codes in use. "
                 "The targets carry almost no information about the speech, so losses on them mean nothing. Lower the "
                 "learning rate, raise diversity_weight of contrastive, or use fixed targets (best_rq, kmeans)."
@@ -86,3 +89,38 @@ def _silent_ctc(values: Mapping[str, float]) -> list[str]:
         "updates. Raise its weight or lower those of the other objectives, train it alone first (stages), use "
         "characters instead of larger pieces, and check ctc_left_out: the transcripts too long for their speech."
     ]
+
+
+class DeadCodebookError(RuntimeError):
+    """A codebook has been dead for as many validations as a run was told to bear."""
+
+
+class CodebookWatch:
+    """Counts the validations in a row in which a codebook is dead.
+
+    Attributes:
+        count: by name of the codebook.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Take the number of validations after which :meth:`follow` raises. 0: it never does."""
+        self.limit = limit
+        self.count: dict[str, int] = {}
+        self._judged: dict[str, int] = {}  # updates at the last validation
+
+    def follow(self, values: Mapping[str, float], updates: int) -> None:
+        """Count a validation after ``updates`` updates. One with several subsets may be told of once for each.
+
+        Raises :class:`DeadCodebookError` once a codebook was dead ``limit`` times in a row.
+        """
+        dead = dead_codebooks(values)
+        for name in (key.removesuffix("_perplexity") for key in values if key.endswith("_perplexity")):
+            if self._judged.get(name) == updates:
+                continue
+            self._judged[name] = updates
+            self.count[name] = self.count.get(name, 0) + 1 if name in dead else 0
+            if self.limit and self.count[name] >= self.limit:
+                raise DeadCodebookError(
+                    f"{dead[name]} Found so in {self.count[name]} validations in a row, expected fewer than "
+                    f"{self.limit} (--stop-when-codebook-dead)"
+                )

@@ -27,7 +27,7 @@ from slam_plugin.data.plan.iterator import PlanIterator
 from slam_plugin.data.plan.plan import Sweep
 from slam_plugin.data.shards import KINDS, Setting, Shard
 from slam_plugin.data.text.vocabulary import Vocabulary
-from slam_plugin.instruments.verdicts import warnings
+from slam_plugin.instruments.verdicts import CodebookWatch, warnings
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.warm_start import load_pretraining, read_source, set_architecture
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
@@ -47,6 +47,13 @@ class SlamPretrainingTaskConfig(PlannedTaskConfig):
     no_instruments: bool = field(
         default=False,
         metadata={"help": "validate losses only, without the measurements of docs/is_my_pretraining_working.md"},
+    )
+    stop_when_codebook_dead: int = field(
+        default=0,
+        metadata={
+            "help": "stop training, without a last checkpoint, when a codebook was dead in that many validations in a "
+            "row; 0: only warn"
+        },
     )
     batch_size: Optional[int] = II("dataset.batch_size")
     batch_size_valid: Optional[int] = II("dataset.batch_size_valid")
@@ -80,6 +87,7 @@ class SlamPretrainingTask(PlannedTask):
             _check_kinds(corpora)
         except ValueError as error:
             raise DataError(f"{corpora.path}: {error}") from error
+        self._codebooks = CodebookWatch(cfg.stop_when_codebook_dead)
         self.instruments = None if cfg.no_instruments else Instruments(corpora, vocabulary)
 
     @classmethod
@@ -113,10 +121,12 @@ class SlamPretrainingTask(PlannedTask):
         """Return the vocabulary, the objectives with their options, and how the text was normalized, in plain types."""
         options = {name: objective.options for name, objective in self.corpora.objectives.items()}
         plain = {name: {key: _plain(value) for key, value in found.items()} for name, found in options.items()}
-        return {"vocabulary": self.vocabulary.state(), "objectives": plain} | self.normalization_state()
+        own = {"vocabulary": self.vocabulary.state(), "objectives": plain, "dead_codebooks": self._codebooks.count}
+        return own | self.normalization_state()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")
+        self._codebooks.count = dict(state_dict.get("dead_codebooks", {}))
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build the model. A new one may start from ``pretrained``, a pre-training checkpoint with the same vocabulary.
@@ -215,6 +225,7 @@ class SlamPretrainingTask(PlannedTask):
         if is_first_rank():
             for sentence in warnings(stats):
                 logger.warning(sentence)
+        self._codebooks.follow(stats, stats["num_updates"])
 
     def _active_kinds(self) -> Collection[str]:
         """Return the kinds of the last plan step, all kinds if this process has not trained yet."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slam_plugin.instruments.verdicts import is_dead, warnings
+from slam_plugin.instruments.verdicts import CodebookWatch, DeadCodebookError, is_dead, warnings
 
 GOOD = {
     "own": 0.87,
@@ -77,3 +77,34 @@ def test_few_frames_use_few_of_many_codes_and_are_no_fault():
 )
 def test_a_codebook_is_dead_by_perplexity_or_by_use(perplexity, used, dead):
     assert is_dead(perplexity, used) == dead
+
+
+DEAD, ALIVE = {"code_perplexity": 2.0, "codes_used": 0.5}, {"code_perplexity": 9.0, "codes_used": 0.5}
+
+
+def test_a_codebook_that_is_dead_in_so_many_validations_in_a_row_ends_the_run():
+    watch = CodebookWatch(3)
+    for updates, values in enumerate([DEAD, DEAD, ALIVE, DEAD, DEAD]):
+        watch.follow(values, updates)
+        watch.follow(values, updates)  # another subset of the same validation
+        watch.follow({"loss": 1.0}, updates)  # one that logs no codebook
+    resumed = CodebookWatch(3)
+    resumed.count = dict(watch.count)
+    assert resumed.count == {"code": 2}
+    with pytest.raises(DeadCodebookError, match=r"\(code\) is dead.* in 3 validations in a row, expected fewer than 3"):
+        resumed.follow(DEAD, 9)
+
+
+def test_without_a_limit_a_dead_codebook_ends_nothing():
+    watch = CodebookWatch(0)
+    for updates in range(20):
+        watch.follow(DEAD, updates)
+
+
+def test_each_of_two_codebooks_is_counted():
+    both = {f"{name}_{key}": value for name in ("code", "rq_code") for key, value in (("perplexity", 2.0),)}
+    both |= {"codes_used": 0.5, "rq_codes_used": 0.5}
+    watch = CodebookWatch(3)
+    for updates in range(2):
+        watch.follow(both, updates)
+    assert watch.count == {"code": 2, "rq_code": 2}

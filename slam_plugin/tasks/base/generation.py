@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from fairseq import utils
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import MASK, join_pieces
 from slam_plugin.decoding.generator import SteppingGenerator
 from slam_plugin.scoring import counts
+from slam_plugin.tasks.base.bad_updates import describe_rows
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask, FineTuningTaskConfig
 
 logger = logging.getLogger(__name__)
@@ -69,6 +72,33 @@ class WritingTask(FineTuningTask):
     def scores_text(self) -> bool:
         """Return whether validation decodes."""
         return self.cfg.eval_wer or self.cfg.eval_bleu
+
+    def filter_indices_by_size(
+        self,
+        indices: np.ndarray,
+        dataset: Any,
+        max_positions: tuple[int, int] | None = None,
+        ignore_invalid_inputs: bool = False,
+    ) -> np.ndarray:
+        """Return the rows within ``max_positions``. Others are named.
+
+        Raises :class:`DataError` for rows to validate or decode that are longer, unless fairseq's
+        ``--skip-invalid-size-inputs-valid-test`` is on. Training leaves them out, with a warning.
+        """
+        kept, ignored = dataset.filter_indices_by_size(indices, max_positions)
+        if len(ignored) and not ignore_invalid_inputs:
+            limits = " and ".join(map(str, max_positions))
+            source, target = dataset.size(int(ignored[0]))
+            raise DataError(
+                f"{describe_rows(dataset, ignored)}: found a source of {source} and a target of {target} positions "
+                f"in the first of {len(ignored)} rows that are too long, expected at most {limits} "
+                "(--max-source-positions, --max-target-positions); leave them out with "
+                "--skip-invalid-size-inputs-valid-test"
+            )
+        if len(ignored):
+            named = describe_rows(dataset, ignored)
+            logger.warning("left out %d of %d rows as too long: %s", len(ignored), len(indices), named)
+        return kept
 
     def build_generator(
         self,
