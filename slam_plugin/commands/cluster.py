@@ -6,6 +6,7 @@ slam cluster data/speech/train.tsv --out data/kmeans.npz
 # Heavy imports are inside functions, so that a wrong argument is reported at once.
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,13 +154,27 @@ def _frames(
     root: Path | None,
     frames_of: "Callable[[Tensor, None], Tensor]",
 ) -> "Iterator[np.ndarray]":
-    """Yield the frames (T, D) of each row: ``frames_of`` its features, normalized as in the model's input."""
-    from slam_plugin.data.audio import load_features, normalize
+    """Yield the frames (T, D) of each row: ``frames_of`` its features, normalized as in the model's input.
 
+    Rows whose sound cannot be read are named and left out. Raises :class:`DataError` if none is left.
+    """
+    from slam_plugin.data.audio import load_features, normalize
+    from slam_plugin.data.manifests.manifest import line_of
+
+    left_out = 0
     for number, row in tqdm(rows, unit="utterance", disable=None):
         manifest = manifests[number]
-        features = normalize(load_features(manifest.value(row, "audio"), root or manifest.path.parent))
+        try:
+            features = normalize(load_features(manifest.value(row, "audio"), root or manifest.path.parent))
+        except DataError as error:
+            left_out += 1
+            tqdm.write(f"slam cluster: {manifest.path}:{line_of(row)}: {error}", file=sys.stderr)
+            continue
         yield frames_of(features[None], None)[0].numpy()
+    if left_out:
+        print(f"slam cluster: left out {left_out} of {len(rows)} utterances", file=sys.stderr)
+    if left_out == len(rows):
+        raise DataError("found no utterance that can be read, expected at least one")
 
 
 main = Program("slam cluster", __doc__, add_arguments, run)

@@ -129,3 +129,27 @@ def test_what_cannot_be_done_is_named_and_nothing_written(toy, manifests, tmp_pa
     assert cluster(*arguments(toy, manifests, tmp_path / "kmeans.npz", **options)) in (1, 2)
     assert re.search(f"slam cluster: .*{message}", capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_cannot_be_read_are_named_and_left_out(toy, manifests, tmp_path, capsys):
+    header, *rows = manifests[0].read_text().splitlines()
+    column = header.split("\t").index("audio")
+    fields = rows[1].split("\t")
+    fields[column] = "absent.wav"
+    table = tmp_path / "table.tsv"
+    table.write_text("\n".join([header, rows[0], "\t".join(fields), *rows[2:]]) + "\n")
+    good = tmp_path / "good.tsv"
+    good.write_text("\n".join([header, rows[0], *rows[2:]]) + "\n")
+    for path in (table, good):
+        assert cluster(*arguments(toy, [path], tmp_path / f"{path.stem}.npz")) == 0
+    error = capsys.readouterr().err
+    assert f"slam cluster: {table}:3: {toy / 'absent.wav'}: " in error
+    assert f"slam cluster: left out 1 of {len(rows)} utterances" in error
+    first, second = (read_clusters(tmp_path / f"{name}.npz") for name in ("table", "good"))
+    assert first.recipe["states"] == second.recipe["states"] > 0
+
+
+def test_nothing_that_can_be_read(toy, manifests, tmp_path, capsys):
+    assert cluster(*arguments(toy, manifests, tmp_path / "kmeans.npz"), "--audio-root", tmp_path) == 1
+    assert "found no utterance that can be read, expected at least one" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
