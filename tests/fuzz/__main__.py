@@ -1,6 +1,7 @@
 """Run cases of all readers and print a table of their outcomes. See :mod:`tests.fuzz`."""
 
 import argparse
+import gc
 import multiprocessing
 import os
 import shutil
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.fuzz.batch import ERROR, FINDING, RESULT, Outcome, outcomes
+from tests.fuzz.invented import invented
 from tests.fuzz.reader import Reader
 from tests.fuzz.table import READERS
 
 _BATCH = 250  # cases of a process
 KEPT = Path("build/fuzz")
+_SECONDS = "seconds"  # of CPU time, among the counts of a reader
 _SHOWN = 3  # findings of a kind that are printed
 
 
@@ -50,6 +53,8 @@ def batches_of(readers: Sequence[Reader], cases: int) -> list[Batch]:
 
 def run(batches: Sequence[Batch], jobs: int, kept: Path) -> Iterator[tuple[Reader, Outcome]]:
     """Yield the outcome of each case, batch by batch, with ``jobs`` processes at a time."""
+    invented("a.txt", b"a", 0)  # Hypothesis reads all modules once, here and not in each child
+    gc.freeze()  # a child would copy every page that its collector looks at
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir=_memory_disk()) as work, ExitStack() as stack:
         run_one = partial(_run_batch, work=Path(work), kept=kept)
         if jobs > 1:
@@ -72,11 +77,11 @@ def _memory_disk() -> str | None:
 def table(counts: dict[str, Counter[str]]) -> str:
     """Return the outcomes of each reader as lines."""
     width = max(map(len, (*counts, "reader")))
-    lines = [f"{'reader':{width}}   cases  results   errors  findings"]
+    lines = [f"{'reader':{width}}   cases  results   errors  findings  ms a case"]
     total: Counter[str] = Counter()
     for name, found in [*counts.items(), ("total", total)]:
-        numbers = (sum(found.values()), found[RESULT], found[ERROR], found[FINDING])
-        lines.append(f"{name:{width}} {numbers[0]:7} {numbers[1]:8} {numbers[2]:8} {numbers[3]:9}")
+        numbers = (found[RESULT] + found[ERROR] + found[FINDING], found[RESULT], found[ERROR], found[FINDING])
+        lines.append(f"{name:{width}} {numbers[0]:7} {numbers[1]:8} {numbers[2]:8} {numbers[3]:9} {1000 * found[_SECONDS] / max(numbers[0], 1):10.1f}")
         total.update(found)
     return "\n".join(lines)
 
@@ -98,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         batches = [Batch(readers[0], options.case, options.case + 1)]
     counts = {reader.name: Counter() for reader in readers}
     kinds: Counter[tuple[str, str]] = Counter()
-    for reader, (number, kind, text) in run(batches, options.jobs, options.kept.absolute()):
-        counts[reader.name][kind] += 1
+    for reader, (number, kind, text, seconds) in run(batches, options.jobs, options.kept.absolute()):
+        counts[reader.name].update({kind: 1, _SECONDS: seconds})
         last = text.strip().rpartition("\n")[2]
         kinds[reader.name, last[:60]] += kind == FINDING
         if options.case is not None:

@@ -1,8 +1,8 @@
 """Cases of one reader in a child process, with limits on time, memory and files."""
 
 import contextlib
-import gc
 import json
+import logging
 import os
 import resource
 import select
@@ -32,11 +32,12 @@ _GRACE = 15.0  # seconds until a case that its alarm does not end is killed
 
 
 class Outcome(NamedTuple):
-    """What a case came to. ``text`` is the error's, or says what was found."""
+    """What a case came to. ``text`` is the error's, or says what was found; ``seconds`` are of CPU time."""
 
     number: int
     kind: str
     text: str
+    seconds: float = 0.0
 
 
 class _OutOfTime(BaseException):
@@ -133,13 +134,16 @@ def _child(reader: Reader, numbers: list[int], folder: Path, work: Path, kept: P
         sys.stdin = open(os.devnull, encoding="utf-8")
         tree = valid_tree(reader, work)
         make_canary(folder / "canary")
+        logging.disable()
         torch.set_num_threads(1)
         pyarrow.set_cpu_count(1)
         watch = Watch(folder / "canary")
         _limit(reader, len(numbers))
         for number in numbers:
             os.ftruncate(log, 0)
+            begin = time.process_time()
             outcome = run_case(reader, tree, number, folder / f"case{number}", watch)
+            outcome = outcome._replace(seconds=time.process_time() - begin)
             if outcome.kind == FINDING:
                 _keep(reader, number, folder / f"case{number}/in", kept)
             os.chdir(folder)
@@ -202,7 +206,6 @@ def run_case(reader: Reader, tree: dict[str, bytes], number: int, case: Path, wa
     watch.begin(case)
     kind, text = _called(reader, case / "in", changed)
     outside = watch.end()
-    gc.collect(0)
     used = _status("VmHWM") - before
     if outside:
         return Outcome(number, FINDING, f"outside of its folder: {outside[0]}")

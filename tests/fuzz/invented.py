@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tests.fuzz.mutations import NUMBERS, PATHS, SIGNS
 
 _BLOCK = 16  # examples that are drawn at once: the first ones of a run are the simplest
+# Not all of Unicode: Hypothesis would compute tables for it, for many seconds.
+_ALPHABET = "".join(map(chr, range(0, 0x180))) + "".join(each for each in SIGNS if len(each) == 1) + "\ud800\udc80\udfff東ñǅ"
 _WORD = re.compile(r"[^\s,|:\"'\[\]{}<>]+")
 
 
@@ -30,8 +32,10 @@ def _block(kind: str, words: tuple[str, ...], delimiter: str, header: str, numbe
     found: list[str] = []
 
     @seed(number)
-    @settings(max_examples=_BLOCK, database=None, phases=[Phase.generate], deadline=None)
-    @settings(suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=_BLOCK, database=None, phases=[Phase.generate], deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
     @given(_strategy(kind, words, delimiter, header))
     def collect(text: str) -> None:
         found.append(text)
@@ -40,22 +44,41 @@ def _block(kind: str, words: tuple[str, ...], delimiter: str, header: str, numbe
     return (found * _BLOCK)[:_BLOCK]
 
 
+# Named functions: Hypothesis reads the source of those without a name, which takes longer than all else.
+@lru_cache(maxsize=64)
 def _strategy(kind: str, words: tuple[str, ...], delimiter: str, header: str) -> st.SearchStrategy[str]:
     known = st.sampled_from(words or ("a",))
-    text = st.one_of(known, known, st.text(max_size=20), st.sampled_from((*NUMBERS, *SIGNS, *PATHS)))
+    any_text = st.text(_ALPHABET, max_size=20)
+    text = st.one_of(known, known, any_text, st.sampled_from((*NUMBERS, *SIGNS, *PATHS)))
     if kind in ("yaml", "json", "jsonl"):
         leaf = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), text)
-        tree = st.recursive(leaf, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=5))
+        tree = st.recursive(leaf, partial(_children, text), max_leaves=12)
         keyed = st.dictionaries(text, tree, min_size=1, max_size=5)
         if kind == "jsonl":
-            return st.lists(keyed | tree, max_size=5).map(lambda rows: "".join(json.dumps(row) + "\n" for row in rows))
+            return st.lists(keyed | tree, max_size=5).map(_json_lines)
         return keyed.map(json.dumps if kind == "json" else _yaml)
-    field = st.one_of(text, st.floats().map(str), st.integers().map(str), st.text())
+    field = st.one_of(text, any_text, st.floats().map(str), st.integers().map(str))
     rows = st.lists(st.lists(field, max_size=8), max_size=6)
-    begin = st.sampled_from((header + "\n", ""))
-    if kind == "csv":
-        return st.tuples(begin, rows).map(lambda parts: parts[0] + _csv(parts[1]))
-    return st.tuples(begin, rows).map(lambda parts: parts[0] + "".join(delimiter.join(row) + "\n" for row in parts[1]))
+    begin = st.sampled_from((f"{header}\n", ""))
+    return st.tuples(begin, rows).map(_csv if kind == "csv" else partial(_lines, delimiter))
+
+
+def _children(text: st.SearchStrategy[str], inner: st.SearchStrategy) -> st.SearchStrategy:
+    return st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=5)
+
+
+def _json_lines(rows: list) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _lines(delimiter: str, parts: tuple[str, list[list[str]]]) -> str:
+    return parts[0] + "".join(delimiter.join(row) + "\n" for row in parts[1])
+
+
+def _csv(parts: tuple[str, list[list[str]]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(parts[1])
+    return parts[0] + buffer.getvalue()
 
 
 def _yaml(value: object) -> str:
@@ -63,9 +86,3 @@ def _yaml(value: object) -> str:
         return yaml.safe_dump(value, allow_unicode=True)
     except (yaml.YAMLError, UnicodeEncodeError):
         return json.dumps(value)
-
-
-def _csv(rows: list[list[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)
-    return buffer.getvalue()

@@ -41,7 +41,7 @@ from tests.fuzz.reader import Reader
 from tests.support.lying_sounds import voice
 
 # A corpus of which nothing is left is named by its output and the reasons.
-NAMED = ("found no item for", "found nothing to read")
+NAMED = ("found no item for", "found nothing to read", "found no row for")
 _TO_TRAIN = {"valid_share": 0.0, "test_share": 0.0}
 
 
@@ -189,8 +189,8 @@ def _again(folder: Path) -> None:
 
 
 _RESUMED = (
-    Reader("own.finished", partial(_finished, is_merged=True), _again, ("out/*.json",), ("out:",), 2),
-    Reader("own.parts", partial(_finished, is_merged=False), _again, ("out/.parts/*",), ("out:",), 3),
+    Reader("own.finished", partial(_finished, is_merged=True), _again, ("out/*.json",), ("/out:",), 2),
+    Reader("own.parts", partial(_finished, is_merged=False), _again, ("out/.parts/*.json", "out/.parts/*.tsv"), ("/out:", "/out/"), 3),
 )
 
 READERS = (*_CORPORA, *_OWN, *_RESUMED)

@@ -38,7 +38,7 @@ from tests.fuzz.of_corpora import NAMED
 from tests.fuzz.reader import Reader
 
 _VERSES = {("Genesis", chapter, verse): f'<w lemma="strong:H1">In the beginning {chapter * "a"}</w>, it was {verse * "b"}.'
-           for chapter in range(1, 9) for verse in (1, 2)}  # fmt: skip
+           for chapter in range(1, 9) for verse in (1, 2)} | {("Matthew", 1, 1): "The book."}  # fmt: skip
 
 
 def _bible(folder: Path) -> None:
@@ -52,7 +52,7 @@ def _read_bible(folder: Path) -> None:
 
 def _fortunes(folder: Path) -> None:
     (folder / fortunes.FOLDER).mkdir(parents=True)
-    text = "".join(f"\tVěta číslo {'abc'[n % 3] * n} zde.\n Další věta.\n\t-- Někdo\n%\n" for n in range(30))
+    text = "".join(f"\tVěta číslo {'abc'[n % 3] * n} a {'xyz'[n % 3] * n} zde.\n Další věta.\n\t-- Někdo\n%\n" for n in range(1, 60))
     (folder / fortunes.FOLDER / "cs").write_text(text)
 
 
@@ -87,9 +87,9 @@ def _rnc(folder: Path) -> None:
     (folder / "a.rnc").write_bytes(pack(b"some text, some text, and again some text " * 6 + bytes(range(64))))
 
 
-def corpus(name: str, write, open_corpus, files: tuple[str, ...], weight: int = 2) -> Reader:
+def corpus(name: str, write, open_corpus, files: tuple[str, ...], weight: int = 2, named: tuple[str, ...] = ()) -> Reader:
     """Return the reader of a package's corpus."""
-    return Reader(f"package.{name}", write, lambda folder: prepare(open_corpus(folder), "out"), files, NAMED, weight,
+    return Reader(f"package.{name}", write, lambda folder: prepare(open_corpus(folder), "out"), files, (*NAMED, *named), weight,
                   seconds=15.0)  # fmt: skip
 
 
@@ -98,11 +98,11 @@ def _out(open_game):
 
 
 READERS = (
-    corpus("steel_sky", lambda folder: write_sky(folder, 2, 1, 2), _out(steel_sky.open_game), ("*.dnr", "*.dsk"), 1),
+    corpus("steel_sky", lambda folder: write_sky(folder, 2, 1, 2), _out(steel_sky.open_game), ("*.dnr", "*.dsk"), 1, ("sky.dsk",)),
     corpus("drascula", _drascula, _out(drascula.open_game), ("*.dat", "*.ALS"), 1),
     corpus("amazon_queen", write_queen, _out(amazon_queen.open_game), ("*.1c",), 1),
     corpus("fillets", lambda folder: write_three_levels(Tree(folder)), fillets.open_corpus, ("*.lua", "*.ogg"), 3),
-    corpus("wesnoth", lambda folder: write_wesnoth(folder, 12), wesnoth.open_corpus, ("*.mo",)),
+    corpus("wesnoth", lambda folder: write_wesnoth(folder, 40), wesnoth.open_corpus, ("*.mo",)),
     corpus("wordnet", _glosses, wordnet.open_corpus, ("*/data.*",)),
     corpus("fortunes", _fortunes, fortunes.open_corpus, ("*/cs",)),
     corpus("reviews", write_reviews, movie_reviews.open_corpus, ("*.gz",)),
@@ -113,7 +113,7 @@ READERS = (
                lambda folder: unpack(folder / "a_1_all.deb", "tree"), weight=2)
         for ending in ("xz", "gz", "bz2")
     ),
-    Reader("package.sdist", lambda folder: sdist_of(folder / "a-1.tar.gz", {"a-1/b.txt": b"some text"}),
+    Reader("package.sdist", lambda folder: sdist_of(folder / "a-1.tar.gz", entry("a-1/b.txt", b"some text")),
            lambda folder: unpack(folder / "a-1.tar.gz", "tree"), weight=3),
     Reader("package.record", _packages, _record, ("tree/packages.json",), weight=2),
     Reader("package.sentences", _sentences, lambda folder: read_sentences(folder / "sentences.txt"), weight=2),

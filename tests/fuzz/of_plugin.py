@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.font_manager  # noqa: F401  lists the fonts once, by a program
 import numpy as np
 import yaml
 
@@ -29,7 +30,7 @@ from slam_plugin.data.shards import KINDS, Setting
 from slam_plugin.data.text.classes import read_classes
 from slam_plugin.data.text.indexed import open_indexed
 from slam_plugin.data.text.labels import labels_in, read_labels, read_numbers
-from slam_plugin.data.text.vocabulary import PieceDictionary, Vocabulary
+from slam_plugin.data.text.vocabulary import Vocabulary, read_dictionary
 from slam_plugin.objectives.base import REGISTRY, check_requirements, options_of
 from slam_plugin.objectives.clusters import Clusters, read_clusters, write_clusters
 from tests.fuzz.reader import Reader
@@ -87,8 +88,8 @@ def write_plan(folder: Path) -> None:
     base = {"corpora": {"talk": {"kind": "speech", "train": ["talk.tsv"], "budget": 6000, "min_length": 20}},
             "objectives": {"contrastive": {"weight": 1.0}, "masked_prediction": {}}, "quota": {"speech": 2}}  # fmt: skip
     top = {"base": "base.yaml", "mode": "all", "stages": {0: ["speech", "text"], 100: ["speech", "text", "pairs"]},
-           "corpora": {"prose": {"kind": "text", "train": "prose", "budget": 512, "max_length": 512, "block": 64},
-                       "pairs": {"kind": "pairs", "train": "pairs.tsv", "budget": 4000, "weight": 0.5}},
+           "corpora": {"prose": {"kind": "text", "train": ["prose"], "budget": 512, "max_length": 512, "block": 64},
+                       "pairs": {"kind": "pairs", "train": ["pairs.tsv"], "budget": 4000, "weight": 0.5}},
            "objectives": {"span_mlm": {"weight": {0: 1, 1000: 0.5}}, "tlm": {}, "stm": {}}}  # fmt: skip
     for name, values in (("base.yaml", base), ("corpora.yaml", top)):
         (folder / name).write_text(yaml.safe_dump(values))
@@ -169,7 +170,7 @@ def unpack(folder: Path) -> None:
 
 def pack(folder: Path) -> None:
     """Pack the sound of a manifest."""
-    pack_manifests([folder / "train.tsv"], "pack.zip", audio_root=folder, audio=True)
+    pack_manifests([folder / "train.tsv"], "pack.zip", audio_root=folder)
 
 
 def read_text(folder: Path) -> None:
@@ -270,7 +271,7 @@ READERS = (
     Reader("vocabulary", write_vocabulary, read_vocabulary, ("*",), weight=6),
     Reader("labels", write_labeled, read_sentences, ("*.idx", "*.bin", "*/label/dict.txt", "*.label"), weight=4),
     Reader("classes", _write_labels, lambda folder: read_classes(folder / "classes.txt", 3), weight=2),
-    Reader("dictionary", write_vocabulary, lambda folder: PieceDictionary.load(str(folder / "dict.txt")), ("dict.txt",), weight=1),
+    Reader("dictionary", write_vocabulary, lambda folder: read_dictionary(folder / "dict.txt"), ("dict.txt",), weight=1),
     Reader("corpora.yaml", write_plan, read_plan, ("*.yaml",), weight=8),
     # The objectives' room knows no DataError.
     Reader("centroids", write_centroids, lambda folder: read_clusters(folder / "k.npz"), errors=ValueError, weight=4),

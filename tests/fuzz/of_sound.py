@@ -117,7 +117,6 @@ FORMATS: dict[str, tuple[Callable[[], bytes], ...]] = {
     "mp4": (lambda: by_av("mp4", "aac"), lambda: by_av("mov", "pcm_s16le")),
     "webm": (lambda: by_av("webm", "libopus", 48000), lambda: by_av("matroska", "pcm_s16le")),
     "aac": (lambda: by_av("adts", "aac"),),
-    "wma": (lambda: by_av("asf", "wmav2"),),
     "wv": (lambda: by_av("wv", "wavpack"),),
     "tta": (lambda: by_av("tta", "tta"),),
     "avi": (lambda: by_av("avi", "pcm_s16le"),),
