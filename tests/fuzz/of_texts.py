@@ -123,7 +123,7 @@ def _inputs(folder: Path) -> None:
         for are_texts in (True, False):
             sys.stdin = io.TextIOWrapper(io.BytesIO((folder / "a.txt").read_bytes()), "utf-8")
             inputs, _ = inputs_of(["-"], are_texts, pairs=are_texts)
-            for item in inputs if are_texts else ():
+            for item in inputs[:20] if are_texts else ():
                 _encoded(item, vocabulary)
     finally:
         sys.stdin = before
