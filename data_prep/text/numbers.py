@@ -55,7 +55,7 @@ _PATTERNS = {kind: re.compile(form) for kind, form in _FORMS.items()}
 
 
 def kinds_of(written: str) -> list[str]:
-    """Return the kinds that a written form may have: ``1984`` is a cardinal or a year. One that is too long has none."""
+    """Return the kinds that a written form may have: ``1984`` is a cardinal or a year. A long one has none."""
     if len(written) > MAX_LENGTH:
         return []
     return [kind for kind, pattern in _PATTERNS.items() if pattern.fullmatch(written)]

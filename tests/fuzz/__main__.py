@@ -80,8 +80,10 @@ def table(counts: dict[str, Counter[str]]) -> str:
     lines = [f"{'reader':{width}}   cases  results   errors  findings  ms a case"]
     total: Counter[str] = Counter()
     for name, found in [*counts.items(), ("total", total)]:
-        numbers = (found[RESULT] + found[ERROR] + found[FINDING], found[RESULT], found[ERROR], found[FINDING])
-        lines.append(f"{name:{width}} {numbers[0]:7} {numbers[1]:8} {numbers[2]:8} {numbers[3]:9} {1000 * found[_SECONDS] / max(numbers[0], 1):10.1f}")
+        cases = found[RESULT] + found[ERROR] + found[FINDING]
+        milliseconds = 1000 * found[_SECONDS] / max(cases, 1)
+        row = f"{cases:7} {found[RESULT]:8} {found[ERROR]:8} {found[FINDING]:9} {milliseconds:10.1f}"
+        lines.append(f"{name:{width}} {row}")
         total.update(found)
     return "\n".join(lines)
 

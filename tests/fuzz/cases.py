@@ -14,7 +14,9 @@ _INVENTED_EVERY = 5  # a case of so many is invented, if the format is text
 
 def tree_of(folder: Path) -> dict[str, bytes]:
     """Return the content of all files below a folder by their paths."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def changed_files(reader: Reader, tree: dict[str, bytes], number: int) -> dict[str, bytes]:

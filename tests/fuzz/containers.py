@@ -1,4 +1,4 @@
-"""Files inside files: what is damaged within a gzip or a zip has a true checksum, and so reaches the reader behind it."""
+"""Files inside files: what is damaged within a gzip or a zip has a true checksum, and reaches the reader behind it."""
 
 import gzip
 import io

@@ -14,7 +14,9 @@ from tests.fuzz.mutations import NUMBERS, PATHS, SIGNS
 
 _BLOCK = 16  # examples that are drawn at once: the first ones of a run are the simplest
 # Not all of Unicode: Hypothesis would compute tables for it, for many seconds.
-_ALPHABET = "".join(map(chr, range(0, 0x180))) + "".join(each for each in SIGNS if len(each) == 1) + "\ud800\udc80\udfff東ñǅ"
+_ALPHABET = (
+    "".join(map(chr, range(0, 0x180))) + "".join(each for each in SIGNS if len(each) == 1) + "\ud800\udc80\udfff東ñǅ"
+)
 _WORD = re.compile(r"[^\s,|:\"'\[\]{}<>]+")
 
 

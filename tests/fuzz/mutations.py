@@ -15,13 +15,46 @@ NUMBERS = (
 SIGNS = (
     *("\x00", "\ufeff", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\u202e", "\u2066", "\u200b", "\u200d"),
     *("\u00ad", "\u00a0", "\u3000", "\u0301", "\U0001f600", "\U0010ffff", "\uffff", "İ", "ı", "ß", "ﬁ", "ا", "हि", "ŀ"),
-    *("\r", "\r\n", "\t", "\n", '"', "'", "\\", "|", ",", ";", ":", "%", "<", ">", "&", "#", "$", "${x}", "{}", "\x1b[2J"),
+    *(
+        "\r",
+        "\r\n",
+        "\t",
+        "\n",
+        '"',
+        "'",
+        "\\",
+        "|",
+        ",",
+        ";",
+        ":",
+        "%",
+        "<",
+        ">",
+        "&",
+        "#",
+        "$",
+        "${x}",
+        "{}",
+        "\x1b[2J",
+    ),
 )
 # Not text: half a character, an overlong slash, bytes of other encodings, UTF-16.
 _NO_UTF8 = (b"\xed\xa0\x80", b"\xc0\xaf", b"\xff", b"caf\xe9", b"\xf5\x80\x80\x80", b"\xff\xfea\x00", b"\x80")
 _ESCAPES = ("\\ud800", "\\u0000", "\\n", "&#0;", "&#55296;", "%00", "\\x00", "\\udfff\\ud800")
 PATHS = (
-    *("../canary/kept", "/dev/zero", "/dev/null", "/etc/passwd", "..", ".", "/", "~", "a" * 300, "a/" * 2100 + "a", "-"),
+    *(
+        "../canary/kept",
+        "/dev/zero",
+        "/dev/null",
+        "/etc/passwd",
+        "..",
+        ".",
+        "/",
+        "~",
+        "a" * 300,
+        "a/" * 2100 + "a",
+        "-",
+    ),
     *("nul\x00l", "https://a.example/b.wav", "| touch stray", "$(touch stray)", "`touch stray`", "a.wav:0:10", "*"),
 )
 _NESTS = ("[", "{", '{"a":', "<a>", "(", "((", "{{", "- ", "? ", "<<", "${", "*", "&a [")

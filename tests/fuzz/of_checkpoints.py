@@ -80,14 +80,36 @@ def _change(state: Any, random: Random) -> None:
 
 def _value(random: Random) -> Any:
     return random.choice(
-        (None, True, -1, 10**9, 10**30, float("nan"), float("inf"), [], {}, [[[[]]]], (), "${oc.env:HOME}", "???",
-         torch.zeros(2), torch.zeros(2, dtype=torch.uint8), torch.empty(0), {1: 2}, "x" * 2_000_000, b"bytes", 1 + 2j,
-         *NUMBERS[:12], *SIGNS[:6], *PATHS[:6])  # fmt: skip
+        (
+            None,
+            True,
+            -1,
+            10**9,
+            10**30,
+            float("nan"),
+            float("inf"),
+            [],
+            {},
+            [[[[]]]],
+            (),
+            "${oc.env:HOME}",
+            "???",
+            torch.zeros(2),
+            torch.zeros(2, dtype=torch.uint8),
+            torch.empty(0),
+            {1: 2},
+            "x" * 2_000_000,
+            b"bytes",
+            1 + 2j,
+            *NUMBERS[:12],
+            *SIGNS[:6],
+            *PATHS[:6],
+        )  # fmt: skip
     )
 
 
 READERS = (
-    Reader("checkpoint.file", _write, _read, ("*.pt",), weight=5),
-    Reader("checkpoint.newest", _write_folder, _newest, ("*.pt",), weight=3),
-    Reader("checkpoint.values", _write_values, _changed_values, ("seed.txt",), ("changed.pt",), 6),
+    Reader("checkpoint.file", _write, _read, ("*.pt",), weight=1),
+    Reader("checkpoint.newest", _write_folder, _newest, ("*.pt",), weight=1),
+    Reader("checkpoint.values", _write_values, _changed_values, ("seed.txt",), ("changed.pt",), 0.7),
 )

@@ -24,7 +24,6 @@ from data_prep.engine.units import Corpus
 from data_prep.own import command as own
 from tests.data_prep.layouts import sounds
 from tests.data_prep.layouts.ami import write_ami
-from tests.data_prep.layouts.common_voice import write_common_voice
 from tests.data_prep.layouts.covost2 import write_covost2
 from tests.data_prep.layouts.glue import write_glue
 from tests.data_prep.layouts.librilight import write_librilight
@@ -61,11 +60,26 @@ def _with_voice(write: Callable[[Path], object], folder: Path) -> None:
         sounds._voice = before
 
 
-def corpus(name: str, write: Callable, open_corpus: Callable, files: tuple[str, ...], weight: int = 2, named: tuple[str, ...] = ()) -> Reader:
+def corpus(
+    name: str,
+    write: Callable,
+    open_corpus: Callable,
+    files: tuple[str, ...],
+    weight: float = 1,
+    named: tuple[str, ...] = (),
+) -> Reader:
     """Return the reader of a corpus."""
     return Reader(
         name, partial(_with_voice, write), partial(prepared, open_corpus), files, (*NAMED, *named), weight, seconds=15.0
     )
+
+
+def _librilight(root: Path) -> Corpus:
+    return librilight.open_corpus(root, train_shards=1)
+
+
+def _normalization(root: Path) -> Corpus:
+    return text_normalization.open_corpus(root, parts=3)
 
 
 _CORPORA = (
@@ -73,7 +87,7 @@ _CORPORA = (
     corpus("corpus.common_voice", write_splits, common_voice_asr.open_corpus, ("*.tsv", "*.mp3")),
     corpus("corpus.covost2", write_covost2, lambda root: covost2.open_corpus(root, ["en_de"]), ("*.tsv",)),
     corpus("corpus.glue", write_glue, glue.open_corpus, ("*.tsv",), 3),
-    corpus("corpus.librilight", write_librilight, lambda root: librilight.open_corpus(root, train_shards=1), ("*.json",)),
+    corpus("corpus.librilight", write_librilight, _librilight, ("*.json",)),
     corpus("corpus.librilm", write_librilm, lambda root: librilm.open_corpus(root, 1, 4), ("*.gz",), 3),
     corpus("corpus.librispeech", write_librispeech, librispeech.open_corpus, ("*.txt", "*.TXT", "*.flac")),
     corpus("corpus.mc4", lambda root: write_pages(root / "c4-en.tfrecord-00000-of-00001.json.gz", stories(0, 40)),
@@ -82,9 +96,9 @@ _CORPORA = (
     corpus("corpus.fisher", write_fisher, switchboard.Fisher, ("*.txt", "*.sph")),
     corpus("corpus.hub5", write_hub5, switchboard.Hub5, ("*.stm", "*.sph")),
     corpus("corpus.tedlium", write_tedlium, tedlium.open_corpus, ("*.stm", "*.sph")),
-    corpus("corpus.challenge", write_challenge, lambda root: text_normalization.open_corpus(root, parts=3), ("*_train.csv",)),
-    corpus("corpus.release", write_release, lambda root: text_normalization.open_corpus(root, parts=3), ("*",)),
-    corpus("corpus.pairs", write_pairs, lambda root: text_normalization.open_corpus(root, parts=3), ("*",)),
+    corpus("corpus.challenge", write_challenge, _normalization, ("*_train.csv",)),
+    corpus("corpus.release", write_release, _normalization, ("*",)),
+    corpus("corpus.pairs", write_pairs, _normalization, ("*",)),
     corpus("corpus.wsj", write_wsj, wsj.open_corpus, ("*.ndx", "*.dot", "*.wv1")),
 )  # fmt: skip
 
@@ -107,12 +121,17 @@ def _ljspeech(folder: Path) -> None:
 
 def _nemo(folder: Path) -> None:
     names = write_sounds(folder, 3)
-    write_jsonl(folder / "train.json", [{"audio_filepath": name, "offset": 0.1, "duration": 0.3, "text": "a word"} for name in names])
+    write_jsonl(
+        folder / "train.json",
+        [{"audio_filepath": name, "offset": 0.1, "duration": 0.3, "text": "a word"} for name in names],
+    )
 
 
 def _kaldi(folder: Path) -> None:
     names = write_sounds(folder, 2)
-    (folder / "wav.scp").write_text("".join(f"rec{n} {name}\n" for n, name in enumerate(names)) + "rec2 sph2pipe a.sph |\n")
+    (folder / "wav.scp").write_text(
+        "".join(f"rec{n} {name}\n" for n, name in enumerate(names)) + "rec2 sph2pipe a.sph |\n"
+    )
     (folder / "segments").write_text("utt0 rec0 0.0 0.3\nutt1 rec1 0.1 0.4\nutt2 rec0 0.3 0.5\n")
     (folder / "text").write_text("utt0 the first\nutt1 the second\nutt2 čau\n")
     (folder / "utt2spk").write_text("utt0 s0\nutt1 s1\nutt2 s0\n")
@@ -130,19 +149,28 @@ def _texts(folder: Path) -> None:
     (folder / "b.txt").write_text("\n".join(f"line {'x' * (n % 9)} {n}" for n in range(110)))
 
 
+def _translated(folder: Path) -> None:
+    write_sounds(folder, 1)
+    write_csv(folder / "a.csv", _TRANSLATED)
+
+
 _CLASSES = [{"sentence": f"text {'ab' * n}", "label": "good" if n % 2 else "bad", "text2": "more"} for n in range(8)]
 _FORMS = [{"written": f"Due on {n}/4!", "spoken": f"due on {'ab' * n}", "class": "date"} for n in range(6)]
-_TRANSLATED = [{"path": "clips/0.flac", "translation": "guten Morgen", "text": "good morning", "tgt_lang": "de", "lang": "en"}]
+_TRANSLATED = [
+    {"path": "clips/0.flac", "translation": "guten Morgen", "text": "good morning", "tgt_lang": "de", "lang": "en"}
+]
 
 
 def _speech(folder: Path) -> None:
     write_csv(folder / "train.csv", _rows(folder))
 
 
-def own_rows(name: str, write: Callable, kind: str, files: tuple[str, ...], weight: int = 3, **options: object) -> Reader:
+def own_rows(
+    name: str, write: Callable, kind: str, files: tuple[str, ...], weight: int = 3, **options: object
+) -> Reader:
     """Return the reader of users' own rows of a kind."""
     options = {**_TO_TRAIN, **options}
-    return corpus(f"own.{name}", write, lambda root: own.open_corpus(root, kind, **options), files, weight)
+    return corpus(f"own.{name}", write, lambda root: own.open_corpus(root, kind, **options), files, weight / 2)
 
 
 _OWN = (
@@ -155,7 +183,7 @@ _OWN = (
     own_rows("classification", lambda folder: write_csv(folder / "a.csv", _CLASSES), "classification", ("*",), 4),
     own_rows("json", lambda folder: write_jsonl(folder / "a.json", _CLASSES), "classification", ("*",), 4),
     own_rows("normalization", lambda folder: write_tsv(folder / "a.tsv", _FORMS), "normalization", ("*",), 3),
-    own_rows("translation", lambda folder: (write_sounds(folder, 1), write_csv(folder / "a.csv", _TRANSLATED)), "st", ("*.csv",)),
+    own_rows("translation", _translated, "st", ("*.csv",)),
     own_rows("ljspeech", _ljspeech, "asr", ("*.csv",)),
     own_rows("nemo", _nemo, "asr", ("*.json",)),
     own_rows("kaldi", _kaldi, "asr", ("wav.scp", "segments", "text", "utt2spk"), 4),
@@ -189,8 +217,15 @@ def _again(folder: Path) -> None:
 
 
 _RESUMED = (
-    Reader("own.finished", partial(_finished, is_merged=True), _again, ("out/*.json",), ("/out:",), 2),
-    Reader("own.parts", partial(_finished, is_merged=False), _again, ("out/.parts/*.json", "out/.parts/*.tsv"), ("/out:", "/out/"), 3),
+    Reader("own.finished", partial(_finished, is_merged=True), _again, ("out/*.json",), ("/out:",), 1),
+    Reader(
+        "own.parts",
+        partial(_finished, is_merged=False),
+        _again,
+        ("out/.parts/*.json", "out/.parts/*.tsv"),
+        ("/out:", "/out/"),
+        1,
+    ),
 )
 
 READERS = (*_CORPORA, *_OWN, *_RESUMED)

@@ -11,7 +11,6 @@ from data_prep.packages import (
     fillets,
     fortunes,
     movie_reviews,
-    normalization,
     steel_sky,
     wesnoth,
     wordnet,
@@ -37,8 +36,11 @@ from tests.data_prep.packages.test_movie_reviews import write_reviews
 from tests.fuzz.of_corpora import NAMED
 from tests.fuzz.reader import Reader
 
-_VERSES = {("Genesis", chapter, verse): f'<w lemma="strong:H1">In the beginning {chapter * "a"}</w>, it was {verse * "b"}.'
-           for chapter in range(1, 9) for verse in (1, 2)} | {("Matthew", 1, 1): "The book."}  # fmt: skip
+_VERSES = {
+    ("Genesis", chapter, verse): f'<w lemma="strong:H1">The {chapter * "a"}</w>, and it was {verse * "b"}.'
+    for chapter in range(1, 9)
+    for verse in (1, 2)
+} | {("Matthew", 1, 1): "The book."}
 
 
 def _bible(folder: Path) -> None:
@@ -52,7 +54,10 @@ def _read_bible(folder: Path) -> None:
 
 def _fortunes(folder: Path) -> None:
     (folder / fortunes.FOLDER).mkdir(parents=True)
-    text = "".join(f"\tVěta číslo {'abc'[n % 3] * n} a {'xyz'[n % 3] * n} zde.\n Další věta.\n\t-- Někdo\n%\n" for n in range(1, 60))
+    text = "".join(
+        f"\tVěta číslo {'abc'[n % 3] * n} a {'xyz'[n % 3] * n} zde.\n Další věta.\n\t-- Někdo\n%\n"
+        for n in range(1, 60)
+    )
     (folder / fortunes.FOLDER / "cs").write_text(text)
 
 
@@ -74,6 +79,10 @@ def _drascula(folder: Path) -> None:
     write_drascula(folder, 2, 1, 2)
 
 
+def _sky(folder: Path) -> None:
+    write_sky(folder, 2, 1, 2)
+
+
 def _glosses(folder: Path) -> None:
     glosses = [f'a thing of the kind {"abcdefgh"[n % 8] * (n + 1)}; "one example"' for n in range(60)]
     write_glosses(folder, [*glosses, '(biology) a cell; "so it stands'])
@@ -87,10 +96,15 @@ def _rnc(folder: Path) -> None:
     (folder / "a.rnc").write_bytes(pack(b"some text, some text, and again some text " * 6 + bytes(range(64))))
 
 
-def corpus(name: str, write, open_corpus, files: tuple[str, ...], weight: int = 2, named: tuple[str, ...] = ()) -> Reader:
+def corpus(
+    name: str, write, open_corpus, files: tuple[str, ...], weight: float = 1, named: tuple[str, ...] = ()
+) -> Reader:
     """Return the reader of a package's corpus."""
-    return Reader(f"package.{name}", write, lambda folder: prepare(open_corpus(folder), "out"), files, (*NAMED, *named), weight,
-                  seconds=15.0)  # fmt: skip
+
+    def read(folder: Path) -> None:
+        prepare(open_corpus(folder), "out")
+
+    return Reader(f"package.{name}", write, read, files, (*NAMED, *named), weight, seconds=15.0)
 
 
 def _out(open_game):
@@ -98,15 +112,15 @@ def _out(open_game):
 
 
 READERS = (
-    corpus("steel_sky", lambda folder: write_sky(folder, 2, 1, 2), _out(steel_sky.open_game), ("*.dnr", "*.dsk"), 1, ("sky.dsk",)),
-    corpus("drascula", _drascula, _out(drascula.open_game), ("*.dat", "*.ALS"), 1),
-    corpus("amazon_queen", write_queen, _out(amazon_queen.open_game), ("*.1c",), 1),
+    corpus("steel_sky", _sky, _out(steel_sky.open_game), ("*.dnr", "*.dsk"), 1, ("sky.dsk",)),
+    corpus("drascula", _drascula, _out(drascula.open_game), ("*.dat", "*.ALS"), 0.2),
+    corpus("amazon_queen", write_queen, _out(amazon_queen.open_game), ("*.1c",), 0.5),
     corpus("fillets", lambda folder: write_three_levels(Tree(folder)), fillets.open_corpus, ("*.lua", "*.ogg"), 3),
     corpus("wesnoth", lambda folder: write_wesnoth(folder, 40), wesnoth.open_corpus, ("*.mo",)),
     corpus("wordnet", _glosses, wordnet.open_corpus, ("*/data.*",)),
     corpus("fortunes", _fortunes, fortunes.open_corpus, ("*/cs",)),
     corpus("reviews", write_reviews, movie_reviews.open_corpus, ("*.gz",)),
-    Reader("package.bible", _bible, _read_bible, ("*",), ("web", "engWEB"), 3),
+    Reader("package.bible", _bible, _read_bible, ("*",), ("web", "engWEB"), 0.5),
     Reader("package.rnc", _rnc, lambda folder: decompress((folder / "a.rnc").read_bytes(), "a.rnc"), weight=4),
     *(
         Reader(f"package.deb.{ending or 'plain'}", partial(_deb, f".{ending}"),

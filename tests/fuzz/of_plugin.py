@@ -85,8 +85,11 @@ def write_plan(folder: Path) -> None:
     """Write ``corpora.yaml`` that builds on another file, and the files that it names."""
     for name in ("talk.tsv", "pairs.tsv", "prose.bin", "prose.idx", "spoken.npz"):
         (folder / name).write_bytes(b"")
-    base = {"corpora": {"talk": {"kind": "speech", "train": ["talk.tsv"], "budget": 6000, "min_length": 20}},
-            "objectives": {"contrastive": {"weight": 1.0}, "masked_prediction": {}}, "quota": {"speech": 2}}  # fmt: skip
+    base = {
+        "corpora": {"talk": {"kind": "speech", "train": ["talk.tsv"], "budget": 6000, "min_length": 20}},
+        "objectives": {"contrastive": {"weight": 1.0}, "masked_prediction": {}},
+        "quota": {"speech": 2},
+    }
     top = {"base": "base.yaml", "mode": "all", "stages": {0: ["speech", "text"], 100: ["speech", "text", "pairs"]},
            "corpora": {"prose": {"kind": "text", "train": ["prose"], "budget": 512, "max_length": 512, "block": 64},
                        "pairs": {"kind": "pairs", "train": ["pairs.tsv"], "budget": 4000, "weight": 0.5}},
@@ -209,7 +212,9 @@ def read_sentences(folder: Path) -> None:
 def read_plan(folder: Path) -> None:
     """Read a plan against all kinds and objectives."""
     kinds = {name: Kind(kind.options, kind.suffixes) for name, kind in KINDS.items()}
-    options = {name: {option: Option(*of) for option, of in options_of(each).items()} for name, each in REGISTRY.items()}
+    options = {
+        name: {option: Option(*of) for option, of in options_of(each).items()} for name, each in REGISTRY.items()
+    }
     try:
         check_requirements(read_corpora(folder / "corpora.yaml", folder, kinds, options).objectives)
     except ValueError as error:
@@ -230,7 +235,16 @@ def read_places(folder: Path) -> None:
 
 def _write_places(folder: Path) -> None:
     write_manifests(folder)
-    places = ["a.wav", "a.wav:0:3000", "b.flac:10:2000:0", "c.npy", "p.zip:10:20", "../canary/kept", "a:b:c.wav", "x.wav"]
+    places = [
+        "a.wav",
+        "a.wav:0:3000",
+        "b.flac:10:2000:0",
+        "c.npy",
+        "p.zip:10:20",
+        "../canary/kept",
+        "a:b:c.wav",
+        "x.wav",
+    ]
     (folder / "places.txt").write_text("\n".join(places) + "\n")
 
 
@@ -259,21 +273,21 @@ def _write_checked(folder: Path) -> None:
 
 
 READERS = (
-    Reader("manifest.tsv", write_manifests, read_manifest, ("train.tsv",), weight=8),
+    Reader("manifest.tsv", write_manifests, read_manifest, ("train.tsv",), weight=10),
     Reader("manifest.arrow", write_manifests, read_manifest, ("train.tsv.arrow",), weight=8),
-    Reader("manifest.check", write_manifests, validate, ("*.tsv", "*.wav", "*.flac", "*.npy"), weight=4),
-    Reader("manifest.folder", _write_checked, check_folder, _CHECKED, weight=2),
+    Reader("manifest.check", write_manifests, validate, ("*.tsv", "*.wav", "*.flac", "*.npy"), weight=3),
+    Reader("manifest.folder", _write_checked, check_folder, _CHECKED, weight=0.5),
     Reader("manifest.pack", write_manifests, pack, ("*.tsv", "*.wav", "*.flac", "*.npy"), weight=3),
     Reader("manifest.unpack", write_pack, unpack, ("*.tsv", "*.zip"), weight=4),
-    Reader("locations", _write_places, read_places, ("places.txt",), weight=4),
-    Reader("text.index", write_text, read_text, ("text.idx", "text.bin"), weight=6),
-    Reader("text.dictionary", write_text, read_text, ("dict.txt",), weight=3),
-    Reader("vocabulary", write_vocabulary, read_vocabulary, ("*",), weight=6),
-    Reader("labels", write_labeled, read_sentences, ("*.idx", "*.bin", "*/label/dict.txt", "*.label"), weight=4),
-    Reader("classes", _write_labels, lambda folder: read_classes(folder / "classes.txt", 3), weight=2),
-    Reader("dictionary", write_vocabulary, lambda folder: read_dictionary(folder / "dict.txt"), ("dict.txt",), weight=1),
-    Reader("corpora.yaml", write_plan, read_plan, ("*.yaml",), weight=8),
+    Reader("locations", _write_places, read_places, ("places.txt",), weight=2),
+    Reader("text.index", write_text, read_text, ("text.idx", "text.bin"), weight=10),
+    Reader("text.dictionary", write_text, read_text, ("dict.txt",), weight=5),
+    Reader("vocabulary", write_vocabulary, read_vocabulary, ("*",), weight=10),
+    Reader("labels", write_labeled, read_sentences, ("*.idx", "*.bin", "*/label/dict.txt", "*.label"), weight=6),
+    Reader("classes", _write_labels, lambda folder: read_classes(folder / "classes.txt", 3), weight=5),
+    Reader("dictionary", write_vocabulary, lambda folder: read_dictionary(folder / "dict.txt"), ("*.txt",), weight=4),
+    Reader("corpora.yaml", write_plan, read_plan, ("*.yaml",), weight=10),
     # The objectives' room knows no DataError.
-    Reader("centroids", write_centroids, lambda folder: read_clusters(folder / "k.npz"), errors=ValueError, weight=4),
-    Reader("features.npy", _write_features, _features, weight=6),
+    Reader("centroids", write_centroids, lambda folder: read_clusters(folder / "k.npz"), errors=ValueError, weight=8),
+    Reader("features.npy", _write_features, _features, weight=10),
 )  # fmt: skip

@@ -69,7 +69,9 @@ def by_av(format: str, codec: str, rate: int = 16000) -> bytes:
         samples = (voice(_SECONDS, rate) * 32767).astype(np.int16)[None]
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate = rate
-        for each in av.AudioResampler(format=stream.format, layout="mono", rate=rate, frame_size=stream.frame_size or 0).resample(frame):
+        for each in av.AudioResampler(
+            format=stream.format, layout="mono", rate=rate, frame_size=stream.frame_size or 0
+        ).resample(frame):
             file.mux(stream.encode(each))
         file.mux(stream.encode(None))
     return buffer.getvalue()
@@ -122,7 +124,7 @@ FORMATS: dict[str, tuple[Callable[[], bytes], ...]] = {
     "avi": (lambda: by_av("avi", "pcm_s16le"),),
     "flv": (lambda: by_av("flv", "pcm_s16le", 44100),),
 }
-_WEIGHTS = {"wav": 8, "flac": 8, "ogg": 6, "mp3": 8, "sph": 6}
+_WEIGHTS = {"wav": 16, "flac": 14, "ogg": 10, "mp3": 8, "sph": 10}
 
 
 def _write(suffix: str, number: int, folder: Path) -> None:
@@ -134,9 +136,9 @@ def _readers() -> tuple[Reader, ...]:
     for suffix, encoders in FORMATS.items():
         for number in range(len(encoders)):
             name = f"sound.{suffix}" + (f".{number}" if number else "")
-            weight = max(1, _WEIGHTS.get(suffix, 3) // len(encoders))
+            weight = _WEIGHTS.get(suffix, 4) / len(encoders) + 0.5
             found.append(Reader(name, partial(_write, suffix, number), partial(read, f"a.{suffix}"), weight=weight,
-                                named=(f"sound of ", ), seconds=10.0))  # fmt: skip
+                                named=("sound of ", ), seconds=10.0))  # fmt: skip
     return tuple(found)
 
 

@@ -48,7 +48,7 @@ def _sleeps(folder: Path) -> None:
 
 
 def _allocates(folder: Path) -> None:
-    np.ones(600 * MEBIBYTE, np.uint8)
+    np.ones(64 * MEBIBYTE, np.uint8)
 
 
 def _allocates_more_than_there_is(folder: Path) -> None:
@@ -99,7 +99,7 @@ FAULTS = {
     "time: more than": _loops,
     "time: more than 0.5": _swallows_everything,
     "did not end": _sleeps,
-    "memory: 6": _allocates,
+    "memory: ": _allocates,
     "memory: MemoryError": _allocates_more_than_there_is,
     "opened for writing '../../canary/stray'": _writes_outside,
     "os.utime '../../canary/kept'": _changes_what_is_there,
@@ -115,7 +115,8 @@ def _planted(read):
 
 
 READERS = {
-    text: Reader(f"planted.{place}", _write, _planted(read), seconds=0.5) for place, (text, read) in enumerate(FAULTS.items())
+    text: Reader(f"planted.{place}", _write, _planted(read), seconds=0.5, memory=32 * MEBIBYTE)
+    for place, (text, read) in enumerate(FAULTS.items())
 }
 SOUND = Reader("planted.sound", _write, _planted(_names_it))
 REFUSING = Reader("planted.refusing", _write, _names_it)

@@ -29,7 +29,7 @@ class Reader(NamedTuple):
     read: Callable[[Path], object]
     files: tuple[str, ...] = ("*",)
     named: tuple[str, ...] = ()
-    weight: int = 4
+    weight: float = 4
     errors: type[Exception] = DataError
     seconds: float = 5.0
     memory: int = 384 * MEBIBYTE

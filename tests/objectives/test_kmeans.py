@@ -139,7 +139,9 @@ def test_arrays_that_are_no_clusters_are_named(tmp_path, values):
         read_clusters(tmp_path / "some.npz")
 
 
-@pytest.mark.parametrize("header", ["{'descr': (", "{'descr': '<f4', 'fortran_order': False, 'shape': (%s, 26)}" % 10**15, "1" * 50])
+@pytest.mark.parametrize(
+    "header", ["{'descr': (", "{'descr': '<f4', 'fortran_order': False, 'shape': (%s, 26)}" % 10**15, "1" * 50]
+)
 def test_headers_of_arrays_that_lie_are_named(tmp_path, header):
     np.savez(tmp_path / "some.npz", counts=np.ones(6), recipe=np.array('{"version": 1}'))
     text = header.ljust(117).encode() + b"\n"

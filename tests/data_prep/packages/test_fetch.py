@@ -268,7 +268,9 @@ def test_sets(tmp_path, sources, monkeypatch, capsys):
         module.main([*arguments, "--set", "downstream", "--packages", "game"])
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 5000, "[1]", '{"game": 1}', '{"game": {"file": 1}}', "\xff", '{"game": null}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[" * 5000, "[1]", '{"game": 1}', '{"game": {"file": 1}}', "\xff", '{"game": null}']
+)
 def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/packages.json").write_text(text, encoding="latin-1")
