@@ -72,6 +72,9 @@ def read_clusters(path: str | Path) -> Clusters:
 
 def _fault(clusters: Clusters) -> str | None:
     """Return what is wrong with the arrays, None if nothing is."""
+    arrays = clusters.centroids, clusters.counts, *clusters.teacher.values()
+    if not all(isinstance(array, np.ndarray) for array in arrays):
+        return "found a member that is no array"  # numpy returns its bytes
     shape, kind = clusters.centroids.shape, clusters.centroids.dtype.kind
     if len(shape) != 2 or kind != "f" or not clusters.centroids.size or not np.isfinite(clusters.centroids).all():
         return f"found centroids of shape {shape} and type {clusters.centroids.dtype}, or ones that are not finite"

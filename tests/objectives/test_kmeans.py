@@ -149,3 +149,11 @@ def test_headers_of_arrays_that_lie_are_named(tmp_path, header):
         archive.writestr("centroids.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
     with pytest.raises(ValueError, match="some.npz: cannot be read"):
         read_clusters(tmp_path / "some.npz")
+
+
+def test_a_member_that_is_no_array_is_named(tmp_path):
+    np.savez(tmp_path / "some.npz", counts=np.ones(6), recipe=np.array('{"version": 1}'))
+    with zipfile.ZipFile(tmp_path / "some.npz", "a") as archive:
+        archive.writestr("centroids.npy", b"no array")
+    with pytest.raises(ValueError, match="some.npz: found a member that is no array"):
+        read_clusters(tmp_path / "some.npz")
