@@ -1,6 +1,7 @@
 """Cases of one reader in a child process, with limits on time, memory and files."""
 
 import contextlib
+import faulthandler
 import json
 import logging
 import os
@@ -135,6 +136,7 @@ def _child(reader: Reader, numbers: list[int], folder: Path, work: Path, kept: P
         tree = valid_tree(reader, work)
         make_canary(folder / "canary")
         logging.disable()
+        faulthandler.enable(log)  # and not where the parent has it
         torch.set_num_threads(1)
         pyarrow.set_cpu_count(1)
         watch = Watch(folder / "canary")

@@ -115,20 +115,20 @@ READERS = (
     corpus("steel_sky", _sky, _out(steel_sky.open_game), ("*.dnr", "*.dsk"), 1, ("sky.dsk",)),
     corpus("drascula", _drascula, _out(drascula.open_game), ("*.dat", "*.ALS"), 0.2),
     corpus("amazon_queen", write_queen, _out(amazon_queen.open_game), ("*.1c",), 0.5),
-    corpus("fillets", lambda folder: write_three_levels(Tree(folder)), fillets.open_corpus, ("*.lua", "*.ogg"), 3),
+    corpus("fillets", lambda folder: write_three_levels(Tree(folder)), fillets.open_corpus, ("*.lua", "*.ogg"), 1),
     corpus("wesnoth", lambda folder: write_wesnoth(folder, 40), wesnoth.open_corpus, ("*.mo",)),
     corpus("wordnet", _glosses, wordnet.open_corpus, ("*/data.*",)),
     corpus("fortunes", _fortunes, fortunes.open_corpus, ("*/cs",)),
     corpus("reviews", write_reviews, movie_reviews.open_corpus, ("*.gz",)),
     Reader("package.bible", _bible, _read_bible, ("*",), ("web", "engWEB"), 0.5),
-    Reader("package.rnc", _rnc, lambda folder: decompress((folder / "a.rnc").read_bytes(), "a.rnc"), weight=4),
+    Reader("package.rnc", _rnc, lambda folder: decompress((folder / "a.rnc").read_bytes(), "a.rnc"), weight=10),
     *(
         Reader(f"package.deb.{ending or 'plain'}", partial(_deb, f".{ending}"),
-               lambda folder: unpack(folder / "a_1_all.deb", "tree"), weight=2)
+               lambda folder: unpack(folder / "a_1_all.deb", "tree"), weight=8)
         for ending in ("xz", "gz", "bz2")
     ),
     Reader("package.sdist", lambda folder: sdist_of(folder / "a-1.tar.gz", entry("a-1/b.txt", b"some text")),
-           lambda folder: unpack(folder / "a-1.tar.gz", "tree"), weight=3),
+           lambda folder: unpack(folder / "a-1.tar.gz", "tree"), weight=10),
     Reader("package.record", _packages, _record, ("tree/packages.json",), weight=2),
     Reader("package.sentences", _sentences, lambda folder: read_sentences(folder / "sentences.txt"), weight=2),
 )  # fmt: skip

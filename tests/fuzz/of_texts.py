@@ -200,8 +200,8 @@ def _align(folder: Path) -> None:
 
 
 READERS = (
-    of_lines("normalization", _TEXTS, _normalized, 4),
-    of_lines("notations", _NOTATIONS, _notations, 4),
+    of_lines("normalization", _TEXTS, _normalized, 2.5),
+    of_lines("notations", _NOTATIONS, _notations, 2),
     of_lines("web", list(PAGES.values()), _web, 3),
     of_lines("numbers", _NUMBERS, _numbers, 4),
     Reader("generated", _write_generated, _score, ("generate-test.txt", "classes.txt"), ("generate-test.txt",), 6),
