@@ -1,9 +1,10 @@
-# make venv | test | lint | docs | demo | study | bench | clean
+# make venv | test | lint | docs | demo | study | bench | fuzz | clean
 #   PYTHON=/path/to/python3.12   the interpreter of the environment
 #   DEBS=folder                  the demo's packages, instead of apt
 #   LONG=1 CONTROL=1 SEED=2      make demo trains for longer, on pairs alone, with another seed
 #   ROWS="0 4" TASKS="asr10 st-de" SEEDS="1 2 3" SCALE=cpu   a part of the study
 #   QUICK=1 ONLY="layer step"    a quick benchmark, or parts of it
+#   N=100000 JOBS=2              make fuzz runs so many cases, in so many processes
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -11,7 +12,7 @@ RUN := $(VENV)/bin/python
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 
-.PHONY: venv test lint docs demo study bench clean
+.PHONY: venv test lint docs demo study bench fuzz clean
 .DEFAULT_GOAL := venv
 
 venv: $(INSTALLED)
@@ -55,6 +56,10 @@ study: venv
 bench: venv
 	$(RUN) -m benchmarks $(if $(QUICK),--scale quick) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(QUICK)$(ONLY),--out runs/benchmarks_part.json)
+
+# Every reader of users' files under damaged and invented input (tests/fuzz). Files of findings are in build/fuzz.
+fuzz: venv
+	$(RUN) -m tests.fuzz --cases $(or $(N),20000) $(if $(JOBS),--jobs $(JOBS))
 
 # Removes what the other targets can make again, but not the trained models in runs/.
 clean:

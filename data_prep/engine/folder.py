@@ -64,7 +64,9 @@ def finished_stats(out: Path, recipe: Mapping[str, Any], begun: Path | None = No
     if (out / STATS).is_file():
         stats = _read_stats(out / STATS)
         expected = json.loads(json.dumps(dict(recipe)))
-        found = stats.get("recipe") or {}
+        found = stats.get("recipe")
+        if not isinstance(found, dict):
+            raise DataError(f"{out / STATS}: found no recipe in it; remove it to prepare the folder again")
         if found == expected:
             return stats
         if settings_of(found) != settings_of(expected):

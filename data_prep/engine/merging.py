@@ -72,8 +72,12 @@ def _all_parts(out: Path, folder: Path) -> list[Path]:
 def _counts(parts: Sequence[Path]) -> dict[str, Counter[str]]:
     counts = {"dropped": Counter(), "noted": Counter()}
     for part in parts:
-        for kind, found in json.loads((part / COUNTS).read_text(encoding="utf-8")).items():
-            counts[kind].update(found)
+        path = part / COUNTS
+        try:
+            for kind, found in json.loads(path.read_bytes()).items():
+                counts[kind].update({str(what): int(number) for what, number in found.items()})
+        except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: expected counts as JSON ({error}); remove its folder to make it again") from error
     return counts
 
 
@@ -104,7 +108,7 @@ def _concatenate(sources: Sequence[Path], file: IO[bytes]) -> None:
 
 def _first_occurrences(name: str, output: Output, parts: Sequence[Path]) -> np.ndarray:
     """Return (items,) bool: whether the item is the first with its 64-bit hash."""
-    tables = [np.load(part / ITEMS.format(name), mmap_mode="r") for part in parts]
+    tables = [_items(part / ITEMS.format(name), len(output.files)) for part in parts]
     total = sum(map(len, tables))
     keep = np.zeros(total, dtype=bool)
     shares = 1 + total // _HASHES_AT_ONCE
@@ -119,6 +123,17 @@ def _first_occurrences(name: str, output: Output, parts: Sequence[Path]) -> np.n
         _, first = np.unique(np.concatenate(hashes), return_index=True)
         keep[np.concatenate(places)[first]] = True
     return keep
+
+
+def _items(path: Path, files: int) -> np.ndarray:
+    """Return the table of a part (items, 1 + files), memory-mapped. Raises :class:`DataError` if it is damaged."""
+    try:
+        table = np.load(path, mmap_mode="r")
+        if table.ndim != 2 or table.shape[1] != 1 + files or table.dtype != np.uint64:
+            raise ValueError(f"found {table.dtype} of shape {table.shape}")
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); remove its folder to make it again") from error
+    return table
 
 
 def _filter(sources: Sequence[Path], tables: Sequence[Path], place: int, keep: np.ndarray, file: IO[bytes]) -> None:

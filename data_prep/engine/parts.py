@@ -95,11 +95,15 @@ def read_plan(out: Path) -> dict[str, Any]:
     """Return the plan of the parts in ``out``: recipe, fingerprint of the units, number of parts."""
     path = out / PARTS / PLAN
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        plan = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not JSON in UTF-8 ({error}); remove its folder to start again") from error
     except FileNotFoundError as error:
         raise DataError(f"{out}: found no parts of a corpus ({path} does not exist)") from error
+    is_plan = isinstance(plan, dict) and isinstance(plan.get("recipe"), dict) and isinstance(plan.get("parts"), int)
+    if not is_plan:
+        raise DataError(f"{path}: expected a recipe and a number of parts; remove its folder to start again")
+    return plan
 
 
 @contextmanager

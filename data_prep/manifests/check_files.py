@@ -31,18 +31,16 @@ def text_fault(index: Path, top: Path) -> str | None:
     """
     # Imported only if there is text: importing fairseq takes longer than checking a small folder.
     from slam_plugin.data.text.indexed import open_indexed
-    from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, PieceDictionary
+    from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, read_dictionary
 
     folders = [folder for folder in index.parents if folder.is_relative_to(top)]
     found = next((folder for folder in folders if (folder / DICTIONARY_FILE).is_file()), None)
     if found is None:
         return f"{index}: found no {DICTIONARY_FILE} beside it or above, up to {top}, to check its symbols"
     try:
-        sentences = open_indexed(index.with_suffix(""), PieceDictionary.load(str(found / DICTIONARY_FILE)))
+        sentences = open_indexed(index.with_suffix(""), read_dictionary(found / DICTIONARY_FILE))
     except (DataError, OSError) as error:
         return _named(error, index)
-    except ValueError as error:  # from fairseq's dictionary, whose own fault vocabulary_fault reports
-        return f"{index}: cannot be checked, {found / DICTIONARY_FILE} cannot be read ({error})"
     if int(sentences.sizes.min()) < 1:
         return f"{index}: sentence {int(sentences.sizes.argmin())} holds {int(sentences.sizes.min())} symbols"
     return None

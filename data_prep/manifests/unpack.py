@@ -57,7 +57,10 @@ def _lines(
         place = place_of(fields["audio"], root)
         if place.is_packed:
             if place.path not in archives:
-                archives[place.path] = _Archive(place.path, _folder_of(place.path, folder, archives))
+                try:
+                    archives[place.path] = _Archive(place.path, _folder_of(place.path, folder, archives))
+                except DataError as error:  # at once: all rows may name this zip
+                    raise DataError(str(Fault(str(manifest.path), line_of(row), str(error)))) from error
             try:
                 target = archives[place.path].write(place.offset, place.length)
             except DataError as error:
@@ -88,7 +91,10 @@ class _Archive:
                 for info in members:
                     _refuse_outside(path, info)
                 self._members = {_begin(file, info): info for info in members}
-        except (zipfile.BadZipFile, OSError) as error:
+        # What damaged directories of a zip raise.
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, LookupError) as error:
+            if isinstance(error, DataError):
+                raise
             raise DataError(f"{path}: cannot be read as a zip ({error})") from error
 
     def write(self, offset: int, length: int) -> Path:
@@ -102,8 +108,17 @@ class _Archive:
         if offset in self.written:
             return target
         self.written.add(offset)
+        try:
+            self._place(target, offset, length, info)
+        except (OSError, ValueError) as error:  # also names that are too long, or that are no names
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{self.path}: {info.filename} cannot be unpacked ({error})") from error
+        return target
+
+    def _place(self, target: Path, offset: int, length: int, info: zipfile.ZipInfo) -> None:
         if target.is_file() and target.stat().st_size == length and zlib.crc32(target.read_bytes()) == info.CRC:
-            return target
+            return
         with self.path.open("rb") as file:
             file.seek(offset)
             data = file.read(length)
@@ -114,7 +129,6 @@ class _Archive:
         partial = target.with_name(f".{target.name}.tmp")
         partial.write_bytes(data)
         os.replace(partial, target)
-        return target
 
 
 def _refuse_outside(path: Path, info: zipfile.ZipInfo) -> None:

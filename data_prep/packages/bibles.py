@@ -17,6 +17,7 @@ which pysword reads. The World English Bible has the Deuterocanon as well. Pairs
 
 import argparse
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,6 +104,10 @@ def normalized(name: str, printed: Mapping[Place, str]) -> Bible:
     return bible
 
 
+# What pysword raises for settings and places that make no sense.
+_DAMAGED = (ValueError, LookupError, TypeError, NotImplementedError, struct.error)
+
+
 @lru_cache(maxsize=3)
 def read_printed(tree: Path, name: str) -> dict[Place, str]:
     """Read every verse of a translation as it is printed: with punctuation, without notes and titles.
@@ -113,13 +118,17 @@ def read_printed(tree: Path, name: str) -> dict[Place, str]:
     if not (folder / "mods.d").is_dir():
         raise DataError(f"{folder}: expected mods.d and modules, found no such folder")
     modules = SwordModules(str(folder))
-    if MODULES[name] not in modules.parse_modules():
-        raise DataError(f"{folder}/mods.d: expected the module {MODULES[name]}, found none")
     try:
+        if MODULES[name] not in modules.parse_modules():
+            raise DataError(f"{folder}/mods.d: expected the module {MODULES[name]}, found none")
         module = modules.get_bible_from_module(MODULES[name])
+        return {place: plain(osis) for place, osis in _read(module, f"{folder}: {MODULES[name]}")}
     except OSError as error:
         raise DataError(f"{folder}: the module {MODULES[name]} lacks its files ({error})") from error
-    return {place: plain(osis) for place, osis in _read(module, f"{folder}: {MODULES[name]}")}
+    except _DAMAGED as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{folder}: the module {MODULES[name]} is damaged ({error})") from error
 
 
 def plain(osis: str) -> str:

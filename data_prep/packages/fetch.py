@@ -106,9 +106,16 @@ def _sha256(file: Path) -> str:
 def _record(out: Path) -> dict[str, dict[str, str]]:
     """Return the record of a tree, empty if there is no finished tree."""
     try:
-        return json.loads((out / RECORD).read_text(encoding="utf-8"))
+        found = json.loads((out / RECORD).read_bytes())
     except FileNotFoundError:
         return {}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{out / RECORD}: is not JSON in UTF-8 ({error}); remove its folder to unpack again") from error
+    names = ("file", "version", "sha256")
+    rows = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(row, dict) and all(isinstance(row.get(name), str) for name in names) for row in rows):
+        raise DataError(f"{out / RECORD}: expected {', '.join(names)} of each package; remove its folder")
+    return found
 
 
 def _given(packages: Sequence[str], folder: Path) -> dict[str, Path]:

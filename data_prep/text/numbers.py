@@ -50,11 +50,14 @@ _FORMS = {
     "time": r"(\d{1,2}):([0-5]\d)",
     "digits": r"\d{3}-\d{4}",
 }
+MAX_LENGTH = 60  # characters of a form: num2words has no words for more
 _PATTERNS = {kind: re.compile(form) for kind, form in _FORMS.items()}
 
 
 def kinds_of(written: str) -> list[str]:
-    """Return the kinds that a written form may have: ``1984`` is a cardinal or a year."""
+    """Return the kinds that a written form may have: ``1984`` is a cardinal or a year. A long one has none."""
+    if len(written) > MAX_LENGTH:
+        return []
     return [kind for kind, pattern in _PATTERNS.items() if pattern.fullmatch(written)]
 
 

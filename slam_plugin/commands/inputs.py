@@ -8,6 +8,7 @@ JSON object per line, whose ``id`` is the path of a file or the number of a text
 import argparse
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -222,7 +223,8 @@ def _files(arguments: Iterable[str]) -> tuple[list[Input], list[str]]:
     faults: list[str] = []
     for argument in arguments:
         folder = Path(argument)
-        if not folder.is_dir():
+        # Not Path.is_dir, which raises for names that are too long.
+        if not os.path.isdir(argument):
             inputs.append(Input(argument, argument, _stem(Path(folder.name))))
             continue
         files = sorted(path for path in files_below(folder) if path.suffix.lower() in SOUND_SUFFIXES)

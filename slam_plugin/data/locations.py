@@ -58,6 +58,8 @@ def missing(place: Location) -> str | None:
         size = place.path.stat().st_size
     except OSError as error:  # such as a folder without permission, or a name that is too long
         return f"{place}: cannot be read ({error.strerror})"
+    except ValueError as error:  # a name with a NUL
+        return f"{place}: cannot be read ({error})"
     if place.is_packed and place.offset + place.length > size:
         return f"{place}: reaches beyond the end of the zip, which has {size} bytes"
     return None
@@ -68,7 +70,10 @@ def outside(place: Location, root: str | Path) -> str | None:
 
     Absolute paths and ``..`` are for one's own tables. A table from elsewhere could name any file of its reader.
     """
-    real = Path(os.path.realpath(place.path))
+    try:
+        real = Path(os.path.realpath(place.path))
+    except ValueError as error:  # a name with a NUL
+        return f"{place}: cannot be read ({error})"
     if real.is_relative_to(os.path.realpath(root)):
         return None
     return f"{place}: is outside of {root}, expected audio below it"

@@ -1,7 +1,10 @@
 """The file that ``slam cluster`` writes and ``kmeans`` reads: centroids, their counts and their recipe."""
 
 import json
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +14,11 @@ import numpy as np
 
 VERSION = 1
 CEPSTRA, LAYER = "cepstra", "layer"  # values of a recipe's ``features``: modules/cepstra, or a teacher's states
+# What numpy raises for damaged headers and members. MemoryError: a header may claim any shape.
+_DAMAGED = (
+    *(ValueError, OSError, KeyError, EOFError, TypeError, OverflowError, SyntaxError, RecursionError, MemoryError),
+    *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error),
+)
 _TEACHER = "teacher/"  # prefix of its weights in the archive
 
 
@@ -50,8 +58,26 @@ def read_clusters(path: str | Path) -> Clusters:
             recipe = json.loads(str(found["recipe"]))
             teacher = {name.removeprefix(_TEACHER): found[name] for name in found if name.startswith(_TEACHER)}
             clusters = Clusters(found["centroids"], found["counts"], recipe, teacher)
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path}: cannot be read ({error}), {expected}") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path}: found a {type(recipe).__name__} for its recipe, {expected}")
     if recipe.get("version") != VERSION:
         raise ValueError(f"{path}: found version {recipe.get('version')}, expected {VERSION}: run `slam cluster` again")
+    fault = _fault(clusters)
+    if fault:
+        raise ValueError(f"{path}: {fault}, {expected}")
     return clusters
+
+
+def _fault(clusters: Clusters) -> str | None:
+    """Return what is wrong with the arrays, None if nothing is."""
+    arrays = clusters.centroids, clusters.counts, *clusters.teacher.values()
+    if not all(isinstance(array, np.ndarray) for array in arrays):
+        return "found a member that is no array"  # numpy returns its bytes
+    shape, kind = clusters.centroids.shape, clusters.centroids.dtype.kind
+    if len(shape) != 2 or kind != "f" or not clusters.centroids.size or not np.isfinite(clusters.centroids).all():
+        return f"found centroids of shape {shape} and type {clusters.centroids.dtype}, or ones that are not finite"
+    if clusters.counts.shape != shape[:1] or clusters.counts.dtype.kind not in "iuf" or (clusters.counts < 0).any():
+        return f"found counts of shape {clusters.counts.shape}, or negative ones"
+    return None

@@ -49,7 +49,7 @@ def _parse(line: str) -> Record | None:
         return None
     try:
         stats = json.loads(line[start:])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # also numbers of thousands of digits, lists in lists
         return None
     counter = next((key for key in stats if key.endswith(_COUNTER)), None)
     if counter is None:
@@ -57,6 +57,8 @@ def _parse(line: str) -> Record | None:
     prefix = counter.removesuffix(_COUNTER)
     values = {key.removeprefix(prefix): _number(value) for key, value in stats.items() if key.startswith(prefix)}
     numbers = {key: value for key, value in values.items() if value is not None}
+    if _COUNTER not in numbers:
+        return None
     return Record(prefix.rstrip("_") or INTERVAL, int(numbers.pop(_COUNTER)), numbers)
 
 
@@ -64,7 +66,7 @@ def _number(value: object) -> float | None:
     """Return a finite number, None for anything else that a log may contain (null, nan, text)."""
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

@@ -82,7 +82,16 @@ def write_picture(run_dir: str | Path, path: str | Path) -> None:
 
 
 def _read_json(path: Path, default):
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
+    """Return the content of a file of the default's type, the default if there is none. ValueError names the file."""
+    if not path.exists():
+        return default
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is not JSON in UTF-8 ({error})") from error
+    if not isinstance(found, type(default)):
+        raise ValueError(f"{path}: found a {type(found).__name__}, expected a {type(default).__name__}")
+    return found
 
 
 def _in_short(records: Sequence[Record], results: Mapping) -> list[str]:

@@ -246,3 +246,9 @@ def test_lists_of_other_systems(monkeypatch):
     assert list(inputs.inputs_of(["-"], True, False)[0]) == [("ahoj", 0, "0"), ("lod", 1, "1")]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf a.wav\r\ncaf\xe9.wav\n\n"), "utf-8"))
     assert [item.source for item in inputs.inputs_of(["-"], False, False)[0]] == [" a.wav", "caf\udce9.wav"]
+
+
+def test_a_name_that_is_too_long_is_an_input(tmp_path):
+    for name in ("a" * 5000, "nul\0.wav"):
+        found, faults = inputs.inputs_of([name], False, False)
+        assert [item.source for item in found] == [name] and not faults

@@ -1,6 +1,7 @@
 """Specifics of ``kmeans``. What it shares with other objectives is tested in ``test_codes.py``."""
 
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -114,3 +115,45 @@ def test_a_file_that_is_none_is_named(path, damage, message):
 def test_an_option_out_of_its_bounds_is_named(option, bad):
     with pytest.raises(ValueError, match=f"objectives.kmeans.{option}: found {bad!r}, expected"):
         Options(**{option: bad})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"centroids": np.ones(26, np.float32)},
+        {"centroids": np.full((6, 26), np.nan, np.float32)},
+        {"centroids": np.ones((6, 26), int)},
+        {"counts": np.ones(5)},
+        {"counts": -np.ones(6)},
+        {"counts": np.array(["a"] * 6)},
+        {"recipe": np.array("[1]")},
+        {"recipe": np.array("[" * 5000)},
+    ],
+)
+def test_arrays_that_are_no_clusters_are_named(tmp_path, values):
+    sound = {"centroids": np.ones((6, 26), np.float32), "counts": np.ones(6), "recipe": np.array('{"version": 1}')}
+    np.savez(tmp_path / "some.npz", **sound)
+    read_clusters(tmp_path / "some.npz")
+    np.savez(tmp_path / "some.npz", **sound | values)
+    with pytest.raises(ValueError, match="some.npz: .*expected a file that `slam cluster` wrote"):
+        read_clusters(tmp_path / "some.npz")
+
+
+@pytest.mark.parametrize(
+    "header", ["{'descr': (", "{'descr': '<f4', 'fortran_order': False, 'shape': (%s, 26)}" % 10**15, "1" * 50]
+)
+def test_headers_of_arrays_that_lie_are_named(tmp_path, header):
+    np.savez(tmp_path / "some.npz", counts=np.ones(6), recipe=np.array('{"version": 1}'))
+    text = header.ljust(117).encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "some.npz", "a") as archive:
+        archive.writestr("centroids.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(ValueError, match="some.npz: cannot be read"):
+        read_clusters(tmp_path / "some.npz")
+
+
+def test_a_member_that_is_no_array_is_named(tmp_path):
+    np.savez(tmp_path / "some.npz", counts=np.ones(6), recipe=np.array('{"version": 1}'))
+    with zipfile.ZipFile(tmp_path / "some.npz", "a") as archive:
+        archive.writestr("centroids.npy", b"no array")
+    with pytest.raises(ValueError, match="some.npz: found a member that is no array"):
+        read_clusters(tmp_path / "some.npz")

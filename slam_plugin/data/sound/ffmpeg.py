@@ -127,12 +127,18 @@ def _frames(av: Any, file: BinaryIO, container: Container, name: str) -> Iterato
                     samples += block.shape[1]
                     if block.size:
                         yield np.ascontiguousarray(block.T), frame.sample_rate
-        if packets < stream.frames:
-            raise DataError(f"{name}: is cut short, {packets} of the {stream.frames} packets of its header are there")
+        # QuickTime and AVI count the samples of PCM, and the packets of other encodings.
+        unit, found = ("samples", samples) if _is_pcm(stream) else ("packets", packets)
+        if found < stream.frames:
+            raise DataError(f"{name}: is cut short, {found} of the {stream.frames} {unit} of its header are there")
         if container is _SPHERE and stream.duration and samples < stream.duration:
             raise DataError(
                 f"{name}: is cut short, {samples} of the {stream.duration} samples of its header can be decoded"
             )
+
+
+def _is_pcm(stream: "av.AudioStream") -> bool:
+    return stream.codec_context.name.startswith(("pcm_", "adpcm_"))
 
 
 def _before_start(frame: "av.AudioFrame") -> int:

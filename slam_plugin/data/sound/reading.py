@@ -89,7 +89,7 @@ def is_large(place: Location) -> bool:
     is_sound = place.offset is None and place.path.suffix.lower() != ".npy"
     try:
         return is_sound and place.path.stat().st_size > _LARGE
-    except OSError:
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL: what reading it will report
         return False
 
 

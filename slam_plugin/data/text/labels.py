@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from fairseq.data import Dictionary
 from torch import Tensor
 
 from slam_plugin.data.errors import DataError, Fault, raise_faults
 from slam_plugin.data.lines import lines_in
 from slam_plugin.data.text.indexed import open_indexed
-from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, read_symbols
+from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, read_dictionary, read_symbols
 
 FOLDER = "label"
 _FILLING = re.compile(r"madeupword\d{4}")  # fairseq-preprocess rounds a dictionary's size up with these
@@ -34,7 +33,7 @@ def read_labels(data: str | Path, split: str, labels: Sequence[str]) -> Tensor |
     path = Path(data, FOLDER, split)
     if not Path(f"{path}.idx").is_file():
         return None
-    dictionary = Dictionary.load(str(path.parent / DICTIONARY_FILE))
+    dictionary = read_dictionary(path.parent / DICTIONARY_FILE)
     rows = open_indexed(path, dictionary)
     classes = []
     for number in range(len(rows)):

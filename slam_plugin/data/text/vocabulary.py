@@ -20,6 +20,8 @@ WORD_START = "▁"  # first character of a piece that begins a word
 LANGUAGE_TAG = "<lang:{}>"
 DICTIONARY_FILE, MODEL_FILE = "dict.txt", "spm.model"
 _LANGUAGE = re.compile(r"<lang:(\S+)>")
+_MAX_DIGITS = 18  # of a count
+_SHOWN = 200  # characters of a line in an error
 _BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 
 
@@ -147,12 +149,23 @@ def read_symbols(path: Path) -> dict[str, int]:
         if not line:
             continue
         symbol, _, count = line.rpartition(" ")
-        if not symbol or not count.isdecimal():
-            raise DataError(f"{path}:{number}: found {line!r}, expected a piece, a blank and a count")
+        if not symbol or not count.isdecimal() or len(count) > _MAX_DIGITS:
+            raise DataError(f"{path}:{number}: found {line[:_SHOWN]!r}, expected a piece, a blank and a count")
         if symbol in symbols:
             raise DataError(f"{path}:{number}: found {symbol!r} a second time")
         symbols[symbol] = int(count)
     return symbols
+
+
+def read_dictionary(path: Path) -> Dictionary:
+    """Return the dictionary of a ``dict.txt``. Raises the errors of :func:`read_symbols`.
+
+    Not fairseq's ``Dictionary.load``, whose errors are of several kinds and without the line.
+    """
+    dictionary = PieceDictionary()
+    for symbol, count in read_symbols(path).items():
+        dictionary.add_symbol(symbol, n=count)
+    return dictionary
 
 
 def _check_symbols(found: Sequence[str], expected: Sequence[str], source: str) -> None:

@@ -391,3 +391,10 @@ def test_pyav_opens_no_other_file(tmp_path):
         with pytest.raises(DataError, match="^a: cannot be decoded as WAV"):
             reading.read_waveform(text.encode(), "a")
     assert ffmpeg.foreign(b"#EXTM3U") is None
+
+
+@pytest.mark.parametrize(("suffix", "format"), [(".mov", "mov"), (".avi", "avi")])
+def test_pcm_whose_header_counts_samples(tmp_path, suffix, format):
+    """QuickTime and AVI count samples of PCM, not packets."""
+    samples = read_every_way(tmp_path, by_ffmpeg(VOICE, format, "pcm_s16le", RATE), suffix)
+    np.testing.assert_allclose(samples, VOICE, atol=1 / 32768)

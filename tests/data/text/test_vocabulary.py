@@ -3,9 +3,10 @@ import io
 import pytest
 import sentencepiece
 import torch
+from fairseq.data import Dictionary
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.text.vocabulary import Vocabulary, join_pieces
+from slam_plugin.data.text.vocabulary import Vocabulary, join_pieces, read_dictionary
 
 TEXT = ["the cat sat on the mat", "a dog and a cat", "mats and hats", "čtyři kočky"] * 20
 
@@ -116,3 +117,21 @@ def test_faults_of_the_files_are_named(tmp_path):
     (tmp_path / "spm.model").write_bytes(b"no model")
     with pytest.raises(DataError, match="no SentencePiece model"):
         Vocabulary.load(tmp_path)
+
+
+@pytest.mark.parametrize("count", ["1" * 5000, "9" * 19, "-1", "1.5", "²"])
+def test_counts_that_are_none_are_named(tmp_path, count):
+    (tmp_path / "dict.txt").write_text(f"a 1\nb {count}\n", encoding="utf-8")
+    with pytest.raises(DataError, match="dict.txt:2: found 'b ") as error:
+        read_dictionary(tmp_path / "dict.txt")
+    assert len(str(error.value)) < len(str(tmp_path)) + 400
+
+
+def test_a_dictionary_is_read_as_fairseq_reads_it(tmp_path):
+    path = tmp_path / "dict.txt"
+    path.write_text("▁a 5\n b 2\nmadeupword0000 0\n", encoding="utf-8")
+    found, expected = read_dictionary(path), Dictionary.load(str(path))
+    assert (found.symbols, found.count) == (expected.symbols, expected.count)
+    path.write_bytes(b"caf\xe9 1\n")
+    with pytest.raises(DataError, match="dict.txt: expected UTF-8"):
+        read_dictionary(path)

@@ -34,3 +34,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(DataError, match=r"holds files but no stats\.json"):
         make_folder(tmp_path, {"layout": 1}, filling)
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("text", ["{}", '{"recipe": []}', '{"recipe": null}', "[]", "{", "[" * 5000])
+def test_damaged_statistics_are_named(tmp_path, text):
+    make_folder(tmp_path / "data", {"layout": 1}, filling)
+    (tmp_path / "data" / STATS).write_text(text)
+    with pytest.raises(DataError, match=r"data/stats\.json: (is not JSON|found)"):
+        make_folder(tmp_path / "data", {"layout": 1}, filling)

@@ -298,3 +298,33 @@ def test_what_is_left_out_keeps_its_name(corpus, tmp_path, monkeypatch):
     assert list(dropped(tmp_path / "out").items()) == expected
     assert (tmp_path / "out/sub/all.left").read_text() == "good\n"
     assert command.prepare(corpus, tmp_path / "out") == stats and stats["recipe"]["root"] == "\udcff"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b'{"dropped": {"a": "b"}}', b'{"dropped": 1}', b'{"other": {}}', b"\xff"]
+)
+def test_damaged_counts_of_a_part_are_named(corpus, tmp_path, content):
+    parts.make_parts(corpus, tmp_path / "out")
+    (tmp_path / "out/.parts/000000/counts.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"000000/counts\.json: expected counts as JSON"):
+        command.merge(corpus, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:60], lambda data: data[:-8], lambda data: b"", lambda data: b"PK"]
+)
+def test_damaged_items_of_a_part_are_named(corpus, tmp_path, damage):
+    parts.make_parts(corpus, tmp_path / "out")
+    path = tmp_path / "out/.parts/000000/items.text.npy"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"000000/items\.text\.npy: cannot be read"):
+        command.merge(corpus, tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"recipe": []}', '{"recipe": {}, "parts": "2"}', "{", "[" * 5000])
+def test_a_damaged_plan_of_parts_is_named(corpus, tmp_path, text):
+    parts.make_parts(corpus, tmp_path / "out")
+    (tmp_path / "out/.parts/plan.json").write_text(text)
+    for resume in (command.prepare, command.merge):
+        with pytest.raises(DataError, match=r"plan\.json: (is not JSON|expected a recipe and a number of parts)"):
+            resume(corpus, tmp_path / "out")

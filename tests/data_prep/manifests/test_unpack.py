@@ -80,3 +80,20 @@ def test_a_damaged_member_is_no_file(tmp_path, capsys):
     assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "files")]) == 1
     assert "a.npy is damaged" in capsys.readouterr().err
     assert not list((tmp_path / "files").rglob("*.npy"))
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".npy", "a/" * 2100 + "a.npy"])
+def test_members_whose_name_the_file_system_refuses_are_named(tmp_path, capsys, name):
+    rows = [{"id": "a", "audio": zip_of(tmp_path / "long.zip", name), "n_frames": 9}]
+    write_manifest(tmp_path / "m.tsv", rows, ["id", "audio", "n_frames"])
+    assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "files")]) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'm.tsv'}:2: {tmp_path / 'long.zip'}: aa" in error.replace("a/", "aa")
+    assert "cannot be unpacked" in error
+
+
+def test_a_zip_that_is_absent_is_named_with_its_line(tmp_path, capsys):
+    rows = [{"id": str(n), "audio": "gone.zip:30:9", "n_frames": 9} for n in range(3)]
+    write_manifest(tmp_path / "m.tsv", rows, ["id", "audio", "n_frames"])
+    assert main([str(tmp_path / "m.tsv"), "--unpack", str(tmp_path / "files")]) == 1
+    assert f"{tmp_path / 'm.tsv'}:2: {tmp_path / 'gone.zip'}: cannot be read as a zip" in capsys.readouterr().err

@@ -234,3 +234,29 @@ def test_damaged_and_missing_modules(tmp_path):
     (tmp_path / "usr/share/sword/mods.d/engKJV2006eb.conf").unlink()
     with pytest.raises(DataError, match="expected the module engKJV2006eb"):
         read_bible(tmp_path, "kjv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("NRSVA", "none", "is damaged .*versification"),
+        ("zText", "RawLD", "is damaged .*not supported"),
+        ("BlockType=BOOK", "BlockType=PAGE", ""),
+        ("./modules", "./nowhere", "lacks its files|expected both testaments"),
+    ],
+)
+def test_settings_of_a_module_that_make_no_sense_are_named(tmp_path, old, new, message):
+    write_bibles(tmp_path)
+    conf = tmp_path / "usr/share/sword/mods.d/engWEB2015eb.conf"
+    conf.write_text(conf.read_text().replace(old, new))
+    with pytest.raises(DataError, match=f"engWEB2015eb.*({message})"):
+        read_bible(tmp_path, "web")
+
+
+@pytest.mark.parametrize("keep", [0, 7])
+def test_places_of_books_that_are_cut_short_are_named(tmp_path, keep):
+    write_bibles(tmp_path)
+    path = tmp_path / "usr/share/sword/modules/texts/ztext/engWEB2015eb/ot.bzs"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match="engWEB2015eb"):
+        read_bible(tmp_path, "web")

@@ -266,3 +266,14 @@ def test_sets(tmp_path, sources, monkeypatch, capsys):
     assert "game, words unpacked in" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         module.main([*arguments, "--set", "downstream", "--packages", "game"])
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[" * 5000, "[1]", '{"game": 1}', '{"game": {"file": 1}}', "\xff", '{"game": null}']
+)
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/packages.json").write_text(text, encoding="latin-1")
+    for read in (read_record, lambda tree: fetch(["game"], tree, tmp_path)):
+        with pytest.raises(DataError, match=r"packages\.json: (is not JSON|expected file, version, sha256 of each)"):
+            read(tmp_path / "tree")

@@ -75,3 +75,8 @@ def test_ordinals_end_as_they_are_said():
         form = ordinal_form(number)
         said = speak(form, "ordinal")
         assert said.endswith(ends[form[-2:]] if form[-2:] in ends else "th")
+
+
+def test_forms_that_are_too_long_have_no_kind():
+    assert kinds_of("1" * 5000) == kinds_of("1," * 3000 + "000") == kinds_of("$" + "9" * 400) == []
+    assert kinds_of("1" * 60) == ["cardinal"] and speak("1" * 60, "cardinal")
