@@ -1,9 +1,10 @@
-# make venv | test | lint | docs | demo | study | bench | clean
+# make venv | test | lint | docs | demo | study | bench | torture | clean
 #   PYTHON=/path/to/python3.12   the interpreter of the environment
 #   DEBS=folder                  the demo's packages, instead of apt
 #   LONG=1 CONTROL=1 SEED=2      make demo trains for longer, on pairs alone, with another seed
 #   ROWS="0 4" TASKS="asr10 st-de" SEEDS="1 2 3" SCALE=cpu   a part of the study
 #   QUICK=1 ONLY="layer step"    a quick benchmark, or parts of it
+#   KILLS=200 SEED=1             how often make torture kills a training, and the seed of the moments
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -11,7 +12,7 @@ RUN := $(VENV)/bin/python
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 
-.PHONY: venv test lint docs demo study bench clean
+.PHONY: venv test lint docs demo study bench torture clean
 .DEFAULT_GOAL := venv
 
 venv: $(INSTALLED)
@@ -55,6 +56,10 @@ study: venv
 bench: venv
 	$(RUN) -m benchmarks $(if $(QUICK),--scale quick) $(if $(ONLY),--only $(ONLY)) \
 		$(if $(QUICK)$(ONLY),--out runs/benchmarks_part.json)
+
+# A toy training is killed again and again, and must end with the same numbers as one that was not.
+torture: venv
+	$(RUN) -m tests.torture $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 # Removes what the other targets can make again, but not the trained models in runs/.
 clean:

@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=200, help="kills in all, half of them on two ranks")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     parser.add_argument("--ranks", type=int, choices=(1, 2), help="only this number of ranks")
-    parser.add_argument("--disturb", action="append", help="a chain of just these disturbances, as a failure prints them")
+    parser.add_argument(
+        "--disturb", action="append", help="a chain of just these disturbances, as a failure prints them"
+    )
     parser.add_argument("--folder", type=Path, help="kept folder of all runs (default: a temporary one)")
     parser.add_argument("--forked", action="store_true", help="fork the undisturbed runs as well, which is quicker")
     args = parser.parse_args(arguments)
@@ -66,6 +68,8 @@ def _through(
     number, missed = 0, Counter()
     while waiting:
         planned = waiting.pop(0)
+        if planned[0].phase == "loading":  # there is nothing to load at a first start
+            planned.insert(0, Disturbance("SIGKILL", "validating", 2, 0, 0, "self"))
         number += 1
         where = folder / f"chain{ranks}_{number}"
         chain = run_chain(corpora, where, reference, ranks, planned)
@@ -73,11 +77,11 @@ def _through(
         yield chain
         if not _is_wrong(chain):
             shutil.rmtree(where)
-        left = list(planned[chain.starts - 1 :]) if not chain.faults else []
-        left = [disturbance for disturbance in left if disturbance not in chain.fired]
-        # One that never takes place is dropped in the end, and missing in the table.
-        left = [disturbance for disturbance in left if missed[disturbance] < 2 and not missed.update([disturbance])]
-        if left:
+        left = [disturbance for disturbance in planned if disturbance not in chain.fired]
+        missed.update(left)
+        # One that does not take place at the third try is dropped, and is missing in the table.
+        left = [disturbance for disturbance in left if missed[disturbance] < 3]
+        if left and not chain.faults:
             waiting.append(left)
 
 

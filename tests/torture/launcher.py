@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import fairseq_cli.train
 import torch
-import torch._dynamo  # noqa: F401  (torch's optimizers would import it in every fork)
+import torch._dynamo  # (torch's optimizers would import it in every fork)
 from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils

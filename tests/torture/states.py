@@ -10,9 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The configuration, which holds the port, and what depends on the time of day.
-LEFT_OUT = re.compile(r"/cfg/.*|/extra_state/previous_training_time")
-METERS = "/extra_state/metrics"
+# The configuration, which holds the port; the time; two groups of meters that nobody reads, and which fairseq resets on
+# resuming between two epochs (the meters of training, which it logs, are in `train` and `train_inner`); and the best
+# loss that a schedule was given, which happens after the save at the end of an epoch. reduce_lr_on_plateau alone would
+# read it, and is not on the written list.
+LEFT_OUT = re.compile(
+    r"/cfg/.*|/extra_state/previous_training_time|/extra_state/metrics/(default|valid)/.*|/.*/lr_scheduler_state/best"
+)
+METERS, HISTORY = "/extra_state/metrics", "/optimizer_history"
 TIMED = {"TimeMeter", "StopwatchMeter"}  # classes of meters
 TIMED_NAMES = {"data_wait", "gb_free"}
 
@@ -60,6 +65,8 @@ def flat(state: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         if state[2] in TIMED or state[1] in TIMED_NAMES:
             return
         state = {state[1]: {"priority": state[0], "class": state[2], **state[3]}}
+    if place == HISTORY:
+        state = state[-1:]  # each resumption adds an entry
     if isinstance(state, Mapping):
         for key, value in state.items():
             yield from flat(value, f"{place}/{key}")
