@@ -54,7 +54,7 @@ def _chains(args: argparse.Namespace, folder: Path) -> Iterator[Chain]:
     toy.build(corpora)
     for ranks in (args.ranks,) if args.ranks else (1, 2):
         begin = time.monotonic()
-        reference = undisturbed(corpora, folder / f"undisturbed{ranks}", ranks, fresh=not args.forked)
+        reference = undisturbed(corpora, folder / f"undisturbed{ranks}", toy.Training(ranks), fresh=not args.forked)
         print(f"{ranks} rank(s): undisturbed run in {time.monotonic() - begin:.0f} s", flush=True)
         planned = [Disturbance.parse(text) for text in args.disturb or ()]
         waiting = [planned] if planned else shuffled(args.kills // (1 if args.ranks else 2), ranks, args.seed)
@@ -72,7 +72,7 @@ def _through(
             planned.insert(0, Disturbance("SIGKILL", "validating", 2, 0, 0, "self"))
         number += 1
         where = folder / f"chain{ranks}_{number}"
-        chain = run_chain(corpora, where, reference, ranks, planned)
+        chain = run_chain(corpora, where, reference, toy.Training(ranks), planned)
         print(_line(chain, number), flush=True)
         yield chain
         if not _is_wrong(chain):

@@ -42,17 +42,17 @@ class Chain:
         return f"python -m tests.torture --ranks {self.ranks} " + " ".join(f"--disturb '{d}'" for d in self.planned)
 
 
-def undisturbed(corpora: Path, folder: Path, ranks: int, fresh: bool) -> Path:
+def undisturbed(corpora: Path, folder: Path, of: toy.Training, fresh: bool) -> Path:
     """Train once. Return the folder of its checkpoints. Raises RuntimeError if it fails."""
     _lay_out(corpora, folder)
-    end = start(folder, ranks, _port(), fresh=fresh)
+    end = start(folder, of, _port(), fresh=fresh)
     if any(end.codes):
         raise RuntimeError(f"the undisturbed run ended with {end.codes}:\n{end.log}")
     return folder / toy.SAVED
 
 
 def run_chain(
-    corpora: Path, folder: Path, reference: Path, ranks: int, planned: Sequence[Disturbance], fresh: bool = False
+    corpora: Path, folder: Path, reference: Path, of: toy.Training, planned: Sequence[Disturbance]
 ) -> Chain:
     """Start the run in ``folder`` until it is finished. Each start is disturbed by the next one of ``planned``.
 
@@ -60,12 +60,11 @@ def run_chain(
 
     Args:
         reference: the folder of the checkpoints of the undisturbed run.
-        fresh: start fresh processes.
     """
     _lay_out(corpora, folder)
-    chain, port = Chain(ranks, planned), _port()
+    chain, port = Chain(of.ranks, planned), _port()
     for disturbance in (*planned, None):
-        end = start(folder, ranks, port, disturbance, fresh)
+        end = start(folder, of, port, disturbance)
         chain.starts += 1
         _judge(chain, folder, disturbance, end)
         if chain.faults or not any(end.codes):

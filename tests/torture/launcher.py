@@ -51,7 +51,7 @@ class End(NamedTuple):
     log: str
 
 
-def start(folder: Path, ranks: int, port: int, disturbance: Disturbance | None = None, fresh: bool = False) -> End:
+def start(folder: Path, of: toy.Training, port: int, disturbance: Disturbance | None = None, fresh: bool = False) -> End:
     """Train in ``folder``, which holds the data, until the run ends.
 
     Args:
@@ -59,10 +59,10 @@ def start(folder: Path, ranks: int, port: int, disturbance: Disturbance | None =
     """
     (folder / hooks.FIRED).unlink(missing_ok=True)
     processes: dict[int, int] = {}
-    for rank in range(ranks):
+    for rank in range(of.ranks):
         importing = disturbance is not None and disturbance.phase == "importing" and disturbance.rank == rank
         run = _fresh if fresh or importing else _fork
-        process = run(folder, ranks, rank, port, disturbance)
+        process = run(folder, of, rank, port, disturbance)
         processes[process] = rank
         hooks.pid_file(folder, rank).write_text(str(process))
     return _wait(folder, processes)
@@ -101,17 +101,17 @@ def _poll(processes: dict[int, int], codes: dict[int, int]) -> tuple[int, int]:
     return 0, 0
 
 
-def _fresh(folder: Path, ranks: int, rank: int, port: int, disturbance: Disturbance | None) -> int:
+def _fresh(folder: Path, of: toy.Training, rank: int, port: int, disturbance: Disturbance | None) -> int:
     command = [sys.executable, "-m", "tests.torture.fresh", str(folder), str(rank), str(disturbance or "")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with open(folder / f"rank{rank}.log", "wb") as log:
         return subprocess.Popen(
-            [*command, *toy.arguments(ranks, rank, port)], cwd=folder, env=environment, stdout=log, stderr=log
+            [*command, *toy.arguments(of, rank, port)], cwd=folder, env=environment, stdout=log, stderr=log
         ).pid
 
 
-def _fork(folder: Path, ranks: int, rank: int, port: int, disturbance: Disturbance | None) -> int:
-    base = _configuration(ranks)  # in this process, for all later forks
+def _fork(folder: Path, of: toy.Training, rank: int, port: int, disturbance: Disturbance | None) -> int:
+    base = _configuration(of)  # in this process, for all later forks
     process = os.fork()
     if process:
         return process
@@ -126,7 +126,7 @@ def _fork(folder: Path, ranks: int, rank: int, port: int, disturbance: Disturban
         if disturbance is not None and disturbance.rank == rank:
             hooks.install(hooks.Trigger(disturbance, folder, rank))
         cfg = copy.deepcopy(base)
-        if ranks > 1:
+        if of.ranks > 1:
             with open_dict(cfg):
                 cfg.distributed_training.distributed_rank = rank
                 cfg.distributed_training.distributed_init_method = f"tcp://127.0.0.1:{port}"
@@ -144,10 +144,10 @@ def _fork(folder: Path, ranks: int, rank: int, port: int, disturbance: Disturban
 
 
 @functools.cache
-def _configuration(ranks: int) -> Any:
+def _configuration(of: toy.Training) -> Any:
     """Return fairseq's configuration of rank 0."""
     compat.register()
-    parsed = options.parse_args_and_arch(options.get_training_parser(), toy.arguments(ranks, 0, port=1))
+    parsed = options.parse_args_and_arch(options.get_training_parser(), toy.arguments(of, 0, port=1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hydra's warnings about fairseq
         return convert_namespace_to_omegaconf(parsed)

@@ -6,7 +6,7 @@ their ends, and removes old checkpoints.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support import training
 
@@ -16,12 +16,20 @@ STAGES = {0: ["speech"], 3: ["speech", "text"], 8: ["speech", "text", "pairs"]}
 FLAGS = {
     "steps_per_epoch": STEPS_PER_EPOCH,
     "update_freq": UPDATE_FREQ,
-    "max_update": UPDATES,
     "save_interval_updates": 2,
     "keep_interval_updates": 1,
     "patience": 100,  # never reached; its counters are saved
     "autocast": "none",
 }
+
+
+class Training(NamedTuple):
+    """A number of ranks, and of updates."""
+
+    ranks: int
+    updates: int = UPDATES
+
+
 # Of several ranks on one machine without GPUs.
 JOINT = {
     "distributed_no_spawn": True,
@@ -45,15 +53,15 @@ def _change(corpora: dict[str, Any]) -> None:
         corpus["max_length"] = min(corpus["max_length"], corpus["budget"])
 
 
-def arguments(ranks: int, rank: int, port: int) -> list[str]:
+def arguments(of: Training, rank: int, port: int) -> list[str]:
     """Return the arguments of fairseq-train, with folders relative to that of the run."""
-    flags: dict[str, Any] = dict(FLAGS)
-    if ranks > 1:
+    flags: dict[str, Any] = {**FLAGS, "max_update": of.updates}
+    if of.ranks > 1:
         address = f"tcp://127.0.0.1:{port}"
         flags |= {
             **JOINT,
             "distributed_init_method": address,
-            "distributed_world_size": ranks,
+            "distributed_world_size": of.ranks,
             "distributed_rank": rank,
         }
     return training.command(Path(DATA), Path(SAVED), **flags)
