@@ -50,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _chains(args: argparse.Namespace, folder: Path) -> Iterator[Chain]:
     corpora = folder / "corpora"
-    corpora.mkdir()
     toy.build(corpora)
     for ranks in (args.ranks,) if args.ranks else (1, 2):
         begin = time.monotonic()

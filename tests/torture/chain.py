@@ -51,9 +51,7 @@ def undisturbed(corpora: Path, folder: Path, of: toy.Training, fresh: bool) -> P
     return folder / toy.SAVED
 
 
-def run_chain(
-    corpora: Path, folder: Path, reference: Path, of: toy.Training, planned: Sequence[Disturbance]
-) -> Chain:
+def run_chain(corpora: Path, folder: Path, reference: Path, of: toy.Training, planned: Sequence[Disturbance]) -> Chain:
     """Start the run in ``folder`` until it is finished. Each start is disturbed by the next one of ``planned``.
 
     A disturbance whose phase does not occur in its start is followed by the comparison: the run is finished.

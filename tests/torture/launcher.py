@@ -51,7 +51,9 @@ class End(NamedTuple):
     log: str
 
 
-def start(folder: Path, of: toy.Training, port: int, disturbance: Disturbance | None = None, fresh: bool = False) -> End:
+def start(
+    folder: Path, of: toy.Training, port: int, disturbance: Disturbance | None = None, fresh: bool = False
+) -> End:
     """Train in ``folder``, which holds the data, until the run ends.
 
     Args:

@@ -12,7 +12,7 @@ from tests.support.commands import PRELOADED
 from tests.torture import disturbance, states
 from tests.torture.disturbance import MANNERS, PHASES, Disturbance
 
-UPDATES = 5  # in which a shard changes once and stages twice
+UPDATES = {1: 4, 2: 3}  # by ranks; a shard changes after the third
 KILLS = {
     1: ["SIGKILL writing 3 300000 0 self", "SIGKILL changing-shard 1 700 0 self", "SIGKILL ending 1 0 0 self"],
     2: ["SIGKILL stepping 3 2000 1 self", "SIGKILL renaming 2 0 0 both"],
@@ -24,18 +24,18 @@ def _torture(corpora: Path, folder: Path, ranks: int) -> None:
     from tests.torture.chain import run_chain, undisturbed
     from tests.torture.toy import Training
 
-    of, planned = Training(ranks, UPDATES), [Disturbance.parse(text) for text in KILLS[ranks]]
+    of, planned = Training(ranks, UPDATES[ranks]), [Disturbance.parse(text) for text in KILLS[ranks]]
     reference = undisturbed(corpora, folder / "undisturbed", of, fresh=False)
     chain = run_chain(corpora, folder / "chain", reference, of, planned)
     torch.save({**vars(chain), "planned": None, "fired": [str(kill) for kill in chain.fired]}, folder / "result")
 
 
 @pytest.fixture(scope="module")
-def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.torture import toy
+def corpora(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.torture.toy import build
 
-    folder = tmp_path_factory.mktemp("corpora")
-    toy.build(folder)
+    folder = tmp_path_factory.mktemp("torture") / "corpora"
+    build(folder, toy)
     return folder
 
 
@@ -45,13 +45,13 @@ def test_kills_change_nothing(corpora, tmp_path, ranks):
     context.set_forkserver_preload([*PRELOADED, "tests.support.training"])
     process = context.Process(target=_torture, args=(corpora, tmp_path, ranks))
     process.start()
-    process.join(timeout=300)
+    process.join(timeout=600)
     process.kill()
     assert process.exitcode == 0
     with torch.serialization.safe_globals([states.Compared]):
         result = torch.load(tmp_path / "result")
     assert result["faults"] == [] and result["fired"] == KILLS[ranks] and result["starts"] == len(KILLS[ranks]) + 1
-    assert result["compared"].numbers > 400_000
+    assert result["compared"].numbers > 200_000
     assert result["compared"].differences == 0, result["compared"].places
 
 

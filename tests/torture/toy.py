@@ -5,6 +5,7 @@ Each epoch visits another shard of speech and text than the one before. The run 
 their ends, and removes old checkpoints.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,9 +40,13 @@ JOINT = {
 }
 
 
-def build(folder: Path) -> None:
-    """Write the corpora and ``corpora.yaml``."""
-    training.build_toy(folder)
+def build(folder: Path, source: Path | None = None) -> None:
+    """Make the folder of the corpora, with ``corpora.yaml``: from ``source``, which ``build_toy`` made, if there is one."""
+    if source is None:
+        folder.mkdir()
+        training.build_toy(folder)
+    else:
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.checked", "*.arrow"))
     training.write_corpora(folder, _change)
 
 
