@@ -41,7 +41,7 @@ JOINT = {
 
 
 def build(folder: Path, source: Path | None = None) -> None:
-    """Make the folder of the corpora, with ``corpora.yaml``: from ``source``, which ``build_toy`` made, if there is one."""
+    """Make the folder of the corpora: from ``source``, which ``build_toy`` made, if there is one."""
     if source is None:
         folder.mkdir()
         training.build_toy(folder)
