@@ -20,7 +20,7 @@ from tests.torture import toy
 from tests.torture.chain import Chain, run_chain, undisturbed
 from tests.torture.disturbance import PHASES, Disturbance, draw, draw_full_disk
 
-LENGTH = 6  # disturbances in a chain
+LENGTH = 8  # disturbances in a chain
 IMPORTS = 33  # one kill of this many is while importing, which takes a fresh process
 FULL = 10  # for this many kills, one full disk
 
@@ -94,7 +94,9 @@ def shuffled(kills: int, ranks: int, seed: int) -> list[list[Disturbance]]:
     manners = ("full-once", "full-twice", "full-for-good")
     found += [draw_full_disk(manners[i % len(manners)], ranks, rng) for i in range(kills // FULL)]
     rng.shuffle(found)
-    return [found[first : first + LENGTH] for first in range(0, len(found), LENGTH)]
+    chains = [found[first : first + LENGTH] for first in range(0, len(found), LENGTH)]
+    # A run is finished once it has been disturbed at its end: nothing else can follow.
+    return [sorted(chain, key=lambda disturbance: disturbance.phase == "ending") for chain in chains]
 
 
 def _is_wrong(chain: Chain) -> bool:

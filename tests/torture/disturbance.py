@@ -33,7 +33,7 @@ class Phase(NamedTuple):
 
     Attributes:
         size: moments in it: calls of functions, bytes or imports, about as many as it takes.
-        occurrences: how often it occurs in the first epoch or two.
+        occurrences: how often it occurs in a few updates.
         ranks: the ranks on which it occurs.
     """
 
@@ -47,11 +47,11 @@ PHASES = {
     "meeting": Phase(1000, 1),  # of the ranks
     "opening": Phase(20000, 2),
     "loading": Phase(20000, 1),
-    "stepping": Phase(30000, 4),
-    "saving": Phase(40000, 3),
-    "writing": Phase(600_000, 6, ranks=(0,)),
-    "reading-back": Phase(10000, 6, ranks=(0,)),
-    "renaming": Phase(2, 6, ranks=(0,)),
+    "stepping": Phase(30000, 3),
+    "saving": Phase(40000, 2),
+    "writing": Phase(600_000, 4, ranks=(0,)),
+    "reading-back": Phase(10000, 4, ranks=(0,)),
+    "renaming": Phase(2, 4, ranks=(0,)),
     "validating": Phase(30000, 2),
     "changing-shard": Phase(20000, 1),
     "changing-stage": Phase(30000, 1),
@@ -110,4 +110,4 @@ def draw(phase: str, ranks: int, rng: random.Random) -> Disturbance:
 def draw_full_disk(manner: str, ranks: int, rng: random.Random) -> Disturbance:
     """Return a full disk from a random byte of a random file on."""
     # Not fewer bytes: the limit holds for the log as well.
-    return Disturbance(manner, "writing", rng.randint(1, 6), rng.randrange(150_000, 550_000), 0, "self")
+    return Disturbance(manner, "writing", rng.randint(1, 4), rng.randrange(150_000, 550_000), 0, "self")
