@@ -1,8 +1,8 @@
 """Tortures a toy training: `python -m tests.torture --kills 200 --seed 1`, or `make torture KILLS=200`.
 
-It is trained once undisturbed, and again and again with kills at random moments of random phases, on one rank and on
-two, each start by the same command, until it is finished. Prints a table of kills, restarts and differences by phase,
-and ends with 1 if a number differs or anything else is wrong. A chain that fails prints the command that repeats it.
+It is trained once undisturbed, and again with kills, full disks and signals to stop at random moments of random phases,
+on one rank and on two, each start by the same command, until it is finished. Prints a table by phase and ranks, and
+ends with 1 if a number differs or anything else is wrong. A chain that fails prints the command that repeats it.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from tests.torture import toy
 from tests.torture.chain import Chain, run_chain, undisturbed
-from tests.torture.disturbance import PHASES, Disturbance, draw, draw_full_disk
+from tests.torture.disturbance import MANNERS, PHASES, Disturbance, draw, draw_full_disk
 
 LENGTH = 8  # disturbances in a chain
 IMPORTS = 33  # one kill of this many is while importing, which takes a fresh process
-FULL = 10  # for this many kills, one full disk
+FULL, STOPS = 10, 8  # for this many kills, one full disk, and one signal to stop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def _through(
 
 
 def shuffled(kills: int, ranks: int, seed: int) -> list[list[Disturbance]]:
-    """Return chains of kills of all phases in turn, and of full disks."""
+    """Return chains of kills of all phases in turn, of full disks and of signals to stop."""
     rng = random.Random(f"{seed} {ranks}")
     names = [name for name in PHASES if name != "importing" and (ranks > 1 or name != "meeting")]
     imports = max(1, kills // IMPORTS) if kills >= len(names) else 0
@@ -93,6 +93,8 @@ def shuffled(kills: int, ranks: int, seed: int) -> list[list[Disturbance]]:
     found = [draw(phase, ranks, rng) for phase in phases]
     manners = ("full-once", "full-twice", "full-for-good")
     found += [draw_full_disk(manners[i % len(manners)], ranks, rng) for i in range(kills // FULL)]
+    stops = [(rng.choice(names), "SIGTERM" if i % 2 else "SIGUSR1") for i in range(kills // STOPS)]
+    found += [draw(phase, ranks, rng, manner) for phase, manner in stops]
     rng.shuffle(found)
     chains = [found[first : first + LENGTH] for first in range(0, len(found), LENGTH)]
     # A run is finished once it has been disturbed at its end: nothing else can follow.
@@ -126,12 +128,13 @@ def report(chains: Sequence[Chain]) -> int:
         print(f"{name:30}{rows[name, 1]:8}{rows[name, 2]:9}{stuck[name]:7}{wrong[name]:23}")
     fired = [d for chain in chains for d in chain.fired]
     kills = sum(d.manner == "SIGKILL" for d in fired)
+    full = sum(MANNERS[d.manner].signal is None for d in fired)
     starts, bad = sum(chain.starts for chain in chains), sum(map(_is_wrong, chains))
     compared = [chain.compared for chain in chains]
     print(
-        f"\n{kills} kills, {len(fired) - kills} full disks, {starts - len(chains)} restarts, {len(chains)} runs: "
-        f"{sum(c.differences for c in compared)} of {sum(c.numbers for c in compared):,} numbers differ, "
-        f"{sum(len(chain.faults) for chain in chains)} other faults, at most "
+        f"\n{kills} kills, {full} full disks, {len(fired) - kills - full} signals to stop, {starts - len(chains)} "
+        f"restarts, {len(chains)} runs: {sum(c.differences for c in compared)} of {sum(c.numbers for c in compared):,} "
+        f"numbers differ, {sum(len(chain.faults) for chain in chains)} other faults, at most "
         f"{max((chain.unfinished for chain in chains), default=0)} unfinished files at once"
     )
     return int(bad > 0 or not fired)

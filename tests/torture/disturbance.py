@@ -22,6 +22,9 @@ class Manner(NamedTuple):
 # A signal is one entry: its number and the codes that the processes which it reaches may end with.
 MANNERS = {
     "SIGKILL": Manner(signal.SIGKILL, frozenset({-signal.SIGKILL})),
+    # Until there is something to lose the signal kills, then the run saves and ends with 75. 0: it was the last update.
+    "SIGTERM": Manner(signal.SIGTERM, frozenset({75, 0, -signal.SIGTERM})),
+    "SIGUSR1": Manner(signal.SIGUSR1, frozenset({75, 0, -signal.SIGUSR1})),
     "full-once": Manner(None, frozenset({0}), attempts=1),
     "full-twice": Manner(None, frozenset({0}), attempts=2),
     "full-for-good": Manner(None, frozenset({1}), attempts=1000),
@@ -93,11 +96,11 @@ class Disturbance(NamedTuple):
         return cls(manner, phase, *map(int, numbers), victims)
 
 
-def draw(phase: str, ranks: int, rng: random.Random) -> Disturbance:
-    """Return a kill at a random moment of a phase."""
+def draw(phase: str, ranks: int, rng: random.Random, manner: str = "SIGKILL") -> Disturbance:
+    """Return a signal at a random moment of a phase."""
     about = PHASES[phase]
     return Disturbance(
-        "SIGKILL",
+        manner,
         phase,
         rng.randint(1, about.occurrences),
         # Half of the moments are early ones: much happens in the first few calls.
