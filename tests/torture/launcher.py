@@ -31,8 +31,8 @@ from tests.torture import hooks, toy
 from tests.torture.disturbance import Disturbance
 
 ROOT = Path(__file__).resolve().parents[2]
-GRACE = 8.0  # seconds in which the other rank may end by itself
-LIMIT = 240.0  # seconds after which a run hangs
+GRACE = 30.0  # seconds in which the other rank may end by itself
+LIMIT = 1800.0  # seconds after which a run hangs
 
 
 class End(NamedTuple):

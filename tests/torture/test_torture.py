@@ -45,7 +45,7 @@ def test_kills_change_nothing(corpora, tmp_path, ranks):
     context.set_forkserver_preload([*PRELOADED, "tests.support.training"])
     process = context.Process(target=_torture, args=(corpora, tmp_path, ranks))
     process.start()
-    process.join(timeout=600)
+    process.join(timeout=1800)
     process.kill()
     assert process.exitcode == 0
     with torch.serialization.safe_globals([states.Compared]):
