@@ -1,10 +1,11 @@
-# make venv | test | lint | docs | demo | study | bench | fuzz | clean
+# make venv | test | lint | docs | demo | study | bench | fuzz | torture | clean
 #   PYTHON=/path/to/python3.12   the interpreter of the environment
 #   DEBS=folder                  the demo's packages, instead of apt
 #   LONG=1 CONTROL=1 SEED=2      make demo trains for longer, on pairs alone, with another seed
 #   ROWS="0 4" TASKS="asr10 st-de" SEEDS="1 2 3" SCALE=cpu   a part of the study
 #   QUICK=1 ONLY="layer step"    a quick benchmark, or parts of it
 #   N=100000 JOBS=2              make fuzz runs so many cases, in so many processes
+#   KILLS=200 SEED=1             how often make torture kills a training, and the seed of the moments
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -12,7 +13,7 @@ RUN := $(VENV)/bin/python
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 
-.PHONY: venv test lint docs demo study bench fuzz clean
+.PHONY: venv test lint docs demo study bench fuzz torture clean
 .DEFAULT_GOAL := venv
 
 venv: $(INSTALLED)
@@ -60,6 +61,10 @@ bench: venv
 # Every reader of users' files under damaged and invented input (tests/fuzz). Files of findings are in build/fuzz.
 fuzz: venv
 	$(RUN) -m tests.fuzz --cases $(or $(N),20000) $(if $(JOBS),--jobs $(JOBS))
+
+# A toy training is killed again and again, and must end with the same numbers as one that was not.
+torture: venv
+	$(RUN) -m tests.torture $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 # Removes what the other targets can make again, but not the trained models in runs/.
 clean:

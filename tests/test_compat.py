@@ -30,6 +30,7 @@ FAILURES = [
     ("restore_an_absent_file", "sound checkpoints", "it trains from nothing"),
     ("stop_at_a_signal", "orderly stop", "died of signal 15"),
     ("lose_a_rank", "meeting of ranks", "the other rank died of signal 14"),
+    ("start_a_finished_run_again", "finished runs", "--max-update=2: it was trained further, to update 3"),
     ("skip_a_bad_update", "bad updates", "gradients are Nan/Inf"),
     ("generate", "last batch", "8 hypotheses"),
     ("repeat_nothing", "n-gram blocking", "it says "),

@@ -14,7 +14,7 @@ from fairseq import models, tasks
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
-from slam_plugin.compat import checkpoints, generation, meeting, stopping, training
+from slam_plugin.compat import checkpoints, finishing, generation, meeting, stopping, training
 from slam_plugin.compat.workaround import Workaround
 from slam_plugin.saved.configuration import check_configuration
 from slam_plugin.saved.reading import check_state
@@ -81,6 +81,7 @@ _installed: set[str] = set()
 WORKAROUNDS = (
     *checkpoints.WORKAROUNDS,
     *training.WORKAROUNDS,
+    *finishing.WORKAROUNDS,
     *generation.WORKAROUNDS,
     *meeting.WORKAROUNDS,
     *stopping.WORKAROUNDS,

@@ -22,7 +22,7 @@ from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.warm_start import SourceCheckpoint
 from slam_plugin.scoring import labels as label_scores
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask, FineTuningTaskConfig, vocabulary_in
-from slam_plugin.tasks.base.flag_checks import refuse_casting
+from slam_plugin.tasks.base.flag_checks import refuse_asynchronous_saves, refuse_casting
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class SlamSentencePredictionTask(FineTuningTask):
     def setup_task(cls, cfg: SlamSentencePredictionTaskConfig, **kwargs: Any) -> "SlamSentencePredictionTask":
         """Return the task after all checks that need no data."""
         refuse_casting(cfg)
+        refuse_asynchronous_saves(cfg)
         log_fused_paths()
         if cfg.max_positions < MIN_POSITIONS:
             raise ValueError(f"--max-positions: found {cfg.max_positions}, expected at least {MIN_POSITIONS}")

@@ -35,7 +35,7 @@ from slam_plugin.models.ctc import SlamCtc
 from slam_plugin.models.speech_to_text import SlamSpeechToText
 from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.tasks.base.fine_tuning import source_vocabulary_in, vocabulary_in
-from slam_plugin.tasks.base.flag_checks import refuse_casting, refuse_half_ctc
+from slam_plugin.tasks.base.flag_checks import refuse_asynchronous_saves, refuse_casting, refuse_half_ctc
 from slam_plugin.tasks.base.generation import WritingTask, WritingTaskConfig, parse_eval_args
 from slam_plugin.tasks.base.listening import listening_counts, log_listening
 from slam_plugin.tasks.base.ranks import first_rank_first
@@ -107,6 +107,7 @@ class SlamSpeechToTextTask(WritingTask):
     def setup_task(cls, cfg: SlamSpeechToTextTaskConfig, **kwargs: Any) -> "SlamSpeechToTextTask":
         """Return the task after all checks that need no data."""
         refuse_casting(cfg)
+        refuse_asynchronous_saves(cfg)
         perturbation_of(cfg)
         log_fused_paths()
         parse_eval_args(cfg.eval_args)

@@ -21,7 +21,7 @@ from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.text_to_text import SlamTextToText
 from slam_plugin.scoring import counts
 from slam_plugin.tasks.base.fine_tuning import source_vocabulary_in, vocabulary_in
-from slam_plugin.tasks.base.flag_checks import refuse_casting
+from slam_plugin.tasks.base.flag_checks import refuse_asynchronous_saves, refuse_casting
 from slam_plugin.tasks.base.generation import WritingTask, WritingTaskConfig, parse_eval_args
 
 _PAIR = re.compile(r"[^.]+\.([^.-]+)-([^.-]+)\.(?:\1|\2)\.idx")
@@ -70,6 +70,7 @@ class SlamTranslationTask(WritingTask):
     def setup_task(cls, cfg: SlamTranslationTaskConfig, **kwargs: Any) -> "SlamTranslationTask":
         """Return the task after all checks that need no data."""
         refuse_casting(cfg)
+        refuse_asynchronous_saves(cfg)
         log_fused_paths()
         parse_eval_args(cfg.eval_args)
         if (cfg.source_lang is None) != (cfg.target_lang is None):

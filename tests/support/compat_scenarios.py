@@ -282,6 +282,19 @@ def kill_self(point: str) -> None:
 # n-gram blocking, empty sentences, own folder
 
 
+def start_a_finished_run_again(folder: Path) -> None:
+    """A run that has reached --max-update, or its patience, changes nothing if it is started again."""
+    last = folder / "saved/checkpoint_last.pt"
+    for limit in ("--max-update=2", "--patience=1"):
+        for _ in range(2):
+            content = last.read_bytes() if last.exists() else None
+            arguments = f"--save-dir={last.parent}", "--lr=0", "--dropout=0", limit
+            error = finish(start(train, *arguments, log=folder / "log"))
+            expect(error is None, f"training failed: {error}")
+        updates = checkpoint_utils.load_checkpoint_to_cpu(str(last))["optimizer_history"][-1]["num_updates"]
+        expect(last.read_bytes() == content, f"{limit}: it was trained further, to update {updates}")
+
+
 def repeat_nothing(folder: Path) -> None:
     """Hypotheses of five words, none of which is there twice."""
     run_main(fairseq_cli.generate, "data", "--path=once/checkpoint_last.pt", "--beam=2", "--cpu", "--max-tokens=64",
@@ -347,6 +360,7 @@ SCENARIOS = [
     (save_on_a_full_disk, "whole saves"),
     (resume_beside_a_damaged_one, "sound checkpoints"),
     (stop_after_interruptions, "early stopping"),
+    (start_a_finished_run_again, "finished runs"),
     (skip_a_bad_update, "bad updates"),
     (train_twice_at_once, "one run in a folder"),
     (restore_an_absent_file, "sound checkpoints"),

@@ -290,6 +290,11 @@ def test_flags_that_cast_everything_are_refused_with_a_word_on_why(toy, flag):
     assert f"--{flag}" in said and "norms" in said and "--autocast bf16" in said
 
 
+def test_saves_that_nobody_waits_for_are_refused_with_a_word_on_why(toy):
+    said = refusal(toy, write_checkpoints_asynchronously=True)
+    assert "--write-checkpoints-asynchronously: found on" in said and "checkpoint_last.pt" in said
+
+
 @pytest.mark.parametrize("flag", ["skip_remainder_batch", "grouped_shuffling", "curriculum", "fix_batches_to_gpus"])
 def test_flags_without_a_meaning_under_the_plan_are_refused_by_name(toy, flag):
     assert f"--{flag.replace('_', '-')}: " in refusal(toy, **{flag: 1 if flag == "curriculum" else True})

@@ -63,6 +63,20 @@ def test_workers_validation_and_saving_change_nothing(toy, tmp_path, reference):
     assert logs[0] == logs[1]
 
 
+def test_two_ranks_resume_from_the_same_sound_checkpoint_if_the_last_one_is_damaged(toy, tmp_path, reference_of_two):
+    for update in (2, 4):
+        shutil.copy(reference_of_two.after(update), tmp_path)
+    last = bytearray(reference_of_two.after(6).read_bytes())
+    last[last.index(b"data/0") + 100] ^= 4
+    (tmp_path / "checkpoint_last.pt").write_bytes(last)
+    resumed = training.train(toy, tmp_path, ranks=2)
+    assert_same_end(reference_of_two, resumed)
+    assert [log["num_updates"] for log in resumed.logged("train_inner")] == [5, 6, 7, 8]
+    taken = f"this run resumes from {tmp_path / reference_of_two.after(4).name} instead"
+    for rank in (0, 1):
+        assert (tmp_path / f"rank{rank}.log").read_text().count(taken) == 1
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # refusals
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
 
 _CASTING = ("fp16", "bf16", "amp")
@@ -16,6 +18,20 @@ def refuse_casting(cfg: Any) -> None:
         raise ValueError(
             f"{', '.join(asked)}: found on, expected off; fairseq casts norms, losses and the quantizer too, and "
             "switches autocast off around the criterion. Use --autocast bf16, which keeps those in fp32"
+        )
+
+
+def refuse_asynchronous_saves(task: Any) -> None:
+    """Raise ValueError if checkpoints would be written behind the training's back.
+
+    ``task`` is the task's section of a run's whole configuration.
+    """
+    whole = task._get_parent() if OmegaConf.is_config(task) else None
+    if whole is not None and "checkpoint" in whole and whole.checkpoint.write_checkpoints_asynchronously:
+        raise ValueError(
+            "--write-checkpoints-asynchronously: found on, expected off; fairseq then writes into the file under its "
+            "final name, and neither reads it back nor hears of a failed write, and it saves no checkpoint_last.pt to "
+            "resume from"
         )
 
 

@@ -27,7 +27,7 @@ from slam_plugin.data.plan.plan import Plan, Sweep
 from slam_plugin.data.shards import Shard
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_batch
-from slam_plugin.tasks.base.flag_checks import refuse_casting, refuse_partial_exchange
+from slam_plugin.tasks.base.flag_checks import refuse_asynchronous_saves, refuse_casting, refuse_partial_exchange
 from slam_plugin.tasks.base.ranks import first_rank_first
 from slam_plugin.tasks.base.reading import ReadsText
 
@@ -66,6 +66,7 @@ class PlannedTaskConfig(GuardConfig):
 def refuse_unplanned(cfg: PlannedTaskConfig, **further: Any) -> None:
     """Raise ValueError if flags of fairseq are set that a plan would ignore. ``further`` is for refuse_unsupported."""
     refuse_casting(cfg)
+    refuse_asynchronous_saves(cfg)
     refuse_partial_exchange(cfg)
     refuse_unsupported(
         skip_remainder_batch=cfg.skip_remainder_batch,
