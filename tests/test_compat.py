@@ -46,7 +46,7 @@ def outcomes(tmp_path_factory) -> dict[tuple[str, str, bool], str | None]:
     folder = tmp_path_factory.mktemp("compat")
     command = [sys.executable, str(ROOT / "tests/support/compat_scenarios.py"), str(folder)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {(row["scenario"], row["workaround"], row["applied"]): row["error"] for row in rows}
