@@ -7,7 +7,7 @@ import math
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
-from slam_plugin.compat.training import _early_stopping_counters
+from slam_plugin.compat.training import early_stopping_counters
 from slam_plugin.compat.workaround import Workaround
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def _finished(trainer: Trainer) -> str | None:
     """Return why a run that has just been resumed is finished, by fairseq's conditions; None if it is not."""
     limits, updates = trainer.cfg.optimization, trainer.get_num_updates()
     hours, patience = trainer.cumulative_training_time() / 3600, trainer.cfg.checkpoint.patience
-    waited = _early_stopping_counters().get("num_runs", 0)
+    waited = early_stopping_counters().get("num_runs", 0)
     if 0 < limits.max_update <= updates:
         return f"{updates} updates (--max-update {limits.max_update})"
     if 0 < limits.stop_time_hours < hours:

@@ -17,7 +17,7 @@ def _keep_early_stopping() -> None:
 
     @functools.wraps(save)
     def save_checkpoint(self, filename, extra_state):
-        return save(self, filename, {**extra_state, "early_stopping": dict(_early_stopping_counters())})
+        return save(self, filename, {**extra_state, "early_stopping": dict(early_stopping_counters())})
 
     @functools.wraps(load)
     def load_checkpoint(
@@ -26,13 +26,13 @@ def _keep_early_stopping() -> None:
         extra_state = load(self, filename, reset_optimizer, reset_lr_scheduler, optimizer_overrides, reset_meters)
         # The condition under which fairseq restores the best validation loss.
         if extra_state is not None and not reset_optimizer and not reset_meters:
-            _early_stopping_counters().update(extra_state.get("early_stopping", {}))
+            early_stopping_counters().update(extra_state.get("early_stopping", {}))
         return extra_state
 
     Trainer.save_checkpoint, Trainer.load_checkpoint = save_checkpoint, load_checkpoint
 
 
-def _early_stopping_counters() -> dict[str, float]:
+def early_stopping_counters() -> dict[str, float]:
     """Return ``best`` and ``num_runs``, attributes of fairseq's should_stop_early. Empty if nothing trains."""
     for name in ("__main__", "fairseq_cli.train"):  # the first under `python -m fairseq_cli.train`
         function = getattr(sys.modules.get(name), "should_stop_early", None)
