@@ -13,7 +13,6 @@ that is made or changed outside of the case's folder (:mod:`tests.fuzz.batch`). 
 of its area (``tests/fuzz/of_*.py``).
 """
 
-
 import argparse
 import gc
 import multiprocessing
