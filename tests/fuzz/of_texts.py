@@ -30,6 +30,7 @@ from tests.data_prep.layouts.wsj import DOTS
 from tests.fuzz.of_plugin import LINES, write_vocabulary
 from tests.fuzz.reader import Reader
 
+_MAX_CHARACTERS = 50_000  # some of these functions take a second for a million characters
 _ANYTHING = ("",)  # functions of a text: whoever calls them knows where it stands
 _TEXTS = [
     "Chceš-li „to“?",
@@ -54,6 +55,7 @@ def _of_lines(function, folder: Path) -> None:
         text = _text_of(folder / "a.txt")
     except UnicodeDecodeError:
         text = (folder / "a.txt").read_bytes().decode("utf-8", "surrogateescape")
+    text = text[:_MAX_CHARACTERS]
     function(text)
     for line in text.split("\n")[:20]:
         function(line)
