@@ -261,9 +261,10 @@ def test_an_encoder_rate_needs_the_optimizer_that_heeds_it(data):
         setup(data).build_model(whole.model)
 
 
-def test_bad_eval_args_are_refused_before_data_is_read(data):
-    with pytest.raises(ValueError, match="--eval-args: found '{beam"):
-        setup(data, eval_args="{beam: 5}")
+@pytest.mark.parametrize("text", ["{beam: 5}", "[5]", "[" * 100_000], ids=["no JSON", "a list", "deep"])
+def test_bad_eval_args_are_refused_before_data_is_read(data, text):
+    with pytest.raises(ValueError, match="--eval-args: found .*expected a JSON object"):
+        setup(data, eval_args=text)
 
 
 @pytest.mark.parametrize(

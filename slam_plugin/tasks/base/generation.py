@@ -149,9 +149,12 @@ class WritingTask(FineTuningTask):
 
 
 def parse_eval_args(text: str) -> dict[str, Any]:
-    """Return the search options of validation. Raises ValueError unless ``text`` is JSON."""
+    """Return the search options of validation. Raises ValueError unless ``text`` is a JSON object."""
+    expected = "expected a JSON object such as '{\"beam\": 5}'"
     try:
         options = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--eval-args: found {text!r}, expected JSON such as '{{\"beam\": 5}}' ({error})") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"--eval-args: found {text[:80]!r}, {expected} ({error})") from error
+    if not isinstance(options, dict):
+        raise ValueError(f"--eval-args: found {text[:80]!r}, {expected}")
     return {"beam": 1, **options}
