@@ -122,9 +122,15 @@ sys.exit(Program("slam toy", __doc__ or "Count.", lambda parser: None, globals()
 
 
 def started(*arguments, **options):
-    """Start a Python process that finds this checkout."""
+    """Start a Python process that finds this checkout, and that Ctrl-C reaches: a job in the background ignores it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "", **options.pop("environment", {})}
-    return subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        [sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, preexec_fn=_hear, **options
+    )
+
+
+def _hear():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_reader_that_stops_reading_ends_a_program_quietly():

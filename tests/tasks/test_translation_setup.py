@@ -195,12 +195,12 @@ def test_pairs_that_are_too_long_are_counted_in_training_and_refused_elsewhere(d
     fits = [row for row in range(len(ROWS)) if dataset.size(row)[0] <= 12]
     assert 0 < len(fits) < len(ROWS)
     limits = {"max_sentences": 4, "max_positions": task.max_positions()}
-    with pytest.raises(Exception, match=r"Size of sample #\d+ is invalid"):
+    with pytest.raises(DataError, match=r"written\.bin: sentence \d+.* rows that are too long, expected at most 12"):
         task.get_batch_iterator(dataset, **limits)
     with caplog.at_level(logging.WARNING):
         batches = task.get_batch_iterator(dataset, ignore_invalid_inputs=True, **limits).frozen_batches
     assert sorted(row for batch in batches for row in batch) == fits
-    assert f"{len(ROWS) - len(fits)} samples have invalid sizes" in caplog.text
+    assert f"left out {len(ROWS) - len(fits)} of {len(ROWS)} rows as too long: " in caplog.text
 
 
 def test_classes_have_a_line_for_each_sentence(data, tmp_path):
