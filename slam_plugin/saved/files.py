@@ -74,6 +74,9 @@ def _fault(path: Path, size: int) -> str | None:
             # torch.save never compresses. A small file that unpacks to a huge one is none of ours.
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or _claimed(parts) > size:
                 return f"{no_checkpoint}: its parts are compressed or overlap, {expected}"
+            # zipfile reads past something in front of the archive, torch does not.
+            if min((part.header_offset for part in parts), default=0) != 0:
+                return f"{no_checkpoint}: something stands before its first part, {expected}"
             broken = _broken_part(archive, parts)
     # ValueError, NotImplementedError and RuntimeError: headers that make no sense, such as unknown flags.
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:

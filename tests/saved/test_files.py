@@ -87,6 +87,15 @@ def test_a_sound_zip_that_is_no_checkpoint(path):
         read_state(path)
 
 
+@pytest.mark.parametrize("size", [1, 4, 300])
+def test_a_beginning_that_was_written_twice(path, size):
+    """zipfile finds the archive behind it, and every checksum is right, but torch cannot read all such files."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:size] + whole)
+    with pytest.raises(DamagedError, match="is not a checkpoint"):
+        check_whole(path)
+
+
 def test_a_file_is_read_again_after_it_has_changed(path):
     check_whole(path)
     path.write_bytes(path.read_bytes()[:-1])

@@ -174,13 +174,13 @@ class _File:
         self._file, self._trigger, self._left = file, trigger, trigger.disturbance.moment
 
     def write(self, data: Any) -> int:
-        piece = memoryview(data).cast("B")
-        if len(piece) > self._left:
-            self._file.write(piece[: self._left])
+        piece, done = memoryview(data).cast("B"), 0
+        if 0 <= self._left < len(piece):
+            done = self._file.write(piece[: self._left])
             self._file.flush()
             self._trigger.fire()
-        self._left -= len(piece)
-        return self._file.write(piece)
+        self._left -= len(piece)  # negative from then on
+        return done + self._file.write(piece[done:])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -198,9 +198,9 @@ def _writing(trigger: Trigger) -> None:
             return
 
         def half(target: int, source: int, offset: int, count: int) -> int:
-            sendfile(target, source, offset, min(count, trigger.disturbance.moment))
+            done = sendfile(target, source, offset, min(count, trigger.disturbance.moment))
             trigger.fire()
-            return sendfile(target, source, offset, count)
+            return done + sendfile(target, source, offset + done, count - done)
 
         os.sendfile = half
         original(path, lambda file: write(_File(file, trigger)))
