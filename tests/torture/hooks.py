@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from tests.torture.disturbance import MANNERS, Disturbance
 
 FIRED = "fired"  # written into the folder of the run when it is disturbed
+_START = 60.0  # seconds in which another rank must have been started
 
 
 class Trigger:
@@ -40,7 +42,7 @@ class Trigger:
         number = MANNERS[self.disturbance.manner].signal
         if self.disturbance.victims != "self":
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid_file(self.folder, 1 - self.rank).read_text()), number)
+                os.kill(_process(self.folder, 1 - self.rank), number)
         if self.disturbance.victims != "other":
             os.kill(os.getpid(), number)
 
@@ -65,6 +67,16 @@ class Trigger:
 def pid_file(folder: Path, rank: int) -> Path:
     """Return the file that holds the process id of a rank."""
     return Path(folder, f"rank{rank}.pid")
+
+
+def _process(folder: Path, rank: int) -> int:
+    """Wait until the rank has been started, and return its process id."""
+    file, end = pid_file(folder, rank), time.monotonic() + _START
+    while not (file.exists() and file.read_text()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"{file}: not there after {_START:.0f} s, expected the process id of rank {rank}")
+        time.sleep(0.001)
+    return int(file.read_text())
 
 
 def install(trigger: Trigger) -> None:

@@ -60,6 +60,8 @@ def start(
         fresh: start new processes, as a user does. A disturbance of the imports does so on its rank in any case.
     """
     (folder / hooks.FIRED).unlink(missing_ok=True)
+    for rank in range(of.ranks):  # those of the start before
+        hooks.pid_file(folder, rank).unlink(missing_ok=True)
     processes: dict[int, int] = {}
     for rank in range(of.ranks):
         importing = disturbance is not None and disturbance.phase == "importing" and disturbance.rank == rank
