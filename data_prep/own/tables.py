@@ -9,6 +9,7 @@ cannot be used, or with a field of more than :data:`MAX_FIELD` characters, is le
 import csv
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -163,7 +164,7 @@ def _header(path: Path) -> tuple[list[str], Stretch]:
     _, end, names = next(_rows(path, Stretch(0, size, 1)), (1, None, []))
     if isinstance(names, Exception) or not any(names) or not is_unicode("".join(names)):
         raise DataError(f"{path}:1: expected a header in UTF-8 with the names of the columns")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{path}:1: found two columns named {twice[0]!r}")
     return names, Stretch(end.byte, size, end.line)

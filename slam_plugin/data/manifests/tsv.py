@@ -1,6 +1,7 @@
 """Manifests as text: a reader that streams rows into Arrow and names every bad line, and a writer."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ _HEADER_LINES = 1
 _CHUNK_BYTES = 8 << 20
 # With more faults the file is no manifest, and reading on would only fill the memory.
 _MAX_FAULTS = 10_000
+_SHOWN = 20  # names of columns in a fault, each cut to as many characters
 
 
 class TsvReader:
@@ -72,11 +74,11 @@ class TsvReader:
             expected = ", ".join(REQUIRED)
             self._fault(
                 1,
-                f"the header lacks {', '.join(absent)}: found {list(columns)}, expected tabs between {expected}, ...",
+                f"the header lacks {', '.join(absent)}: found {_first(columns)}, expected tabs between {expected}, ...",
             )
-        repeated = sorted({column for column in columns if columns.count(column) > 1 or not column})
+        repeated = sorted(column for column, count in Counter(columns).items() if count > 1 or not column)
         if repeated and not absent:
-            self._fault(1, f"the header holds columns without a name or repeated ones: {repeated}")
+            self._fault(1, f"the header holds columns without a name or repeated ones: {_first(repeated)}")
         return columns
 
     def _check_lines(self, chunk: bytes) -> None:
@@ -188,3 +190,9 @@ def write_manifest(path: str | Path, rows: Iterable[Mapping[str, object]], colum
                     raise DataError(f"{path}: row {count} has a tab or a line break in {column}: {field!r}")
             file.write("\t".join(fields) + "\n")
     return count
+
+
+def _first(columns: Sequence[str]) -> str:
+    """Return the first names as text: a binary file may have a header of megabytes."""
+    names = [column[:_SHOWN] for column in columns[:_SHOWN]]
+    return f"{names}" + (f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else "")

@@ -74,6 +74,15 @@ def test_each_fault_has_file_line_and_expectation(content, expected):
     assert re.match(expected, found[0]), found
 
 
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_header_of_a_million_columns_is_named_in_short(missing):
+    """Each name is looked up once: compared with all others they would take an hour."""
+    required = "" if missing else "\t".join(tsv.REQUIRED) + "\t"
+    header = required + "\t".join(f"c{i // 2}" for i in range(1_000_000)) + "\tlong" * 2 + "y" * 9999 + "\n"
+    (found,) = messages(header)
+    assert len(found) < 500 and re.search(r"\d{6,} more", found)
+
+
 def test_bytes_that_are_no_utf8_are_named_by_line():
     content = HEADER.encode() + b"a\tb\t1\tgood\nb\tb\t1\tba\xffd\nc\tb\t1\t\xe9\n"
     assert [message[:18] for message in messages(content)] == ["x.tsv:3: not UTF-8", "x.tsv:4: not UTF-8"]
