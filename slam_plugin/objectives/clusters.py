@@ -1,6 +1,7 @@
 """The file that ``slam cluster`` writes and ``kmeans`` reads: centroids, their counts and their recipe."""
 
 import json
+import os
 import struct
 import tokenize
 import zipfile
@@ -49,7 +50,7 @@ def write_clusters(file: IO[bytes], clusters: Clusters) -> None:
 def read_clusters(path: str | Path) -> Clusters:
     """Read a file of :func:`write_clusters`. Raises ValueError that names the file if it is absent or unusable."""
     expected = "expected a file that `slam cluster` wrote"
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # not Path.is_file, which raises for a name that is too long
         raise ValueError(f"{path}: there is no such file, {expected}")
     if not zipfile.is_zipfile(path):  # np.load returns a bare array for a .npy file
         raise ValueError(f"{path}: is not a .npz archive, or is cut short; {expected}")

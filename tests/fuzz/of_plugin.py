@@ -286,7 +286,8 @@ READERS = (
     Reader("labels", write_labeled, read_sentences, ("*.idx", "*.bin", "*/label/dict.txt", "*.label"), weight=6),
     Reader("classes", _write_labels, lambda folder: read_classes(folder / "classes.txt", 3), weight=5),
     Reader("dictionary", write_vocabulary, lambda folder: read_dictionary(folder / "dict.txt"), ("*.txt",), weight=4),
-    Reader("corpora.yaml", write_plan, read_plan, ("*.yaml",), weight=8),
+    # A base that no longer has a kind is no fault by itself: the stages of the file above it are.
+    Reader("corpora.yaml", write_plan, read_plan, ("*.yaml",), named=("corpora.yaml",), weight=8),
     # The objectives' room knows no DataError.
     Reader("centroids", write_centroids, lambda folder: read_clusters(folder / "k.npz"), errors=ValueError, weight=8),
     Reader("features.npy", _write_features, _features, weight=10),

@@ -157,3 +157,8 @@ def test_a_member_that_is_no_array_is_named(tmp_path):
         archive.writestr("centroids.npy", b"no array")
     with pytest.raises(ValueError, match="some.npz: found a member that is no array"):
         read_clusters(tmp_path / "some.npz")
+
+
+def test_a_name_that_is_too_long_is_no_file():
+    with pytest.raises(ValueError, match="aaa.npz: there is no such file"):
+        read_clusters("a" * 300 + ".npz")

@@ -8,6 +8,7 @@ objectives with their options, so that a new one needs no change here. All fault
 stages and quotas are checked only if the rest is correct.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -298,6 +299,6 @@ class _Section:
 
     def _exists(self, key: Key, path: Path, suffixes: tuple[str, ...]) -> None:
         for suffix in suffixes:
-            if not Path(f"{path}{suffix}").is_file():
+            if not os.path.isfile(f"{path}{suffix}"):  # not Path.is_file, which raises for a name that is too long
                 self.report.add(key, f"no file {path}{suffix}", "a file that exists")
                 return

@@ -5,6 +5,7 @@ relative to the file that names it. A file overrides its bases. What a file may 
 :data:`MAX_KEYS`, :data:`MAX_DEPTH`), because a few lines of aliases can stand for more than any memory holds.
 """
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +90,8 @@ def _why_not(path: Path, name: Any, chain: tuple[Path, ...]) -> str | None:
         return f"found a circle: {circle}, expected none"
     if len(chain) == MAX_DEPTH:
         return f"found {MAX_DEPTH} files that build on each other, expected fewer"
-    return None if base.is_file() else f"found no file {path.parent / name}, expected a file that exists"
+    # not Path.is_file, which raises for a name that is too long
+    return None if os.path.isfile(base) else f"found no file {path.parent / name}, expected a file that exists"
 
 
 def _over(upper: Layered, lower: Layered, joined: Collection[str]) -> Layered:

@@ -47,12 +47,13 @@ class Vocabulary:
     def __init__(self, symbols: Mapping[str, int], model: bytes, source: str) -> None:
         self.source = source
         self._model = model
-        self._processor, own = _processor(model, source)
+        self._processor, pieces = _processor(model, source)
+        special = [self._processor.is_control(i) or self._processor.is_unknown(i) for i in range(len(pieces))]
+        own = [piece for piece, is_special in zip(pieces, special, strict=True) if not is_special]
         _check_symbols(list(symbols), [*own, MASK], source)
         self.dictionary = PieceDictionary()
         for symbol, count in symbols.items():
             self.dictionary.add_symbol(symbol, n=count)
-        pieces = (self._processor.id_to_piece(i) for i in range(self._processor.get_piece_size()))
         self._ids = np.array([self.dictionary.index(piece) for piece in pieces], dtype=np.int64)
         content = "\n".join(symbols).encode() + b"\0" + model
         self.hash: str = hashlib.sha256(content).hexdigest()
@@ -125,21 +126,16 @@ def join_pieces(pieces: str) -> str:
 
 
 def _processor(model: bytes, source: str) -> tuple[SentencePieceProcessor, list[str]]:
-    """Return the processor of a serialized model, and its pieces without unknown and control symbols."""
+    """Return the processor of a serialized model, and all its pieces."""
     if not model:
         raise DataError(f"{source}: {MODEL_FILE} is no SentencePiece model (it is empty)")
     try:
         processor = SentencePieceProcessor(model_proto=model)
-        return processor, _pieces(processor)
+        return processor, [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
     except UnicodeDecodeError as error:
         raise DataError(f"{source}: {MODEL_FILE} holds a piece that is not UTF-8 ({error.reason})") from error
     except RuntimeError as error:
         raise DataError(f"{source}: {MODEL_FILE} is no SentencePiece model ({error})") from error
-
-
-def _pieces(processor: SentencePieceProcessor) -> list[str]:
-    ids = range(processor.get_piece_size())
-    return [processor.id_to_piece(i) for i in ids if not processor.is_control(i) and not processor.is_unknown(i)]
 
 
 def read_symbols(path: Path) -> dict[str, int]:

@@ -97,6 +97,7 @@ def test_bom_and_crlf_are_accepted(read):
         ("kind: speech", "kind: sound", "6: corpora.dialogue.kind: found 'sound', expected one of: speech, text"),
         ("    kind: speech\n", "", "5: corpora.dialogue.kind: found nothing, expected one of"),
         ("[a.tsv, b.tsv]", "[a.tsv, c.tsv]", "7: corpora.dialogue.train.1: found no file"),
+        ("[a.tsv, b.tsv]", f"[{'a' * 300}]", "7: corpora.dialogue.train.0: found no file"),
         ("[a.tsv, b.tsv]", "a.tsv", "7: corpora.dialogue.train: found 'a.tsv', expected a list of paths"),
         ("valid: v.tsv", "valid: w.tsv", "8: corpora.dialogue.valid: found no file"),
         ("train: [text]", "train: [texts]", "14: corpora.prose.train.0: found no file"),

@@ -145,6 +145,7 @@ def test_what_an_entry_has_replaced_is_at_fault_no_longer(read):
     "base, message",
     [
         ("nowhere.yaml", "child.yaml:2: base: found no file .*recipes/nowhere.yaml, expected a file that exists"),
+        ("n" * 300, "child.yaml:2: base: found no file .*nnn, expected a file that exists"),
         ("[good.yaml, nowhere.yaml]", "child.yaml:2: base.1: found no file .*nowhere.yaml"),
         ("", "child.yaml:2: base: found nothing, expected the path of a file, or a list"),
         ("[]", r"child.yaml:2: base: found \[\], expected the path of a file, or a list"),

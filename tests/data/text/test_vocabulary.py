@@ -53,6 +53,17 @@ def test_unknown_characters(tmp_path):
     assert vocabulary.decode(ids) == "cat<unk>"
 
 
+@pytest.mark.parametrize("piece", [b"<unk>", b"</s>", b"ats"])
+def test_a_piece_that_is_no_utf8_is_named(tmp_path, piece):
+    train(tmp_path)
+    model = tmp_path / "spm.model"
+    content = model.read_bytes()
+    assert piece in content
+    model.write_bytes(content.replace(piece, b"\xff" + piece[1:], 1))
+    with pytest.raises(DataError, match="spm.model holds a piece that is not UTF-8"):
+        Vocabulary.load(tmp_path)
+
+
 def test_byte_pieces_are_read_as_utf8(tmp_path):
     train(tmp_path, byte_fallback=True, vocab_size=320)
     vocabulary = Vocabulary.load(tmp_path)
