@@ -116,10 +116,13 @@ def _frames(av: Any, file: BinaryIO, container: Container, name: str) -> Iterato
         # Only changes how samples are stored, to float32 in planes.
         resampler = av.AudioResampler(format="fltp")
         packets = samples = 0
+        kind: tuple[int, int] | None = None  # of the first frame: what the stream says follows the last one
         for packet in opened.demux(stream):
             packets += packet.size > 0
             for frame in packet.decode():
-                if frame.sample_rate != stream.rate or frame.layout.nb_channels != stream.channels:
+                of_frame = frame.sample_rate, frame.layout.nb_channels
+                kind = kind or of_frame
+                if of_frame != kind:
                     raise DataError(f"{name}: changes its sample rate or channels")
                 skipped = _before_start(frame)
                 for converted in resampler.resample(frame):

@@ -364,6 +364,24 @@ def test_pyav_reads_what_was_encoded(tmp_path, suffix, format, codec, rate, dela
     np.testing.assert_array_equal(part, reading.read_waveform(data, "a").samples[9000:14000])
 
 
+@pytest.mark.parametrize("second", [1, 2, 4, 6])  # the code of the number of channels
+def test_aac_that_changes_its_channels_is_named(second):
+    """Each frame of ADTS says its own number of channels."""
+    data = by_ffmpeg(VOICE, "adts", "aac", RATE)
+    other = bytearray(data)
+    begin = 0
+    while begin < len(other):  # bits 23 to 25 of each frame's header
+        size = (other[begin + 3] & 3) << 11 | other[begin + 4] << 3 | other[begin + 5] >> 5
+        other[begin + 2] = other[begin + 2] & 0xFE | second >> 2
+        other[begin + 3] = other[begin + 3] & 0x3F | (second & 3) << 6
+        begin += size
+    if second == 1:
+        assert len(reading.read_waveform(data + bytes(other), "a").samples) > 1.9 * len(VOICE)
+        return
+    with pytest.raises(DataError, match="^a: (changes its sample rate or channels|is AAC that cannot be decoded)"):
+        reading.read_waveform(data + bytes(other), "a")
+
+
 def test_mp4_that_is_cut_is_named():
     data = by_ffmpeg(VOICE, "mp4", "aac", RATE)
     with pytest.raises(
