@@ -33,7 +33,7 @@ $(INSTALLED): $(LOCKED) setup.py pyproject.toml
 	@touch $@
 
 test: venv
-	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: venv
 	$(RUN) -m ruff check .

@@ -33,6 +33,11 @@ LONGEST = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of workers of ``-n auto``: one more than cores, because tests of several processes wait."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first. A worker takes whole files, in this order."""
     place = {name: number for number, name in enumerate(LONGEST)}
