@@ -1,7 +1,10 @@
 """Reading a checkpoint file: whole, and without running or building anything that it names."""
 
+import itertools
 import pickle
+import pickletools
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from slam_plugin.saved.configuration import RefusedError, check_configuration
 from slam_plugin.saved.files import DamagedError, check_whole
 from slam_plugin.saved.names import METERS
 
+_LONGEST = 1000  # characters of a class or function that a checkpoint names
+
 
 def read_state(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     """Read what ``torch.save`` wrote: tensors and plain values.
@@ -25,6 +30,7 @@ def read_state(path: str | Path, mapped: bool = False) -> dict[str, Any]:
         mapped: leave the tensors on disk, which is quick for a file of any size; the file is checked all the same.
     """
     check_whole(path)
+    _check_names(path)
     try:
         state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
@@ -35,6 +41,22 @@ def read_state(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise DamagedError(f"{path}: is not a checkpoint of fairseq: found {type(state).__name__}, expected its state")
     return state
+
+
+def _check_names(path: str | Path) -> None:
+    """Raise unless all that is named is short. What torch does with a long name takes quadratic time."""
+    with zipfile.ZipFile(path) as archive:
+        pickles = [archive.read(part) for part in archive.infolist() if part.filename.endswith("data.pkl")]
+    try:
+        steps = itertools.chain.from_iterable(map(pickletools.genops, pickles))
+        named = [argument for code, argument, _ in steps if code.name == "GLOBAL"]
+    except Exception as error:  # pickletools has no error of its own
+        raise DamagedError(f"{path}: is not a checkpoint of fairseq ({_first_line(error)[:_LONGEST]})") from None
+    if longest := max((name for name in named if len(name) > _LONGEST), key=len, default=None):
+        raise RefusedError(
+            f"{path}: refused, it calls for {longest[:80]!r} and {len(longest) - 80:,} characters more; expected names "
+            f"of at most {_LONGEST}"
+        )
 
 
 def check_state(path: str | Path, state: Mapping[str, Any]) -> None:

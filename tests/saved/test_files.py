@@ -87,6 +87,23 @@ def test_a_sound_zip_that_is_no_checkpoint(path):
         read_state(path)
 
 
+@pytest.mark.parametrize(
+    ("pickled", "message"),
+    [
+        (b"cfairseq\n" + b"n" * 3_000_000 + b"\n.", "refused, it calls for 'fairseq nnn.* 2,999,928 char"),
+        ("cfairseq\nž\n.".encode(), "is not a checkpoint of fairseq .*UnicodeDecodeError"),
+        (b"\xff", "is not a checkpoint of fairseq .*opcode"),
+    ],
+)
+def test_names_in_a_pickle_are_short(path, pickled, message):
+    """torch searches its message about an unknown name in quadratic time: an hour for this one."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + pickled)
+    with pytest.raises(DataError, match=rf"checkpoint\.pt: {message}") as error:
+        read_state(path)
+    assert len(str(error.value)) < 400
+
+
 @pytest.mark.parametrize("size", [1, 4, 300])
 def test_a_beginning_that_was_written_twice(path, size):
     """zipfile finds the archive behind it, and every checksum is right, but torch cannot read all such files."""
