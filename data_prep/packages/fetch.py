@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,7 @@ SETS = {
     "downstream": (*CZECH_PACKAGES, "sword-text-web", "sword-text-kjv", "wordnet-base", *PYTHON_SOURCES),
 }
 RECORD = "packages.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,99}")  # of a package of Debian or Python
 
 
 def fetch(packages: Sequence[str], out: str | Path, debs: str | Path | None = None) -> Path:
@@ -115,6 +117,9 @@ def _record(out: Path) -> dict[str, dict[str, str]]:
     rows = found.values() if isinstance(found, dict) else [None]
     if not all(isinstance(row, dict) and all(isinstance(row.get(name), str) for name in names) for row in rows):
         raise DataError(f"{out / RECORD}: expected {', '.join(names)} of each package; remove its folder")
+    wrong = next((name for name in found if not _NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise DataError(f"{out / RECORD}: found {wrong[:80]!r}, expected the name of a package; remove its folder")
     return found
 
 

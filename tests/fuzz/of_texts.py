@@ -206,7 +206,7 @@ READERS = (
     of_lines("notations", _NOTATIONS, _notations, 2),
     of_lines("web", list(PAGES.values()), _web, 3),
     of_lines("numbers", _NUMBERS, _numbers, 4),
-    Reader("generated", _write_generated, _score, ("generate-test.txt", "classes.txt"), ("generate-test.txt",), 6),
+    Reader("generated", _write_generated, _score, ("generate-test.txt", "classes.txt"), ("generate-test.txt", "classes.txt"), 6),
     Reader("labeled", _write_labeled, lambda folder: read_rows(folder / "a.tsv"), weight=4),
     Reader("inputs", _write_inputs, _inputs, ("a.txt",), ("standard input",), 1),
     Reader("text.binarize", _write_texts, _binarize, ("a.txt",), weight=4),

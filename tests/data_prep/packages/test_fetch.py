@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -277,3 +278,14 @@ def test_a_damaged_record_is_named(tmp_path, text):
     for read in (read_record, lambda tree: fetch(["game"], tree, tmp_path)):
         with pytest.raises(DataError, match=r"packages\.json: (is not JSON|expected file, version, sha256 of each)"):
             read(tmp_path / "tree")
+
+
+@pytest.mark.parametrize("name", ["ga/me", "../game", "game*", "[" * 50_000, "g" * 101, ""])
+def test_a_record_of_a_strange_name_is_named(tmp_path, name):
+    """A name becomes a pattern of files."""
+    (tmp_path / "tree").mkdir()
+    record = {name: {"file": "game_1_all.deb", "version": "1", "sha256": "0"}}
+    (tmp_path / "tree/packages.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"packages\.json: found '.*', expected the name of a package") as error:
+        fetch(["game"], tmp_path / "tree", tmp_path)
+    assert len(str(error.value)) < 300 + len(str(tmp_path))
