@@ -107,6 +107,9 @@ def of_lines(name: str, lines: list[str], function, weight: int = 4) -> Reader:
 # files
 
 
+_SCORED = ("generate-test.txt", "classes.txt")  # if they do not fit each other, either may be named
+
+
 def _write_generated(folder: Path) -> None:
     rows = [
         f"S-{n}\tx\nT-{n}\t{line}\nH-{n}\t-0.5\t▁a\nD-{n}\t-0.5\t{line[::-1]}\nP-{n}\t-0.1"
@@ -206,7 +209,7 @@ READERS = (
     of_lines("notations", _NOTATIONS, _notations, 2),
     of_lines("web", list(PAGES.values()), _web, 3),
     of_lines("numbers", _NUMBERS, _numbers, 4),
-    Reader("generated", _write_generated, _score, ("generate-test.txt", "classes.txt"), ("generate-test.txt", "classes.txt"), 6),
+    Reader("generated", _write_generated, _score, _SCORED, _SCORED, 6),
     Reader("labeled", _write_labeled, lambda folder: read_rows(folder / "a.tsv"), weight=4),
     Reader("inputs", _write_inputs, _inputs, ("a.txt",), ("standard input",), 1),
     Reader("text.binarize", _write_texts, _binarize, ("a.txt",), weight=4),
