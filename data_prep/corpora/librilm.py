@@ -18,7 +18,6 @@ from the middle.
 import argparse
 import gzip
 import io
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from data_prep.engine.contents import contents_of
 from data_prep.engine.parts import progress
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Output, Unit, lines
+from data_prep.formats.compressed import damage_named
 from data_prep.formats.lines import Stretch, read_line, text_of
 from data_prep.text.normalize import normalize
 from slam_plugin.data.errors import DataError
@@ -123,11 +123,12 @@ def stretches_of(archive: Path) -> Iterator[Stretch]:
 @contextmanager
 def _opened(archive: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """Open the text of an archive, and the archive itself. Raises :class:`DataError` if what is read is broken."""
-    try:
-        with archive.open("rb") as packed, io.BufferedReader(gzip.GzipFile(fileobj=packed), _BLOCK) as file:
-            yield file, packed
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{archive}: is cut short or not gzip ({error}); download it again") from error
+    with (
+        damage_named(archive, "is cut short or not gzip, download it again"),
+        archive.open("rb") as packed,
+        io.BufferedReader(gzip.GzipFile(fileobj=packed), _BLOCK) as file,
+    ):
+        yield file, packed
 
 
 def _shuffle(path: Path) -> None:

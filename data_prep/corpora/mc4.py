@@ -21,7 +21,6 @@ import argparse
 import gzip
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from data_prep.engine.command import preparation
 from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, is_unicode
+from data_prep.formats.compressed import BROKEN
 from data_prep.formats.lines import RawLine, read_line, text_of
 from data_prep.text import web as web_text
 from data_prep.text.web import LANGUAGES
@@ -44,7 +44,6 @@ _NAME = re.compile(
     r"c4-(?:(?P<mc4>[a-z]{2,3}(?:-Latn)?)(?P<valid>-validation)?\.tfrecord-|(?P<c4>train|validation)\.)"
     r"\d{5}-of-\d{5}\.json\.gz"
 )
-_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class MC4(Corpus):
                 while (line := read_line(file)).size:
                     yield _text_of(name, number, line)
                     number += 1
-            except _BROKEN as error:
+            except BROKEN as error:
                 yield Dropped(f"{name}:{number}", f"the archive is cut short or broken from here on ({error})")
 
     def _output_of(self, sentences: Sequence[str], is_valid: bool) -> str:

@@ -53,6 +53,8 @@ def decode_sound(path: Path, place: str | None = None) -> Sound:
 
 
 def refuse_name(path: Path) -> None:
-    """Raise :class:`UnusableSound` if the name is not UTF-8: no manifest can hold it."""
+    """Raise :class:`UnusableSound` if the name is not UTF-8, which no manifest can hold, or cannot be a file's."""
     if not is_unicode(str(path)):
         raise UnusableSound(path, "has a name that is not UTF-8, which a manifest cannot hold")
+    if "\0" in str(path):
+        raise UnusableSound(path, "has a name with a zero byte, there is no such file")

@@ -20,6 +20,7 @@ Lines are
 """
 
 import io
+import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
@@ -90,10 +91,12 @@ class Archive:
             raise DataError(f"{self.path}: holds no {name}")
         begin, size = self.places[name]
         with self.path.open("rb") as file:
+            there = file.seek(0, os.SEEK_END) - begin
+            # before it is read: the size may be as wrong as to fill the memory
+            if there < size:
+                raise DataError(f"{self.path}: is cut short, {name} has {max(0, there)} of {size} bytes")
             file.seek(begin)
             data = file.read(size)
-        if len(data) < size:
-            raise DataError(f"{self.path}: is cut short, {name} has {len(data)} of {size} bytes")
         return data
 
 

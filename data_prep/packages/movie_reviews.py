@@ -17,6 +17,7 @@ from typing import Any
 
 from data_prep.engine.splits import SPLITS, split_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, lines
+from data_prep.formats.compressed import damage_named
 from data_prep.packages.command import package_preparation
 from data_prep.text.normalize import normalize_english
 from slam_plugin.data.errors import DataError
@@ -71,11 +72,12 @@ def read_snippets(archive: Path) -> Iterator[tuple[str, float, str]]:
 
     Raises :class:`DataError` if the archive is damaged, or a line is not as the publisher's are.
     """
+    expected = f"expected a tar archive with {MEMBER} in UTF-8"
     try:
-        with tarfile.open(archive) as opened, opened.extractfile(MEMBER) as file:
+        with damage_named(archive, expected), tarfile.open(archive) as opened, opened.extractfile(MEMBER) as file:
             rows = file.read().decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
-    except (tarfile.TarError, EOFError, KeyError, UnicodeDecodeError) as error:
-        raise DataError(f"{archive}: expected a tar archive with {MEMBER} in UTF-8 ({error})") from error
+    except (tarfile.TarError, KeyError, UnicodeDecodeError) as error:
+        raise DataError(f"{archive}: {expected} ({error})") from error
     for place, row in enumerate(rows, start=1):
         try:
             number, rating, snippet = row.split("\t")

@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tqdm import tqdm
 
+from data_prep.formats.compressed import damage_named
 from slam_plugin.data.errors import DataError
 
 _AR_MAGIC = b"!<arch>\n"
@@ -28,10 +28,10 @@ def unpack(package: str | Path, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
     try:
-        with _tar_of(package) as file, tarfile.open(fileobj=file) as archive:
+        with damage_named(package, "is damaged"), _tar_of(package) as file, tarfile.open(fileobj=file) as archive:
             for member in tqdm(archive, desc=f"unpacking {package.name}", unit="file", disable=None, leave=False):
                 _unpack_member(archive, member, root, package)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except tarfile.TarError as error:
         raise DataError(f"{package}: is damaged ({error})") from error
 
 

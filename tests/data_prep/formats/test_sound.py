@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from data_prep.engine.command import prepare
-from data_prep.formats.recordings import Utterance, rows_of_recording, sounds_below
+from data_prep.formats.recordings import Utterance, decode_recording, rows_of_recording, sounds_below
+from data_prep.formats.sound import UnusableSound, decode_sound
 from data_prep.own import command as own
 from slam_plugin.commands.inputs import inputs_of
 from slam_plugin.data.lengths import frames_in
@@ -76,3 +77,9 @@ def test_a_recording_whose_channels_cancel_is_used_by_channel_alone(tmp_path):
         "FILE:BEGIN:SAMPLES:CHANNEL"
     ]
     assert len(rows(1)) == 1
+
+
+@pytest.mark.parametrize("decode", [decode_sound, decode_recording])
+def test_a_name_with_a_zero_byte_is_no_file(tmp_path, decode):
+    with pytest.raises(UnusableSound, match="has a name with a zero byte, there is no such file"):
+        decode(tmp_path / "a\0.wav")

@@ -76,3 +76,6 @@ def test_faults_are_named(tree, texts, tmp_path, capsys):
         with pytest.raises(DataError, match=f"{name}: {message}"):
             archive = amazon_queen.Archive(tmp_path / name)
             archive.load(list(archive.places)[-1])
+    archive.places["huge"] = 10, 1 << 50
+    with pytest.raises(DataError, match=f"is cut short, huge has {len(whole) - 20} of {1 << 50} bytes"):
+        archive.load("huge")
