@@ -73,7 +73,13 @@ def fetch(packages: Sequence[str], out: str | Path, debs: str | Path | None = No
     if out.is_dir() and any(out.iterdir()) and not record:
         raise DataError(f"{out}: holds files but no {RECORD}: no tree of unpacked packages; choose another folder")
     wanted = sorted({*packages, *record})
-    found = _given(wanted, Path(debs)) if debs is not None else _download(wanted, out.with_name(f"{out.name}.debs"))
+    try:
+        found = _given(wanted, Path(debs)) if debs is not None else _download(wanted, out.with_name(f"{out.name}.debs"))
+    except DataError as error:
+        kept = sorted(record.keys() - set(packages))
+        if not kept:
+            raise
+        raise DataError(f"{error} ({out / RECORD} has {', '.join(kept)} too, which the tree keeps)") from error
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for package in found.values():

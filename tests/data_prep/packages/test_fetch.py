@@ -289,3 +289,14 @@ def test_a_record_of_a_strange_name_is_named(tmp_path, name):
     with pytest.raises(DataError, match=r"packages\.json: found '.*', expected the name of a package") as error:
         fetch(["game"], tmp_path / "tree", tmp_path)
     assert len(str(error.value)) < 300 + len(str(tmp_path))
+
+
+def test_a_package_that_only_the_record_names_is_explained(tmp_path):
+    (tmp_path / "tree").mkdir()
+    record = {"gone": {"file": "gone_1_all.deb", "version": "1", "sha256": "0"}}
+    (tmp_path / "tree/packages.json").write_text(json.dumps(record))
+    deb_of(tmp_path / "game_1_all.deb", entry("./usr/game", b"1"))
+    with pytest.raises(
+        DataError, match=r"expected gone_.*found none.*packages\.json has gone too, which the tree keeps"
+    ):
+        fetch(["game"], tmp_path / "tree", tmp_path)
