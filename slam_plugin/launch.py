@@ -2,9 +2,9 @@
 
     python -m slam_plugin.launch fairseq-hydra-train --config-dir ...
 
-``fairseq-train`` imports its ``--user-dir`` while it reads its flags. ``fairseq-hydra-train`` does so after it has joined
-or started the ranks, too late for the workarounds "launched ranks" and "meeting of ranks", and for signals to a process
-that has started ranks.
+``fairseq-train`` imports its ``--user-dir`` while it reads its flags. ``fairseq-hydra-train`` does so after it has
+joined or started the ranks, too late for the workarounds "launched ranks" and "meeting of ranks", and for signals to a
+process that has started ranks.
 """
 
 import sys

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "examples/slam/cluster"
 RANKS = {"distributed_backend": "gloo", "ddp_backend": "legacy_ddp", "disable_validation": True}
 
-# Two tasks as slurmstepd would start them; one that fails ends the other. Their process numbers are in the file `tasks`.
+# Tasks as slurmstepd would start them. One that fails ends the others. The file `tasks` has their process numbers.
 SRUN = f"""#!{sys.executable}
 import os, signal, subprocess, sys, time
 from pathlib import Path
