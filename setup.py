@@ -42,6 +42,7 @@ setup(
     ],
     extras_require={
         "tensorboard": ["tensorboard", "tensorboardX"],
+        "wandb": ["wandb"],
         "report": ["matplotlib"],
         "bench": ["transformers"],
         "av": ["av>=12"],  # PyAV, which carries FFmpeg: m4a, mp4, webm and others that libsndfile lacks

@@ -23,6 +23,7 @@ ROOMS = {
         "data": {"modules"},
         "saved": {"data"},
         "compat": {"data", "kernels", "program", "saved"},
+        "launch": {"compat"},
         "checkpoints": {"compat", "saved"},
         "scoring": {"data"},
         "models": {"checkpoints", "compat", "modules", "objectives", "data", "optim", "decoding"},

@@ -14,7 +14,7 @@ from fairseq import models, tasks
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
-from slam_plugin.compat import checkpoints, finishing, generation, meeting, stopping, training
+from slam_plugin.compat import checkpoints, finishing, generation, launching, meeting, stopping, tracking, training
 from slam_plugin.compat.workaround import Workaround
 from slam_plugin.saved.configuration import check_configuration
 from slam_plugin.saved.reading import check_state
@@ -83,8 +83,10 @@ WORKAROUNDS = (
     *training.WORKAROUNDS,
     *finishing.WORKAROUNDS,
     *generation.WORKAROUNDS,
+    *launching.WORKAROUNDS,
     *meeting.WORKAROUNDS,
     *stopping.WORKAROUNDS,
+    *tracking.WORKAROUNDS,
     Workaround(
         "written list",
         "fairseq builds whatever a checkpoint's configuration names, and some of its builders run strings of that "

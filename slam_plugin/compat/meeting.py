@@ -3,6 +3,7 @@
 import datetime
 import functools
 import logging
+import os
 
 import torch.distributed
 from fairseq.distributed import utils as distributed_utils
@@ -41,8 +42,11 @@ def meet(init_method: str, rank: int, world_size: int) -> torch.distributed.Stor
         store.set(names[rank], "")
         store.wait(names, MEETING)
     except torch.distributed.DistError as error:
+        address = init_method
+        if init_method == "env://":
+            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} (MASTER_ADDR, MASTER_PORT)"
         raise RankMissingError(
-            f"rank {rank} of {world_size} at {init_method}: waited {MEETING} for the others, found some missing, "
+            f"rank {rank} of {world_size} at {address}: waited {MEETING} for the others, found some missing, "
             "expected all to start; their own logs say why they did not"
         ) from error
     return store

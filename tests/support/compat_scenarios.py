@@ -33,10 +33,19 @@ from fairseq.scoring.bleu import BleuConfig, Scorer
 from slam_plugin import compat
 from slam_plugin.data.errors import DataError
 from tests.support import hostile
+from tests.support.compat_launching import (
+    launch_on_processors,
+    launch_on_unequal_machines,
+    launch_with_a_gpu_each,
+    track_a_resumed_run,
+    track_two_epochs,
+)
 from tests.support.compat_running import SENTENCES, expect, finish, prepare_data, run_main, start, train, train_once
 from tests.support.compat_training import (
     lose_a_rank,
+    resume_on_two_ranks,
     skip_a_bad_update,
+    start_a_finished_run_again,
     stop_after_interruptions,
     stop_at_a_signal,
     train_twice_at_once,
@@ -51,21 +60,6 @@ def resume(folder: Path) -> None:
     train("--restore-file=once/checkpoint_last.pt", f"--save-dir={folder / 'resumed'}", "--max-epoch=2")
     state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "resumed/checkpoint_last.pt"))
     expect(state["extra_state"]["train_iterator"]["epoch"] == 3, "the second epoch was not trained")
-
-
-def resume_on_two_ranks(folder: Path) -> None:
-    """Rank 0 sends the configuration, an omegaconf object, to rank 1."""
-
-    def rank(number: int) -> None:
-        train("--restore-file=once/checkpoint_last.pt", f"--save-dir={folder / 'resumed'}", "--max-epoch=2",
-              f"--distributed-init-method=file://{folder / 'store'}", "--distributed-world-size=2", "--device-id=0",
-              f"--distributed-rank={number}", "--distributed-no-spawn", "--distributed-backend=gloo",
-              "--ddp-backend=legacy_ddp")  # fmt: skip
-
-    children = [start(rank, number, log=folder / f"rank{number}.log") for number in (0, 1)]
-    # Rank 1 reports the error; rank 0 only that rank 1 has gone.
-    errors = [finish(child) for child in children][::-1]
-    expect(not any(errors), "\n".join(error or "" for error in errors))
 
 
 def generate(folder: Path) -> None:
@@ -282,19 +276,6 @@ def kill_self(point: str) -> None:
 # n-gram blocking, empty sentences, own folder
 
 
-def start_a_finished_run_again(folder: Path) -> None:
-    """A run that has reached --max-update, or its patience, changes nothing if it is started again."""
-    last = folder / "saved/checkpoint_last.pt"
-    for limit in ("--max-update=2", "--patience=1"):
-        for _ in range(2):
-            content = last.read_bytes() if last.exists() else None
-            arguments = f"--save-dir={last.parent}", "--lr=0", "--dropout=0", limit
-            error = finish(start(train, *arguments, log=folder / "log"))
-            expect(error is None, f"training failed: {error}")
-        updates = checkpoint_utils.load_checkpoint_to_cpu(str(last))["optimizer_history"][-1]["num_updates"]
-        expect(last.read_bytes() == content, f"{limit}: it was trained further, to update {updates}")
-
-
 def repeat_nothing(folder: Path) -> None:
     """Hypotheses of five words, none of which is there twice."""
     run_main(fairseq_cli.generate, "data", "--path=once/checkpoint_last.pt", "--beam=2", "--cpu", "--max-tokens=64",
@@ -366,6 +347,11 @@ SCENARIOS = [
     (restore_an_absent_file, "sound checkpoints"),
     (stop_at_a_signal, "orderly stop"),
     (lose_a_rank, "meeting of ranks"),
+    (launch_on_processors, "launched ranks"),
+    (launch_with_a_gpu_each, "launched ranks"),
+    (launch_on_unequal_machines, "launched ranks"),
+    (track_two_epochs, "one tracked run"),
+    (track_a_resumed_run, "one tracked run"),
     (generate, "last batch"),
     (repeat_nothing, "n-gram blocking"),
     (score_empty_sentences, "empty sentences"),

@@ -113,3 +113,31 @@ def stop_after_interruptions(folder: Path) -> None:
     state = checkpoint_utils.load_checkpoint_to_cpu(str(folder / "saved/checkpoint_last.pt"))
     epoch = state["extra_state"]["train_iterator"]["epoch"]
     expect(epoch == 4, f"it stopped after epoch {epoch - 1} instead of 3")
+
+
+def start_a_finished_run_again(folder: Path) -> None:
+    """A run that has reached --max-update, or its patience, changes nothing if it is started again."""
+    last = folder / "saved/checkpoint_last.pt"
+    for limit in ("--max-update=2", "--patience=1"):
+        for _ in range(2):
+            content = last.read_bytes() if last.exists() else None
+            arguments = f"--save-dir={last.parent}", "--lr=0", "--dropout=0", limit
+            error = finish(start(train, *arguments, log=folder / "log"))
+            expect(error is None, f"training failed: {error}")
+        updates = checkpoint_utils.load_checkpoint_to_cpu(str(last))["optimizer_history"][-1]["num_updates"]
+        expect(last.read_bytes() == content, f"{limit}: it was trained further, to update {updates}")
+
+
+def resume_on_two_ranks(folder: Path) -> None:
+    """Rank 0 sends the configuration, an omegaconf object, to rank 1."""
+
+    def rank(number: int) -> None:
+        train("--restore-file=once/checkpoint_last.pt", f"--save-dir={folder / 'resumed'}", "--max-epoch=2",
+              f"--distributed-init-method=file://{folder / 'store'}", "--distributed-world-size=2", "--device-id=0",
+              f"--distributed-rank={number}", "--distributed-no-spawn", "--distributed-backend=gloo",
+              "--ddp-backend=legacy_ddp")  # fmt: skip
+
+    children = [start(rank, number, log=folder / f"rank{number}.log") for number in (0, 1)]
+    # Rank 1 reports the error; rank 0 only that rank 1 has gone.
+    errors = [finish(child) for child in children][::-1]
+    expect(not any(errors), "\n".join(error or "" for error in errors))

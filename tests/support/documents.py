@@ -25,8 +25,12 @@ PRETRAINING, FINETUNING, DECODING = "docs/pretraining.md", "docs/finetuning.md",
 REFERENCE = "docs/reference.md"
 
 SHELL = ("", "sh", "bash")  # languages of a block of commands
-PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", ".")
+PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", "sbatch", ".")
 NOT_RUN = {
+    **dict.fromkeys(
+        ("sbatch", "examples/slam/cluster/torchrun.sh", "python -m slam_plugin.launch"),
+        "tests/end_to_end/test_cluster.py runs it",
+    ),
     "git": "the network",
     "cd": "this is the checkout already",
     "pip": "tests/test_plugin.py installs",

@@ -1,5 +1,6 @@
 """Pre-training as fairseq-train runs it: what is trained at which step, what is logged, what a step computes."""
 
+import json
 import math
 import os
 import struct
@@ -42,6 +43,26 @@ PAIRS = {
 }
 ALWAYS = {"loss", "tokens", "frames", "audio_seconds_per_second"}
 TRAINING = ALWAYS | {"data_wait", "num_updates", "lr", "gnorm"}
+# In place of the package wandb, which is large: it writes what it is given, a line each.
+WANDB = """
+import json
+from types import SimpleNamespace
+
+run = None
+config = SimpleNamespace(update=lambda values, **options: None)
+
+def init(project, name):
+    global run
+    run = write("run", project + "/" + name, 0) or True
+
+def log(values, step):
+    for name, value in values.items():
+        write(name, value, step)
+
+def write(name, value, step):
+    with open(FILE, "a") as file:
+        file.write(json.dumps([name, step, value]) + "\\n")
+"""
 
 
 def test_logs_what_each_stage_trains_though_stages_change_inside_epochs(reference):
@@ -87,18 +108,23 @@ def test_epochs_visit_the_shards_in_turn(reference):
 
 @pytest.fixture(scope="module")
 def by_ratio(toy, tmp_path_factory) -> tuple[training.Run, Path]:
-    """The command as users type it, in mode ratio, and its files for TensorBoard."""
+    """The command as users type it, in mode ratio, and its folder, with the files of two trackers."""
     folder = tmp_path_factory.mktemp("by_ratio")
     for part in toy.iterdir():
         if part.name != "corpora.yaml":
             (folder / part.name).symlink_to(part)
     training.write_corpora(folder, lambda c: c.update(mode="ratio", stages={0: ["speech", "text", "pairs"]}))
     flags = {"update_freq": 1, "steps_per_epoch": 8, "valid_subset": "valid_prose", "autocast": "none"}
-    arguments = training.command(folder, folder / "out", **flags, tensorboard_logdir=folder / "board")
+    trackers = {"tensorboard_logdir": folder / "board", "wandb_project": "toys"}
+    arguments = training.command(folder, folder / "out", **flags, **trackers)
+    (folder / "packages").mkdir()
+    (folder / "packages/wandb.py").write_text(f"FILE = {str(folder / 'wandb.jsonl')!r}\n{WANDB}")
+    path = os.pathsep.join([str(folder / "packages"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
     program = Path(sys.executable).parent / "fairseq-train"
-    done = subprocess.run([program, *arguments], env=os.environ, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    return training.Run(done.returncode, done.stdout + done.stderr, folder / "out"), folder / "board"
+    return training.Run(done.returncode, done.stdout + done.stderr, folder / "out"), folder
 
 
 def test_mode_ratio_trains_one_kind_a_step_in_the_proportion_of_the_quotas(by_ratio):
@@ -114,10 +140,27 @@ def test_mode_ratio_trains_one_kind_a_step_in_the_proportion_of_the_quotas(by_ra
 
 
 def test_tensorboard_shows_every_objective(by_ratio):
-    run, board = by_ratio
+    run, folder = by_ratio
+    board = folder / "board"
     assert SPEECH | TEXT | PAIRS | TRAINING - {"num_updates"} <= _scalars(board / "train_inner")
     assert TEXT | ALWAYS <= _scalars(board / "valid_prose")
     assert run.logged("valid_prose")
+
+
+def test_weights_and_biases_gets_every_number_of_the_log_at_its_update(by_ratio):
+    run, folder = by_ratio
+    first, *rest = map(json.loads, (folder / "wandb.jsonl").read_text().splitlines())
+    assert first == ["run", 0, "toys/out"] and "run" not in {name for name, *_ in rest}
+    found = {(name, step): value for name, step, value in rest}
+    left_out = {"epoch", "update", "num_updates"}
+    logged = {
+        (f"{tag}/{name}", values["num_updates"]): value
+        for tag, values in run.logs
+        for name, value in values.items()
+        if name not in left_out
+    }
+    assert {name.split("/")[0] for name, _ in logged} == {"train_inner", "train", "valid_prose"}
+    assert found == pytest.approx(logged, rel=1e-4, abs=1e-4)
 
 
 def _scalars(folder: Path) -> set[str]:

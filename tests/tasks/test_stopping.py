@@ -82,22 +82,27 @@ def test_a_rank_that_fails_while_it_loads_ends_the_other(toy, tmp_path):
     training.train(toy, tmp_path, 2, kill_one)
 
 
-def lonely(rank: int, address: str, told: multiprocessing.Queue) -> None:
+def lonely(rank: int, method: str, port: int, told: multiprocessing.Queue) -> None:
     meeting.MEETING = datetime.timedelta(seconds=2)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     try:
-        meeting.meet(address, rank, 2)
+        meeting.meet(method, rank, 2)
     except meeting.RankMissingError as error:
         told.put(str(error))
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_does_not_wait_for_ever_for_one_that_never_starts(rank):
+@pytest.mark.parametrize(
+    ("rank", "method", "named"),
+    [(0, "tcp://127.0.0.1:{}", "tcp://127.0.0.1:{}"), (1, "env://", "127.0.0.1:{} (MASTER_ADDR, MASTER_PORT)")],
+)
+def test_a_rank_does_not_wait_for_ever_for_one_that_never_starts(rank, method, named):
     context = multiprocessing.get_context("forkserver")
-    told, address = context.Queue(), f"tcp://127.0.0.1:{training.free_port()}"
-    waiting = context.Process(target=lonely, args=(rank, address, told))
+    told, port = context.Queue(), training.free_port()
+    waiting = context.Process(target=lonely, args=(rank, method.format(port), port, told))
     waiting.start()
-    message = told.get(timeout=60)
-    assert message.startswith(f"rank {rank} of 2 at {address}: waited 0:00:02 for the others, found some missing")
+    message = told.get(timeout=300)
+    expected = f"rank {rank} of 2 at {named.format(port)}: waited 0:00:02 for the others, found some missing"
+    assert message.startswith(expected)
     waiting.join()
 
 

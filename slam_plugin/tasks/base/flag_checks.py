@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.distributed
 from omegaconf import OmegaConf
 
 from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
@@ -40,9 +41,11 @@ def refuse_partial_exchange(cfg: Any) -> None:
 
     A micro-batch reaches only some of the parameters, and torch's own DDP waits for the others.
     """
-    if cfg.distributed_world_size > 1 and cfg.ddp_backend not in _WHOLE_EXCHANGE:
+    met = torch.distributed.is_initialized()  # as many ranks as torchrun started, whatever the flag says
+    ranks = torch.distributed.get_world_size() if met else cfg.distributed_world_size
+    if ranks > 1 and cfg.ddp_backend not in _WHOLE_EXCHANGE:
         raise ValueError(
-            f"--ddp-backend {cfg.ddp_backend}: found with {cfg.distributed_world_size} ranks, expected legacy_ddp; "
+            f"--ddp-backend {cfg.ddp_backend}: found with {ranks} ranks, expected legacy_ddp; "
             "a micro-batch reaches only some of the parameters"
         )
 

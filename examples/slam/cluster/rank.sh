@@ -1,0 +1,23 @@
+#!/bin/bash
+# Run a program of fairseq as one rank: train.sbatch and torchrun.sh start it.
+#
+#   RANK, LOCAL_RANK, WORLD_SIZE   the rank among all, on its machine, and how many there are. torchrun sets them;
+#                                  under srun they follow from SLURM's variables
+#   MASTER_ADDR, MASTER_PORT       where the ranks meet
+#   SLAM_STOPPED                   a file that says that the training was stopped by a signal, and has saved
+#
+# A training that a signal stops ends with code 75. torchrun, and srun on some clusters, take that for a failure and
+# kill the other ranks. So it becomes the file and code 0.
+set -u
+export RANK="${RANK:-$SLURM_PROCID}" LOCAL_RANK="${LOCAL_RANK:-$SLURM_LOCALID}"
+export WORLD_SIZE="${WORLD_SIZE:-$SLURM_NTASKS}"
+
+trap : USR1 TERM   # they are for the program; the shell waits for it
+{   # the shell reads this part as a whole: the file may change while the program runs
+    python -m slam_plugin.launch "$@"
+    code=$?
+    if [ "$code" -eq 75 ]; then
+        touch "$SLAM_STOPPED" && exit 0
+    fi
+    exit "$code"
+}
