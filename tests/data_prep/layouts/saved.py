@@ -18,7 +18,7 @@ def write_data_set(
     batch: int = 2,
     classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
-    """Write a data set of ``columns``, each a type and its values, in Arrow files of ``batch`` rows per record batch."""
+    """Write a data set of ``columns``, each a type and its values, in record batches of ``batch`` rows."""
     folder.mkdir(parents=True)
     features = {
         name: _FEATURES.get(kind, {"dtype": str(kind), "_type": "Value"}) for name, (kind, _) in columns.items()
