@@ -21,16 +21,29 @@
   empty line between documents. A file of more than 100 lines without an empty one has a document per line;
 - a data set of others: NeMo's manifests (``audio_filepath``, ``offset``, ``duration`` in seconds), Hugging Face's
   ``metadata.csv`` or ``.jsonl`` (``file_name``, ``transcription``), also one in each split's folder, LJSpeech's
-  ``metadata.csv``, Kaldi's ``wav.scp`` with ``text`` and ``segments`` (its commands are refused).
+  ``metadata.csv``, Kaldi's ``wav.scp`` with ``text`` and ``segments`` (its commands are refused), lhotse's cut sets
+  (``.jsonl``, ``.jsonl.gz``), or a folder that ``save_to_disk`` of Hugging Face's ``datasets`` has written.
 
 Columns have the names above, or ``path``, ``sentence``, ``sentence2``, ``lang`` and ``tgt_lang`` for ``audio``,
 ``text``, ``text2``, ``language`` and ``target_language``, or those given by ``--columns text=words audio=file``. Sound
 is flac, wav, ogg, mp3, SPHERE, or with PyAV m4a, mp4 or webm, of any rate. A relative path is below the table's folder,
-and ``talk.wav:16000:8000`` means 8000 samples from sample 16000 on. Sound is not copied: leave it where it is.
+or below ``--audio-root``, and ``talk.wav:16000:8000`` means 8000 samples from sample 16000 on. Sound is not copied:
+leave it where it is. ``--columns channel=NAME`` takes one channel, from 0, instead of the mean of all.
+
+Of a cut set, each supervision is a row for asr, cut to its own times, and each cut is a row for speech. Relative paths
+of lhotse are below the folder that it ran in: name it by ``--audio-root``. Padding is cut off. Left out are mixtures of
+several cuts, recordings that are changed (by speed, volume and so on; resampling does not matter), that are commands,
+at a URL, in memory or in Shar archives, cuts of features alone, and supervisions that reach beyond their cut. Custom
+fields are ignored. The split is what follows ``cuts`` in a file's name (``librispeech_cuts_dev-clean.jsonl.gz``).
+Other manifests of lhotse beside the cut sets are not read. lhotse does not have to be installed.
+
+A folder of ``save_to_disk`` is read without ``datasets``. Its column of type Audio is the sound, whatever its name.
+The sound stays in the Arrow files, as ``data.arrow:OFFSET:LENGTH``: keep them. Class labels become the names of their
+classes. Files with compressed record batches are refused.
 
 The split of a row comes from the name of its file (or of the folder right below ``--root``), else from a column
-``split``, else it is drawn by the hash of the row's first column in the
-list above, with ``--valid-share`` and ``--test-share``. So rows keep their split when others are added. The draw
+``split``, else it is drawn by the hash of the row's first column in the list above (of its recording, for cuts), with
+``--valid-share`` and ``--test-share``. So rows keep their split when others are added. The draw
 ignores speakers: name the splits yourself if they should have different speakers. A split without rows is an error; a
 small table needs larger shares, or shares of 0. Names of splits, in any case, are train, training; valid, validation,
 val, dev, development; test, testing, eval. Files and folders may begin or end with one (``train-clean-100``). What is

@@ -185,7 +185,11 @@ def _files_of(folder: Path) -> list[Path]:
         raise DataError(f"{folder / STATE}: names indices, expected rows in their order: save the data set again")
     files = state.get("_data_files")
     names = [each.get("filename") if isinstance(each, dict) else None for each in files] if files else files
-    return [folder / name for name in _names(folder / STATE, names)]
+    names = _names(folder / STATE, names)
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        raise DataError(f"{folder / STATE}: names {ascii(absent[0])}, and there is no such file beside it")
+    return [folder / name for name in names]
 
 
 def _names(path: Path, names: object) -> list[str]:

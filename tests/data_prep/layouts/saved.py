@@ -19,7 +19,7 @@ def write_data_set(
     classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write a data set of ``columns``, each a type and its values, in record batches of ``batch`` rows."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     features = {
         name: _FEATURES.get(kind, {"dtype": str(kind), "_type": "Value"}) for name, (kind, _) in columns.items()
     }
