@@ -8,8 +8,8 @@ MultiCut of all of them, or a MonoCut if it names one. Its supervision has the t
 and ``lang``. In manifests for speech translation, which have ``src_text`` or ``tgt_lang``, the transcript is
 ``src_text``, and the custom fields ``translation`` and ``target_language`` hold the other side.
 
-lhotse reads sound files, not parts of zips or of Arrow files. For packed sound, run ``slam pack --unpack`` first. Rows
-of features, and of Arrow files, are refused: only sound files make cuts.
+lhotse reads sound files, not parts of zips or of Arrow files. For packed sound, run ``slam pack --unpack`` first, and
+for sound in Arrow files ``slam pack --audio`` before it. Rows of features are refused: there is no sound to cut.
 
 Each sound file is decoded once, because lhotse needs its true length. ``slam prepare own`` reads the sets again.
 """
@@ -95,7 +95,8 @@ def cut_of(fields: Mapping[str, Any], place: Location) -> dict[str, Any]:
     Raises :class:`DataError` if the row names no sound file or more than there is of one.
     """
     if place.is_packed:
-        raise DataError(f"{place}: is within {place.path.name}, expected a sound file: slam pack --unpack writes them")
+        how = "" if place.path.suffix.lower() == ".zip" else "--audio and then "
+        raise DataError(f"{place}: is within a file, expected a sound file: slam pack {how}--unpack writes one")
     if place.path.suffix.lower() == ".npy":
         raise DataError(f"{place}: holds features, expected a sound file")
     extent = _extent(place.path)

@@ -74,8 +74,8 @@ def test_rows_without_a_sound_file_are_named(manifest, tmp_path):
     (tmp_path / "a.wav").write_bytes(b"no sound")
     good = rows_of(manifest)[0]
     places = {
-        "pack.zip:40:900": "expected a sound file: slam pack --unpack writes them",
-        "data.arrow:40:900": "expected a sound file",
+        "pack.zip:40:900": "expected a sound file: slam pack --unpack writes one",
+        "data.arrow:40:900": "expected a sound file: slam pack --audio and then --unpack writes one",
         "a.npy": "holds features, expected a sound file",
         "gone.wav": "there is no such file",
         "a.wav": "cannot be decoded",
