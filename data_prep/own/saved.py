@@ -173,7 +173,7 @@ def find_saved(root: Path) -> tuple[Named, list[str]]:
     folders = _names(root / SPLITS, _json(root / SPLITS).get("splits"))
     named = [(root / folder, split_in_name(folder)) for folder in folders]
     if TRAIN not in {split for _, split in named}:
-        refuse_without_train(root, folders)
+        refuse_without_train(root / SPLITS, folders)
         return [(path, None) for folder, _ in named for path in _files_of(folder)], []
     found = [(path, split) for folder, split in named if split for path in _files_of(folder)]
     return found, [folder.name for folder, split in named if not split]
