@@ -25,6 +25,7 @@ from slam_plugin.data.locations import parse_location
 SPLITS, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 _INDICES = ("_indices_files", "_indices_data_files")  # of versions before 2.0: rows in an order of their own
 _MAX_JSON = 64 << 20
+_MAX_NAME = 255  # bytes of a file's name
 
 
 class Row(NamedTuple):
@@ -198,8 +199,10 @@ def _names(path: Path, names: object) -> list[str]:
         raise DataError(f"{path}: found the list {ascii(names)[:100]}, expected names as save_to_disk writes them")
     for name in names:
         is_plain = isinstance(name, str) and name not in ("", ".", "..") and {"/", "\\", "\0"}.isdisjoint(name)
-        if not is_plain:
-            raise DataError(f"{path}: found the name {ascii(name)[:100]}, expected one without a folder")
+        if not is_plain or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME:
+            raise DataError(
+                f"{path}: found the name {ascii(name)[:100]}, expected one without a folder, of at most {_MAX_NAME} bytes"
+            )
     return names
 
 

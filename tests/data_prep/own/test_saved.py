@@ -147,7 +147,7 @@ def test_folders_that_are_refused(tmp_path, files):
         writer.write_table(table)
     refused(folder, "found the columns ; expected 'audio' or 'path'")
     arrow.write_bytes(whole)
-    for name in ("../mine/data-00000-of-00001.arrow", str(arrow), "", 5, None):
+    for name in ("../mine/data-00000-of-00001.arrow", str(arrow), "", 5, None, "a" * 5000):
         (folder / "state.json").write_text(json.dumps(state | {"_data_files": [{"filename": name}]}))
         refused(folder, r"state\.json: found the name .*, expected one without a folder")
     for files_listed in (None, [], "data", {"a": 1}):
