@@ -201,7 +201,7 @@ def _names(path: Path, names: object) -> list[str]:
         is_plain = isinstance(name, str) and name not in ("", ".", "..") and {"/", "\\", "\0"}.isdisjoint(name)
         if not is_plain or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME:
             raise DataError(
-                f"{path}: found the name {ascii(name)[:100]}, expected one without a folder, of at most {_MAX_NAME} bytes"
+                f"{path}: found the name {ascii(name)[:100]}, expected one without a folder, at most {_MAX_NAME} bytes"
             )
     return names
 
