@@ -55,7 +55,7 @@ def _lines(
     for row in tqdm(range(len(manifest)), desc=manifest.path.name, unit="utt", disable=not progress):
         fields = manifest.row(row)
         place = place_of(fields["audio"], root)
-        if place.is_packed:
+        if place.is_packed and place.path.suffix.lower() == ".zip":
             if place.path not in archives:
                 try:
                     archives[place.path] = _Archive(place.path, _folder_of(place.path, folder, archives))

@@ -13,7 +13,7 @@ from data_prep.engine.parts import DROPPED
 from data_prep.engine.splits import SPLIT_NAMES, bucket, named_split, split_in_name
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document
 from data_prep.formats.lines import Stretch, lines_of, read_line
-from data_prep.own.kinds import KINDS, PART, Entry, Kind, Settings
+from data_prep.own.kinds import CHANNEL, KINDS, PART, Entry, Kind, Settings
 from data_prep.own.tables import METADATA, Record, records_of, stretches_of
 from data_prep.text.normalize import normalize
 from data_prep.text.sentences import place_vocabulary
@@ -31,7 +31,8 @@ _NORMALIZED = ("text", "text2", "translation")
 # Settings that are found in the tables, and change with them.
 _FOUND = ("roles", "splits")
 _VOCABULARY = ("vocabulary", "symbols")
-_MAY_BE_EMPTY = ("speaker", "language", *PART)
+_AUDIO_ROOT = "audio_root"
+_MAY_BE_EMPTY = ("speaker", "language", *PART, CHANNEL)
 
 
 class Table(NamedTuple):
@@ -87,10 +88,13 @@ class Own(Corpus):
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        plain = {name: value for name, value in vars(self.settings).items() if name not in (*_FOUND, *_VOCABULARY)}
+        others = (*_FOUND, *_VOCABULARY, _AUDIO_ROOT)
+        plain = {name: value for name, value in vars(self.settings).items() if name not in others}
+        root = self.settings.audio_root
         return {
             **{"command": "own", "layout": 2, "root": str(self.root), **plain},
             "vocabulary": self.settings.symbols,
+            **({} if root is None else {_AUDIO_ROOT: str(root)}),
         }
 
     def contents(self) -> str:
@@ -105,6 +109,10 @@ class Own(Corpus):
     @property
     def outputs(self) -> Mapping[str, Output]:
         return {split: self.kind.output(split, self.settings.roles) for split in self.settings.splits}
+
+    def sound_root(self, folder: Path) -> Path:
+        """Return the folder of the relative paths that a table in ``folder`` holds."""
+        return self.settings.audio_root or folder
 
     def items(
         self, place: str, split: str | None, fields: Mapping[str, str], folder: Path
@@ -159,7 +167,7 @@ class OwnTables(Own):
             add(content_of(path))
             if "audio" in self.settings.roles:
                 for location in self._locations(path, dict(own_table.columns)["audio"]):
-                    add(time_of(parse_location(location, path.parent).path))
+                    add(time_of(parse_location(location, self.sound_root(path.parent)).path))
 
     def _locations(self, path: Path, column: str) -> Iterator[str]:
         """Yield the locations of a table's sound."""
@@ -188,7 +196,7 @@ class OwnTables(Own):
             except DataError as error:
                 yield Dropped(place, str(error))
                 continue
-            yield from self.items(place, split, fields, path.parent)
+            yield from self.items(place, split, fields, self.sound_root(path.parent))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Where your own rows are: tables, and folders and files named for splits, as their names say."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from data_prep.engine.splits import SPLIT_NAMES, named_split, split_in_name
@@ -32,17 +32,23 @@ def _tables_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def named_for_splits(root: Path, paths: Sequence[Path], what: str) -> Named:
+def named_for_splits(
+    root: Path, paths: Sequence[Path], what: str, name_of: Callable[[Path], str] = lambda path: path.stem
+) -> Named:
     """Return the split of each path by its name, None for all if no name is one of a split.
+
+    Args:
+        what: the files are, for errors.
+        name_of: returns the part of a path that names a split.
 
     Raises :class:`DataError` if some are named for splits and others are not.
     """
-    splits = [split_in_name(path.stem) for path in paths]
+    splits = [split_in_name(name_of(path)) for path in paths]
     others = [path.name for path, split in zip(paths, splits, strict=True) if not split]
     if others and len(others) < len(paths):
         first = next(path.name for path, split in zip(paths, splits, strict=True) if split)
         raise DataError(
-            f"{root}: found {_listed(others)} beside {first}, expected all {what} to be named for splits "
+            f"{root}: found {listed(others)} beside {first}, expected all {what} to be named for splits "
             f"({', '.join(SPLIT_NAMES)}) or none; move the others away, or give one table as --root"
         )
     return list(zip(paths, splits, strict=True))
@@ -78,10 +84,11 @@ def refuse_without_train(root: Path, names: Iterable[str]) -> None:
     found = [name for name in names if named_split(name.partition(".")[0])]
     if found:
         raise DataError(
-            f"{root}: found {_listed(found)}, named for splits, but nothing named for training; expected "
+            f"{root}: found {listed(found)}, named for splits, but nothing named for training; expected "
             f"names of all splits ({', '.join(SPLIT_NAMES)}) or of none: rename them"
         )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first names in one line, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -57,7 +57,7 @@ class OwnKaldi(Own):
                 path = self.root / folder / name
                 add(content_of(path) if path.is_file() else b"absent")
             for listed in self._lists(folder).sounds.values():
-                add(time_of(self.root / folder / listed.value))
+                add(time_of(self.sound_root(self.root / folder) / listed.value))
 
     def units(self) -> Iterator[Unit]:
         _read_lists.cache_clear()
@@ -102,7 +102,7 @@ class OwnKaldi(Own):
             yield Dropped(place, f"has no text: it is not in {TEXT_LIST}")
             return
         fields |= {"audio": lists.sounds[recording].value, "text": lists.texts[key].value if key in lists.texts else ""}
-        yield from self.items(place, split, fields, self.root / folder)
+        yield from self.items(place, split, fields, self.sound_root(self.root / folder))
 
     def _lists(self, folder: str) -> _Lists:
         return _read_lists(self.root / folder, folder)

@@ -20,8 +20,10 @@ from slam_plugin.data.locations import Location, parse_location
 
 SHARE = 0.05
 PART = ("offset", "duration")  # roles that cut a row out of its sound file
+CHANNEL = "channel"  # role: the one channel of the file, from 0; empty for the mean of all
 _ROUNDING = 0.05  # s: tables give times with a few digits
 _MAX_TIME = 1e9  # s
+_CHANNEL_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Settings:
         language: of all texts, if their rows name none.
         as_written: leave texts unchanged except for white space.
         symbols: the vocabulary's hash.
+        audio_root: relative paths in tables are below it; None for the table's folder.
     """
 
     kind: str
@@ -49,12 +52,14 @@ class Settings:
     max_seconds: float
     vocabulary: Path | None
     symbols: str | None
+    audio_root: Path | None = None
 
 
 class Entry(NamedTuple):
     """A complete row: ``place`` names it, ``fields`` are by role, relative paths of sound are below ``folder``.
 
-    ``offset`` and ``duration`` are seconds. They cut the row out of its sound file, and are empty for a whole file.
+    ``offset`` and ``duration`` are seconds. They and ``channel`` cut the row out of its sound file, and are empty for a
+    whole file.
     """
 
     place: str
@@ -96,7 +101,7 @@ class Speech(Kind):
     """Speech to pre-train on: a manifest. ``columns`` are its columns by role."""
 
     needed = ("audio",)
-    optional = ("speaker", "language", *PART)
+    optional = ("speaker", "language", *PART, CHANNEL)
     test_share = 0.0
     unit_bytes = 32 << 10  # a row stands for about 100 kB of sound
     has_text = False
@@ -116,7 +121,7 @@ class Speech(Kind):
         place, split, fields, folder = entry
         location = parse_location(fields["audio"], folder)
         try:
-            cut = _cut(location, fields.get("offset", ""), fields.get("duration", ""))
+            cut = _cut(location, *(fields.get(role, "") for role in (*PART, CHANNEL)))
         except UnusableSound as error:
             # The path belongs to the place, not to the reason: reasons are counted and should be few.
             yield Dropped(place if place == fields["audio"] else f"{place}: {location.path}", error.reason)
@@ -139,20 +144,24 @@ class _Cut(NamedTuple):
     seconds: float
 
 
-def _cut(location: Location, offset: str, duration: str) -> _Cut:
+def _cut(location: Location, offset: str, duration: str, channel: str) -> _Cut:
     """Decode a location, or cut it by seconds. A file is decoded once for neighboring rows that are cut out of it.
 
     Raises :class:`UnusableSound` if it cannot be decoded, or lacks what is cut.
     """
     path = location.path
-    if not offset.strip() and not duration.strip():
+    if not offset.strip() and not duration.strip() and not channel.strip():
         sound = decode_sound(path, None if location.offset is None else str(location))
         seconds = (sound.samples if location.length is None else location.length) / sound.rate
         return _Cut(location, sound, sound.frames, seconds)
     if location.offset is not None:
         raise UnusableSound(path, "is cut by numbers behind its path, and by an offset or a duration: expected one")
     begin, seconds = _seconds(path, offset or "0"), _seconds(path, duration) if duration.strip() else None
-    whole = _recording(path)
+    one = _channel(path, channel) if channel.strip() else None
+    whole = _recording(path, are_averaged=one is None)
+    if one is not None and one >= whole.channels:
+        raise UnusableSound(path, f"has {whole.channels} channels, expected channel {one}, counted from 0")
+    one = None if whole.channels == 1 else one
     first = round(begin * whole.rate)
     samples = whole.samples - first if seconds is None else round(seconds * whole.rate)
     beyond = first + samples - whole.samples
@@ -160,10 +169,14 @@ def _cut(location: Location, offset: str, duration: str) -> _Cut:
         end = begin + (seconds or 0)
         raise UnusableSound(path, f"lasts {whole.samples / whole.rate:.3f} s, expected {begin:g} to {end:g} s in it")
     samples -= max(beyond, 0)
-    if first == 0 and whole.samples - samples <= _ROUNDING * whole.rate:
+    is_whole = first == 0 and whole.samples - samples <= _ROUNDING * whole.rate
+    if one is None and is_whole:
         return _Cut(location, whole, whole.frames, whole.samples / whole.rate)
-    part = location._replace(offset=first, length=samples)
-    return _Cut(part, whole, frames_of(samples, whole.rate), samples / whole.rate)
+    part = location._replace(offset=first, length=whole.samples if is_whole else samples, channel=one)
+    if parse_location(str(part), "/") != part:
+        raise UnusableSound(path, f"has the ending {path.suffix!r}, expected one of sound files to name a part of it")
+    sound = whole if one is None else whole._replace(channels=1)
+    return _Cut(part, sound, frames_of(part.length, whole.rate), part.length / whole.rate)
 
 
 def _seconds(path: Path, text: str) -> float:
@@ -176,9 +189,15 @@ def _seconds(path: Path, text: str) -> float:
     return found
 
 
+def _channel(path: Path, text: str) -> int:
+    if not (text.strip().isascii() and text.strip().isdigit() and len(text.strip()) < _CHANNEL_DIGITS):
+        raise UnusableSound(path, f"has the channel {text!r}, expected a number from 0 on")
+    return int(text)
+
+
 @lru_cache(maxsize=4)
-def _recording(path: Path) -> Sound:
-    return decode_recording(path)
+def _recording(path: Path, are_averaged: bool) -> Sound:
+    return decode_recording(path, are_averaged=are_averaged)
 
 
 class Recognition(Speech):
@@ -194,7 +213,7 @@ class SpeechTranslation(Speech):
     """Translated speech: a manifest."""
 
     needed = ("audio", "translation")
-    optional = ("text", "speaker", "language", "target_language", *PART)
+    optional = ("text", "speaker", "language", "target_language", *PART, CHANNEL)
     test_share = SHARE
     has_text = True
     columns = Speech.columns | {"translation": "tgt_text", "text": "src_text", "target_language": "tgt_lang"}

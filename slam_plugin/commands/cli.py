@@ -16,6 +16,7 @@ COMMANDS = {
         "binarize": "data_prep.text.binarize",
         "sentences": "data_prep.text.sentences",
         "pack": "data_prep.manifests.pack",
+        "cuts": "data_prep.manifests.cuts",
         "check": "data_prep.manifests.check",
         "show": "data_prep.manifests.show",
         "cluster": "slam_plugin.commands.cluster",

@@ -10,17 +10,18 @@ from slam_plugin.data.errors import DataError
 
 # Only these suffixes may be followed by numbers. Other names keep their colons, and numbers that no file has.
 _PART = re.compile(
-    rf"(?P<path>.+(?:\.zip|(?P<sound>{'|'.join(map(re.escape, SOUND_SUFFIXES))})))"
+    rf"(?P<path>.+(?:\.zip|\.arrow|(?P<sound>{'|'.join(map(re.escape, SOUND_SUFFIXES))})))"
     r":(?P<offset>\d{1,18}):(?P<length>\d{1,18})(?::(?P<channel>\d{1,9}))?",
     re.IGNORECASE | re.ASCII,
 )
+_PACKS = (".zip", ".arrow")
 
 
 class Location(NamedTuple):
     """A whole file (``offset`` and ``length`` are None), or a part of one.
 
-    A part of an uncompressed zip is ``length`` bytes at ``offset``. A part of a sound file is ``length`` samples from
-    sample ``offset`` on, at the file's own rate, of one ``channel`` (from 0), or of all if that is None.
+    A part of an uncompressed zip or Arrow file is ``length`` bytes at ``offset``. A part of a sound file is ``length``
+    samples from sample ``offset`` on, at the file's own rate, of one ``channel`` (from 0), or of all if that is None.
     """
 
     path: Path
@@ -34,12 +35,15 @@ class Location(NamedTuple):
 
     @property
     def is_packed(self) -> bool:
-        """Return whether this is a part of a zip."""
-        return self.offset is not None and self.path.suffix.lower() == ".zip"
+        """Return whether this is a file within a zip or an Arrow file."""
+        return self.offset is not None and self.path.suffix.lower() in _PACKS
 
 
 def parse_location(location: str, root: str | Path) -> Location:
-    """Read ``path``, ``pack.zip:offset:length`` or ``sound.flac:begin:samples[:channel]``, relative to ``root``."""
+    """Read ``path``, ``pack.zip:offset:length`` or ``sound.flac:begin:samples[:channel]``, relative to ``root``.
+
+    Sound in an Arrow file, as Hugging Face's ``datasets`` writes it, is ``data.arrow:offset:length``.
+    """
     part = _PART.fullmatch(location)
     if part is None or (part["channel"] and not part["sound"]):
         return Location(Path(root, location), None, None)
@@ -61,7 +65,7 @@ def missing(place: Location) -> str | None:
     except ValueError as error:  # a name with a NUL
         return f"{place}: cannot be read ({error})"
     if place.is_packed and place.offset + place.length > size:
-        return f"{place}: reaches beyond the end of the zip, which has {size} bytes"
+        return f"{place}: reaches beyond the end of the {place.path.suffix[1:].lower()}, which has {size} bytes"
     return None
 
 
@@ -80,7 +84,7 @@ def outside(place: Location, root: str | Path) -> str | None:
 
 
 def read_bytes(place: Location) -> bytes:
-    """Return the bytes at ``place``, a whole file or a part of a zip, by one seek and one read.
+    """Return the bytes at ``place``, a whole file or a part of a zip or Arrow file, by one seek and one read.
 
     Raises :class:`DataError` if they are absent or cannot be read.
     """

@@ -4,16 +4,19 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.data_prep.layouts.covost2 import write_covost2
 from tests.data_prep.layouts.games import write_debs
 from tests.data_prep.layouts.glue import write_glue
+from tests.data_prep.layouts.lhotse import cut, recording, supervision, write_lines
 from tests.data_prep.layouts.librilight import write_librilight
 from tests.data_prep.layouts.librilm import write_librilm
 from tests.data_prep.layouts.librispeech import write_librispeech
 from tests.data_prep.layouts.mc4 import write_mc4
 from tests.data_prep.layouts.own import TEXTS, write_csv, write_sounds
+from tests.data_prep.layouts.saved import AUDIO, write_data_set, write_splits
 from tests.data_prep.layouts.speechstew import write_speechstew
 from tests.data_prep.layouts.text_normalization import write_challenge
 from tests.support import documents
@@ -28,6 +31,7 @@ SMALLER = {
     **{f"slam prepare {name}": ["--jobs", "1"] for name in ("librispeech", "covost2", "own", "speechstew", "glue")},
     **{f"slam prepare {name}": FEW_SHARDS for name in ("librilight", "librilm", "mc4")},
     "slam pack": ["--jobs", "1"],
+    "slam cuts": ["--jobs", "1"],
     "slam prepare text-normalization": ["--jobs", "1", "--parts", "3"],
     **{f"slam prepare {name}": ["--jobs", "1"] for name in ("english", *GAMES, "wesnoth", "clauses")},
     "slam show": [],
@@ -60,6 +64,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n, (name, text) in enumerate(zip(sounds, COPIES * TEXTS, strict=True))
     ]
     write_csv(corpora / "mine/table.csv", rows)
+    for split in ("train", "dev"):
+        cuts = [
+            cut(recording(f"{corpora}/mine/{row['audio']}", 8000), 0, 0.5, supervision(0, 0.5, row["text"]))
+            for row in rows[:4]
+        ]
+        write_lines(corpora / f"cuts/cuts_{split}.jsonl.gz", cuts)
+        data = [{"bytes": (corpora / "mine" / row["audio"]).read_bytes(), "path": row["audio"]} for row in rows[:4]]
+        columns = {"audio": (AUDIO, data), "text": (pa.string(), [row["text"] for row in rows[:4]])}
+        write_data_set(corpora / "saved" / split, columns)
+    write_splits(corpora / "saved", ["train", "dev"])
     return folder
 
 

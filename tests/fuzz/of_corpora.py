@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+
 from data_prep.corpora import (
     ami,
     common_voice_asr,
@@ -26,11 +28,14 @@ from tests.data_prep.layouts import sounds
 from tests.data_prep.layouts.ami import write_ami
 from tests.data_prep.layouts.covost2 import write_covost2
 from tests.data_prep.layouts.glue import write_glue
+from tests.data_prep.layouts.lhotse import cut, padded, recording, supervision, write_lines
 from tests.data_prep.layouts.librilight import write_librilight
 from tests.data_prep.layouts.librilm import write_librilm
 from tests.data_prep.layouts.librispeech import write_librispeech
 from tests.data_prep.layouts.mc4 import stories, write_pages
 from tests.data_prep.layouts.own import TEXTS, write_csv, write_jsonl, write_sounds, write_tsv
+from tests.data_prep.layouts.saved import AUDIO, write_data_set
+from tests.data_prep.layouts.saved import write_splits as write_saved_splits
 from tests.data_prep.layouts.speechstew import write_splits
 from tests.data_prep.layouts.switchboard import write_fisher, write_hub5, write_switchboard
 from tests.data_prep.layouts.tedlium import write_tedlium
@@ -137,6 +142,27 @@ def _kaldi(folder: Path) -> None:
     (folder / "utt2spk").write_text("utt0 s0\nutt1 s1\nutt2 s0\n")
 
 
+def _cuts(folder: Path, name: str) -> None:
+    a, b = ({**recording(path, 8000), "id": path} for path in write_sounds(folder, 2))
+    lines = [cut(a, 0.1, 0.3, supervision(0.0, 0.2, "one", speaker="x"), supervision(0.2, 0.1, "two"))]
+    lines += [padded(cut(b, 0, 0.5, supervision(0, 0.5, "all")), 1.0)]
+    lines += [cut(b, 0, 0.4, supervision(0, 0.4, "b", language="cs"))]
+    write_lines(folder / name, lines)
+
+
+def _saved(folder: Path) -> None:
+    data = [{"bytes": (folder / name).read_bytes(), "path": name} for name in write_sounds(folder, 3)]
+    columns = {"audio": (AUDIO, data), "text": (pa.string(), TEXTS[:3]), "speaker": (pa.int64(), [1, None, 3])}
+    for split in ("train", "dev"):
+        write_data_set(folder / split, columns)
+    write_saved_splits(folder, ["train", "dev"])
+
+
+def _saved_classes(folder: Path) -> None:
+    columns = {"text": (pa.string(), TEXTS[:4]), "label": (pa.int64(), [0, 1, 1, 0])}
+    write_data_set(folder, columns, classes={"label": ["bad", "good"]})
+
+
 def _beside(folder: Path) -> None:
     for number, (name, text) in enumerate(zip(write_sounds(folder, 4), TEXTS, strict=False)):
         path = (folder / name).with_suffix((".txt", ".lab", ".trn", ".normalized.txt")[number])
@@ -186,6 +212,10 @@ _OWN = (
     own_rows("translation", _translated, "st", ("*.csv",)),
     own_rows("ljspeech", _ljspeech, "asr", ("*.csv",)),
     own_rows("nemo", _nemo, "asr", ("*.json",)),
+    own_rows("cuts", lambda folder: _cuts(folder, "cuts.jsonl"), "asr", ("*.jsonl",), 4),
+    own_rows("packed-cuts", lambda folder: _cuts(folder, "cuts.jsonl.gz"), "speech", ("*.gz",), 2),
+    own_rows("saved", _saved, "asr", ("*.arrow", "*.json"), 4),
+    own_rows("saved-classes", _saved_classes, "classification", ("*",), 4),
     own_rows("kaldi", _kaldi, "asr", ("wav.scp", "segments", "text", "utt2spk"), 4),
 )  # fmt: skip
 

@@ -190,6 +190,26 @@ def test_a_duration_elsewhere_is_no_instruction(tmp_path):
     assert "duration" not in rows_of(tmp_path / "out/train.tsv")[0]
 
 
+def test_a_channel_and_a_folder_of_sound(tmp_path):
+    """A column is a channel only if it is named for it. Relative paths are below the folder that is given."""
+    write_sound(tmp_path / "sound/a.flac", 1.0, channels=2)
+    write_sound(tmp_path / "sound/b.wav", 1.0)
+    channels = (("a.flac", "1"), ("a.flac", ""), ("b.wav", "0"), ("a.flac", "2"), ("a.flac", "left"))
+    rows = [{"path": name, "text": "x", "channel": channel} for name, channel in channels]
+    table = write_csv(tmp_path / "rows.csv", rows)
+    options = {**ALL_TO_TRAIN, "audio_root": tmp_path / "sound"}
+    assert len(made(table, tmp_path / "mean", **options)["train"]) == 5
+    made(table, tmp_path / "one", columns={"channel": "channel"}, **options)
+    audio = [row["audio"].removeprefix(f"{tmp_path}/sound/") for row in rows_of(tmp_path / "one/train.tsv")]
+    assert audio == ["a.flac:0:16000:1", "a.flac", "b.wav"]
+    assert list(dropped(tmp_path / "one").values()) == [
+        "has 2 channels, expected channel 2, counted from 0",
+        "has the channel 'left', expected a number from 0 on",
+    ]
+    with pytest.raises(DataError, match=r"--audio-root: found without a table in .*sound"):
+        own.open_corpus(tmp_path / "sound", "speech", audio_root=tmp_path)
+
+
 @pytest.mark.parametrize("inner", [True, False])
 def test_hugging_face(tmp_path, inner):
     """A table in each folder, or one for all of them; file names are below the table."""
