@@ -47,11 +47,16 @@ def refuse_partial_exchange(cfg: Any) -> None:
         )
 
 
-def refuse_ignored_rates(model: Any) -> None:
-    """Raise ValueError if the encoder's own learning rate or warm-up is invalid or would be ignored.
+def check_trunk_schedule(model: Any) -> None:
+    """Raise ValueError if the schedule of the trunk is invalid or would be ignored, or if torch's DDP would wait for it.
 
-    ``model`` is the model's section of a run's whole configuration, which names the optimizer and the schedule.
+    ``model`` is the model's section of a run's whole configuration, which names optimizer, scheduler and exchange.
     """
+    _refuse_ignored_rates(model)
+    _refuse_waiting_exchange(model)
+
+
+def _refuse_ignored_rates(model: Any) -> None:
     scale, warmup, whole = model.encoder_lr_scale, model.encoder_warmup_updates, model._get_parent()
     if warmup is not None and warmup < 1:
         raise ValueError(f"--encoder-warmup-updates: found {warmup}, expected 1 or more")
@@ -71,6 +76,33 @@ def refuse_ignored_rates(model: Any) -> None:
         )
 
 
+def _refuse_waiting_exchange(model: Any) -> None:
+    whole = model._get_parent()
+    if model.freeze_encoder_updates < 1 or whole is None:
+        return
+    how = whole.distributed_training
+    if how.distributed_world_size > 1 and how.ddp_backend not in _WHOLE_EXCHANGE and not how.find_unused_parameters:
+        raise ValueError(
+            f"--ddp-backend {how.ddp_backend}: found with {how.distributed_world_size} ranks and "
+            f"--freeze-encoder-updates {model.freeze_encoder_updates}, expected legacy_ddp or "
+            "--find-unused-parameters; torch's DDP would wait for gradients, and a frozen encoder has none"
+        )
+
+
+def refuse_freezing_new_weights(model: Any, has_source: bool) -> None:
+    """Raise ValueError if a trunk that comes from no checkpoint would be frozen.
+
+    Args:
+        model: the model's section of the configuration.
+        has_source: whether the run starts or resumes from a checkpoint.
+    """
+    if model.freeze_encoder_updates > 0 and not has_source:
+        raise ValueError(
+            f"--freeze-encoder-updates {model.freeze_encoder_updates}: found without --pretrained, expected a "
+            "checkpoint to start from; a new trunk would stay random"
+        )
+
+
 def refuse_half_ctc(model: Any) -> None:
     """Raise ValueError if only one of the two is set: a CTC head beside a decoder, a criterion that trains it.
 
@@ -83,21 +115,4 @@ def refuse_half_ctc(model: Any) -> None:
         raise ValueError(
             f"--criterion {whole.criterion._name}: found {found} --ctc-head, expected both of --ctc-head and "
             f"--criterion {WITH_CTC}, or neither"
-        )
-
-
-def refuse_waiting_exchange(model: Any) -> None:
-    """Raise ValueError if torch's DDP would wait for the gradients of a frozen encoder.
-
-    ``model`` is the model's section of a run's whole configuration.
-    """
-    whole = model._get_parent()
-    if model.freeze_encoder_updates < 1 or whole is None:
-        return
-    how = whole.distributed_training
-    if how.distributed_world_size > 1 and how.ddp_backend not in _WHOLE_EXCHANGE and not how.find_unused_parameters:
-        raise ValueError(
-            f"--ddp-backend {how.ddp_backend}: found with {how.distributed_world_size} ranks and "
-            f"--freeze-encoder-updates {model.freeze_encoder_updates}, expected legacy_ddp or "
-            "--find-unused-parameters; torch's DDP would wait for gradients, and a frozen encoder has none"
         )
