@@ -2,7 +2,8 @@
 
     slam average --inputs runs/st/checkpoint.best_*.pt --output runs/st/checkpoint_average.pt
 
-The result can be decoded with and passed to ``--pretrained`` like any checkpoint (Popel and Bojar 2018). It has no
+Adapters (``--lora-rank``) are merged into the weights of each checkpoint first. The result has none: the mean of two
+products is not the product of two means. It can be decoded with and passed to ``--pretrained`` like any checkpoint (Popel and Bojar 2018). It has no
 optimizer state: no run can resume from it. fairseq has a script for averaging, which its wheels do not contain.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from slam_plugin.checkpoints import read_checkpoint, write_checkpoint
 from slam_plugin.data.errors import DataError
+from slam_plugin.models.base.adapters import merged_weights
 from slam_plugin.program import Program
 
 # What checkpoints of one run must share; other options, such as the length of training, may change when a run resumes.
@@ -31,11 +33,11 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     """
     if len({Path(path).absolute() for path in inputs}) < max(2, len(inputs)):
         raise DataError(f"--inputs: found {len(inputs)} checkpoints, expected two or more different ones")
-    first = read_checkpoint(inputs[0])
+    first = read_merged(inputs[0])
     described = _description(first)
     total = {name: value.double() if value.is_floating_point() else value for name, value in first["model"].items()}
     for path in inputs[1:]:
-        state = read_checkpoint(path)
+        state = read_merged(path)
         _refuse_others(_description(state), described, path, inputs[0])
         _add(total, state["model"], path, inputs[0])
     mean = {
@@ -44,7 +46,15 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     }
     state = {name: value for name, value in first.items() if name != "last_optimizer_state"}
     state["cfg"] = OmegaConf.to_container(first["cfg"], resolve=True, enum_to_str=True)
+    if "lora_rank" in state["cfg"]["model"]:
+        state["cfg"]["model"]["lora_rank"] = 0
     write_checkpoint(output, {**state, "model": mean})
+
+
+def read_merged(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint and merge its adapters into its weights. The configuration keeps their rank."""
+    state = read_checkpoint(path)
+    return {**state, "model": merged_weights(state["model"], str(path))}
 
 
 def _description(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def train(data, folder, **flags):
 
 @pytest.fixture(scope="module")
 def started(toy, reference, tmp_path_factory):
-    """Return a run with a frozen trunk and a validation in each epoch, from the end of another run."""
+    """Return a run with a frozen trunk and a validation after each update, from the end of another run."""
     source = reference.folder / "checkpoint_last.pt"
     flags = {**SCHEDULE, "disable_validation": None, "pretrained": source}
     return train(toy, tmp_path_factory.mktemp("started"), **flags)
@@ -81,8 +81,7 @@ def test_each_group_has_the_rate_that_was_set(started):
 
 def test_validation_has_no_shares_of_gradients_while_the_shared_layers_are_frozen(started):
     logs = {log["num_updates"]: log for log in started.logged("valid")}
-    assert logs.keys() == {3, 5}
-    shares = [{name for name in logs[update] if name.startswith("gradient_")} for update in (3, 5)]
+    shares = [{name for name in logs[update] if name.startswith("gradient_")} for update in (FROZEN, FROZEN + 1)]
     assert not shares[0] and shares[1]
 
 

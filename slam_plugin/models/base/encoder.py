@@ -9,6 +9,7 @@ from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
+from slam_plugin.models.base.adapters import adapt
 from slam_plugin.models.base.trunk import Front, Trunk, autocast, build_trunk
 from slam_plugin.models.base.trunk_schedule import ScheduledTrunkConfig, TrunkSchedule
 from slam_plugin.models.base.warm_start import SourceCheckpoint
@@ -21,6 +22,14 @@ MASK_VECTORS = ("speech_mask", "encoder.speech_mask")  # of pre-training, and of
 @dataclass
 class TrunkEncoderConfig(ScheduledTrunkConfig):
     """The trunk as an encoder that is fine-tuned."""
+
+    lora_rank: int = field(
+        default=0,
+        metadata={
+            "help": "train low-rank adapters (LoRA) of this rank in the Conformer layers in place of the pre-trained "
+            "encoder's own weights; 0 is off"
+        },
+    )
 
 
 @dataclass
@@ -63,8 +72,10 @@ class TrunkEncoder(FairseqEncoder):
             speech: whether to build a speech side.
         """
         vocab_size, padding_idx = (None, 0) if text is None else (len(text), text.pad())
-        masks_states = speech and config.state_mask_rate > 0
-        return cls(build_trunk(config, vocab_size, padding_idx, speech), padding_idx, config, masks_states)
+        trunk = build_trunk(config, vocab_size, padding_idx, speech)
+        if config.lora_rank:
+            adapt(trunk, config.lora_rank)
+        return cls(trunk, padding_idx, config, masks_states=speech and config.state_mask_rate > 0)
 
     def set_num_updates(self, num_updates: int) -> None:
         super().set_num_updates(num_updates)

@@ -30,7 +30,7 @@ from slam_plugin.models.base.warm_start import (
 )
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_rows
 from slam_plugin.tasks.base.epoch_iterator import FineTuningIterator
-from slam_plugin.tasks.base.flag_checks import check_trunk_schedule
+from slam_plugin.tasks.base.flag_checks import check_adapters, check_trunk_schedule
 from slam_plugin.tasks.base.reading import TEXT_NORMALIZATION, ReadsText
 from slam_plugin.tasks.base.resuming import resumed_from
 
@@ -135,6 +135,7 @@ class FineTuningTask(ReadsText, GuardedTask):
         path = resumed or cfg.pretrained
         source = read_source(path) if path else None
         set_architecture(cfg, source)
+        check_adapters(cfg, source and source.config, resumes=resumed is not None)
         model = super().build_model(cfg)
         if source:
             self.take_normalization(source.task)  # for a task that reads no text itself, whose trunk still can

@@ -5,6 +5,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
+from slam_plugin.data.errors import DataError
 
 _CASTING = ("fp16", "bf16", "amp")
 _WHOLE_EXCHANGE = ("legacy_ddp", "no_c10d")
@@ -100,6 +101,41 @@ def refuse_freezing_new_weights(model: Any, has_source: bool) -> None:
         raise ValueError(
             f"--freeze-encoder-updates {model.freeze_encoder_updates}: found without --pretrained, expected a "
             "checkpoint to start from; a new trunk would stay random"
+        )
+
+
+def check_adapters(model: Any, source: Any | None, resumes: bool) -> None:
+    """Raise an error if low-rank adapters would not learn, or would not save anything.
+
+    Args:
+        model: the model's section of a run's whole configuration, with the trunk's sizes filled in.
+        source: configuration of the model in the checkpoint that the run starts or resumes from; None if there is none.
+        resumes: whether the run resumes, and so has the adapters of that checkpoint.
+    Raises:
+        ValueError for flags that are senseless, :class:`DataError` if the run resumes with another rank.
+    """
+    rank, frozen, whole = model.lora_rank, model.freeze_encoder_updates, model._get_parent()
+    theirs = (getattr(source, "lora_rank", None) or 0) if resumes else rank
+    if rank != theirs:
+        raise DataError(f"--lora-rank: found {rank}, expected {theirs}, as in the checkpoint that the run resumes from")
+    if not rank:
+        return
+    half = model.encoder_dim // 2
+    if not 0 < rank < half:
+        raise ValueError(
+            f"--lora-rank: found {rank} with an encoder of dimension {model.encoder_dim}, expected 0, or 1 to "
+            f"{half - 1}; adapters of a higher rank hold more numbers than the matrices that they adapt"
+        )
+    if source is None:
+        raise ValueError(
+            f"--lora-rank {rank}: found without --pretrained, expected a checkpoint to start from; the trunk's own "
+            "weights do not learn beside adapters, and new ones would stay random"
+        )
+    last = 0 if whole is None else whole.optimization.max_update
+    if 0 < last <= frozen:
+        raise ValueError(
+            f"--freeze-encoder-updates {frozen}: found with --lora-rank {rank} and --max-update {last}, expected fewer "
+            "than that; the adapters would never learn"
         )
 
 
