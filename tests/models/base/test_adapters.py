@@ -1,5 +1,6 @@
 """Low-rank adapters of the trunk, in every fine-tuned model."""
 
+import functools
 from types import SimpleNamespace
 
 import pytest
@@ -141,6 +142,24 @@ def test_recomputed_activations_give_the_same_gradients():
         found.append([p.grad for n, p in model.named_parameters() if is_adapter(n)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_compiled_layers_learn_the_same(monkeypatch):
+    """While the adapters are frozen and after that, with gradients."""
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    calls = torch._dynamo.utils.counters["stats"]
+    found = []
+    for compiled in (False, True):
+        model = adapted("slam_text_to_text", multimodal_layers=1, freeze_encoder_updates=1, compile=compiled)
+        disturb(model)
+        for update in range(2):
+            model.set_num_updates(update)
+            logits(model, "slam_text_to_text").square().sum().backward()
+        found.append([p.grad for n, p in model.named_parameters() if is_adapter(n)])
+    assert calls["calls_captured"]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one)
 
 
 def test_frozen_adapters_wait_for_their_update():
