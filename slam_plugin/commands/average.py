@@ -2,9 +2,11 @@
 
     slam average --inputs runs/st/checkpoint.best_*.pt --output runs/st/checkpoint_average.pt
 
-Adapters (``--lora-rank``) are merged into the weights of each checkpoint first. The result has none: the mean of two
-products is not the product of two means. It can be decoded with and passed to ``--pretrained`` like any checkpoint (Popel and Bojar 2018). It has no
+The result can be decoded with and passed to ``--pretrained`` like any checkpoint (Popel and Bojar 2018). It has no
 optimizer state: no run can resume from it. fairseq has a script for averaging, which its wheels do not contain.
+
+Adapters (``--lora-rank``) are merged into the weights first, and the result has none: the mean of products of two
+matrices is not the product of their means.
 """
 
 import argparse

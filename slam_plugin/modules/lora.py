@@ -44,8 +44,8 @@ class AdaptedLinear(nn.Module):
 def add_adapters(module: nn.Module, rank: int) -> None:
     """Replace each ``nn.Linear`` inside ``module``, in place, by an :class:`AdaptedLinear` of that rank.
 
-        trunk.requires_grad_(False)
-        add_adapters(trunk.multimodal_layers, 8)  # from now on only these adapters learn
+    trunk.requires_grad_(False)
+    add_adapters(trunk.multimodal_layers, 8)  # from now on only these adapters learn
     """
     for parent, name, linear in _children(module, nn.Linear):
         setattr(parent, name, AdaptedLinear(linear, rank))

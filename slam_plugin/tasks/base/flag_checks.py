@@ -49,7 +49,7 @@ def refuse_partial_exchange(cfg: Any) -> None:
 
 
 def check_trunk_schedule(model: Any) -> None:
-    """Raise ValueError if the schedule of the trunk is invalid or would be ignored, or if torch's DDP would wait for it.
+    """Raise ValueError if the trunk's schedule is invalid or would be ignored, or if torch's DDP would wait for it.
 
     ``model`` is the model's section of a run's whole configuration, which names optimizer, scheduler and exchange.
     """
