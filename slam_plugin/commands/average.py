@@ -35,11 +35,11 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     """
     if len({Path(path).absolute() for path in inputs}) < max(2, len(inputs)):
         raise DataError(f"--inputs: found {len(inputs)} checkpoints, expected two or more different ones")
-    first = read_merged(inputs[0])
+    first = _read_merged(inputs[0])
     described = _description(first)
     total = {name: value.double() if value.is_floating_point() else value for name, value in first["model"].items()}
     for path in inputs[1:]:
-        state = read_merged(path)
+        state = _read_merged(path)
         _refuse_others(_description(state), described, path, inputs[0])
         _add(total, state["model"], path, inputs[0])
     mean = {
@@ -53,7 +53,7 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     write_checkpoint(output, {**state, "model": mean})
 
 
-def read_merged(path: str | Path) -> dict[str, Any]:
+def _read_merged(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint and merge its adapters into its weights. The configuration keeps their rank."""
     state = read_checkpoint(path)
     return {**state, "model": merged_weights(state["model"], str(path))}

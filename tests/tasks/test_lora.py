@@ -84,6 +84,7 @@ def test_a_resumed_run_is_the_one_that_was_not_stopped(data, toy, run, tmp_path)
 def test_the_file_alone_decodes_merged_and_not_merged(toy, run, tmp_path):
     state = torch.load(run.folder / "checkpoint_last.pt", weights_only=False)
     state["model"]["output.bias"][0] = -100.0  # of the blank: four updates have taught nothing else
+    state["cfg"]["model"]["autocast"] = "none"  # bf16 rounds the two ways of computing differently
     checkpoint = tmp_path / "checkpoint.pt"
     torch.save(state, checkpoint)
     (tmp_path / "data").mkdir()

@@ -147,7 +147,7 @@ def test_recomputed_activations_give_the_same_gradients():
 def test_compiled_layers_learn_the_same(monkeypatch):
     """While the adapters are frozen and after that, with gradients."""
     torch.compiler.reset()
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     calls = torch._dynamo.utils.counters["stats"]
     found = []
     for compiled in (False, True):
