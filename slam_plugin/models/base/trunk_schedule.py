@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Optional
 
+import torch
 from torch.nn import Parameter
 
 from slam_plugin.models.base.warm_start import InheritingTrunkConfig
@@ -40,12 +41,12 @@ class TrunkSchedule:
 
     Args:
         parameters: those that have the schedule. The ones that never require gradients are left alone.
-        config: read for the three fields of :class:`ScheduledTrunkConfig`.
+        config: read for the three fields of :class:`ScheduledTrunkConfig`, and for ``compile``.
     """
 
     def __init__(self, parameters: Iterable[Parameter], config: ScheduledTrunkConfig) -> None:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self._frozen_updates = config.freeze_encoder_updates
+        self._frozen_updates, self._compiled = config.freeze_encoder_updates, config.compile
         self.frozen = self._frozen_updates > 0
         options = GroupOptions("encoder", config.encoder_lr_scale, config.encoder_warmup_updates)
         if options != GroupOptions("encoder"):
@@ -61,5 +62,10 @@ class TrunkSchedule:
         Gradients still pass through frozen layers to what is below them. Not in :meth:`set_num_updates`: on a resume
         fairseq calls that before it builds the optimizer, which takes only parameters that require gradients.
         """
+        if all(parameter.requires_grad is not self.frozen for parameter in self.parameters):
+            return
         for parameter in self.parameters:
             parameter.requires_grad_(not self.frozen)
+        if self._compiled:
+            # Compiled layers (torch 2.11) do not notice the change: they would never give these parameters gradients.
+            torch.compiler.reset()

@@ -148,7 +148,6 @@ def test_compiled_layers_learn_the_same(monkeypatch):
     """While the adapters are frozen and after that, with gradients."""
     torch.compiler.reset()
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    calls = torch._dynamo.utils.counters["stats"]
     found = []
     for compiled in (False, True):
         model = adapted("slam_text_to_text", multimodal_layers=1, freeze_encoder_updates=1, compile=compiled)
@@ -157,9 +156,9 @@ def test_compiled_layers_learn_the_same(monkeypatch):
             model.set_num_updates(update)
             logits(model, "slam_text_to_text").square().sum().backward()
         found.append([p.grad for n, p in model.named_parameters() if is_adapter(n)])
-    assert calls["calls_captured"]
+    assert torch._dynamo.utils.counters["stats"]["calls_captured"]
     for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(other, one)
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
 
 
 def test_frozen_adapters_wait_for_their_update():

@@ -10,7 +10,8 @@ from slam_plugin.optim.adamw import GroupOptions
 
 
 def config(freeze=0, scale=1.0, warmup=None):
-    return SimpleNamespace(freeze_encoder_updates=freeze, encoder_lr_scale=scale, encoder_warmup_updates=warmup)
+    fields = {"freeze_encoder_updates": freeze, "encoder_lr_scale": scale, "encoder_warmup_updates": warmup}
+    return SimpleNamespace(**fields, compile=False)
 
 
 def test_gradients_pass_through_frozen_layers_to_what_is_below_them():
