@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import fairseq.tasks
 import pytest
 import torch
 
@@ -11,8 +12,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE
 from slam_plugin.hub import Slam
 from slam_plugin.modules.lora import is_adapter, merged_state
-from tests.support import training
-from tests.support.commands import fairseq
+from tests.support import commands, training
 
 RANK = 4
 FLAGS = {
@@ -91,7 +91,7 @@ def test_the_file_alone_decodes_merged_and_not_merged(toy, run, tmp_path):
     shutil.copy(toy / "pairs/valid.tsv", tmp_path / "data")
     flags = ["--task", "slam_speech_to_text", "--gen-subset", "valid", "--path", checkpoint, "--audio-root", toy]
     flags += ["--cpu", "--beam", 1, "--max-tokens", 1000]
-    output = fairseq("generate", tmp_path / "log", tmp_path / "data", *flags)
+    output = commands.fairseq("generate", tmp_path / "log", tmp_path / "data", *flags)
     texts = dict(re.findall(r"^D-(\d+)\t[^\t]*\t(.*)$", output, re.MULTILINE))
     slam = Slam.load(checkpoint)
     assert not any(map(is_adapter, slam.model.state_dict()))
@@ -119,8 +119,8 @@ def test_the_average_is_the_mean_of_merged_weights_and_has_no_adapters(run, tmp_
 
 
 def build(data, **flags):
-    flags = {**FLAGS, **flags}
-    return training.build_model(training.make_task(data, **flags), **flags)
+    whole = training.configuration(data, **{**FLAGS, **flags})
+    return fairseq.tasks.setup_task(whole.task).build_model(whole.model)
 
 
 @pytest.mark.parametrize(
