@@ -4,6 +4,9 @@
 
 The result can be decoded with and passed to ``--pretrained`` like any checkpoint (Popel and Bojar 2018). It has no
 optimizer state: no run can resume from it. fairseq has a script for averaging, which its wheels do not contain.
+
+Adapters (``--lora-rank``) are merged into the weights first, and the result has none: the mean of products of two
+matrices is not the product of their means.
 """
 
 import argparse
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from slam_plugin.checkpoints import read_checkpoint, write_checkpoint
 from slam_plugin.data.errors import DataError
+from slam_plugin.models.base.adapters import merged_weights
 from slam_plugin.program import Program
 
 # What checkpoints of one run must share; other options, such as the length of training, may change when a run resumes.
@@ -31,11 +35,11 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     """
     if len({Path(path).absolute() for path in inputs}) < max(2, len(inputs)):
         raise DataError(f"--inputs: found {len(inputs)} checkpoints, expected two or more different ones")
-    first = read_checkpoint(inputs[0])
+    first = _read_merged(inputs[0])
     described = _description(first)
     total = {name: value.double() if value.is_floating_point() else value for name, value in first["model"].items()}
     for path in inputs[1:]:
-        state = read_checkpoint(path)
+        state = _read_merged(path)
         _refuse_others(_description(state), described, path, inputs[0])
         _add(total, state["model"], path, inputs[0])
     mean = {
@@ -44,7 +48,15 @@ def average(inputs: Sequence[str | Path], output: str | Path) -> None:
     }
     state = {name: value for name, value in first.items() if name != "last_optimizer_state"}
     state["cfg"] = OmegaConf.to_container(first["cfg"], resolve=True, enum_to_str=True)
+    if "lora_rank" in state["cfg"]["model"]:
+        state["cfg"]["model"]["lora_rank"] = 0
     write_checkpoint(output, {**state, "model": mean})
+
+
+def _read_merged(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint and merge its adapters into its weights. The configuration keeps their rank."""
+    state = read_checkpoint(path)
+    return {**state, "model": merged_weights(state["model"], str(path))}
 
 
 def _description(state: Mapping[str, Any]) -> dict[str, Any]:

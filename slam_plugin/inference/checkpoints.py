@@ -24,6 +24,7 @@ from slam_plugin.inference.inputs import Limits, name_of, read_speech, read_text
 from slam_plugin.models.base.trunk import Trunk, build_trunk
 from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk
 from slam_plugin.models.pretraining import SlamPretrainingConfig
+from slam_plugin.modules.lora import merge_adapters
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask
 from slam_plugin.tasks.base.reading import TEXT_NORMALIZATION
 
@@ -233,4 +234,5 @@ def _fine_tuned(path: str | Path, state: Mapping[str, Any]) -> tuple[FineTuningT
         model.load_state_dict(state["model"], strict=True, model_cfg=cfg.model)
     except RuntimeError as error:
         raise DataError(f"{path}: its weights do not fit the model of its configuration ({error})") from error
+    merge_adapters(model)
     return task, model

@@ -204,9 +204,11 @@ def _gradient_values(model: nn.Module, batches: Batches, active: Collection[str]
     """Return each objective's share of the gradient norms on the shared layers, over one batch of each kind.
 
     For an objective of several kinds, the norm is the root of the sum of squares: gradients of different batches are
-    nearly orthogonal.
+    nearly orthogonal. Empty while these layers are frozen.
     """
     parameters = [parameter for parameter in model.trunk.multimodal_layers.parameters() if parameter.requires_grad]
+    if not parameters:
+        return {}
     squares = dict.fromkeys((n for n, o in model.objectives.items() if set(o.kinds) & batches.keys()), 0.0)
     for kind in (kind for kind in batches if kind in active):
         outputs = model(batches[kind][0])

@@ -16,12 +16,12 @@ from slam_plugin.models.base.passes import Passes, places_read
 from slam_plugin.models.base.presets import SIZES, set_size
 from slam_plugin.models.base.teacher import Teacher
 from slam_plugin.models.base.trunk import Trunk, autocast, build_trunk
-from slam_plugin.models.base.warm_start import InheritingTrunkConfig
+from slam_plugin.models.base.trunk_schedule import ScheduledTrunkConfig, TrunkSchedule
 from slam_plugin.objectives.base import BuildContext, MaskedPass, Output, build_objectives
 
 
 @dataclass
-class SlamPretrainingConfig(InheritingTrunkConfig):
+class SlamPretrainingConfig(ScheduledTrunkConfig):
     """The trunk's configuration. Corpora and objectives are in ``corpora.yaml``."""
 
     dropout: float = field(default=0.0, metadata={"help": "dropout in the encoder, attention weights included"})
@@ -37,7 +37,7 @@ class SlamPretraining(BaseFairseqModel):
 
     Args:
         objectives: built for this very trunk.
-        config: anything with the fields ``autocast`` and ``mask_vectors``.
+        config: read for ``autocast``, ``mask_vectors`` and the fields of :class:`ScheduledTrunkConfig`.
         vocabulary_hash: of the text vocabulary, in hexadecimal; it is saved with the weights.
     """
 
@@ -48,6 +48,9 @@ class SlamPretraining(BaseFairseqModel):
         self.trunk, self.objectives, self.config = trunk, objectives, config
         learned = str(config.mask_vectors) == "learned"
         self.speech_mask = nn.Parameter(torch.empty(trunk.dim).uniform_()) if learned else None
+        # The text embedding learns with the heads: it is the output layer of those that predict text.
+        layers = [p for name, p in trunk.named_parameters() if not name.startswith("text_embedding.")]
+        self.schedule = TrunkSchedule(layers, config)
         self.register_buffer("vocabulary_hash", torch.tensor(list(bytes.fromhex(vocabulary_hash)), dtype=torch.uint8))
 
     @classmethod
@@ -78,11 +81,17 @@ class SlamPretraining(BaseFairseqModel):
             check_hashes(ours, theirs, "this run", "the checkpoint")
         return super().load_state_dict(state_dict, *args, **kwargs)
 
+    def set_num_updates(self, num_updates: int) -> None:
+        super().set_num_updates(num_updates)
+        self.schedule.set_num_updates(num_updates)
+
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Output]:
         """Run the passes that the objectives of this micro-batch read. Return each objective's output by name.
 
         An objective whose weight is 0 at the current update is skipped in training, not in validation.
         """
+        if self.training:
+            self.schedule.apply()
         device = next(self.parameters()).device
         generator = torch.Generator(device).manual_seed(batch["seed"])
         objectives = {

@@ -16,6 +16,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("prediction_dim", "joint_dim", "conv_groups", "conv_kernel"), _DIM),
     **dict.fromkeys(("speech_layers", "multimodal_layers", "decoder_layers", "prediction_layers"), _LAYERS),
     **dict.fromkeys(("encoder_heads", "decoder_heads"), _HEADS),
+    "lora_rank": (0, 1 << 16),
     "decoder_max_positions": (1, 1 << 17),
     "num_classes": (1, 1 << 20),
     **dict.fromkeys(("dropout", "decoder_dropout", "decoder_attention_dropout", "decoder_word_dropout"), _SHARE),
@@ -58,6 +59,8 @@ def fewest_numbers(model: Mapping[str, Any]) -> int:
         numbers += 9 * size("subsample_channels") ** 2
     # Attention 4 d^2, convolution module 3 d^2 and a kernel for each channel, two feed-forward modules.
     numbers += depth * (7 * dim**2 + 4 * dim * ffn + size("conv_kernel") * dim)
+    # Two thin matrices for each of the eight linear maps of a layer.
+    numbers += depth * (model.get("lora_rank") or 0) * (15 * dim + 4 * ffn)
     if "decoder_dim" in model:  # attention to itself 4 d^2, to the encoder 2 d^2, feed-forward
         wide = size("decoder_dim")
         numbers += layers("decoder_layers") * (6 * wide**2 + 2 * wide * size("decoder_ffn_dim"))

@@ -32,6 +32,7 @@ from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.warm_start import load_pretraining, read_source, set_architecture
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
 from slam_plugin.tasks.base.bad_updates import describe_batch
+from slam_plugin.tasks.base.flag_checks import check_trunk_schedule, refuse_freezing_new_weights
 from slam_plugin.tasks.base.instruments import Instruments, progress_of
 from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
 from slam_plugin.tasks.base.ranks import is_first_rank
@@ -136,9 +137,11 @@ class SlamPretrainingTask(PlannedTask):
         if from_checkpoint:
             cfg.compile = False  # only pays in training
             return super().build_model(cfg, True)
+        check_trunk_schedule(cfg)
         resumed = resumed_from(self.cfg)
         path = resumed or cfg.pretrained
         source = read_source(path) if path else None
+        refuse_freezing_new_weights(cfg, source is not None)
         set_architecture(cfg, source)
         model = super().build_model(cfg)
         if resumed and cfg.pretrained:

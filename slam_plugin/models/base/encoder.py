@@ -1,17 +1,18 @@
-"""The trunk as the encoder of a fine-tuned model: its configuration, freezing, learning rate and autocast."""
+"""The trunk as the encoder of a fine-tuned model: its configuration, schedule and autocast."""
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
+from slam_plugin.models.base.adapters import adapt
 from slam_plugin.models.base.trunk import Front, Trunk, autocast, build_trunk
-from slam_plugin.models.base.warm_start import InheritingTrunkConfig, SourceCheckpoint
-from slam_plugin.optim.adamw import GroupOptions, set_group
+from slam_plugin.models.base.trunk_schedule import ScheduledTrunkConfig, TrunkSchedule
+from slam_plugin.models.base.warm_start import SourceCheckpoint
 
 logger = logging.getLogger(__name__)
 
@@ -19,24 +20,14 @@ MASK_VECTORS = ("speech_mask", "encoder.speech_mask")  # of pre-training, and of
 
 
 @dataclass
-class TrunkEncoderConfig(InheritingTrunkConfig):
+class TrunkEncoderConfig(ScheduledTrunkConfig):
     """The trunk as an encoder that is fine-tuned."""
 
-    freeze_encoder_updates: int = field(
-        default=0, metadata={"help": "freeze the pre-trained encoder for this many updates at the beginning"}
-    )
-    encoder_lr_scale: float = field(
-        default=1.0,
+    lora_rank: int = field(
+        default=0,
         metadata={
-            "help": "learning rate of the encoder, as a multiple of the rest's; needs --optimizer slam_adamw or "
-            "slam_muon"
-        },
-    )
-    encoder_warmup_updates: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "warm-up updates of the encoder (default: as the rest); needs --optimizer slam_adamw or slam_muon, "
-            "and --lr-scheduler slam_inverse_sqrt"
+            "help": "train low-rank adapters (LoRA) of this rank in the Conformer layers in place of the pre-trained "
+            "encoder's own weights; 0 is off"
         },
     )
 
@@ -62,7 +53,7 @@ class TrunkEncoder(FairseqEncoder):
     Args:
         trunk: with a speech side, a text side or both.
         padding_idx: of the text side.
-        config: read for ``autocast``, ``freeze_encoder_updates`` and the two fields of the trunk's learning rate.
+        config: read for ``autocast`` and the fields of :class:`ScheduledTrunkConfig`.
         masks_states: learn a vector that replaces masked states of speech.
     """
 
@@ -70,10 +61,7 @@ class TrunkEncoder(FairseqEncoder):
         super().__init__(dictionary=None)
         self.trunk, self.padding_idx, self.config = trunk, padding_idx, config
         self.speech_mask = nn.Parameter(torch.empty(trunk.dim).uniform_()) if masks_states else None
-        self.frozen = config.freeze_encoder_updates > 0
-        options = GroupOptions("encoder", config.encoder_lr_scale, config.encoder_warmup_updates)
-        if options != GroupOptions("encoder"):
-            set_group(self.parameters(), options)
+        self.schedule = TrunkSchedule(self.parameters(), config)
 
     @classmethod
     def build(cls, config: TrunkEncoderConfig, text: Dictionary | None, speech: bool = True) -> "TrunkEncoder":
@@ -84,12 +72,14 @@ class TrunkEncoder(FairseqEncoder):
             speech: whether to build a speech side.
         """
         vocab_size, padding_idx = (None, 0) if text is None else (len(text), text.pad())
-        masks_states = speech and config.state_mask_rate > 0
-        return cls(build_trunk(config, vocab_size, padding_idx, speech), padding_idx, config, masks_states)
+        trunk = build_trunk(config, vocab_size, padding_idx, speech)
+        if config.lora_rank:
+            adapt(trunk, config.lora_rank)
+        return cls(trunk, padding_idx, config, masks_states=speech and config.state_mask_rate > 0)
 
     def set_num_updates(self, num_updates: int) -> None:
         super().set_num_updates(num_updates)
-        self.frozen = num_updates < self.config.freeze_encoder_updates
+        self.schedule.set_num_updates(num_updates)
 
     def forward(
         self,
@@ -113,9 +103,10 @@ class TrunkEncoder(FairseqEncoder):
         """
         if (features is None) == (src_tokens is None):
             raise ValueError("the encoder expects either features or src_tokens, found both or neither")
-        gradients = torch.is_grad_enabled() and not self.frozen
+        if self.training:
+            self.schedule.apply()
         device = (src_tokens if features is None else features).device
-        with autocast(self.config, device), torch.set_grad_enabled(gradients):
+        with autocast(self.config, device):
             if features is None:
                 states, padding_mask = self.trunk.encode_text(src_tokens, src_tokens.eq(self.padding_idx))
             else:
@@ -157,4 +148,4 @@ def take_mask_vector(encoder: TrunkEncoder, source: SourceCheckpoint) -> tuple[s
 
 def frozen_parameters(model: Any) -> list[nn.Parameter]:
     """Return the parameters that are frozen in the current update."""
-    return list(model.encoder.parameters()) if model.encoder.frozen else []
+    return model.encoder.schedule.parameters if model.encoder.schedule.frozen else []

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.models.base.adapters import merged_weights
 from slam_plugin.models.base.presets import DEFAULT, SIZES, filled, positions_of
 from slam_plugin.models.base.trunk import Trunk, TrunkConfig
+from slam_plugin.modules.lora import is_adapter
 
 logger = logging.getLogger(__name__)
 
@@ -113,22 +115,29 @@ def set_architecture(cfg: DictConfig, source: SourceCheckpoint | None) -> None:
 def load_trunk(trunk: Trunk, source: SourceCheckpoint, elsewhere: Collection[str] = ()) -> None:
     """Copy the trunk's weights from a checkpoint. Log which weights were taken and which were not.
 
+    Adapters of the checkpoint are merged into its weights. Those of ``trunk`` stay new.
+
     Args:
         elsewhere: names of weights that other parts of the model have taken.
     """
     prefix = _trunk_prefix(source.weights)
     own, found = trunk.state_dict(), trunk_weights(source)
     taken = {name: found[name] for name in own if name in found}
-    _refuse_misfits(source, own, taken, needed=own)
-    trunk.load_state_dict(taken)
+    _refuse_misfits(source, own, taken, needed=[name for name in own if not is_adapter(name)])
+    trunk.load_state_dict({**own, **taken})
+    adapters = [name for name in source.weights if is_adapter(name)]
+    if adapters:
+        logger.info("%s: merged its adapters, %d tensors, into the weights", source.path, len(adapters))
+    elsewhere = {*elsewhere, *adapters}
     others = [name for name in source.weights if name.removeprefix(prefix) not in taken and name not in elsewhere]
     _log_taken(source, taken, others)
 
 
 def trunk_weights(source: SourceCheckpoint) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint's trunk, by their names in the trunk."""
+    """Return the weights of a checkpoint's trunk with adapters merged, by their names in the trunk."""
     prefix = _trunk_prefix(source.weights)
-    return {name.removeprefix(prefix): value for name, value in source.weights.items() if name.startswith(prefix)}
+    weights = {name: value for name, value in source.weights.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in merged_weights(weights, source.path).items()}
 
 
 def load_pretraining(model: nn.Module, source: SourceCheckpoint) -> None:

@@ -30,7 +30,7 @@ from slam_plugin.models.base.warm_start import (
 )
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_rows
 from slam_plugin.tasks.base.epoch_iterator import FineTuningIterator
-from slam_plugin.tasks.base.flag_checks import refuse_ignored_rates, refuse_waiting_exchange
+from slam_plugin.tasks.base.flag_checks import check_adapters, check_trunk_schedule
 from slam_plugin.tasks.base.reading import TEXT_NORMALIZATION, ReadsText
 from slam_plugin.tasks.base.resuming import resumed_from
 
@@ -130,12 +130,12 @@ class FineTuningTask(ReadsText, GuardedTask):
     def _build_new(self, cfg: DictConfig) -> BaseFairseqModel:
         if self.vocabulary is None:
             raise DataError(f"{self.cfg.data}: training needs {DICTIONARY_FILE} and {MODEL_FILE}, found neither")
-        refuse_ignored_rates(cfg)
-        refuse_waiting_exchange(cfg)
+        check_trunk_schedule(cfg)
         resumed = resumed_from(self.cfg)
         path = resumed or cfg.pretrained
         source = read_source(path) if path else None
         set_architecture(cfg, source)
+        check_adapters(cfg, source and source.config, resumes=resumed is not None)
         model = super().build_model(cfg)
         if source:
             self.take_normalization(source.task)  # for a task that reads no text itself, whose trunk still can

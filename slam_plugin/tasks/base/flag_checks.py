@@ -6,6 +6,7 @@ import torch.distributed
 from omegaconf import OmegaConf
 
 from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
+from slam_plugin.data.errors import DataError
 
 _CASTING = ("fp16", "bf16", "amp")
 _WHOLE_EXCHANGE = ("legacy_ddp", "no_c10d")
@@ -50,11 +51,16 @@ def refuse_partial_exchange(cfg: Any) -> None:
         )
 
 
-def refuse_ignored_rates(model: Any) -> None:
-    """Raise ValueError if the encoder's own learning rate or warm-up is invalid or would be ignored.
+def check_trunk_schedule(model: Any) -> None:
+    """Raise ValueError if the trunk's schedule is invalid or would be ignored, or if torch's DDP would wait for it.
 
-    ``model`` is the model's section of a run's whole configuration, which names the optimizer and the schedule.
+    ``model`` is the model's section of a run's whole configuration, which names optimizer, scheduler and exchange.
     """
+    _refuse_ignored_rates(model)
+    _refuse_waiting_exchange(model)
+
+
+def _refuse_ignored_rates(model: Any) -> None:
     scale, warmup, whole = model.encoder_lr_scale, model.encoder_warmup_updates, model._get_parent()
     if warmup is not None and warmup < 1:
         raise ValueError(f"--encoder-warmup-updates: found {warmup}, expected 1 or more")
@@ -74,6 +80,68 @@ def refuse_ignored_rates(model: Any) -> None:
         )
 
 
+def _refuse_waiting_exchange(model: Any) -> None:
+    whole = model._get_parent()
+    if model.freeze_encoder_updates < 1 or whole is None:
+        return
+    how = whole.distributed_training
+    if how.distributed_world_size > 1 and how.ddp_backend not in _WHOLE_EXCHANGE and not how.find_unused_parameters:
+        raise ValueError(
+            f"--ddp-backend {how.ddp_backend}: found with {how.distributed_world_size} ranks and "
+            f"--freeze-encoder-updates {model.freeze_encoder_updates}, expected legacy_ddp or "
+            "--find-unused-parameters; torch's DDP would wait for gradients, and a frozen encoder has none"
+        )
+
+
+def refuse_freezing_new_weights(model: Any, has_source: bool) -> None:
+    """Raise ValueError if a trunk that comes from no checkpoint would be frozen.
+
+    Args:
+        model: the model's section of the configuration.
+        has_source: whether the run starts or resumes from a checkpoint.
+    """
+    if model.freeze_encoder_updates > 0 and not has_source:
+        raise ValueError(
+            f"--freeze-encoder-updates {model.freeze_encoder_updates}: found without --pretrained, expected a "
+            "checkpoint to start from; a new trunk would stay random"
+        )
+
+
+def check_adapters(model: Any, source: Any | None, resumes: bool) -> None:
+    """Raise an error if low-rank adapters would not learn, or would not save anything.
+
+    Args:
+        model: the model's section of a run's whole configuration, with the trunk's sizes filled in.
+        source: configuration of the model in the checkpoint that the run starts or resumes from; None if there is none.
+        resumes: whether the run resumes, and so has the adapters of that checkpoint.
+    Raises:
+        ValueError for flags that are senseless, :class:`DataError` if the run resumes with another rank.
+    """
+    rank, frozen, whole = model.lora_rank, model.freeze_encoder_updates, model._get_parent()
+    theirs = (getattr(source, "lora_rank", None) or 0) if resumes else rank
+    if rank != theirs:
+        raise DataError(f"--lora-rank: found {rank}, expected {theirs}, as in the checkpoint that the run resumes from")
+    if not rank:
+        return
+    half = model.encoder_dim // 2
+    if not 0 < rank < half:
+        raise ValueError(
+            f"--lora-rank: found {rank} with an encoder of dimension {model.encoder_dim}, expected 0, or 1 to "
+            f"{half - 1}; adapters of a higher rank hold more numbers than the matrices that they adapt"
+        )
+    if source is None:
+        raise ValueError(
+            f"--lora-rank {rank}: found without --pretrained, expected a checkpoint to start from; the trunk's own "
+            "weights do not learn beside adapters, and new ones would stay random"
+        )
+    last = 0 if whole is None else whole.optimization.max_update
+    if 0 < last <= frozen:
+        raise ValueError(
+            f"--freeze-encoder-updates {frozen}: found with --lora-rank {rank} and --max-update {last}, expected fewer "
+            "than that; the adapters would never learn"
+        )
+
+
 def refuse_half_ctc(model: Any) -> None:
     """Raise ValueError if only one of the two is set: a CTC head beside a decoder, a criterion that trains it.
 
@@ -86,21 +154,4 @@ def refuse_half_ctc(model: Any) -> None:
         raise ValueError(
             f"--criterion {whole.criterion._name}: found {found} --ctc-head, expected both of --ctc-head and "
             f"--criterion {WITH_CTC}, or neither"
-        )
-
-
-def refuse_waiting_exchange(model: Any) -> None:
-    """Raise ValueError if torch's DDP would wait for the gradients of a frozen encoder.
-
-    ``model`` is the model's section of a run's whole configuration.
-    """
-    whole = model._get_parent()
-    if model.freeze_encoder_updates < 1 or whole is None:
-        return
-    how = whole.distributed_training
-    if how.distributed_world_size > 1 and how.ddp_backend not in _WHOLE_EXCHANGE and not how.find_unused_parameters:
-        raise ValueError(
-            f"--ddp-backend {how.ddp_backend}: found with {how.distributed_world_size} ranks and "
-            f"--freeze-encoder-updates {model.freeze_encoder_updates}, expected legacy_ddp or "
-            "--find-unused-parameters; torch's DDP would wait for gradients, and a frozen encoder has none"
         )
