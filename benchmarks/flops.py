@@ -14,10 +14,10 @@ from typing import NamedTuple
 from benchmarks.markdown import table
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS
 from slam_plugin.models.base.presets import SIZES
-from slam_plugin.modules.subsampler import FRAMES_PER_STATE, subsampled_length
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END
 from slam_plugin.objectives import contrastive, span_mlm, tlm
 
-STATES_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_STATE
+STATES_PER_SECOND = FRAMES_PER_SECOND // DEFAULT_FRONT_END.frames_per_state
 FILTER = 9  # 3 x 3
 # Forward, gradient of the input, gradient of the weights.
 TRAINING = 3
@@ -112,7 +112,7 @@ def pair(
 
 def front_end(sizes: Sizes, states: int) -> float:
     """Return the operations of the subsampler and of the projection after the speech layers."""
-    half, quarter = (MEL_BINS + 1) // 2, subsampled_length(MEL_BINS)
+    half, quarter = -(-MEL_BINS // 2), -(-MEL_BINS // 4)
     first = 2 * half * FILTER * sizes.channels  # two frames of 20 ms per state
     second = quarter * FILTER * sizes.channels**2
     linear = quarter * sizes.channels * sizes.dim + sizes.dim**2
@@ -152,7 +152,7 @@ def token_prediction(sizes: Sizes, masked: float) -> float:
 def parameters(sizes: Sizes) -> dict[str, int]:
     """Return the number of parameters by part of the model, with the paper's five objectives."""
     dim, ffn, channels = sizes.dim, sizes.ffn_dim, sizes.channels
-    quarter, norm = subsampled_length(MEL_BINS), 2 * dim
+    quarter, norm = -(-MEL_BINS // 4), 2 * dim
     one_layer = (
         2 * (norm + _linear(dim, ffn) + _linear(ffn, dim))
         + (norm + _linear(dim, 3 * dim) + _linear(dim, dim))

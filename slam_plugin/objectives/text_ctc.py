@@ -36,7 +36,7 @@ class Options:
     length: int = 96
     share: float = 1.0
     mask_rate: float = 0.49
-    mask_span: int = 10  # of 40 ms
+    mask_span: int = 10  # states
 
     def __post_init__(self) -> None:
         part = Bound("more than 0 and at most 1", lambda value: 0 < value <= 1)

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from slam_plugin.modules.subsampler import ConvSubsampler, subsampled_length
+from slam_plugin.modules.front_end import FrontEnd
+from slam_plugin.modules.subsampler import ConvSubsampler
 
 MEL, CHANNELS, DIM = 10, 4, 6
 
@@ -34,7 +35,7 @@ def test_lengths_and_states_are_those_of_a_plain_stack(frames):
     module = subsampler()
     features = torch.randn(2, frames, MEL)
     states, padding = module(features, None)
-    assert padding is None and states.size(1) == subsampled_length(frames)
+    assert padding is None and states.size(1) == FrontEnd().states_of(frames)
     torch.testing.assert_close(states, plain_stack(module, features), rtol=1e-5, atol=1e-5)
 
 
@@ -46,7 +47,7 @@ def test_an_utterance_in_a_batch_is_the_utterance_alone():
     states, state_padding = module(features, padding)
     for b, length in enumerate(lengths):
         alone = plain_stack(module, features[b : b + 1, :length])[0]
-        assert (~state_padding[b]).sum() == len(alone) == subsampled_length(length)
+        assert (~state_padding[b]).sum() == len(alone) == FrontEnd().states_of(length)
         assert not state_padding[b, : len(alone)].any()
         assert (states[b, : len(alone)] - alone).norm() <= 1e-6 * alone.norm()
 

@@ -27,6 +27,7 @@ class Teacher(nn.Module):
         fixed = {"dropout": 0.0, "checkpoint_activations": False, "compile": False, "size": None}
         self.place = "top" if layers["multimodal_layers"] else "speech"
         self.trunk = build_trunk(SimpleNamespace(**{**trunk, **layers, **fixed}), vocab_size=None, padding_idx=0)
+        self.front_end = self.trunk.front_end
         self.requires_grad_(False)
         self.eval()
 

@@ -14,8 +14,9 @@ from torch.utils.checkpoint import checkpoint
 from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.models.base.presets import DEFAULT, SIZES, filled, positions_of
 from slam_plugin.modules.conformer import ConformerLayer, NormFactory
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 from slam_plugin.modules.rotary import Rotation, rotary_angles
-from slam_plugin.modules.subsampler import ConvSubsampler
+from slam_plugin.modules.subsampler import build_front_end
 from slam_plugin.modules.text import TextEmbedding
 from slam_plugin.optim.muon import mark_matrices
 
@@ -88,7 +89,7 @@ class Front(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The states of one pass of the trunk: T states of 40 ms, L tokens, D dimensions. None if not computed."""
+    """The states of one pass of the trunk: T states of speech, L tokens, D dimensions. None if not computed."""
 
     subsampled: Tensor | None = None  # (batch, T, D) front-end states before masking
     context: Tensor | None = None  # (batch, T, D) output of the speech encoder
@@ -118,6 +119,7 @@ class Trunk(nn.Module):
         rotary: rotary positions in self-attention; without them it sees no order.
         checkpoint_activations: keep only a Conformer layer's input for the backward pass, and run the layer twice.
         norm: class of the Conformer layers' norms, called with ``dim``.
+        front_end: geometry of the front end. A trunk for text alone does not use it.
     """
 
     def __init__(
@@ -137,8 +139,10 @@ class Trunk(nn.Module):
         padding_idx: int,
         checkpoint_activations: bool = False,
         norm: NormFactory = nn.LayerNorm,
+        front_end: FrontEnd = DEFAULT_FRONT_END,
     ) -> None:
         super().__init__()
+        self.front_end = front_end
         self.dim, self.gap = dim, (kernel - 1) // 2
         self.rotary, self.head_dim = rotary, dim // heads
         self.checkpoint_activations = checkpoint_activations
@@ -152,7 +156,7 @@ class Trunk(nn.Module):
 
         self.has_speech = speech_layers is not None
         if self.has_speech:
-            self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
+            self.subsampler = build_front_end(front_end, MEL_BINS, subsample_channels, dim)
             self.dropout = nn.Dropout(dropout)
             self.speech_layers = layers(speech_layers)
             self.speech_projection = nn.Linear(dim, dim)
