@@ -129,6 +129,8 @@ def test_clusters_that_are_there_are_found():
         ({"layer": 1}, "--layer: found without --checkpoint, expected both or neither"),
         ({"checkpoint": "some.pt"}, "--checkpoint: found without --layer, expected both or neither"),
         ({"checkpoint": "some.pt", "layer": 1}, "some.pt: there is no such checkpoint"),
+        ({"checkpoint": "some.pt", "layer": 1, "frames-per-state": 2}, "--frames-per-state: found with --checkpoint"),
+        ({"clusters": 100_000, "frames-per-state": 2}, "found only [0-9]+ states of 20 ms in the sample"),
     ],
 )
 def test_what_cannot_be_done_is_named_and_nothing_written(toy, manifests, tmp_path, capsys, options, message):
