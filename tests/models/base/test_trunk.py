@@ -265,6 +265,7 @@ def test_checkpointing_keeps_less_and_changes_nothing(autocast_to):
 
 def test_compiled_layers_are_the_same_and_keep_their_names(monkeypatch):
     torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()  # what other tests of this process compiled
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     calls = torch._dynamo.utils.counters["stats"]
     sizes = dict(encoder_dim=16, encoder_ffn_dim=32, speech_layers=1, multimodal_layers=1)

@@ -2,11 +2,16 @@
 
 import pytest
 import torch
+from fairseq.models import ARCH_MODEL_NAME_REGISTRY
 from torch import nn
 
+from slam_plugin import compat
+from slam_plugin.models.base.decoder import DECODERS
 from slam_plugin.models.base.presets import ARCHITECTURE, CHOICES, SIZES, architecture
 from slam_plugin.models.base.trunk import TrunkConfig, autocast, build_trunk
+from slam_plugin.models.transducer import NETWORKS
 from slam_plugin.modules.front_end import FrontEnd
+from slam_plugin.saved import names
 
 VOCABULARY, PAD = 30, 1
 FRAMES, TOKENS = [70, 41, 18, 3], [3, 12, 1, 7]
@@ -172,3 +177,10 @@ def test_what_is_set_goes_before_the_preset():
     assert found == {**SIZES["w2v_bert_2"], **CHOICES["w2v_bert_2"], **changed}
     with pytest.raises(ValueError, match="--frames-per-state 4: found with the front end stacked, expected 2"):
         architecture(TrunkConfig(size="w2v_bert_2_tiny", frames_per_state=4))
+
+
+def test_every_model_has_every_size():
+    compat.register()
+    assert SIZES.keys() == CHOICES.keys() == DECODERS.keys() == NETWORKS.keys()
+    for name in names.LIST["model"]:
+        assert {f"{name}_{size}" for size in SIZES} <= set(ARCH_MODEL_NAME_REGISTRY), name
