@@ -113,15 +113,12 @@ def test_a_changed_weight_shows():
     trunk = converted(model)
     expected = model(stacked, attention_mask=valid.long()).last_hidden_state[valid]
     for name, parameter in trunk.named_parameters():
-        if name.startswith("subsampler.project.b"):
-            continue  # a bias of one state moves all
-        place = (0,) * parameter.dim() if "distances" not in name else (64, 0)
+        place = (0,) * parameter.dim() if "distances" not in name else (64, 0)  # distance 0
         before = parameter[place].clone()
-        parameter[place] += 0.05
+        parameter[place] += 0.5
         found = trunk(features=features, feature_padding_mask=padding_mask).speech[valid]
         parameter[place] = before
-        # A bias of keys adds the same number to all scores of a query, which the softmax takes out; not this one: q.
-        assert (found - expected).abs().max() > 1e-5, name
+        assert (found - expected).abs().max() > 2e-5, name
 
 
 def test_features_are_those_of_transformers():
