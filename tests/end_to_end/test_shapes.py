@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from slam_plugin.commands.cluster import main as cluster
+from slam_plugin.commands import cli
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.hub import Slam
 from slam_plugin.models.base.presets import CHOICES
@@ -44,6 +44,10 @@ DECODERS = {
 FINE_TUNING = ["--task", "slam_speech_to_text", "--optimizer", "slam_adamw", "--lr", "0.001", "--lr-scheduler"]
 FINE_TUNING += ["slam_inverse_sqrt", "--warmup-updates", "2", "--max-tokens", "1500", "--speeds", "0.9,1.0,1.1"]
 FINE_TUNING += ["--max-update", "2", "--no-epoch-checkpoints", "--num-workers", "0", "--cpu"]
+
+
+def cluster(*arguments):
+    return cli.main(["cluster", *map(str, arguments)])
 
 
 class Shape(NamedTuple):
