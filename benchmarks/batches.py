@@ -10,6 +10,7 @@ from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.plan.batching import cut
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.shards.speech import SpeechShard
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END
 from slam_plugin.objectives.base import SpanMask
 from slam_plugin.objectives.contrastive import Options
 
@@ -34,7 +35,7 @@ def with_states(batch: dict[str, Any]) -> dict[str, Any]:
     """Return the batch with lengths, the states' padding, and an equal number of masked states per utterance."""
     frames, padding = batch["features"].size(1), batch["feature_padding_mask"]
     lengths = torch.full((len(batch["features"]),), frames) if padding is None else (~padding).sum(1)
-    states = None if padding is None else padding[:, ::4]
+    states = None if padding is None else padding[:, :: DEFAULT_FRONT_END.frames_per_state]
     masks = equal_masks(batch["mask_indices"], states, torch.Generator().manual_seed(SEED))
     return {**batch, "lengths": lengths, "state_padding_mask": states, "mask_indices": masks}
 

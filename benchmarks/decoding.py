@@ -21,6 +21,7 @@ from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.decoding.beam import BeamSearch
 from slam_plugin.inference.batches import pad
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END
 from slam_plugin.tasks.base.generation import StartingGenerator
 
 BEAM, SYMBOLS = 5, 1000
@@ -66,7 +67,7 @@ def batches(folder: Path, budget: int) -> list[Batch]:
 
 def _batch(manifest: Manifest, rows: Sequence[int]) -> Batch:
     root = manifest.path.parent
-    features = [normalize(load_features(manifest.value(int(row), "audio"), root)) for row in rows]
+    features = [normalize(load_features(manifest.value(int(row), "audio"), root), DEFAULT_FRONT_END) for row in rows]
     padded, padding_mask = pad(features, 0.0)
     return Batch(padded, padding_mask, max(1, round(TOKENS_PER_FRAME * padded.size(1))))
 

@@ -43,6 +43,7 @@ VOCABULARY = 32000
 FRAMES, BLOCK, TRANSCRIPT = 1200, 512, 48  # 12 s of speech, tokens of a text block and of a transcript
 # Utterances, blocks and pairs of a step. A guess of what fits in 80 GB: see the reported memory.
 ITEMS = {"tiny": (64, 64, 32), "small": (64, 64, 32), "base": (64, 64, 32), "xl": (32, 32, 16)}
+ITEMS |= {"w2v_bert_2": (16, 32, 8), "w2v_bert_2_tiny": (64, 64, 32)}
 WARM, STEPS = 5, 20
 KERNELS = 15
 WORKERS = 2
@@ -87,13 +88,14 @@ def peak_of(device: str) -> float:
     return found[0] * 1e12
 
 
-def batches_of(items: Sequence[int]) -> list[Batch]:
-    """Return one batch of each kind."""
+def batches_of(items: Sequence[int], size: str) -> list[Batch]:
+    """Return one batch of each kind for a model of ``size``."""
+    front_end = flops.sizes_of(size).front_end
     speech, text, pairs = items
     return [
-        Batch("speech", speech, frames=FRAMES),
+        Batch("speech", speech, frames=FRAMES, front_end=front_end),
         Batch("text", text, tokens=BLOCK),
-        Batch("pairs", pairs, frames=FRAMES, tokens=TRANSCRIPT),
+        Batch("pairs", pairs, frames=FRAMES, tokens=TRANSCRIPT, front_end=front_end),
     ]
 
 
@@ -207,7 +209,7 @@ def attention_backends(operators: Iterable[str]) -> list[str]:
 def section(size: str, items: Sequence[int], compiled: bool, device: torch.device, peak: float) -> tuple[str, float]:
     """Return the Markdown for one size, and the seconds of audio per second of its step (0 if it does not fit)."""
     title = f"### {size}, {'--compile' if compiled else 'plain'}\n"
-    batches = batches_of(items)
+    batches = batches_of(items, size)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     try:

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS
 from slam_plugin.models.base.trunk import TrunkConfig
 from slam_plugin.models.pretraining import SlamPretraining
-from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 from slam_plugin.objectives import contrastive, span_mlm, tlm
 
 SPEECH = ("contrastive", "masked_prediction")
@@ -24,11 +24,12 @@ class Batch(NamedTuple):
     items: int
     frames: int = 0
     tokens: int = 0
+    front_end: FrontEnd = DEFAULT_FRONT_END
 
     @property
     def states(self) -> int:
-        """The states of 40 ms in an utterance."""
-        return subsampled_length(self.frames)
+        """The states in an utterance."""
+        return self.front_end.states_of(self.frames)
 
     @property
     def seconds(self) -> float:

@@ -15,7 +15,7 @@ import torch
 from benchmarks.figures import Figure, Scale
 from benchmarks.joint import SPEECH, Batch, joint_model, random_batch
 from slam_plugin.models.base.trunk import TrunkConfig
-from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = ("small", "base")
@@ -55,7 +55,7 @@ def slopes(configurations: Sequence[tuple[str, str, bool]], batch: int) -> list[
     found = peaks(
         [Request(*configuration, utterances) for configuration in configurations for utterances in (few, many)]
     )
-    states = (many - few) * subsampled_length(FRAMES)
+    states = (many - few) * DEFAULT_FRONT_END.states_of(FRAMES)
     return [(high - low) / states for low, high in zip(found[::2], found[1::2], strict=True)]
 
 

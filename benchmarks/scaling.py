@@ -48,7 +48,7 @@ class Part(NamedTuple):
     @property
     def seconds(self) -> float:
         """The seconds of audio in an update."""
-        return self.count * self.states / flops.STATES_PER_SECOND
+        return self.count * self.states / SIZES.states_per_second
 
     def cost(self, passes: int = flops.TRAINING) -> float:
         """Return the operations of one item."""
@@ -83,7 +83,7 @@ def arithmetic() -> str:
         (
             part.name,
             f"{part.cost() / 1e12:.3f}",
-            f"{part.cost() / 1e9 / (part.states / flops.STATES_PER_SECOND):.1f}" if part.states else "",
+            f"{part.cost() / 1e9 / (part.states / SIZES.states_per_second):.1f}" if part.states else "",
             f"{part.cost() / 1e9 / part.tokens:.2f}" if not part.states else "",
             f"{part.count:,}",
             f"{part.count * part.cost() / 1e15:.2f}",

@@ -16,7 +16,7 @@ from omegaconf import MISSING
 
 from docs.markup import code, markdown, paragraphs, table
 from slam_plugin import compat
-from slam_plugin.models.base.presets import POSITIONS, SIZES
+from slam_plugin.models.base.presets import CHOICES, SIZES
 
 PREFIX = "slam_"
 HEAD = ("flag", "default", "meaning")
@@ -49,9 +49,10 @@ def sections() -> Iterator[str]:
 def _sizes() -> Iterator[str]:
     yield "`--arch NAME_SIZE` sets `--size`, and a size the fields that are left out:"
     yield ""
-    fields = list(next(iter(SIZES.values())))
-    rows = [[code(size), *(str(SIZES[size][field]) for field in fields), POSITIONS[size]] for size in SIZES]
-    yield from table(["size", *(code(_flag(field)) for field in fields), "`--positions`"], rows)
+    for presets in (SIZES, CHOICES):
+        fields = list(next(iter(presets.values())))
+        rows = [[code(size), *(str(presets[size][field]) for field in fields)] for size in presets]
+        yield from table(["size", *(code(_flag(field)) for field in fields)], rows)
 
 
 def _registered(name: str, cls: type, config: type | None, uses: Mapping[type, int]) -> Iterator[str]:

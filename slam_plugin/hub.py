@@ -74,7 +74,8 @@ class Slam(Checkpoint):
     ) -> Tensor | list[Tensor]:
         """Return the states (T, D) of each input, fp32 on the CPU.
 
-        Speech has 25 states a second, text one for each of ``<s>``, the pieces and ``</s>``.
+        Speech has 25 states a second, or 50 if the model's front end makes one of two frames. Text has one for each of
+        ``<s>``, the pieces and ``</s>``.
 
         Args:
             layer: the multimodal layer whose output is returned: 0 is the first, -1 the last.

@@ -21,7 +21,7 @@ ROOMS = {
         "decoding": {"kernels"},
         "objectives": {"modules"},
         "data": {"modules"},
-        "saved": {"data"},
+        "saved": {"data", "modules"},
         "compat": {"data", "kernels", "program", "saved"},
         "launch": {"compat"},
         "checkpoints": {"compat", "saved"},

@@ -8,8 +8,9 @@ slam cluster data/speech/train.tsv --out data/kmeans.npz
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slam_plugin.data.manifests.manifest import Manifest
+    from slam_plugin.modules.front_end import FrontEnd
 
 # options of scikit-learn's MiniBatchKMeans
 STARTS = 3
@@ -39,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clusters", type=int, default=200, help="number of clusters (%(default)s)")
     parser.add_argument("--hours", type=float, default=1.0, help="hours of speech to sample (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="random seed of the sample and the fit (%(default)s)")
+    parser.add_argument(
+        "--frames-per-state",
+        type=int,
+        choices=(4, 2),
+        help="without --checkpoint: frames of 10 ms in a state of the model that will be trained (default: 4)",
+    )
     parser.add_argument(
         "--audio-root",
         type=Path,
@@ -68,24 +76,26 @@ def run(options: argparse.Namespace) -> None:
     from slam_plugin.objectives.clusters import Clusters, write_clusters
 
     _check(options)
-    frames_of, recipe, weights = _source(options)
+    source = _source(options)
+    front_end = source.front_end
     manifests = [Manifest.open(path) for path in options.manifests]
     rows = sample(manifests, options.hours, options.seed)
-    frames = np.concatenate(list(_frames(manifests, rows, options.audio_root, frames_of)))
+    frames = np.concatenate(list(_frames(manifests, rows, options.audio_root, source)))
     if len(frames) < options.clusters:
         raise DataError(
-            f"--clusters {options.clusters}: found only {len(frames)} states of 40 ms in the sample, expected at least "
-            "as many as clusters"
+            f"--clusters {options.clusters}: found only {len(frames)} states of {10 * front_end.frames_per_state} ms "
+            "in the sample, expected at least as many as clusters"
         )
     centroids, counts = fit(frames, options.clusters, options.seed)
-    recipe |= {
+    recipe = source.recipe | {
+        "frames_per_state": front_end.frames_per_state,
         "manifests": {path.name: found.fingerprint for path, found in zip(options.manifests, manifests, strict=True)},
         "states": len(frames),
         "hours": options.hours,
         "seed": options.seed,
     }
     with atomic_write(options.out, "wb") as file:
-        write_clusters(file, Clusters(centroids, counts, recipe, weights))
+        write_clusters(file, Clusters(centroids, counts, recipe, source.weights))
     share = counts[counts > 0] / counts.sum()
     perplexity = float(np.exp(-(share * np.log(share)).sum()))
     print(f"{options.out}: {options.clusters} centroids of {len(frames):,} states, perplexity {perplexity:.1f}")
@@ -101,22 +111,42 @@ def _check(options: argparse.Namespace) -> None:
     if (options.checkpoint is None) != (options.layer is None):
         found, missing = ("--layer", "--checkpoint") if options.checkpoint is None else ("--checkpoint", "--layer")
         raise UsageError(f"{found}: found without {missing}, expected both or neither")
+    if options.checkpoint is not None and options.frames_per_state is not None:
+        raise UsageError("--frames-per-state: found with --checkpoint, whose front end decides it; leave it out")
 
 
-def _source(options: argparse.Namespace) -> "tuple[Callable[..., Tensor], dict[str, Any], dict[str, np.ndarray]]":
-    """Return the function from features to the frames to cluster, its description, and its weights."""
+class _Source(NamedTuple):
+    """Where the vectors to cluster come from.
+
+    Attributes:
+        vectors_of: function of features (1, frames, 80) and None to vectors (1, T, D).
+        front_end: of the model whose states the vectors are for.
+        recipe: description of the function, in plain types.
+        weights: its weights by name.
+    """
+
+    vectors_of: "Callable[[Tensor, None], Tensor]"
+    front_end: "FrontEnd"
+    recipe: dict[str, Any]
+    weights: "dict[str, np.ndarray]"
+
+
+def _source(options: argparse.Namespace) -> _Source:
     from slam_plugin import compat
     from slam_plugin.models.base.teacher import Teacher
     from slam_plugin.models.base.warm_start import read_source
     from slam_plugin.modules.cepstra import cepstra
+    from slam_plugin.modules.front_end import CONV, FrontEnd
     from slam_plugin.objectives.clusters import CEPSTRA, LAYER
 
     if options.checkpoint is None:
-        return cepstra, {"features": CEPSTRA}, {}
+        front_end = FrontEnd.of_kind(CONV, options.frames_per_state)
+        return _Source(partial(cepstra, front_end=front_end), front_end, {"features": CEPSTRA}, {})
     compat.register()
     teacher, arguments = Teacher.of_checkpoint(read_source(options.checkpoint), options.layer)
     weights = {name: value.numpy() for name, value in teacher.state_dict().items()}
-    return teacher, {"features": LAYER, "teacher": arguments, "checkpoint": options.checkpoint.name}, weights
+    recipe = {"features": LAYER, "teacher": arguments, "checkpoint": options.checkpoint.name}
+    return _Source(teacher, teacher.front_end, recipe, weights)
 
 
 def sample(manifests: "Sequence[Manifest]", hours: float, seed: int) -> list[tuple[int, int]]:
@@ -152,9 +182,9 @@ def _frames(
     manifests: "Sequence[Manifest]",
     rows: Sequence[tuple[int, int]],
     root: Path | None,
-    frames_of: "Callable[[Tensor, None], Tensor]",
+    source: _Source,
 ) -> "Iterator[np.ndarray]":
-    """Yield the frames (T, D) of each row: ``frames_of`` its features, normalized as in the model's input.
+    """Yield the vectors (T, D) of each row, from features that are normalized as in the model's input.
 
     Rows whose sound cannot be read are named and left out. Raises :class:`DataError` if none is left.
     """
@@ -165,12 +195,13 @@ def _frames(
     for number, row in tqdm(rows, unit="utterance", disable=None):
         manifest = manifests[number]
         try:
-            features = normalize(load_features(manifest.value(row, "audio"), root or manifest.path.parent))
+            log_mel = load_features(manifest.value(row, "audio"), root or manifest.path.parent)
         except DataError as error:
             left_out += 1
             tqdm.write(f"slam cluster: {manifest.path}:{line_of(row)}: {error}", file=sys.stderr)
             continue
-        yield frames_of(features[None], None)[0].numpy()
+        features = normalize(log_mel, source.front_end)
+        yield source.vectors_of(features[None], None)[0].numpy()
     if left_out:
         print(f"slam cluster: left out {left_out} of {len(rows)} utterances", file=sys.stderr)
     if left_out == len(rows):

@@ -1,4 +1,4 @@
-"""Write encoder states of each sound file or text as ``.npy``: (states of 40 ms or pieces, dimensions).
+"""Write encoder states of each sound file or text as ``.npy``: (states or pieces, dimensions).
 
     slam encode --checkpoint checkpoint_last.pt --out states recordings/
 

@@ -19,6 +19,7 @@ from slam_plugin.data.lengths import count_frames, frames_in, open_location, req
 from slam_plugin.data.locations import Location, parse_location
 from slam_plugin.data.resampling import resample
 from slam_plugin.data.sound.reading import read_waveform
+from slam_plugin.modules.front_end import FrontEnd
 
 # The lengths of what is read here.
 __all__ = ["count_frames", "frames_in", "load_features", "log_mel", "normalize", "read_audio"]
@@ -29,7 +30,6 @@ LOWEST_HZ = 20.0
 # Kaldi's constants hold for samples in the range of 16-bit integers.
 _FULL_SCALE = 32768.0
 _ENERGY_FLOOR = torch.finfo(torch.float32).eps
-_VARIANCE_FLOOR = 1e-5
 
 
 def read_audio(source: str | Path | bytes | BinaryIO) -> FloatTensor:
@@ -69,11 +69,18 @@ def log_mel(waveform: Tensor) -> FloatTensor:
     return (power[:, : _FFT_LENGTH // 2] @ filters).clamp_min_(_ENERGY_FLOOR).log_()
 
 
-def normalize(features: Tensor) -> FloatTensor:
-    """Return an utterance's features (frames, bins) with zero mean and unit variance per bin. Silence gives 0."""
+def normalize(features: Tensor, front_end: FrontEnd) -> FloatTensor:
+    """Return an utterance's features (frames, bins) with zero mean and unit variance per bin. Silence gives 0.
+
+    The front end says how the variance is counted, and what is added to it.
+    """
+    left_out, floor = front_end.variance
     # Not var_mean: it takes seven times as long along the first dimension.
     centered = features - features.mean(dim=0)
-    return centered * torch.rsqrt(centered.square().mean(dim=0) + _VARIANCE_FLOOR)
+    squares = centered.square()
+    # A single frame has no sample variance. It is zero here.
+    variance = squares.sum(dim=0) / max(1, len(features) - left_out) if left_out else squares.mean(dim=0)
+    return centered * torch.rsqrt(variance + floor)
 
 
 def load_features(location: str, root: str | Path) -> FloatTensor:

@@ -10,7 +10,7 @@ from slam_plugin.data.perturbation import Perturbation
 from slam_plugin.data.randomness import generator
 from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.data.state_masks import StateMasks
-from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.modules.front_end import FrontEnd
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,22 @@ class Augmentation:
         return frames if self.perturbation is None else self.perturbation.longest(frames, most)
 
     def __call__(
-        self, log_mel: Tensor, bounds: tuple[int, int], seed: int, cycle: int, index: int
+        self, log_mel: Tensor, bounds: tuple[int, int], front_end: FrontEnd, seed: int, cycle: int, index: int
     ) -> tuple[FloatTensor, dict[str, Tensor]]:
         """Augment log-mel features (frames, 80) by draws that depend on (seed, cycle, index) alone.
 
         Args:
             bounds: minimum and maximum number of frames after a change of speed.
+            front_end: of the model, for the features' normalization and the number of states.
         Returns:
             normalized features (frames, 80), and the masks of :meth:`StateMasks.draw`
         """
         if self.perturbation is not None:
             log_mel = self.perturbation(log_mel, *bounds, generator(seed, "perturbation", cycle, index))
-        features = normalize(log_mel)
+        features = normalize(log_mel, front_end)
         if self.specaugment is not None:
             features = self.specaugment(features, generator(seed, "specaugment", cycle, index))
         if self.masks is None:
             return features, {}
-        return features, self.masks.draw(subsampled_length(len(features)), generator(seed, "states", cycle, index))
+        states = front_end.states_of(len(features))
+        return features, self.masks.draw(states, generator(seed, "states", cycle, index))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
 
-# At 25 states a second, 250 tokens a second: far above speech. It stops a model that has not learned to stop.
+# At 25 states a second or more, 250 tokens a second: far above speech. It stops a model that has not learned to stop.
 MAX_SYMBOLS = 10
 
 Prefix = tuple[int, ...]  # the utterance's number in the batch, then the tokens so far

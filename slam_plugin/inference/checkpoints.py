@@ -143,7 +143,10 @@ class Checkpoint:
     def limits(self, side: str) -> Limits:
         """Return the limits of the input's length: in frames of 10 ms for "speech", in tokens for "text"."""
         task = TASK_ABILITIES[self.config._name]
-        return task.frames(self.config) if side == "speech" else task.tokens(self.config)
+        if side == "text":
+            return task.tokens(self.config)
+        limits = task.frames(self.config)
+        return limits._replace(minimum=max(limits.minimum, self.trunk.front_end.fewest_frames(1)))
 
     def side(self, name: str) -> Side:
         """Return how "speech" or "text" is read and batched. Raises :class:`DataError` if there is no such side."""
@@ -152,7 +155,12 @@ class Checkpoint:
             raise DataError(f"{self.path}: this checkpoint was fine-tuned on {trained} and has no {name} side")
         limits = self.limits(name)
         if name == "speech":
-            return Side(lambda source, number: read_speech(source, name_of(source, number), limits), 0.0, BATCH_FRAMES)
+            front_end = self.trunk.front_end
+            return Side(
+                lambda source, number: read_speech(source, name_of(source, number), limits, front_end),
+                0.0,
+                BATCH_FRAMES,
+            )
         vocabulary, normalization = self.source_vocabulary, self.normalization
         pad = vocabulary.dictionary.pad()
         return Side(

@@ -12,14 +12,9 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.inference.batches import in_batches
 from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.inputs import Speech
-from slam_plugin.modules.subsampler import FRAMES_PER_STATE, subsampled_length
 
-_SECONDS_PER_STATE = FRAMES_PER_STATE / FRAMES_PER_SECOND
-# side: the trunk's arguments for its items and their padding mask, and the number of states of an item by its length
-_SIDES = {
-    "speech": ("features", "feature_padding_mask", subsampled_length),
-    "text": ("tokens", "token_padding_mask", int),
-}
+# side: the trunk's arguments for its items and their padding mask
+_SIDES = {"speech": ("features", "feature_padding_mask"), "text": ("tokens", "token_padding_mask")}
 
 
 class Attention(NamedTuple):
@@ -41,7 +36,8 @@ def encode(
     layers = checkpoint.trunk.multimodal_layers
     if not -len(layers) <= layer < len(layers):
         raise DataError(f"layer: found {layer}, expected {-len(layers)} to {len(layers) - 1}")
-    items, padding, states_of = _SIDES[side]
+    items, padding = _SIDES[side]
+    states_of = checkpoint.trunk.front_end.states_of if side == "speech" else int
 
     def compute(padded: Tensor, padding_mask: Tensor) -> list[Tensor]:
         caught: list[Tensor] = []
@@ -72,4 +68,4 @@ def attention(checkpoint: Checkpoint, speech: Speech, text: str) -> Attention:
         checkpoint.run_trunk(features=features, tokens=tokens)
     weights = torch.stack(caught)
     pieces = [checkpoint.source_vocabulary.dictionary[i] for i in tokens[0].tolist()]
-    return Attention(weights, pieces, weights.size(-1) * _SECONDS_PER_STATE)
+    return Attention(weights, pieces, weights.size(-1) * trunk.front_end.frames_per_state / FRAMES_PER_SECOND)

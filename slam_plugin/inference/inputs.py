@@ -16,6 +16,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.sound.reading import require_rate
 from slam_plugin.data.text.normalization import AS_WRITTEN, NORMALIZATIONS
 from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.modules.front_end import FrontEnd
 
 Speech = str | Path | bytes | tuple[np.ndarray | Tensor, int]
 
@@ -44,8 +45,8 @@ def name_of(source: object, number: int) -> str:
 # speech
 
 
-def read_speech(source: Speech, name: str, limits: Limits) -> Tensor:
-    """Return normalized log-mel (frames, 80).
+def read_speech(source: Speech, name: str, limits: Limits, front_end: FrontEnd) -> Tensor:
+    """Return log-mel (frames, 80), normalized as the front end of the model expects it.
 
     Raises :class:`DataError` with ``name`` if the speech is unreadable or its length not in ``limits``.
     """
@@ -55,7 +56,7 @@ def read_speech(source: Speech, name: str, limits: Limits) -> Tensor:
             f"{name}: found {len(features)} frames ({len(features) / FRAMES_PER_SECOND:.2f} s), "
             f"expected {limits}, as in the model's training"
         )
-    return normalize(features)
+    return normalize(features, front_end)
 
 
 def _log_mel_of(source: Speech, name: str) -> Tensor:

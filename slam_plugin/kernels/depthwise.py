@@ -5,28 +5,35 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve every channel with its own odd kernel, zero-padded to the same length.
+def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, causal: bool = False) -> Tensor:
+    """Convolve every channel with its own kernel, zero-padded to the same length.
 
     Args:
         x: (batch, time, channels).
-        weight: (channels, kernel); ``weight[:, k]`` meets ``x[t + k - kernel // 2]``.
-        bias: (channels,).
+        weight: (channels, kernel), an odd kernel unless it is causal. ``weight[:, k]`` meets ``x[t + k - left]``, with
+            ``left = kernel // 2``, or ``kernel - 1`` if it is causal.
+        bias: (channels,); None for no bias.
+        causal: see no later frame.
     Returns:
         (batch, time, channels) in x's type.
     """
+    left = weight.size(1) - 1 if causal else weight.size(1) // 2
     if x.device.type == "cpu":
-        return _OnCpu.apply(x.to(weight.dtype), weight, bias).to(x.dtype)
-    return depthwise_conv_plain(x, weight.to(x.dtype), bias.to(x.dtype))
+        return _OnCpu.apply(x.to(weight.dtype), weight, bias, left).to(x.dtype)
+    return depthwise_conv_plain(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), left)
 
 
-def depthwise_conv_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute :func:`depthwise_conv` by its definition, for tensors of one type."""
+def depthwise_conv_plain(x: Tensor, weight: Tensor, bias: Tensor | None, left: int) -> Tensor:
+    """Compute :func:`depthwise_conv` by its definition, for tensors of one type, with ``left`` zeros before x."""
+    right = weight.size(1) - 1 - left
+    if left != right:
+        x = F.pad(x, (0, 0, left, right))
     # (batch, channels, 1, time) with channels last in memory: the layout that x already has.
     image = x.transpose(1, 2).unsqueeze(2)
     kernel = weight[:, None, None, :]
+    padding = (0, left if left == right else 0)
     with torch.autocast(x.device.type, enabled=False):  # the type is chosen above
-        out = F.conv2d(image, kernel, bias, padding=(0, weight.size(1) // 2), groups=weight.size(0))
+        out = F.conv2d(image, kernel, bias, padding=padding, groups=weight.size(0))
     return out.squeeze(2).transpose(1, 2)
 
 
@@ -38,20 +45,21 @@ class _OnCpu(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, left: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return depthwise_conv_plain(x, weight, bias)
+        ctx.left, ctx.has_bias = left, bias is not None
+        return depthwise_conv_plain(x, weight, bias, left)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         kernel, time = weight.size(1), x.size(1)
         columns = []
         for k in range(kernel):
-            out_rows, in_rows = _overlap(k - kernel // 2, time)
+            out_rows, in_rows = _overlap(k - ctx.left, time)
             columns.append((grad[:, out_rows] * x[:, in_rows]).sum((0, 1)))
-        grad_x = depthwise_conv_plain(grad, weight.flip(1), None)
-        return grad_x, torch.stack(columns, dim=1), grad.sum((0, 1))
+        grad_x = depthwise_conv_plain(grad, weight.flip(1), None, kernel - 1 - ctx.left)
+        return grad_x, torch.stack(columns, dim=1), grad.sum((0, 1)) if ctx.has_bias else None, None
 
 
 def _overlap(shift: int, time: int) -> tuple[slice, slice]:

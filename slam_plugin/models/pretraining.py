@@ -61,6 +61,7 @@ class SlamPretraining(BaseFairseqModel):
         context = BuildContext(
             dim=trunk.dim,
             features=MEL_BINS,
+            front_end=trunk.front_end,
             text_embedding=trunk.text_embedding.tokens,
             token_counts=torch.tensor(dictionary.count),
             word_starts=torch.tensor([symbol.startswith(WORD_START) for symbol in dictionary.symbols]),

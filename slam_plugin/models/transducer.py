@@ -13,13 +13,15 @@ from slam_plugin.models.base.presets import SIZES, filled, set_size
 from slam_plugin.models.base.trunk import autocast
 from slam_plugin.modules.transducer import JointNetwork, PredictionNetwork, State
 
-# ``base`` and ``xl`` have the paper's: 2 LSTM layers of 640 and a joint network of 640.
+# ``base``, ``xl`` and ``w2v_bert_2`` have the paper's: 2 LSTM layers of 640 and a joint network of 640.
 _PAPER = {"prediction_dim": 640, "prediction_layers": 2, "joint_dim": 640}
 NETWORKS: dict[str, dict[str, int]] = {
     "tiny": {"prediction_dim": 160, "prediction_layers": 2, "joint_dim": 160},
     "small": {"prediction_dim": 256, "prediction_layers": 2, "joint_dim": 256},
     "base": _PAPER,
     "xl": _PAPER,
+    "w2v_bert_2": _PAPER,
+    "w2v_bert_2_tiny": {"prediction_dim": 64, "prediction_layers": 1, "joint_dim": 64},
 }
 
 

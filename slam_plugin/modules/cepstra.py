@@ -4,25 +4,27 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.modules.quantizer import normalize_over_time
-from slam_plugin.modules.subsampler import FRAMES_PER_STATE
+from slam_plugin.modules.random_projection import whole_states
 
 COEFFICIENTS = 13
 
 
-def cepstra(features: Tensor, padding_mask: Tensor | None) -> Tensor:
+def cepstra(features: Tensor, padding_mask: Tensor | None, front_end: FrontEnd) -> Tensor:
     """Return the mean cepstra of each state's frames and their slope over these frames, normalized over the utterance.
 
     Cepstra are the first coefficients of the orthonormal DCT-II over the mel bins. The slope is that of the
-    least-squares line. Padding has no effect: a state at the end uses only its valid frames.
+    least-squares line. Padding has no effect: if the front end keeps a state at the end that is not whole, it uses only
+    its valid frames.
 
     Args:
         features: (batch, frames, bins) log-mel, normalized as the model gets them.
         padding_mask: (batch, frames), True at padding; None without padding.
+        front_end: of the model whose states the vectors are for.
     Returns:
-        (batch, ceil(frames / 4), 26) in fp32, zero at padding
+        (batch, T, 26) in fp32, zero at padding
     """
     batch, frames, bins = features.shape
     valid = features.new_ones(batch, frames, 1) if padding_mask is None else (~padding_mask).unsqueeze(-1).float()
@@ -30,16 +32,16 @@ def cepstra(features: Tensor, padding_mask: Tensor | None) -> Tensor:
         features = features.masked_fill(padding_mask.unsqueeze(-1), 0.0)
     with torch.autocast(features.device.type, enabled=False):
         values = features.float() @ dct(bins, COEFFICIENTS, features.device)
-    missing = -frames % FRAMES_PER_STATE
-    values = F.pad(values, (0, 0, 0, missing)).view(batch, -1, FRAMES_PER_STATE, COEFFICIENTS)
-    valid = F.pad(valid, (0, 0, 0, missing)).view(batch, -1, FRAMES_PER_STATE, 1)  # (batch, T, 4, 1)
+    size = front_end.frames_per_state
+    values = whole_states(values, front_end).view(batch, -1, size, COEFFICIENTS)
+    valid = whole_states(valid, front_end).view(batch, -1, size, 1)  # (batch, T, frames per state, 1)
     count = valid.sum(2, keepdim=True).clamp(min=1)
-    time = torch.arange(FRAMES_PER_STATE, device=features.device, dtype=torch.float32).view(FRAMES_PER_STATE, 1)
+    time = torch.arange(size, device=features.device, dtype=torch.float32).view(size, 1)
     time = (time - (valid * time).sum(2, keepdim=True) / count) * valid  # relative to the mean time of the state
     # A single frame has slope 0: both sums are zero.
     slope = (time * values).sum(2) / time.square().sum(2).clamp(min=0.5)
     both = torch.cat((values.sum(2) / count.squeeze(2), slope), dim=-1)  # (batch, T, 26)
-    padded = None if padding_mask is None else padding_mask[:, ::FRAMES_PER_STATE]
+    padded = None if padding_mask is None else padding_mask[:, front_end.deciding_frame :: size]
     return normalize_over_time(both, padded)
 
 

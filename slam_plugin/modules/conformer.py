@@ -9,9 +9,11 @@ from torch.nn import functional as F
 from slam_plugin.kernels.attention import attend, attention_weights
 from slam_plugin.kernels.depthwise import depthwise_conv
 from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
+from slam_plugin.modules.relative_key import Columns, RelativeKey
 from slam_plugin.modules.rotary import Rotation, rotate
 
 NormFactory = Callable[[int], nn.Module]
+Positions = Rotation | Columns | None  # of a layer's kind of positions; None for attention without positions
 
 
 class FeedForward(nn.Module):
@@ -30,9 +32,15 @@ class FeedForward(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Layer norm and multi-head self-attention with one product for query, key and value."""
+    """Layer norm and multi-head self-attention with one product for query, key and value.
 
-    def __init__(self, dim: int, heads: int, dropout: float, norm: NormFactory = nn.LayerNorm) -> None:
+    Args:
+        relative_key: learn a vector per distance (:mod:`slam_plugin.modules.relative_key`) in place of rotation.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, dropout: float, norm: NormFactory = nn.LayerNorm, relative_key: bool = False
+    ) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"{heads} heads do not divide {dim} channels")
@@ -40,50 +48,64 @@ class SelfAttention(nn.Module):
         self.norm = norm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
+        self.relative_key = RelativeKey(dim // heads) if relative_key else None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None, rotation: Rotation | None) -> Tensor:
-        """Map x (batch, time, dim), padding_mask (batch, time) and ``rotary_angles`` to (batch, time, dim)."""
-        query, key, value = self._project(x, rotation)
+    def forward(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
+        """Map x (batch, time, dim), padding_mask (batch, time) and positions to (batch, time, dim)."""
+        query, key, value, bias = self._project(x, positions)
         dropout = self.attention_dropout if self.training else 0.0
-        mixed = attend(query, key, value, padding_mask, dropout)  # (batch, heads, time, head_dim)
+        mixed = attend(query, key, value, padding_mask, dropout, bias)  # (batch, heads, time, head_dim)
         return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
 
-    def weights(self, x: Tensor, padding_mask: Tensor | None, rotation: Rotation | None) -> Tensor:
+    def weights(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
         """Return the attention weights (batch, heads, time, time), for inspection, not for training."""
-        query, key, _ = self._project(x, rotation)
-        return attention_weights(query, key, padding_mask)
+        query, key, _, bias = self._project(x, positions)
+        return attention_weights(query, key, padding_mask, bias)
 
-    def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return query, key and value, (batch, heads, time, head_dim) each, and the bias by distance, if any."""
         batch, time, dim = x.shape
         qkv = self.qkv(self.norm(x)).view(batch, time, 3, self.heads, dim // self.heads)
         query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (batch, heads, time, head_dim)
-        if rotation is not None:
-            query, key = rotate(query, rotation), rotate(key, rotation)
-        return query, key, value
+        if self.relative_key is not None:
+            return query, key, value, self.relative_key(query, positions)
+        if positions is not None:
+            query, key = rotate(query, positions), rotate(key, positions)
+        return query, key, value, None
 
 
 class ConvModule(nn.Module):
     """Layer norm, pointwise GLU, depthwise convolution, norm, swish, pointwise.
 
     Args:
-        kernel: odd kernel size.
+        kernel: kernel size, odd unless the convolution is causal.
         groups: groups of the masked group norm after the convolution; None for layer norm.
+        causal: the convolution sees no later state.
+        bias: whether the depthwise convolution and the two pointwise ones have biases.
     """
 
     def __init__(
-        self, dim: int, kernel: int, groups: int | None, dropout: float, norm: NormFactory = nn.LayerNorm
+        self,
+        dim: int,
+        kernel: int,
+        groups: int | None,
+        dropout: float,
+        norm: NormFactory = nn.LayerNorm,
+        causal: bool = False,
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0:
+        if kernel % 2 == 0 and not causal:
             raise ValueError(f"the depthwise kernel must be odd, not {kernel}")
+        self.causal = causal
         self.norm = norm(dim)
-        self.expand = nn.Linear(dim, 2 * dim)
+        self.expand = nn.Linear(dim, 2 * dim, bias=bias)
         self.depthwise_weight = nn.Parameter(torch.empty(dim, kernel))
-        self.depthwise_bias = nn.Parameter(torch.zeros(dim))
+        self.depthwise_bias = nn.Parameter(torch.zeros(dim)) if bias else None
         nn.init.uniform_(self.depthwise_weight, -(kernel**-0.5), kernel**-0.5)
         self.conv_norm = MaskedLayerNorm(dim) if groups is None else MaskedGroupNorm(groups, dim)
-        self.contract = nn.Linear(dim, dim)
+        self.contract = nn.Linear(dim, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
@@ -91,7 +113,7 @@ class ConvModule(nn.Module):
         gated = F.glu(self.expand(self.norm(x)), dim=-1)
         if padding_mask is not None:
             gated = gated * (~padding_mask).to(gated.dtype).unsqueeze(2)
-        mixed = depthwise_conv(gated, self.depthwise_weight, self.depthwise_bias)
+        mixed = depthwise_conv(gated, self.depthwise_weight, self.depthwise_bias, self.causal)
         return self.dropout(self.contract(F.silu(self.conv_norm(mixed, padding_mask))))
 
 
@@ -104,6 +126,9 @@ class ConformerLayer(nn.Module):
         residual_scale: factor of the four branches' output weights at the start of training. A small one lets the input
             pass through an untrained stack; otherwise CTC long predicts only the letters' frequencies.
         norm: class of every other norm, called with ``dim``.
+        relative_key: learned vectors by distance in self-attention; ``positions`` are then ``distance_columns``.
+        causal: the convolution sees no later state.
+        conv_bias: whether the conv module's three convolutions have biases.
     """
 
     def __init__(
@@ -116,27 +141,32 @@ class ConformerLayer(nn.Module):
         dropout: float = 0.0,
         residual_scale: float = 1.0,
         norm: NormFactory = nn.LayerNorm,
+        relative_key: bool = False,
+        causal: bool = False,
+        conv_bias: bool = True,
     ) -> None:
         super().__init__()
         self.first_ffn = FeedForward(dim, ffn_dim, dropout, norm)
-        self.attention = SelfAttention(dim, heads, dropout, norm)
-        self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm)
+        self.attention = SelfAttention(dim, heads, dropout, norm, relative_key)
+        self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm, causal, conv_bias)
         self.second_ffn = FeedForward(dim, ffn_dim, dropout, norm)
         self.final_norm = norm(dim)
         for branch_end in (self.first_ffn.contract, self.attention.out, self.conv.contract, self.second_ffn.contract):
             branch_end.weight.data.mul_(residual_scale)
-            nn.init.zeros_(branch_end.bias)
+            if branch_end.bias is not None:
+                nn.init.zeros_(branch_end.bias)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None, rotation: Rotation | None = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, positions: Positions = None) -> Tensor:
         """Run the layer. Values at valid positions do not depend on the content or the amount of padding.
 
         Args:
             x: (batch, time, dim).
             padding_mask: (batch, time), True at padding; None without padding.
-            rotation: ``rotary_angles`` of the positions; None for attention without positions (the paper's choice).
+            positions: ``distance_columns`` if the layer has relative keys, else ``rotary_angles``, or None for
+                attention without positions (the paper's choice).
         """
         x = x.add(self.first_ffn(x), alpha=0.5)
-        x = x + self.attention(x, padding_mask, rotation)
+        x = x + self.attention(x, padding_mask, positions)
         x = x + self.conv(x, padding_mask)
         x = x.add(self.second_ffn(x), alpha=0.5)
         return self.final_norm(x)

@@ -1,4 +1,7 @@
-"""Pseudo-speech: text whose units last some frames each, with pauses before some words."""
+"""Pseudo-speech: text whose units last some frames each, with pauses before some words.
+
+Durations below are in states of 40 ms.
+"""
 
 from typing import NamedTuple
 
@@ -55,13 +58,14 @@ def draw_rows(rows: Rows, share: float, generator: torch.Generator) -> Rows:
     return Rows(rows.units[kept], rows.row[kept].unique_consecutive(return_inverse=True)[1])
 
 
-def speak(rows: Rows, word_starts: Tensor, generator: torch.Generator) -> PseudoSpeech:
+def speak(rows: Rows, word_starts: Tensor, generator: torch.Generator, stretch: int = 1) -> PseudoSpeech:
     """Draw the duration of each unit and each pause.
 
     A unit that equals the previous one lasts at least two frames: a CTC path needs a blank between the two.
 
     Args:
         word_starts: (vocabulary,) True at the units that begin a word.
+        stretch: frames in 40 ms: 1, or 2 for a model with states of 20 ms.
     """
     units, row, device = rows.units, rows.row, rows.units.device
     follows = torch.zeros_like(row, dtype=torch.bool)  # (N,) whether the previous unit is in the same row
@@ -70,7 +74,7 @@ def speak(rows: Rows, word_starts: Tensor, generator: torch.Generator) -> Pseudo
     repeats[1:] = torch.where(follows[1:] & (units[1:] == units[:-1]), repeats[1:].clamp(min=2), repeats[1:])
     paused = word_starts[units] & follows & (_uniform(units, generator) < GAP_SHARE)
     gaps = (_uniform(units, generator) * (MAX_GAP + 1)).long() * paused
-    lengths = torch.stack((gaps, repeats), dim=1)  # (N, 2): a pause, then its unit
+    lengths = stretch * torch.stack((gaps, repeats), dim=1)  # (N, 2): a pause, then its unit
     both = torch.stack((torch.full_like(units, GAP), units), dim=1)
     frames, of_frames = both.flatten().repeat_interleave(lengths.flatten()), row.repeat_interleave(lengths.sum(1))
     return PseudoSpeech(*_in_rows(frames, of_frames), *_in_rows(units, row))

@@ -4,21 +4,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.modules.front_end import FrontEnd
 
-def stack_frames(features: Tensor, padding_mask: Tensor | None, stack: int) -> Tensor:
-    """Concatenate every ``stack`` neighboring frames. Padding and missing frames at the end are zeros.
+
+def whole_states(frames: Tensor, front_end: FrontEnd) -> Tensor:
+    """Return ``frames`` (batch, frames, D) as (batch, T * frames per state, D): cut, or with zeros at the end."""
+    missing = front_end.states_of(frames.size(1)) * front_end.frames_per_state - frames.size(1)
+    return F.pad(frames, (0, 0, 0, missing))
+
+
+def stack_frames(features: Tensor, padding_mask: Tensor | None, front_end: FrontEnd) -> Tensor:
+    """Concatenate the frames of each state. Padding and missing frames at the end are zeros.
 
     Args:
         features: (batch, frames, bins).
         padding_mask: (batch, frames), True at padding; None without padding.
     Returns:
-        (batch, ceil(frames / stack), stack * bins)
+        (batch, T, frames per state * bins)
     """
     if padding_mask is not None:
         features = features.masked_fill(padding_mask.unsqueeze(-1), 0.0)
-    batch, frames, bins = features.shape
-    features = F.pad(features, (0, 0, 0, -frames % stack))  # (batch, a multiple of stack, bins)
-    return features.reshape(batch, -1, stack * bins)
+    batch, _, bins = features.shape
+    return whole_states(features, front_end).reshape(batch, -1, front_end.frames_per_state * bins)
 
 
 class RandomProjectionQuantizer(nn.Module):

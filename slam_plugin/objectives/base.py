@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.modules.schedule import Schedule
 
 
@@ -100,6 +101,7 @@ class BuildContext:
 
     dim: int
     features: int  # mel bins of a 10 ms frame
+    front_end: FrontEnd  # geometry of the trunk's front end
     text_embedding: nn.Embedding
     token_counts: Tensor  # (vocabulary,) counts of the symbols in training text
     word_starts: Tensor  # (vocabulary,) True at the symbols that begin a word

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from slam_plugin.modules.random_projection import RandomProjectionQuantizer, stack_frames
 from slam_plugin.modules.schedule import Schedule
-from slam_plugin.modules.subsampler import FRAMES_PER_STATE
 from slam_plugin.objectives.base import (
     SHARE,
     BuildContext,
@@ -32,7 +31,7 @@ class Options:
     codes: int = 8192
     code_dim: int = 16
     mask_rate: float = 0.49
-    mask_span: int = 10  # of 40 ms
+    mask_span: int = 10  # states
     unmasked_weight: Schedule | float = Schedule.of(0.0)
     frequency_bias: bool = False
     layer: str = "top"
@@ -46,8 +45,9 @@ class Options:
 class BestRq(CodePrediction):
     """Cross-entropy of the masked frames' states with their codes. Needs no other objective.
 
-    The paper masks the input. Here the states of the front end are masked, as for every objective. The state after a
-    span still sees three of the four 10 ms frames in the span's last target.
+    The paper masks the input. Here the states of the front end are masked, as for every objective. With the
+    convolutional front end, the state after a span still sees 10 ms frames of the span's last target: three of four, or
+    both of two.
     """
 
     name = "best_rq"
@@ -59,7 +59,9 @@ class BestRq(CodePrediction):
     def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         shared = options.unmasked_weight, options.frequency_bias, options.layer
         super().__init__(context, weight, options.codes, *shared)
-        self.quantizer = RandomProjectionQuantizer(FRAMES_PER_STATE * context.features, options.codes, options.code_dim)
+        self.front_end = context.front_end
+        size = self.front_end.frames_per_state * context.features
+        self.quantizer = RandomProjectionQuantizer(size, options.codes, options.code_dim)
 
     @classmethod
     def masking_spec(cls, options: Options) -> MaskingSpec:
@@ -68,6 +70,6 @@ class BestRq(CodePrediction):
     def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
         stacked = view.shared(
             "stacked_frames",
-            lambda: stack_frames(view.batch["features"], view.batch["feature_padding_mask"], FRAMES_PER_STATE),
+            lambda: stack_frames(view.batch["features"], view.batch["feature_padding_mask"], self.front_end),
         )
         return self.quantizer(stacked[frames])

@@ -30,7 +30,7 @@ class Clusters(NamedTuple):
         centroids: (V, D) fp32.
         counts: (V,) number of frames, of those they were fitted to, that are nearest to each.
         recipe: the data they were fitted to, in plain types. ``features`` names the kind of frames, and ``teacher`` has
-            the arguments of the network that computes them, if any.
+            the arguments of the network that computes them, if any. ``frames_per_state``: of the states.
         teacher: the weights of that network by name.
     """
 
@@ -69,6 +69,11 @@ def read_clusters(path: str | Path) -> Clusters:
     if fault:
         raise ValueError(f"{path}: {fault}, {expected}")
     return clusters
+
+
+def frames_per_state(clusters: Clusters) -> int:
+    """Return the log-mel frames of the states that were clustered. Files of earlier versions hold states of 4."""
+    return clusters.recipe.get("frames_per_state", 4)
 
 
 def _fault(clusters: Clusters) -> str | None:

@@ -64,7 +64,7 @@ class Options:
     gumbel_end: float = 0.1
     gumbel_decay: float = 0.999995  # per update
     mask_rate: float = 0.49
-    mask_span: int = 10  # of 40 ms
+    mask_span: int = 10  # states
 
     def __post_init__(self) -> None:
         check_bounds(

@@ -21,7 +21,7 @@ from slam_plugin.objectives.base import (
     check_bounds,
     register,
 )
-from slam_plugin.objectives.clusters import CEPSTRA, LAYER, Clusters, read_clusters
+from slam_plugin.objectives.clusters import CEPSTRA, LAYER, Clusters, frames_per_state, read_clusters
 from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, code_schema
 
 
@@ -38,7 +38,7 @@ class Options:
 
     centroids: Path = Path("kmeans.npz")
     mask_rate: float = 0.49
-    mask_span: int = 10  # of 40 ms
+    mask_span: int = 10  # states
     unmasked_weight: Schedule | float = Schedule.of(0.0)
     frequency_bias: bool = True
     layer: str = "top"
@@ -71,7 +71,7 @@ class KMeans(CodePrediction):
             running_bias=False,
             layer=options.layer,
         )
-        self.source = options.centroids
+        self.source, self.front_end = options.centroids, context.front_end
         self.teacher = _teacher(clusters, context, options.centroids)
         self.nearest = NearestCentroid(torch.from_numpy(clusters.centroids))
         if options.frequency_bias:
@@ -84,9 +84,12 @@ class KMeans(CodePrediction):
         return MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
     def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
+        return self.nearest(view.shared("clustered", lambda: self._clustered(view))[frames])
+
+    def _clustered(self, view: MaskedPass) -> Tensor:
+        """Return the vectors (batch, T, D) whose nearest centroids are the targets."""
         given = view.batch["features"], view.batch["feature_padding_mask"]
-        vectors = view.shared("clustered", lambda: (cepstra if self.teacher is None else self.teacher)(*given))
-        return self.nearest(vectors[frames])
+        return cepstra(*given, self.front_end) if self.teacher is None else self.teacher(*given)
 
     def continues(self, weights: Mapping[str, Tensor]) -> bool:
         """Return whether the centroids are the same: weights learned with other centroids are useless."""
@@ -97,8 +100,19 @@ class KMeans(CodePrediction):
 def _teacher(clusters: Clusters, context: BuildContext, path: Path) -> nn.Module | None:
     """Return the network whose states were clustered, with its weights. Return None for clusters of cepstra."""
     kind, size = clusters.recipe.get("features"), clusters.centroids.shape[1]
+    found, expected = frames_per_state(clusters), context.front_end.frames_per_state
+    if found != expected:
+        raise ValueError(
+            f"{path}: found clusters of states of {found} frames, expected {expected}, as in the model's front end "
+            f"(slam cluster --frames-per-state {expected})"
+        )
     if kind == LAYER:
         teacher = context.teacher(**clusters.recipe["teacher"])
+        if teacher.front_end != context.front_end:
+            raise ValueError(
+                f"{path}: found clusters of a model with the front end {teacher.front_end}, expected "
+                f"{context.front_end}, as in this model"
+            )
         teacher.load_state_dict({name: torch.from_numpy(value) for name, value in clusters.teacher.items()})
         return teacher
     if (kind, size) != (CEPSTRA, 2 * COEFFICIENTS):

@@ -22,6 +22,8 @@ from slam_plugin.objectives.base import (
     register,
 )
 
+_FRAMES_PER_DURATION = 4  # log-mel frames of 10 ms in the unit of the pseudo-speech's durations
+
 
 @dataclass(frozen=True)
 class Options:
@@ -29,14 +31,14 @@ class Options:
 
     Attributes:
         length: tokens of a row; a longer text is split at ends of sentences.
-        share: share of a batch's rows that is used. A token takes as long as two states of speech.
+        share: share of a batch's rows that is used. A token takes as long as two states of 40 ms.
         mask_rate, mask_span: masked spans of frames, by default those of speech.
     """
 
     length: int = 96
     share: float = 1.0
     mask_rate: float = 0.49
-    mask_span: int = 10  # of 40 ms
+    mask_span: int = 10  # states
 
     def __post_init__(self) -> None:
         part = Bound("more than 0 and at most 1", lambda value: 0 < value <= 1)
@@ -62,6 +64,7 @@ class TextCtc(Objective):
     def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.options, ctc = options, context.built["ctc"]
+        self.stretch = _FRAMES_PER_DURATION // context.front_end.frames_per_state
         if ctc.place == "speech":
             raise ValueError(
                 "objectives.text_ctc: needs ctc.layer: middle or top, states of the shared layers; found speech"
@@ -84,7 +87,7 @@ class TextCtc(Objective):
             )
         if options.share < 1:
             rows = draw_rows(rows, options.share, view.generator)
-        spoken = speak(rows, self.word_starts, view.generator)
+        spoken = speak(rows, self.word_starts, view.generator, self.stretch)
         length = spoken.frames.size(1)
         mask = span_masks(spoken.frame_counts, length, options.mask_rate, options.mask_span, view.generator)
         padding = torch.arange(length, device=mask.device) >= spoken.frame_counts[:, None]

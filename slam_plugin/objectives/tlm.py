@@ -30,7 +30,7 @@ class Options:
     text_mask_rate: float = 0.5
     text_mask_span: int = 5
     speech_mask_rate: float = 0.75
-    speech_mask_span: int = 10  # of 40 ms
+    speech_mask_span: int = 10  # states
 
     def __post_init__(self) -> None:
         check_bounds("tlm", self, text_mask_rate=SHARE, speech_mask_rate=SHARE)

@@ -7,6 +7,8 @@ refused before anything is built: building a decoder of 10^9 layers takes for ev
 from collections.abc import Mapping
 from typing import Any
 
+from slam_plugin.modules.front_end import CONV, FRAMES_PER_STATE
+
 _DIM, _LAYERS, _HEADS = (1, 1 << 16), (0, 1000), (1, 1024)
 _SHARE = (0.0, 1.0)
 
@@ -18,6 +20,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("encoder_heads", "decoder_heads"), _HEADS),
     "lora_rank": (0, 1 << 16),
     "decoder_max_positions": (1, 1 << 17),
+    "frames_per_state": (1, 4),
     "num_classes": (1, 1 << 20),
     **dict.fromkeys(("dropout", "decoder_dropout", "decoder_attention_dropout", "decoder_word_dropout"), _SHARE),
     **dict.fromkeys(("prediction_dropout", "final_dropout", "pooler_dropout"), _SHARE),
@@ -30,12 +33,16 @@ _TEXT_MODELS = {"slam_text_to_text", "slam_classifier"}
 
 
 def misfit(model: Mapping[str, Any]) -> str | None:
-    """Return which size of a model's configuration does not divide another, None if all fit."""
+    """Return which size of a model's configuration does not fit another, None if all fit."""
     for whole, part in _MULTIPLES:
         if part == "conv_groups" and model.get("conv_norm") == "layer":
             continue
         if model.get(whole) and model.get(part) and model[whole] % model[part]:
             return f"{whole}: found {model[whole]}, expected a multiple of {part}, {model[part]}"
+    frames, front_end = model.get("frames_per_state"), str(model.get("front_end") or CONV)
+    if frames is not None and frames not in FRAMES_PER_STATE[front_end]:
+        known = " or ".join(map(str, FRAMES_PER_STATE[front_end]))
+        return f"frames_per_state: found {frames} with the front end {front_end}, expected {known}"
     return None
 
 
@@ -56,7 +63,8 @@ def fewest_numbers(model: Mapping[str, Any]) -> int:
     numbers = 0
     if model["_name"] not in _TEXT_MODELS:
         depth += layers("speech_layers")
-        numbers += 9 * size("subsample_channels") ** 2
+        if str(model.get("front_end") or CONV) == CONV:
+            numbers += 9 * size("subsample_channels") ** 2
     # Attention 4 d^2, convolution module 3 d^2 and a kernel for each channel, two feed-forward modules.
     numbers += depth * (7 * dim**2 + 4 * dim * ffn + size("conv_kernel") * dim)
     # Two thin matrices for each of the eight linear maps of a layer.

@@ -78,6 +78,7 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
             self.augmentation(),
             self.cfg.max_target_positions,
             self.ctc_texts,
+            self.front_end,
         )
 
     @property

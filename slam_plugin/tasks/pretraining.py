@@ -30,6 +30,7 @@ from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.instruments.verdicts import CodebookWatch, warnings
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.warm_start import load_pretraining, read_source, set_architecture
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
 from slam_plugin.tasks.base.bad_updates import describe_batch
 from slam_plugin.tasks.base.flag_checks import check_trunk_schedule, refuse_freezing_new_weights
@@ -77,6 +78,7 @@ class SlamPretrainingTask(PlannedTask):
 
     kinds = KINDS
     cfg: SlamPretrainingTaskConfig
+    front_end: FrontEnd = DEFAULT_FRONT_END  # of the model, once it is built
     _steps_done: int | None = None  # plan steps, None before the first one of this process
 
     def __init__(self, cfg: SlamPretrainingTaskConfig, corpora: Corpora, vocabulary: Vocabulary) -> None:
@@ -136,7 +138,9 @@ class SlamPretrainingTask(PlannedTask):
         """
         if from_checkpoint:
             cfg.compile = False  # only pays in training
-            return super().build_model(cfg, True)
+            model = super().build_model(cfg, True)
+            self.front_end = model.trunk.front_end
+            return model
         check_trunk_schedule(cfg)
         resumed = resumed_from(self.cfg)
         path = resumed or cfg.pretrained
@@ -144,6 +148,7 @@ class SlamPretrainingTask(PlannedTask):
         refuse_freezing_new_weights(cfg, source is not None)
         set_architecture(cfg, source)
         model = super().build_model(cfg)
+        self.front_end = model.trunk.front_end
         if resumed and cfg.pretrained:
             logger.info("%s: not read, the run resumes from %s", cfg.pretrained, resumed)
         if source and not resumed:
@@ -181,7 +186,8 @@ class SlamPretrainingTask(PlannedTask):
 
     def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> Setting:
         text = next((corpus for corpus in opened.values() if corpus.kind == "text"), None)
-        return Setting(self.cfg.seed, stream, self.vocabulary, **vars(self.masking_specs[kind]), text=text)
+        specs = vars(self.masking_specs[kind])
+        return Setting(self.cfg.seed, stream, self.vocabulary, **specs, text=text, front_end=self.front_end)
 
     def fingerprint(self) -> dict[str, str]:
         return {"vocabulary": self.vocabulary.hash}

@@ -33,7 +33,7 @@ from slam_plugin.models.base.encoder import TrunkEncoder, take_mask_vector
 from slam_plugin.models.base.warm_start import SourceCheckpoint
 from slam_plugin.models.ctc import SlamCtc
 from slam_plugin.models.speech_to_text import SlamSpeechToText
-from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 from slam_plugin.tasks.base.fine_tuning import source_vocabulary_in, vocabulary_in
 from slam_plugin.tasks.base.flag_checks import refuse_asynchronous_saves, refuse_casting, refuse_half_ctc
 from slam_plugin.tasks.base.generation import WritingTask, WritingTaskConfig, parse_eval_args
@@ -100,6 +100,7 @@ class SlamSpeechToTextTask(WritingTask):
 
     cfg: SlamSpeechToTextTaskConfig
     ctc_texts: CtcTexts | None = None  # CTC targets in training
+    front_end: FrontEnd = DEFAULT_FRONT_END  # of the model, once it is built
     _masks: StateMasks | None = None
     _transcript_vocabulary: Vocabulary | None = None
 
@@ -150,7 +151,8 @@ class SlamSpeechToTextTask(WritingTask):
 
         Targets may be absent if the model only decodes.
         """
-        limits = self.cfg.min_source_positions, self.cfg.max_source_positions
+        shortest = max(self.cfg.min_source_positions, self.front_end.fewest_frames(1))
+        limits = shortest, self.cfg.max_source_positions
         with first_rank_first():  # rank 0 checks the audio, the other ranks find it checked
             manifest = Manifest.open(Path(self.cfg.data, f"{split}.tsv"))
             root = Path(self.cfg.audio_root) if self.cfg.audio_root else manifest.path.parent
@@ -163,7 +165,16 @@ class SlamSpeechToTextTask(WritingTask):
         # A slowed-down utterance must fit into one batch as well: fairseq refuses longer ones.
         bounds = limits[0], min(limits[1], self.cfg.max_tokens or limits[1])
         dataset = SpeechToTextDataset(
-            manifest, root, self.vocabulary, augment, self.cfg.seed, training, self.cfg.tgt_lang, bounds, ctc
+            manifest,
+            root,
+            self.vocabulary,
+            augment,
+            self.cfg.seed,
+            training,
+            self.cfg.tgt_lang,
+            bounds,
+            ctc,
+            front_end=self.front_end,
         )
         if ctc is not None:
             _warn_of_impossible(dataset)
@@ -186,13 +197,16 @@ class SlamSpeechToTextTask(WritingTask):
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         if from_checkpoint:
-            return super().build_model(cfg, True)
+            model = super().build_model(cfg, True)
+            self.front_end = model.encoder.trunk.front_end
+            return model
         refuse_half_ctc(cfg)
         if cfg.get("ctc_head") and self.source_vocabulary is None:
             self._transcript_vocabulary = source_vocabulary_in(self.cfg.data)
         model = super().build_model(cfg)
         if self.cfg.eval_listening and not isinstance(model, SlamSpeechToText):
             raise ValueError(f"--eval-listening: found with --arch {cfg._name}, expected slam_speech_to_text")
+        self.front_end = model.encoder.trunk.front_end
         self._masks = _state_masks(model.encoder)
         self.ctc_texts = self._ctc_texts(model)
         return model
@@ -248,7 +262,7 @@ def _warn_of_impossible(dataset: SpeechToTextDataset) -> None:
     if not len(rows):
         return
     lines = [
-        f"{dataset.describe(i)}: found {subsampled_length(int(dataset.frames[i]))} encoder states, "
+        f"{dataset.describe(i)}: found {dataset.front_end.states_of(int(dataset.frames[i]))} encoder states, "
         f"expected at least {dataset.spelled.states[i]} for its text"
         for i in rows[:LISTED_FAULTS].tolist()
     ]

@@ -12,18 +12,19 @@ from slam_plugin.models.base.presets import SIZES
 from slam_plugin.models.base.trunk import TrunkConfig, build_trunk
 
 UTTERANCES, FRAMES, STATES, TOKENS = 3, 1000, 250, 200
-# The counter takes a depthwise convolution's gradients for less than they are.
-NEARLY = 1e-3
+# The counter takes a depthwise convolution's gradients for less than they are. In a narrow model, a wide kernel counts.
+NEARLY = {"tiny": 1e-3, "xl": 1e-3, "w2v_bert_2_tiny": 1e-2}
 OBJECTIVES = "objectives"
 KINDS = ("speech", "text", "pairs")
 
 
 def closed_form(kind: str, sizes: flops.Sizes, passes: int = flops.TRAINING) -> flops.Flops:
+    states = sizes.front_end.states_of(FRAMES)
     if kind == "speech":
-        return flops.speech(sizes, STATES, passes=passes)
+        return flops.speech(sizes, states, passes=passes)
     if kind == "text":
         return flops.text(sizes, TOKENS, passes=passes)
-    return flops.pair(sizes, STATES, TOKENS, passes=passes)
+    return flops.pair(sizes, states, TOKENS, passes=passes)
 
 
 def counted(kind: str, size: str, vocabulary: int, recomputed: bool = False) -> int:
@@ -41,13 +42,13 @@ def counted(kind: str, size: str, vocabulary: int, recomputed: bool = False) -> 
 
 @pytest.mark.parametrize(
     ("size", "kind", "recomputed"),
-    [(size, kind, False) for size in ("tiny", "xl") for kind in KINDS] + [("tiny", "pairs", True)],
+    [(size, kind, False) for size in ("tiny", "xl", "w2v_bert_2_tiny") for kind in KINDS] + [("tiny", "pairs", True)],
 )
 def test_the_trunks_operations(size, kind, recomputed):
     sizes = flops.sizes_of(size)
     expected = dict(closed_form(kind, sizes, flops.RECOMPUTED if recomputed else flops.TRAINING))
     del expected[OBJECTIVES]
-    assert sum(expected.values()) == pytest.approx(counted(kind, size, sizes.vocabulary, recomputed), rel=NEARLY)
+    assert sum(expected.values()) == pytest.approx(counted(kind, size, sizes.vocabulary, recomputed), rel=NEARLY[size])
 
 
 @pytest.mark.parametrize("kind", KINDS)

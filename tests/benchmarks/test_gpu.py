@@ -49,7 +49,7 @@ def test_without_a_device_one_line_and_an_exit_code_of_1(monkeypatch, capsys):
 
 
 def test_a_step_counts_what_its_batches_hold():
-    batches = gpu.batches_of((3, 5, 7))
+    batches = gpu.batches_of((3, 5, 7), "base")
     sizes = flops.sizes_of("base")
     expected = [
         3 * sum(flops.speech(sizes, 300).values()),
@@ -93,7 +93,7 @@ def test_a_section_measures_every_part_and_names_the_attention(quick):
 
 
 def test_an_update_moves_parameters_and_keeps_gradients_at_zero(quick):
-    training = gpu.Training("tiny", gpu.batches_of(ITEMS), False, CPU)
+    training = gpu.Training("tiny", gpu.batches_of(ITEMS, "tiny"), False, CPU)
     before = [parameter.detach().clone() for parameter in training.model.parameters()]
     training.steps["whole step"].run()
     for parameter, old in zip(training.model.parameters(), before, strict=True):

@@ -15,6 +15,7 @@ from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.hub import Slam
 from slam_plugin.models.base.teacher import Teacher
 from slam_plugin.modules.cepstra import cepstra
+from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.objectives.clusters import read_clusters
 
 
@@ -25,6 +26,10 @@ def cluster(*arguments):
 @pytest.fixture(scope="module")
 def manifests(toy):
     return [toy / "speech/a.tsv", toy / "speech/b.tsv"]
+
+
+def features_of(manifest, row, root):
+    return normalize(load_features(manifest.value(row, "audio"), root), FrontEnd())
 
 
 def arguments(toy, manifests, out, **options):
@@ -38,7 +43,7 @@ def test_the_centroids_are_of_the_states_of_the_manifests(toy, manifests, tmp_pa
     opened = [Manifest.open(path) for path in manifests]
     states = np.concatenate(
         [
-            cepstra(normalize(load_features(manifest.value(row, "audio"), toy))[None], None)[0].numpy()
+            cepstra(features_of(manifest, row, toy)[None], None, FrontEnd())[0].numpy()
             for manifest in opened
             for row in range(len(manifest))
         ]
@@ -52,6 +57,7 @@ def test_the_centroids_are_of_the_states_of_the_manifests(toy, manifests, tmp_pa
     assert found.recipe == {
         "version": 1,
         "features": "cepstra",
+        "frames_per_state": 4,
         "manifests": {path.name: manifest.fingerprint for path, manifest in zip(manifests, opened, strict=True)},
         "states": len(states),
         "hours": 1.0,
@@ -69,7 +75,7 @@ def test_the_states_of_a_layer_are_clustered_and_the_file_holds_what_makes_them(
     trunk, manifest = Slam.load(pretraining.path).trunk, Manifest.open(manifests[0])
     states = []
     for row in range(len(manifest)):
-        features = normalize(load_features(manifest.value(row, "audio"), toy))
+        features = features_of(manifest, row, toy)
         with torch.no_grad():
             states.append(trunk(features[None], keep_layers=True).speech_layers[1][0])
     nearest = torch.cdist(torch.cat(states), torch.from_numpy(found.centroids)).argmin(1)
@@ -123,6 +129,8 @@ def test_clusters_that_are_there_are_found():
         ({"layer": 1}, "--layer: found without --checkpoint, expected both or neither"),
         ({"checkpoint": "some.pt"}, "--checkpoint: found without --layer, expected both or neither"),
         ({"checkpoint": "some.pt", "layer": 1}, "some.pt: there is no such checkpoint"),
+        ({"checkpoint": "some.pt", "layer": 1, "frames-per-state": 2}, "--frames-per-state: found with --checkpoint"),
+        ({"clusters": 100_000, "frames-per-state": 2}, "found only [0-9]+ states of 20 ms in the sample"),
     ],
 )
 def test_what_cannot_be_done_is_named_and_nothing_written(toy, manifests, tmp_path, capsys, options, message):

@@ -84,7 +84,7 @@ def test_states_and_gradients_are_those_of_the_exact_length(utterances, conv_gro
         subsample_channels=4,
         kernel=5,
         conv_groups=conv_groups,
-        rotary=True,
+        positions="rotary",
         dropout=0.0,
         vocab_size=None,
         padding_idx=1,

@@ -8,6 +8,7 @@ from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.masks import runs
 from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.data.state_masks import StateMasks, collate_masks
+from slam_plugin.modules.front_end import FrontEnd
 
 COUNT = 4000
 
@@ -83,11 +84,11 @@ def test_what_is_no_mask_is_named(fields, message):
 def test_draws_belong_to_the_key_and_to_their_step_alone():
     masks, log_mel = StateMasks(0.5, 5, 0.3, 4, 32), torch.randn(401, 80)
     plain, augmented = Augmentation(masks=masks), Augmentation(specaugment=SpecAugment(), masks=masks)
-    features, found = plain(log_mel, (1, 999), 1, 2, 3)
+    features, found = plain(log_mel, (1, 999), FrontEnd(), 1, 2, 3)
     assert len(found["state_mask"]) == 101 and torch.allclose(features.mean(0), torch.zeros(80), atol=1e-5)
-    again = augmented(log_mel, (1, 999), 1, 2, 3)[1]
+    again = augmented(log_mel, (1, 999), FrontEnd(), 1, 2, 3)[1]
     assert all(torch.equal(found[name], again[name]) for name in found)
     for key in ((0, 2, 3), (1, 0, 3), (1, 2, 0)):
-        assert not torch.equal(found["state_mask"], plain(log_mel, (1, 999), *key)[1]["state_mask"])
-    without = Augmentation(specaugment=SpecAugment())(log_mel, (1, 999), 1, 2, 3)
-    assert without[1] == {} and torch.equal(without[0], augmented(log_mel, (1, 999), 1, 2, 3)[0])
+        assert not torch.equal(found["state_mask"], plain(log_mel, (1, 999), FrontEnd(), *key)[1]["state_mask"])
+    without = Augmentation(specaugment=SpecAugment())(log_mel, (1, 999), FrontEnd(), 1, 2, 3)
+    assert without[1] == {} and torch.equal(without[0], augmented(log_mel, (1, 999), FrontEnd(), 1, 2, 3)[0])

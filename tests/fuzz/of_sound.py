@@ -16,6 +16,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import parse_location
 from slam_plugin.data.sound.reading import measure
 from slam_plugin.inference.inputs import Limits, read_speech
+from slam_plugin.modules.front_end import FrontEnd
 from tests.data_prep.layouts.sphere import sphere_header
 from tests.fuzz.reader import Reader
 from tests.support.lying_sounds import encode, flac, shorten, voice, with_count
@@ -58,7 +59,7 @@ def _recording(path: Path) -> int:
 
 
 def _given(path: Path) -> int:
-    return len(read_speech(path.read_bytes(), path.name, Limits(1, None)))
+    return len(read_speech(path.read_bytes(), path.name, Limits(1, None), FrontEnd()))
 
 
 def by_av(format: str, codec: str, rate: int = 16000) -> bytes:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,10 +11,11 @@ BATCH, CHANNELS = 3, 6
 SHAPES = [(12, 5), (5, 5), (3, 5), (2, 7), (1, 5), (4, 1)]
 
 
-def reference(x, weight, bias):
+def reference(x, weight, bias, causal=False):
     """Compute torch's depthwise convolution, channels first."""
-    out = F.conv1d(x.transpose(1, 2), weight.unsqueeze(1), bias, padding=weight.size(1) // 2, groups=weight.size(0))
-    return out.transpose(1, 2)
+    kernel = weight.size(1)
+    padded = F.pad(x.transpose(1, 2), (kernel - 1, 0) if causal else (kernel // 2, kernel // 2))
+    return F.conv1d(padded, weight.unsqueeze(1), bias, groups=weight.size(0)).transpose(1, 2)
 
 
 def leaves(time, kernel):
@@ -43,15 +46,29 @@ def test_output_and_gradients_are_those_of_conv1d(time, kernel, dtype, tolerance
 @pytest.mark.parametrize(("time", "kernel"), SHAPES)
 def test_gradients_in_double_precision(time, kernel):
     doubles = [leaf.detach().double().requires_grad_() for leaf in leaves(time, kernel)]
-    for function in (depthwise_conv, depthwise_conv_plain):
-        torch.testing.assert_close(function(*doubles), reference(*doubles), rtol=1e-12, atol=1e-12)
-    assert torch.autograd.gradcheck(depthwise_conv, doubles)
-    gradients = [
-        torch.autograd.grad(function(*doubles).square().sum(), doubles)
-        for function in (depthwise_conv, depthwise_conv_plain)
-    ]
-    for found, expected in zip(*gradients, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    for causal in (False, True):
+        left = kernel - 1 if causal else kernel // 2
+        functions = partial(depthwise_conv, causal=causal), partial(depthwise_conv_plain, left=left)
+        for function in functions:
+            torch.testing.assert_close(function(*doubles), reference(*doubles, causal), rtol=1e-12, atol=1e-12)
+        assert torch.autograd.gradcheck(functions[0], doubles)
+        gradients = [torch.autograd.grad(function(*doubles).square().sum(), doubles) for function in functions]
+        for found, expected in zip(*gradients, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("time", "kernel"), [(12, 5), (3, 31), (1, 4), (6, 4)])
+def test_a_causal_convolution_is_a_loop_over_earlier_frames(time, kernel):
+    x, weight, _ = leaves(time, kernel)
+    found = depthwise_conv(x, weight, None, causal=True)
+    for t in range(time):
+        expected = sum(weight[:, kernel - 1 - back] * x[:, t - back] for back in range(min(kernel, t + 1)))
+        torch.testing.assert_close(found[:, t], expected, rtol=1e-5, atol=1e-6)
+    loss = found.square().sum()
+    gradients = torch.autograd.grad(loss, (x, weight))
+    wanted = torch.autograd.grad(reference(x, weight, None, True).square().sum(), (x, weight))
+    for one, other in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -11,7 +11,7 @@ from torch import nn
 from slam_plugin.models.base.presets import SIZES, filled
 from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
-from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.objectives.base import CLEAN, REGISTRY, counts_key
 from tests.support import training
 
@@ -69,7 +69,7 @@ def batch_of(kind, seed=11, masked=0.6):
     random = torch.Generator().manual_seed(2)
     batch = {"kind": kind, "seed": seed, "n_frames": 0, "n_tokens": 0}
     if kind != "text":
-        states = torch.tensor([subsampled_length(frames) for frames in FRAMES])
+        states = torch.tensor([FrontEnd().states_of(frames) for frames in FRAMES])
         mask = torch.rand(3, int(states.max()), generator=random) < masked
         batch["features"] = torch.randn(3, max(FRAMES), 80, generator=random)
         batch["feature_padding_mask"] = torch.arange(max(FRAMES))[None, :] >= torch.tensor(FRAMES)[:, None]
@@ -205,7 +205,7 @@ def test_padding_moves_no_answer_of_both_partners():
         longer[name] = torch.cat([batch[name], torch.full_like(batch[name][:, :16], value)], dim=1)
     for name, value in (("tokens", 7), ("token_targets", 7), ("token_padding_mask", True)):
         longer[name] = torch.cat([batch[name], torch.full_like(batch[name][:, :3], value)], dim=1)
-    extra = subsampled_length(longer["features"].size(1)) - batch["mask_indices"].size(1)
+    extra = FrontEnd().states_of(longer["features"].size(1)) - batch["mask_indices"].size(1)
     longer["mask_indices"] = nn.functional.pad(batch["mask_indices"], (0, extra))
     assert extra > 0
     torch.testing.assert_close(built(longer)["stm"].loss, built(batch)["stm"].loss)

@@ -91,6 +91,13 @@ def test_how_long_units_and_pauses_last():
     assert (frames == GAP).sum().item() / words == pytest.approx(0.25 * 2.0, abs=0.05)
 
 
+def test_states_of_half_the_time_are_twice_as_many():
+    once, twice = (speak(long_rows(), WORD_STARTS, generator(), stretch) for stretch in (1, 2))
+    assert torch.equal(twice.frame_counts, 2 * once.frame_counts) and torch.equal(twice.units, once.units)
+    for short, long, count in zip(once.frames, twice.frames, once.frame_counts.tolist(), strict=True):
+        assert torch.equal(long[: 2 * count], short[:count].repeat_interleave(2))
+
+
 def test_a_path_of_ctc_is_always_possible():
     """Between two equal units it needs a blank, so one more frame."""
     units = torch.full((600,), 4)

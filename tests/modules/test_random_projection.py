@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.modules.random_projection import RandomProjectionQuantizer, stack_frames
 
 BINS, DIM, CODES, CODE_DIM = 3, 12, 50, 4
@@ -10,7 +11,7 @@ BINS, DIM, CODES, CODE_DIM = 3, 12, 50, 4
 def test_stacking_joins_neighbors_and_fills_with_zeros(frames):
     features = torch.randn(2, frames, BINS)
     padding_mask = torch.arange(frames)[None, :] >= torch.tensor([frames, frames - 2])[:, None]
-    stacked = stack_frames(features, padding_mask, 4)
+    stacked = stack_frames(features, padding_mask, FrontEnd())
     for b, length in enumerate((frames, frames - 2)):
         for t in range(stacked.size(1)):
             for k in range(4):
@@ -18,7 +19,7 @@ def test_stacking_joins_neighbors_and_fills_with_zeros(frames):
                 place = 4 * t + k
                 assert torch.equal(found, features[b, place] if place < length else torch.zeros(BINS))
     assert stacked.size(1) == -(-frames // 4)
-    assert torch.equal(stack_frames(features, None, 4)[0], stacked[0])
+    assert torch.equal(stack_frames(features, None, FrontEnd())[0], stacked[0])
 
 
 def test_the_code_is_the_nearest_after_normalizing_both():

@@ -4,14 +4,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from slam_plugin.modules.subsampler import subsampled_length
+from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.objectives.base import build_objectives, counts_key
 from slam_plugin.objectives.best_rq import BestRq, Options
 from tests.support.passes import FEATURES, build_context, masked_pass
 
 DIM, CODES = 8, 12
 FRAMES = [40, 31, 9]
-TIME = subsampled_length(max(FRAMES))
+TIME = FrontEnd().states_of(max(FRAMES))
 
 
 def objective(training=True):
@@ -24,7 +24,7 @@ def view_of(share=0.6, training=True):
     speech = torch.randn(len(FRAMES), TIME, DIM, requires_grad=True)
     padding_mask = torch.arange(max(FRAMES))[None, :] >= torch.tensor(FRAMES)[:, None]
     features = torch.randn(len(FRAMES), max(FRAMES), FEATURES).masked_fill(padding_mask[:, :, None], 9.0)
-    states = torch.tensor([subsampled_length(frames) for frames in FRAMES])
+    states = torch.tensor([FrontEnd().states_of(frames) for frames in FRAMES])
     mask = torch.rand(len(FRAMES), TIME) < share
     batch = {"features": features, "feature_padding_mask": padding_mask, "mask_indices": mask}
     return masked_pass(batch, training, speech=speech, speech_padding_mask=torch.arange(TIME) >= states[:, None])
@@ -35,7 +35,7 @@ def test_it_names_the_code_of_the_input_behind_every_masked_frame(rows):
     built, view = objective(), view_of()
     loss = correct = count = 0.0
     for b, frames in enumerate(FRAMES):
-        for t in range(subsampled_length(frames)):
+        for t in range(FrontEnd().states_of(frames)):
             if view.batch["mask_indices"][b, t] and (rows is None or rows[b]):
                 stacked = view.batch["features"][b, 4 * t : min(4 * t + 4, frames)].flatten()
                 stacked = torch.cat((stacked, torch.zeros(4 * FEATURES - len(stacked))))

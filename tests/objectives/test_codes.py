@@ -9,15 +9,15 @@ import torch
 from slam_plugin.models.base.trunk import PLACES
 from slam_plugin.modules.cepstra import cepstra
 from slam_plugin.modules.frequencies import SMOOTHING
+from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.modules.schedule import Schedule
-from slam_plugin.modules.subsampler import subsampled_length
 from slam_plugin.objectives.base import MASKED, REGISTRY, build_objectives
 from slam_plugin.objectives.codes import CodePrediction
 from tests.support.passes import FEATURES, build_context, masked_pass, write_centroids
 
 DIM, CODES = 8, 12
 FRAMES = [40, 31, 9]
-LENGTHS = [subsampled_length(frames) for frames in FRAMES]
+LENGTHS = [FrontEnd().states_of(frames) for frames in FRAMES]
 TIME = max(LENGTHS)
 OPTIONS = {
     "masked_prediction": {},
@@ -62,7 +62,7 @@ def code_at(built, view, b, t):
         frames = (frames - frames.mean(0)) / (frames.var(0, correction=0) + 1e-5).sqrt()
         return built._siblings[0].quantizer.logits(frames[t]).argmax().item()
     if isinstance(built, REGISTRY["kmeans"]):
-        vectors = cepstra(view.batch["features"][b : b + 1, : FRAMES[b]], None)[0]
+        vectors = cepstra(view.batch["features"][b : b + 1, : FRAMES[b]], None, FrontEnd())[0]
         return (built.nearest.centroids - vectors[t]).norm(dim=1).argmin().item()
     stacked = view.batch["features"][b, 4 * t : min(4 * t + 4, FRAMES[b])].flatten()
     stacked = torch.cat((stacked, torch.zeros(4 * FEATURES - len(stacked))))

@@ -48,6 +48,8 @@ EXPECTED = {  # part of the message of each hostile configuration
     "infinite": "cfg.model.dropout: found inf, expected a finite number",
     "text for a number of the task": "cfg.task.max_target_positions: found 'many', expected int",
     "text for a choice": "cfg.model.conv_norm: found 'batch'",
+    "frames that make no state": "cfg.model.frames_per_state: found 3 with the front end conv, expected 4 or 2",
+    "four stacked frames": "cfg.model.frames_per_state: found 4 with the front end stacked, expected 2",
     "no value": "cfg.model.size: found no value",
     "heads that do not divide": "cfg.model.encoder_dim: found 16, expected a multiple of encoder_heads, 3",
     "nested deep": "found more than 16 levels",

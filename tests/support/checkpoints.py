@@ -116,6 +116,7 @@ def write_sounds(folder: Path) -> list[str]:
 def batch_of(path: str) -> dict[str, torch.Tensor]:
     """Return features (1, frames, 80) of one utterance and its mask without padding."""
     from slam_plugin.data.audio import load_features, normalize
+    from slam_plugin.modules.front_end import FrontEnd
 
-    features = normalize(load_features(path, ""))[None]
+    features = normalize(load_features(path, ""), FrontEnd())[None]
     return {"features": features, "padding_mask": torch.zeros(features.shape[:2], dtype=torch.bool)}

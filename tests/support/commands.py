@@ -28,7 +28,7 @@ def fairseq(command: str, log: Path, *arguments: object) -> str:
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_run, args=(command, log, [*map(str, arguments), "--user-dir", str(PLUGIN)]))
     process.start()
-    process.join(timeout=180)
+    process.join(timeout=600)  # on a busy machine
     process.kill()
     output = log.read_text()
     if process.exitcode != 0:

@@ -65,6 +65,8 @@ def changes(canary: Path) -> dict[str, dict[str, Any]]:
         "infinite": {"model.dropout": float("inf")},
         "text for a number of the task": {"task.max_target_positions": "many"},
         "text for a choice": {"model.conv_norm": "batch"},
+        "frames that make no state": {"model.frames_per_state": 3},
+        "four stacked frames": {"model.front_end": "stacked", "model.frames_per_state": 4},
         "no value": {"model.size": "???"},
         "heads that do not divide": {"model.encoder_heads": 3},
         "nested deep": {"common.log_file": nested(50)},

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from slam_plugin.models.base.teacher import Teacher
 from slam_plugin.models.base.trunk import Encoded
+from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.objectives.base import MASKED, BuildContext, MaskedPass
 from slam_plugin.objectives.clusters import Clusters, write_clusters
 
 FEATURES = 5
+FRONT_END = FrontEnd()
 
 
 def build_context(dim: int, vocabulary: int = 20, counts: Tensor | None = None) -> BuildContext:
@@ -23,7 +25,8 @@ def build_context(dim: int, vocabulary: int = 20, counts: Tensor | None = None) 
     """
     counts = torch.ones(vocabulary) if counts is None else counts
     words = torch.arange(vocabulary) % 3 == 0
-    return BuildContext(dim, FEATURES, nn.Embedding(vocabulary, dim), counts, words, bos=0, eos=2, teacher=Teacher)
+    embedding = nn.Embedding(vocabulary, dim)
+    return BuildContext(dim, FEATURES, FRONT_END, embedding, counts, words, bos=0, eos=2, teacher=Teacher)
 
 
 def masked_pass(

@@ -283,7 +283,7 @@ def train(
         process.start()
     disturb(processes, logs[0])
     for process in processes:
-        process.join(timeout=300)
+        process.join(timeout=600)  # on a busy machine
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()

@@ -15,6 +15,7 @@ UPDATES, STOP = 4, 2
 SPEECH = {"contrastive": training.CORPORA["objectives"]["contrastive"], "masked_prediction": {}}
 MASK = {"mask_span": 3}
 SPEECH_MASK = {"speech_mask_span": 3}
+OF_THE_PRESET = dict.fromkeys(name.replace("-", "_") for name in training.MODEL)  # sizes left out
 ALL_AT_ONCE = {0: ["speech", "text", "pairs"]}
 
 # name: (objectives, their kinds or stages, flags)
@@ -87,6 +88,11 @@ VARIANTS = {
         {**SPEECH, "span_mlm": {}},
         ["speech", "text"],
         {"positions": "rotary", "conv_norm": "layer"},
+    ),
+    "w2v-BERT 2.0's shape": (
+        {**SPEECH, "span_mlm": {}, "tlm": SPEECH_MASK},
+        ALL_AT_ONCE,
+        {"arch": "slam_pretraining_w2v_bert_2_tiny", **OF_THE_PRESET, "checkpoint_activations": True},
     ),
     "checkpointed activations": ({**SPEECH, "span_mlm": {}}, ["speech", "text"], {"checkpoint_activations": True}),
 }

@@ -19,7 +19,7 @@ from slam_plugin.data.randomness import generator
 from slam_plugin.data.state_masks import collate_masks
 from slam_plugin.data.text.languages import start_symbols
 from slam_plugin.data.text.vocabulary import Vocabulary
-from slam_plugin.modules.subsampler import fewest_frames, subsampled_length
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 
 TARGET_COLUMN, TRANSCRIPT_COLUMN = "tgt_text", "src_text"
 
@@ -43,6 +43,7 @@ class SpeechToTextDataset(FairseqDataset):
         tgt_lang: the target language; overrides the manifest (see :mod:`slam_plugin.data.text.languages`).
         shuffle: shuffle rows of equal length, so that batches differ from seed to seed (training).
         budget: maximum number of frames in a batch, padding included; None bounds only the number of utterances.
+        front_end: geometry of the model's front end.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class SpeechToTextDataset(FairseqDataset):
         limits: tuple[int, int] = (1, sys.maxsize),
         ctc: CtcTexts | None = None,
         budget: int | None = None,
+        front_end: FrontEnd = DEFAULT_FRONT_END,
     ) -> None:
+        self.front_end = front_end
         self.manifest, self.root, self.augment, self.seed, self.shuffle = manifest, root, augment, seed, shuffle
         self.budget = budget
         self.pad, self.eos = vocabulary.dictionary.pad(), vocabulary.dictionary.eos()
@@ -91,10 +94,10 @@ class SpeechToTextDataset(FairseqDataset):
         """
         features, masks = load_features(self.manifest.value(index, "audio"), self.root), {}
         if self.augment is None:
-            features = normalize(features)
+            features = normalize(features, self.front_end)
         else:
             bounds = self._fewest_frames(index), self.limits[1]
-            features, masks = self.augment(features, bounds, self.seed, cycle, index)
+            features, masks = self.augment(features, bounds, self.front_end, self.seed, cycle, index)
         target = None if self.targets is None else self.targets[index]
         item = {"id": index, "features": features, "masks": masks, "start": int(self.starts[index]), "target": target}
         return item if self.transcript_pad is None else {**item, "transcript": self.spelled[index]}
@@ -105,11 +108,11 @@ class SpeechToTextDataset(FairseqDataset):
     def _fewest_frames(self, index: int) -> int:
         """Return the minimum number of frames of row ``index`` after a change of speed."""
         needed = 1 if self.spelled is None else int(self.spelled.states[index])
-        return max(self.limits[0], fewest_frames(needed))
+        return max(self.limits[0], self.front_end.fewest_frames(needed))
 
     def too_short_for_ctc(self) -> np.ndarray:
         """Return the rows too short for any CTC path: they have no gradient."""
-        return np.flatnonzero(self.spelled.states > subsampled_length(self.frames))
+        return np.flatnonzero(self.spelled.states > self.front_end.states_of(self.frames))
 
     def collater(self, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Pad items at the end to a batch, speech to the length of :func:`padded_length`.
@@ -136,7 +139,7 @@ class SpeechToTextDataset(FairseqDataset):
                 "features": pad_stack(features, 0.0, frames),
                 "padding_mask": torch.arange(frames) >= torch.tensor(lengths)[:, None],
                 "prev_output_tokens": previous,
-                **collate_masks([sample["masks"] for sample in samples], subsampled_length(frames)),
+                **collate_masks([sample["masks"] for sample in samples], self.front_end.states_of(frames)),
             },
         }
         if self.transcript_pad is not None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from slam_plugin.data.options import Option
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 
 
 class Span(Protocol):
@@ -37,6 +38,7 @@ class Setting:
         text: opened unpaired text, from which false transcripts may be drawn.
         augmentation: SpecAugment of a second copy of the speech; None makes no copy.
         partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
+        front_end: geometry of the model's front end.
     """
 
     seed: int
@@ -48,6 +50,7 @@ class Setting:
     text: Any = None
     augmentation: Widths | None = None
     partners: str | None = None
+    front_end: FrontEnd = DEFAULT_FRONT_END
 
 
 class Shard(Protocol):

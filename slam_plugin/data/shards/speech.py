@@ -15,7 +15,6 @@ from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length, 
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.specaugment import SpecAugment
-from slam_plugin.modules.subsampler import subsampled_length
 
 
 class SpeechShard:
@@ -35,7 +34,8 @@ class SpeechShard:
     def open(cls, config: Any, path: Path, setting: Setting) -> "SpeechShard":
         manifest = Manifest.open(path)
         root = config.options["audio_root"] or path.parent
-        ensure_valid(manifest, root, config.min_length, config.max_length, cls.text_columns, progress=True)
+        shortest = max(config.min_length, setting.front_end.fewest_frames(1))
+        ensure_valid(manifest, root, shortest, config.max_length, cls.text_columns, progress=True)
         return cls(manifest, root, setting, config.budget)
 
     @classmethod
@@ -47,11 +47,11 @@ class SpeechShard:
 
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """Return features (frames, 80) and, if asked for, speech_mask (states,) and augmented_features (frames, 80)."""
-        features = normalize(load_features(self.manifest.value(index, "audio"), self.root))
+        features = normalize(load_features(self.manifest.value(index, "audio"), self.root), self.setting.front_end)
         item = {"key": (self.setting.seed, self.kind, self.setting.stream, index, cycle), "features": features}
         if self.setting.speech_mask is not None:
             rng = generator(*item["key"], "speech_mask")
-            mask = span_mask(rng, subsampled_length(len(features)), *self.setting.speech_mask)
+            mask = span_mask(rng, self.setting.front_end.states_of(len(features)), *self.setting.speech_mask)
             item["speech_mask"] = torch.from_numpy(mask)
         if self.setting.augmentation is not None:
             augment = SpecAugment(**self.setting.augmentation._asdict())
@@ -80,7 +80,7 @@ class SpeechShard:
         }
         if self.setting.speech_mask is not None:
             masks = [item["speech_mask"] for item in items]
-            batch["mask_indices"] = pad_stack(masks, False, subsampled_length(frames))
+            batch["mask_indices"] = pad_stack(masks, False, self.setting.front_end.states_of(frames))
         if self.setting.augmentation is not None:
             batch["augmented_features"] = pad_stack([item["augmented_features"] for item in items], 0.0, frames)
         return batch

@@ -19,6 +19,7 @@ from slam_plugin.data.text.indexed import index_hash
 from slam_plugin.data.text.languages import start_symbol
 from slam_plugin.data.text.normalization import decoded_sample
 from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TranslationSetting:
         augment: augmentation of the speech; None for none.
         max_target: maximum number of tokens of a translation, ``</s>`` included.
         ctc: text that CTC spells besides the decoder; None without CTC.
+        front_end: geometry of the model's front end.
     """
 
     seed: int
@@ -41,6 +43,7 @@ class TranslationSetting:
     augment: Augmentation | None
     max_target: int
     ctc: CtcTexts | None = None
+    front_end: FrontEnd = DEFAULT_FRONT_END
 
 
 class SpeechTranslationShard:
@@ -59,7 +62,8 @@ class SpeechTranslationShard:
         manifest = Manifest.open(path)
         root = config.options["audio_root"] or path.parent
         columns = (TARGET_COLUMN,) if setting.ctc is None else (TARGET_COLUMN, setting.ctc.column)
-        ensure_valid(manifest, root, config.min_length, config.max_length, columns, progress=True)
+        limits = max(config.min_length, setting.front_end.fewest_frames(1)), config.max_length
+        ensure_valid(manifest, root, *limits, columns, progress=True)
         seed = seed_of(setting.seed, cls.kind, setting.stream)
         dataset = SpeechToTextDataset(
             manifest,
@@ -68,9 +72,10 @@ class SpeechTranslationShard:
             setting.augment,
             seed,
             tgt_lang=config.options["tgt_lang"],
-            limits=(config.min_length, config.max_length),
+            limits=limits,
             ctc=setting.ctc,
             budget=config.budget,
+            front_end=setting.front_end,
         )
         longest = int(np.argmax(dataset.targets.lengths))
         if dataset.targets.lengths[longest] + 1 > setting.max_target:

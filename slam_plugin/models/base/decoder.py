@@ -14,13 +14,15 @@ from slam_plugin.models.base.presets import filled
 from slam_plugin.models.base.trunk import autocast
 from slam_plugin.optim.muon import mark_matrices
 
-# ``base`` and ``xl`` have the paper's decoder: 4 layers, 384 wide, feed-forward 1536, 4 heads.
+# ``base``, ``xl`` and ``w2v_bert_2`` have the paper's decoder: 4 layers, 384 wide, feed-forward 1536, 4 heads.
 _PAPER = {"decoder_dim": 384, "decoder_heads": 4, "decoder_ffn_dim": 1536, "decoder_layers": 4}
 DECODERS: dict[str, dict[str, int]] = {
     "tiny": {"decoder_dim": 160, "decoder_heads": 4, "decoder_ffn_dim": 640, "decoder_layers": 2},
     "small": {"decoder_dim": 256, "decoder_heads": 4, "decoder_ffn_dim": 1024, "decoder_layers": 3},
     "base": _PAPER,
     "xl": _PAPER,
+    "w2v_bert_2": _PAPER,
+    "w2v_bert_2_tiny": {"decoder_dim": 64, "decoder_heads": 4, "decoder_ffn_dim": 256, "decoder_layers": 1},
 }
 
 

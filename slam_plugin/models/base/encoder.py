@@ -39,7 +39,7 @@ class SpeechEncoderConfig(TrunkEncoderConfig):
     state_mask_rate: float = field(
         default=0.0, metadata={"help": "expected share of front-end states masked in training, in spans; 0 is off"}
     )
-    state_mask_span: int = field(default=10, metadata={"help": "length of a span of masked states (40 ms each)"})
+    state_mask_span: int = field(default=10, metadata={"help": "length of a span of masked states"})
     channel_mask_rate: float = field(
         default=0.0,
         metadata={"help": "expected share of front-end channels zeroed in training, in spans; 0 is off"},

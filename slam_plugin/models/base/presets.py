@@ -1,7 +1,17 @@
-"""Named sizes. ``xl`` is the paper's (Bapna et al. 2021). The smaller ones keep its proportions."""
+"""Named sizes. ``xl`` is the paper's (Bapna et al. 2021). ``tiny`` to ``base`` keep its proportions.
+
+``w2v_bert_2`` has the shape of w2v-BERT 2.0 (Seamless Communication 2023), and ``w2v_bert_2_tiny`` the same in small.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from slam_plugin.modules.front_end import CONV, STACKED, FrontEnd
+
+# values of the trunk's options
+NONE, ROTARY, RELATIVE_KEY = "none", "rotary", "relative_key"
+SAME, CAUSAL = "same", "causal"
+LEARNED, LINEAR = "learned", "linear"
 
 DEFAULT = "tiny"
 SIZES: dict[str, dict[str, int]] = {
@@ -37,10 +47,57 @@ SIZES: dict[str, dict[str, int]] = {
         "multimodal_layers": 16,
         "subsample_channels": 256,
     },
+    "w2v_bert_2": {
+        "encoder_dim": 1024,
+        "encoder_heads": 16,
+        "encoder_ffn_dim": 4096,
+        "speech_layers": 8,
+        "multimodal_layers": 16,
+        "subsample_channels": 256,
+    },
+    "w2v_bert_2_tiny": {
+        "encoder_dim": 64,
+        "encoder_heads": 4,
+        "encoder_ffn_dim": 256,
+        "speech_layers": 1,
+        "multimodal_layers": 2,
+        "subsample_channels": 32,
+    },
+}
+# Options other than sizes, by preset.
+_PAPER = {
+    "front_end": CONV,
+    "conv_kernel": 5,
+    "conv_padding": SAME,
+    "conv_bias": LEARNED,
+    "conv_norm": "group",
+    "conv_groups": 8,
+    "positions": NONE,
+    "speech_projection": LINEAR,
 }
 # A few layers need positions: without them, masked states that the convolutions do not tell apart are all the same.
 # The paper's depth needs none.
-POSITIONS = {"tiny": "rotary", "small": "rotary", "base": "none", "xl": "none"}
+_SHALLOW = {**_PAPER, "positions": ROTARY}
+_W2V_BERT_2 = {
+    "front_end": STACKED,
+    "conv_kernel": 31,
+    "conv_padding": CAUSAL,
+    "conv_bias": NONE,
+    "conv_norm": "layer",
+    "conv_groups": 8,
+    "positions": RELATIVE_KEY,
+    "speech_projection": NONE,
+}
+CHOICES: dict[str, dict[str, Any]] = {
+    "tiny": _SHALLOW,
+    "small": _SHALLOW,
+    "base": _PAPER,
+    "xl": _PAPER,
+    "w2v_bert_2": _W2V_BERT_2,
+    "w2v_bert_2_tiny": _W2V_BERT_2,
+}
+# Fields that define a trunk's architecture; ``size`` is only a name for values of these.
+ARCHITECTURE = (*SIZES[DEFAULT], *_PAPER, "frames_per_state")
 
 
 def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[str, Any]:
@@ -55,10 +112,16 @@ def filled(config: Any, sizes: Mapping[str, Mapping[str, Any]] = SIZES) -> dict[
     return {key: preset if given[key] is None else given[key] for key, preset in sizes[size].items()}
 
 
-def positions_of(config: Any) -> str:
-    """Return the kind of positions in self-attention that ``config`` sets, else that of its preset."""
-    given = getattr(config, "positions", None)
-    return POSITIONS[DEFAULT if config.size is None else str(config.size)] if given is None else str(given)
+def architecture(config: Any) -> dict[str, Any]:
+    """Return every field of ``ARCHITECTURE`` in plain types, from ``config`` or else from its preset.
+
+    ``frames_per_state`` is by default the front end's. A field that ``config`` is too old to have is the preset's.
+    Raises ValueError for frames that the front end cannot make a state of.
+    """
+    chosen = {**filled(config), **filled(config, CHOICES)}
+    plain = {key: value if isinstance(value, int) else str(value) for key, value in chosen.items()}
+    front_end = FrontEnd.of_kind(plain["front_end"], getattr(config, "frames_per_state", None))
+    return {**plain, "frames_per_state": front_end.frames_per_state}
 
 
 def set_size(size: str) -> Callable[[Any], None]:

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.models.base.presets import architecture
 from slam_plugin.models.base.trunk import build_trunk
-from slam_plugin.models.base.warm_start import SourceCheckpoint, architecture, trunk_weights
+from slam_plugin.models.base.warm_start import SourceCheckpoint, trunk_weights
 
 
 class Teacher(nn.Module):
     """States of speech at one Conformer layer, without gradient or dropout, even in training.
 
     Args:
-        trunk: sizes and choices of the whole trunk, from :func:`slam_plugin.models.base.warm_start.architecture`.
+        trunk: sizes and choices of the whole trunk, from :func:`slam_plugin.models.base.presets.architecture`.
         layer: counted from 0 over the speech encoder's layers and then the shared ones.
     """
 
@@ -27,6 +28,7 @@ class Teacher(nn.Module):
         fixed = {"dropout": 0.0, "checkpoint_activations": False, "compile": False, "size": None}
         self.place = "top" if layers["multimodal_layers"] else "speech"
         self.trunk = build_trunk(SimpleNamespace(**{**trunk, **layers, **fixed}), vocab_size=None, padding_idx=0)
+        self.front_end = self.trunk.front_end
         self.requires_grad_(False)
         self.eval()
 
@@ -37,8 +39,7 @@ class Teacher(nn.Module):
         A negative ``layer`` counts from the last one. Raises :class:`DataError` if there is no such layer or no speech
         side.
         """
-        described, weights = architecture(source.config), trunk_weights(source)
-        trunk = {key: value if isinstance(value, int) else str(value) for key, value in described.items()}
+        trunk, weights = architecture(source.config), trunk_weights(source)
         count = trunk["speech_layers"] + trunk["multimodal_layers"]
         if "subsampler.project.weight" not in weights:
             raise DataError(f"{source.path}: was fine-tuned on text; clustering needs a trunk with a speech side")

@@ -2,79 +2,23 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from slam_plugin.data.constants import MEL_BINS
-from slam_plugin.models.base.presets import DEFAULT, SIZES, filled, positions_of
-from slam_plugin.modules.conformer import ConformerLayer, NormFactory
-from slam_plugin.modules.rotary import Rotation, rotary_angles
-from slam_plugin.modules.subsampler import ConvSubsampler
+from slam_plugin.models.base.presets import CAUSAL, LEARNED, LINEAR, NONE, RELATIVE_KEY, ROTARY, architecture
+from slam_plugin.models.base.trunk_config import TrunkConfig
+from slam_plugin.modules.conformer import ConformerLayer, NormFactory, Positions
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
+from slam_plugin.modules.relative_key import distance_columns
+from slam_plugin.modules.rotary import rotary_angles
+from slam_plugin.modules.subsampler import build_front_end
 from slam_plugin.modules.text import TextEmbedding
 from slam_plugin.optim.muon import mark_matrices
-
-
-@dataclass
-class TrunkConfig(FairseqDataclass):
-    """Sizes and options of the trunk. A size field left out is filled from the preset that ``size`` names."""
-
-    size: ChoiceEnum(list(SIZES)) = field(
-        default=DEFAULT, metadata={"help": "preset for sizes that are not set; xl is the paper's"}
-    )
-    encoder_dim: Optional[int] = field(
-        default=None, metadata={"help": "model dimension of the encoder (default: by --size)"}
-    )
-    encoder_heads: Optional[int] = field(
-        default=None, metadata={"help": "attention heads of a Conformer layer (default: by --size)"}
-    )
-    encoder_ffn_dim: Optional[int] = field(
-        default=None, metadata={"help": "hidden dimension of the encoder's feed-forward modules (default: by --size)"}
-    )
-    speech_layers: Optional[int] = field(
-        default=None, metadata={"help": "Conformer layers of the speech encoder (default: by --size)"}
-    )
-    multimodal_layers: Optional[int] = field(
-        default=None, metadata={"help": "Conformer layers shared by speech and text (default: by --size)"}
-    )
-    subsample_channels: Optional[int] = field(
-        default=None, metadata={"help": "channels of the two subsampling convolutions (default: by --size)"}
-    )
-    conv_kernel: int = field(
-        default=5, metadata={"help": "kernel size of the depthwise convolution in Conformer layers, odd"}
-    )
-    conv_norm: ChoiceEnum(["group", "layer"]) = field(
-        default="group", metadata={"help": "normalization in the convolution module; group is the paper's"}
-    )
-    conv_groups: int = field(
-        default=8, metadata={"help": "groups of the convolution module's group norm; not given in the paper"}
-    )
-    positions: Optional[ChoiceEnum(["none", "rotary"])] = field(
-        default=None,
-        metadata={
-            "help": "positions in self-attention; none is the paper's (default: rotary for tiny and small, none for "
-            "base and xl)"
-        },
-    )
-    dropout: float = field(default=0.1, metadata={"help": "dropout in the encoder, attention weights included"})
-    autocast: ChoiceEnum(["none", "bf16"]) = field(
-        default="none",
-        metadata={"help": "bf16 computes matrix products in bf16; losses, softmax and norms stay in fp32"},
-    )
-    checkpoint_activations: bool = field(
-        default=False,
-        metadata={"help": "save memory: recompute the Conformer layers' activations in the backward pass"},
-    )
-    compile: bool = field(
-        default=False,
-        metadata={"help": "torch.compile the Conformer layers; for GPUs: a CPU compiles for a minute and gains little"},
-    )
-
 
 # Where speech states are taken: end of the speech encoder, middle and end of the shared layers.
 PLACES = ("speech", "middle", "top")
@@ -88,7 +32,7 @@ class Front(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The states of one pass of the trunk: T states of 40 ms, L tokens, D dimensions. None if not computed."""
+    """The states of one pass of the trunk: T states of speech, L tokens, D dimensions. None if not computed."""
 
     subsampled: Tensor | None = None  # (batch, T, D) front-end states before masking
     context: Tensor | None = None  # (batch, T, D) output of the speech encoder
@@ -115,9 +59,13 @@ class Trunk(nn.Module):
         speech_layers: None builds a trunk for text alone.
         vocab_size: symbols of the text side; None builds a trunk for speech alone.
         conv_groups: groups of the convolution modules' group norm; None for layer norm.
-        rotary: rotary positions in self-attention; without them it sees no order.
+        positions: "none", "rotary" or "relative_key": positions in self-attention. With "none" it sees no order.
         checkpoint_activations: keep only a Conformer layer's input for the backward pass, and run the layer twice.
         norm: class of the Conformer layers' norms, called with ``dim``.
+        front_end: geometry of the front end. A trunk for text alone does not use it.
+        causal: the depthwise convolutions see no later state.
+        conv_bias: whether the convolution modules' convolutions have biases.
+        speech_projection: whether a linear layer is between the speech encoder and the shared layers.
     """
 
     def __init__(
@@ -131,16 +79,23 @@ class Trunk(nn.Module):
         subsample_channels: int,
         kernel: int,
         conv_groups: int | None,
-        rotary: bool,
+        positions: str,
         dropout: float,
         vocab_size: int | None,
         padding_idx: int,
         checkpoint_activations: bool = False,
         norm: NormFactory = nn.LayerNorm,
+        front_end: FrontEnd = DEFAULT_FRONT_END,
+        causal: bool = False,
+        conv_bias: bool = True,
+        speech_projection: bool = True,
     ) -> None:
         super().__init__()
-        self.dim, self.gap = dim, (kernel - 1) // 2
-        self.rotary, self.head_dim = rotary, dim // heads
+        if positions not in (NONE, ROTARY, RELATIVE_KEY):
+            raise ValueError(f"positions: found {positions!r}, expected one of {NONE}, {ROTARY}, {RELATIVE_KEY}")
+        self.front_end = front_end
+        self.dim, self.gap = dim, kernel - 1 if causal else (kernel - 1) // 2
+        self.positions, self.head_dim = positions, dim // heads
         self.checkpoint_activations = checkpoint_activations
 
         depth = (speech_layers or 0) + multimodal_layers
@@ -148,16 +103,18 @@ class Trunk(nn.Module):
 
         def layers(count: int) -> nn.ModuleList:
             sizes = (dim, heads, ffn_dim, kernel, conv_groups, dropout)
-            return nn.ModuleList(ConformerLayer(*sizes, residual_scale, norm) for _ in range(count))
+            options = (positions == RELATIVE_KEY, causal, conv_bias)
+            return nn.ModuleList(ConformerLayer(*sizes, residual_scale, norm, *options) for _ in range(count))
 
         self.has_speech = speech_layers is not None
         if self.has_speech:
-            self.subsampler = ConvSubsampler(MEL_BINS, subsample_channels, dim)
+            self.subsampler = build_front_end(front_end, MEL_BINS, subsample_channels, dim)
             self.dropout = nn.Dropout(dropout)
             self.speech_layers = layers(speech_layers)
-            self.speech_projection = nn.Linear(dim, dim)
-            nn.init.eye_(self.speech_projection.weight)
-            nn.init.zeros_(self.speech_projection.bias)
+            self.speech_projection = nn.Linear(dim, dim) if speech_projection else nn.Identity()
+            if speech_projection:
+                nn.init.eye_(self.speech_projection.weight)
+                nn.init.zeros_(self.speech_projection.bias)
         self.multimodal_layers = layers(multimodal_layers)
         self.text_embedding = None if vocab_size is None else TextEmbedding(vocab_size, dim, padding_idx, dropout)
 
@@ -175,8 +132,8 @@ class Trunk(nn.Module):
     ) -> Encoded:
         """Encode speech, text, or the two as one sequence: text, a gap, speech.
 
-        The gap is half a depthwise kernel of padding in every layer, so the convolutions never mix the two sides, and
-        attention sees both.
+        The gap is as much padding as a depthwise convolution reaches to one side, in every layer, so the convolutions
+        never mix the two sides, and attention sees both.
 
         Args:
             features: (batch, frames, 80) log-mel; feature_padding_mask: (batch, frames), True at padding.
@@ -303,23 +260,25 @@ class Trunk(nn.Module):
             sides: the parts that ``states`` (batch, time, D) was concatenated from, if several.
             kept: list to which the output of every layer is appended.
         """
-        rotation = self._rotation(*(sides or (states,)))
+        positions = self._positions_in([side.size(1) for side in sides or (states,)], states.device)
         for layer in layers:
             if self.checkpoint_activations:
-                states = checkpoint(layer, states, padding_mask, rotation, use_reentrant=False)
+                states = checkpoint(layer, states, padding_mask, positions, use_reentrant=False)
             else:
-                states = layer(states, padding_mask, rotation)
+                states = layer(states, padding_mask, positions)
             if kept is not None:
                 kept.append(states)
         return states
 
-    def _rotation(self, *sides: Tensor) -> Rotation | None:
-        """Return the rotary angles for the concatenation of ``sides``, (batch, length, D) each, None if not rotary."""
-        if not self.rotary:
-            return None
-        # Each side counts its own positions, so that padding between the sides changes nothing.
-        positions = torch.cat([torch.arange(side.size(1), device=side.device) for side in sides])
-        return rotary_angles(positions, self.head_dim)
+    def _positions_in(self, lengths: Sequence[int], device: torch.device) -> Positions:
+        """Return what the layers need to know of positions in a sequence of parts of ``lengths``, None for nothing."""
+        if self.positions == RELATIVE_KEY:
+            return distance_columns(lengths, device)
+        if self.positions == ROTARY:
+            # Each side counts its own positions, so that padding between the sides changes nothing.
+            places = torch.cat([torch.arange(length, device=device) for length in lengths])
+            return rotary_angles(places, self.head_dim)
+        return None
 
 
 def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:
@@ -328,17 +287,21 @@ def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:
 
 def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, speech: bool = True) -> Trunk:
     """Build the trunk that a :class:`TrunkConfig`, or anything with its fields, describes. See :class:`Trunk`."""
-    sizes = filled(config)
+    chosen = architecture(config)
     trunk = Trunk(
-        dim=sizes["encoder_dim"],
-        heads=sizes["encoder_heads"],
-        ffn_dim=sizes["encoder_ffn_dim"],
-        speech_layers=sizes["speech_layers"] if speech else None,
-        multimodal_layers=sizes["multimodal_layers"],
-        subsample_channels=sizes["subsample_channels"],
-        kernel=config.conv_kernel,
-        conv_groups=config.conv_groups if str(config.conv_norm) == "group" else None,
-        rotary=positions_of(config) == "rotary",
+        dim=chosen["encoder_dim"],
+        heads=chosen["encoder_heads"],
+        ffn_dim=chosen["encoder_ffn_dim"],
+        speech_layers=chosen["speech_layers"] if speech else None,
+        multimodal_layers=chosen["multimodal_layers"],
+        subsample_channels=chosen["subsample_channels"],
+        front_end=FrontEnd(chosen["front_end"], chosen["frames_per_state"]),
+        kernel=chosen["conv_kernel"],
+        causal=chosen["conv_padding"] == CAUSAL,
+        conv_bias=chosen["conv_bias"] == LEARNED,
+        conv_groups=chosen["conv_groups"] if chosen["conv_norm"] == "group" else None,
+        positions=chosen["positions"],
+        speech_projection=chosen["speech_projection"] == LINEAR,
         dropout=config.dropout,
         vocab_size=vocab_size,
         padding_idx=padding_idx,

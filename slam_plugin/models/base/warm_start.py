@@ -1,6 +1,5 @@
 """Starting a model from a source checkpoint: its sizes, and its weights."""
 
-import dataclasses
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,16 +15,14 @@ from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.models.base.adapters import merged_weights
-from slam_plugin.models.base.presets import DEFAULT, SIZES, filled, positions_of
-from slam_plugin.models.base.trunk import Trunk, TrunkConfig
+from slam_plugin.models.base.presets import ARCHITECTURE, DEFAULT, SIZES, architecture, filled
+from slam_plugin.models.base.trunk import Trunk
+from slam_plugin.models.base.trunk_config import TrunkConfig
 from slam_plugin.modules.lora import is_adapter
 
 logger = logging.getLogger(__name__)
 
-# Fields that define a trunk's architecture; ``size`` is only a name for values of some of these.
-ARCHITECTURE = (*SIZES["tiny"], "conv_kernel", "conv_norm", "conv_groups", "positions")
 PRETRAINED, FINE_TUNED = "trunk.", "encoder.trunk."  # prefixes of a trunk's weights in a checkpoint
-_DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrunkConfig)}
 
 
 @dataclass
@@ -37,26 +34,6 @@ class InheritingTrunkConfig(TrunkConfig):
         metadata={
             "help": "preset for sizes that are not set; xl is the paper's (default: the --pretrained checkpoint's, or "
             "tiny)"
-        },
-    )
-    conv_kernel: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "kernel size of the depthwise convolution in Conformer layers, odd (default: the --pretrained "
-            "checkpoint's, or 5)"
-        },
-    )
-    conv_norm: Optional[ChoiceEnum(["group", "layer"])] = field(
-        default=None,
-        metadata={
-            "help": "normalization in the convolution module; group is the paper's (default: the --pretrained "
-            "checkpoint's, or group)"
-        },
-    )
-    conv_groups: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "groups of the convolution module's group norm (default: the --pretrained checkpoint's, or 8)"
         },
     )
     pretrained: Optional[str] = field(
@@ -103,8 +80,7 @@ def set_architecture(cfg: DictConfig, source: SourceCheckpoint | None) -> None:
         asked = _asked(cfg)
         if source is None:
             cfg.size = cfg.size or DEFAULT
-            chosen = {**{key: _DEFAULTS[key] for key in ARCHITECTURE}, **filled(cfg), **asked}
-            chosen["positions"] = positions_of(cfg)
+            chosen = architecture(cfg)
         else:
             chosen = architecture(source.config)
             _refuse_contradictions(asked, chosen, cfg.size, source)
@@ -192,16 +168,6 @@ def _asked(cfg: DictConfig) -> dict[str, Any]:
     """Return the fields of the architecture that the flags set. A preset set by name sets all its fields."""
     given = {key: cfg[key] for key in ARCHITECTURE if cfg[key] is not None}
     return {**(filled(cfg) if cfg.size is not None else {}), **given}
-
-
-def architecture(config: Any) -> dict[str, Any]:
-    """Return the architecture in a checkpoint's configuration, in plain types.
-
-    A field that the checkpoint is too old to have gets its default.
-    """
-    fields = {key: getattr(config, key, None) for key in ARCHITECTURE}
-    known = {key: _DEFAULTS[key] if value is None else value for key, value in fields.items()}
-    return {**known, **filled(config)}
 
 
 def _refuse_contradictions(

@@ -15,7 +15,7 @@ from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.perturbation import Perturbation
 from slam_plugin.data.state_masks import StateMasks
 from slam_plugin.data.text.vocabulary import Vocabulary
-from slam_plugin.modules.subsampler import fewest_frames, subsampled_length
+from slam_plugin.modules.front_end import FrontEnd
 
 SPEEDS = Augmentation(Perturbation((0.9, 1.0, 1.1), (10.0, 30.0)), masks=StateMasks(0.5, 3, 0.2, 4, 16))
 
@@ -44,13 +44,15 @@ def test_an_item_is_its_keys_own_on_any_worker(toy, vocabulary):
     others += [opened(toy, vocabulary, augment=SPEEDS, seed=2).item(3, 2)["features"]]
     assert all(other.shape != item["features"].shape or not torch.equal(other, item["features"]) for other in others)
     assert {len(other) for other in others} > {len(item["features"])}, "at several speeds"
-    assert len(item["masks"]["state_mask"]) == subsampled_length(len(item["features"]))
+    assert len(item["masks"]["state_mask"]) == FrontEnd().states_of(len(item["features"]))
 
 
 def test_without_augmentation_an_item_is_the_normalized_features(toy, vocabulary):
     for dataset in (opened(toy, vocabulary), opened(toy, vocabulary, augment=Augmentation())):
         item = dataset.item(0, 1)
-        assert torch.equal(item["features"], normalize(load_features(dataset.manifest.value(0, "audio"), toy)))
+        assert torch.equal(
+            item["features"], normalize(load_features(dataset.manifest.value(0, "audio"), toy), FrontEnd())
+        )
         assert item["masks"] == {} and dataset.longest.tolist() == dataset.frames.tolist()
 
 
@@ -78,7 +80,7 @@ def test_ctc_keeps_the_states_that_it_needs_at_any_speed(toy, vocabulary, tmp_pa
     """Rows with just enough states may only be slowed. One without enough keeps its speed."""
     source = Manifest.open(toy / "pairs/train.tsv")
     letters = [symbol for symbol in vocabulary.dictionary.symbols if len(symbol) == 1 and symbol.isalpha()]
-    tight = [subsampled_length(int(n)) for n in source.column("n_frames")]
+    tight = [FrontEnd().states_of(int(n)) for n in source.column("n_frames")]
     texts = ["".join(letters[i % len(letters)] for i in range(count - 1)) for count in tight]
     texts[0] = texts[0] * 2
     lines = (toy / "pairs/train.tsv").read_text().splitlines()
@@ -87,12 +89,12 @@ def test_ctc_keeps_the_states_that_it_needs_at_any_speed(toy, vocabulary, tmp_pa
     manifest = Manifest.open(tmp_path / "train.tsv")
     ctc = CtcTexts("tgt_text", vocabulary)
     dataset = SpeechToTextDataset(manifest, toy, vocabulary, augment=SPEEDS, ctc=ctc)
-    enough = dataset.spelled.states <= subsampled_length(dataset.frames)
+    enough = dataset.spelled.states <= FrontEnd().states_of(dataset.frames)
     assert dataset.too_short_for_ctc().tolist() == np.flatnonzero(~enough).tolist() and not enough[0]
-    states = subsampled_length(drawn(dataset))
+    states = FrontEnd().states_of(drawn(dataset))
     assert (states[:, enough] >= dataset.spelled.states[enough]).all()
     free = SpeechToTextDataset(manifest, toy, vocabulary, augment=SPEEDS)
-    assert (subsampled_length(drawn(free))[:, enough] < dataset.spelled.states[enough]).any()
+    assert (FrontEnd().states_of(drawn(free))[:, enough] < dataset.spelled.states[enough]).any()
 
 
 def test_states_that_ctc_needs_are_the_criterions(toy, vocabulary, tmp_path):
@@ -105,9 +107,3 @@ def test_states_that_ctc_needs_are_the_criterions(toy, vocabulary, tmp_path):
     counted = torch.arange(padded.size(1)) < torch.tensor([[len(target)] for target in targets])
     assert dataset.targets.states.tolist() == states_needed(padded, counted).tolist()
     assert (dataset.targets.states > dataset.targets.lengths).any()
-
-
-def test_the_fewest_frames_of_states():
-    for states in range(1, 30):
-        assert subsampled_length(fewest_frames(states)) == states
-        assert states == 1 or subsampled_length(fewest_frames(states) - 1) == states - 1

@@ -296,7 +296,5 @@ def test_a_package_that_only_the_record_names_is_explained(tmp_path):
     record = {"gone": {"file": "gone_1_all.deb", "version": "1", "sha256": "0"}}
     (tmp_path / "tree/packages.json").write_text(json.dumps(record))
     deb_of(tmp_path / "game_1_all.deb", entry("./usr/game", b"1"))
-    with pytest.raises(
-        DataError, match=r"expected gone_.*found none.*packages\.json has gone too, which"
-    ):
+    with pytest.raises(DataError, match=r"expected gone_.*found none.*packages\.json has gone too, which"):
         fetch(["game"], tmp_path / "tree", tmp_path)
