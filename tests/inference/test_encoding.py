@@ -21,7 +21,7 @@ def small_batches(monkeypatch):
 def rotation(trunk, *lengths):
     """Angles of the micro trunks, whose heads have 8 channels. Each length counts from zero."""
     positions = torch.cat([torch.arange(length) for length in lengths])
-    return rotary_angles(positions, 8) if trunk.rotary else None
+    return rotary_angles(positions, 8) if trunk.positions == "rotary" else None
 
 
 @torch.no_grad()

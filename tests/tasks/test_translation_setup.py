@@ -83,7 +83,7 @@ def test_text_side_is_the_pretrained_one_where_the_vocabulary_is(data, tmp_path)
     model = setup(data).build_model(model_configuration(pretrained=str(start)))
     own, theirs = model.encoder.trunk.state_dict(), trunk.state_dict()
     assert own and all(torch.equal(value, theirs[name]) for name, value in own.items())
-    assert set(theirs) - set(own) and model.encoder.trunk.rotary
+    assert set(theirs) - set(own) and model.encoder.trunk.positions == "rotary"
 
 
 def test_another_vocabulary_is_read_from_its_own_folder_or_refused(data, tmp_path):
