@@ -34,6 +34,8 @@ MODELS = {  # name: task, model
 WRITERS = [name for name in MODELS if EXPECTED[name]["hypotheses"]]
 TEXT = "baka demen fipi"  # what the states of text are of
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+# Most mel bins of a tone are nearly empty, and the logarithm enlarges the rounding of another processor: up to 7e-4.
+CLOSE_ON_SOUND = {"rtol": 5e-3, "atol": 2e-3}
 
 
 def sound() -> np.ndarray:
@@ -75,7 +77,8 @@ def test_its_states_are_the_same(slams, name):
     for side, given in (("speech", (sound(), 16000)), ("text", TEXT)):
         if side in expected:
             found = slams[name].encode(**{side: given}, pool=True)
-            torch.testing.assert_close(found, torch.tensor(expected[side]), **CLOSE)
+            close = CLOSE_ON_SOUND if side == "speech" else CLOSE
+            torch.testing.assert_close(found, torch.tensor(expected[side]), **close)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -84,7 +87,8 @@ def test_it_writes_the_same(slams, name):
         given = (sound(), 16000) if text is None else text
         (found,) = slams[name].generate_stream(ability, side, [given], beam, nbest=min(beam, 2), target=target)
         assert [row.text for row in found] == [text for text, _ in expected]
-        np.testing.assert_allclose([row.score for row in found], [score for _, score in expected], **CLOSE)
+        close = CLOSE_ON_SOUND if text is None else CLOSE
+        np.testing.assert_allclose([row.score for row in found], [score for _, score in expected], **close)
 
 
 def test_its_classes_are_the_same(slams):
