@@ -98,7 +98,7 @@ def test_attention_is_what_the_layers_attend_to(pretraining, sounds):
     padding[:, words : words + gap] = True
     for weights, layer in zip(found.weights, trunk.multimodal_layers, strict=True):
         x = states + 0.5 * layer.first_ffn(states)
-        query, key, _ = layer.attention._project(x, angles)
+        query, key, _, _ = layer.attention._project(x, angles)
         for head in range(2):
             scores = query[0, head] @ key[0, head].T / 8**0.5
             scores[:, words : words + gap] = -torch.inf
