@@ -32,13 +32,14 @@ ROOMS = {
             *("allocator", "compat", "data", "kernels", "modules", "optim", "decoding", "objectives", "models"),
             *("criterions", "instruments", "saved", "scoring"),
         },
+        "interchange": {"checkpoints", "compat", "data", "models", "modules", "saved"},
         "inference": {"checkpoints", "compat", "data", "decoding", "models", "modules", "tasks"},
         "hub": {"data", "inference"},
         "reporting": {"data", "instruments", "machine"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),
             *("scoring", "tasks"),
-            *("inference", "hub", "reporting"),
+            *("inference", "interchange", "hub", "reporting"),
         },
     },
     "slam_plugin.data": {

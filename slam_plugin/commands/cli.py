@@ -27,6 +27,9 @@ COMMANDS = {
         "classify": "slam_plugin.commands.classify",
         "encode": "slam_plugin.commands.encode",
     },
+    "Exchange weights": {
+        "import": "slam_plugin.commands.import_weights",
+    },
     "Examine runs and models": {
         "report": "slam_plugin.commands.report",
         "evaluate": "slam_plugin.commands.evaluate",
