@@ -3,8 +3,9 @@
     slam import w2v-bert-2 w2v-bert-2.0 --vocab data --out start.pt
 
 FOLDER is what transformers saves of ``Wav2Vec2BertModel`` or ``Wav2Vec2BertForCTC``: ``config.json`` and
-``model.safetensors``, its shards, or ``pytorch_model.bin``. Nothing in it is run. The checkpoint holds configuration and
-vocabulary, and any pre-training or fine-tuning takes it as ``--pretrained``. docs/interchange.md says what fits.
+``model.safetensors``, its shards, or ``pytorch_model.bin``. Nothing in it is run. The checkpoint holds its
+configuration and vocabulary, and pre-training and every fine-tuning take it as ``--pretrained``. docs/interchange.md
+says what fits.
 """
 
 import argparse

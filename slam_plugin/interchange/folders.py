@@ -64,7 +64,8 @@ class _Pickled:
         self._state = read_state(path, mapped=True)
         for name, value in self._state.items():
             if not isinstance(name, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
-                raise DataError(f"{path}: {name!r}: found {type(value).__name__}, expected plain tensors by name")
+                found = value.layout if isinstance(value, Tensor) else type(value).__name__
+                raise DataError(f"{path}: {name!r}: found {found}, expected plain tensors by name")
         self.shapes = {name: tuple(value.shape) for name, value in self._state.items()}
 
     def read(self, name: str) -> Tensor:
@@ -105,6 +106,8 @@ class Weights:
         if not found.is_floating_point():
             raise DataError(f"{path}: {name}: found numbers of type {found.dtype}, expected floating-point numbers")
         values = found.float().contiguous()
+        if values.untyped_storage().nbytes() > values.nbytes:
+            values = values.clone()  # a part of a larger tensor, all of which would be saved with it
         unsound = int((~values.isfinite()).sum())
         if unsound:
             raise DataError(f"{path}: {name}: found {unsound} numbers that are NaN or infinite, expected none")
