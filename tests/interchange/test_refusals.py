@@ -166,7 +166,7 @@ class Code:
         (lambda state, canary: {**state, "more": Code(canary)}, "refused, and nothing in it was run"),
         (lambda state, canary: {**state, "more": 3}, "'more': found int, expected plain tensors by name"),
         (lambda state, canary: list(state), "found list"),
-        (lambda state, canary: {**state, "more": torch.eye(3).to_mkldnn()}, "'more': found torch._mkldnn, expected"),
+        (lambda state, canary: {**state, "more": torch.eye(3).to_sparse()}, "'more': found torch.sparse_coo, exp"),
     ],
 )
 def test_pickles_that_do_not_fit(toy, tmp_path, capsys, change, message):
