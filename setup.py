@@ -27,6 +27,7 @@ setup(
         f"fairseq-fixed==0.12.3.1; {HAS_NO_WHEEL}",
         "numpy>=2.0",
         "sentencepiece>=0.2",
+        "safetensors>=0.4",  # to read weights of transformers
         "soundfile>=0.12",  # the first whose libsndfile reads MP3
         "sacrebleu>=2.4",
         "editdistance>=0.8",

@@ -63,6 +63,7 @@ SMALLER = {
     "python -m examples.slam.study": ["--print", "--run", "run", "--data", "data"],
     "python -m examples.slam.study.report": ["--results", "results.json", "--out", "report"],
     "slam average": [],
+    "slam import": [],
     "slam predict": [],
     "slam doctor": [],
     "slam evaluate": ["--max-len-b", "10", "--num-workers", "0", "--cpu"],
@@ -218,6 +219,8 @@ def check(words: list[str], folder: Path, output: str) -> None:
         assert "--glue" not in words or (folder / after(words, "--out") / f"{after(words, '--glue')}.tsv").is_file()
     elif words[1] == "average":
         assert (folder / after(words, "--output")).is_file()
+    elif words[1] == "import":
+        assert (folder / after(words, "--out")).is_file() and "begins afresh: " in output
     elif words[1] == "report":
         assert "<svg" in (folder / words[2] / "report.html").read_text(encoding="utf-8")
 
