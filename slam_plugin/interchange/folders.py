@@ -18,6 +18,7 @@ SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
 WEIGHTS = (SAFETENSORS, SAFETENSORS + _INDEX, PICKLED, PICKLED + _INDEX)
 _MAX_JSON = 64 << 20  # bytes
+_SHOWN, _LISTED = 200, 5  # characters of a name, and names, in an error
 
 
 def read_config(folder: Path, classes: Sequence[str], model_type: str) -> dict[str, Any]:
@@ -125,9 +126,11 @@ def _find_weights(folder: Path) -> tuple[list[Path], dict[str, str]]:
     if not found or not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
         raise DataError(f"{present}: weight_map: expected the file of each tensor")
     suffix = Path(present.name.removesuffix(_INDEX)).suffix
+    here = {path.name for path in folder.iterdir() if path.suffix == suffix}
     for file in found.values():
-        if Path(file).name != file or Path(file).suffix != suffix or not (folder / file).is_file():
-            raise DataError(f"{present}: weight_map: found {file!r}, expected a file {suffix} of this folder")
+        if file not in here:
+            shown = file if len(file) <= _SHOWN else f"{file[:_SHOWN]}..."
+            raise DataError(f"{present}: weight_map: found {shown!r}, expected a file {suffix} of this folder")
     return [folder / file for file in dict.fromkeys(found.values())], found
 
 
@@ -166,6 +169,6 @@ def check_shapes(weights: Weights, expected: Mapping[str, Sequence[int]], allowe
         raise DataError(f"{weights.folder}: its tensors are not those that its {CONFIG} describes: {listed}")
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{rest}" if names else "none"
+def _listed(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{', '.join(name[:_SHOWN] for name in names[:_LISTED])}{rest}" if names else "none"

@@ -160,6 +160,7 @@ class Code:
         return exec, (f"open({str(self.canary)!r}, 'w')",)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
