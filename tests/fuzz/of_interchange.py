@@ -72,6 +72,10 @@ def _write_text(folder: Path) -> None:
     save_file({WORD_EMBEDDINGS: torch.randn(_PIECES + 2, _DIM)}, folder / "model.safetensors")
 
 
+def _read_text(folder: Path) -> None:
+    read_word_embeddings(folder, _DIM)
+
+
 # A tensor that does not fit the configuration may be the fault of either file: the error names the folder and one.
 _NAMED = ("config.json", "tensors", "index")
 
@@ -79,7 +83,5 @@ READERS = (
     Reader("interchange.whole", _write_whole, read_speech, named=_NAMED, weight=2),
     Reader("interchange.pickled", _write_pickled, read_speech, named=_NAMED, weight=1),
     Reader("interchange.shards", _write_shards, read_speech, named=_NAMED, weight=2),
-    Reader(
-        "interchange.text", _write_text, lambda folder: read_word_embeddings(folder, _DIM), named=(WORD_EMBEDDINGS,)
-    ),
+    Reader("interchange.text", _write_text, _read_text, named=(WORD_EMBEDDINGS,), weight=1),
 )

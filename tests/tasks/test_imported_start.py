@@ -7,12 +7,15 @@ import torch
 
 from slam_plugin.commands import cli
 from tests.support import training, w2v_bert_2
+from tests.support.sentences import write_folder
+from tests.tasks.test_sentence_prediction import FLAGS as SENTENCES
 from tests.tasks.test_variants import SPEECH, SPEECH_MASK, corpora_of
 
 pytest.importorskip("transformers")
 
 SIZES = dict.fromkeys(name.replace("-", "_") for name in training.MODEL)  # left out: the checkpoint has them
 FLAGS = {**SIZES, "max_update": 2, "autocast": "none"}
+CLASSIFICATION = {**SENTENCES, "arch": "slam_classifier", "autocast": None}
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,16 @@ def train(data, folder, **flags):
 
 def state_of(path):
     return torch.load(path, weights_only=True)["model"]
+
+
+def check_taken(run, start, absent):
+    """The trunk of a run at a learning rate of 0 is the imported one, without what the model does not have."""
+    weights = run.checkpoint()["model"]
+    imported = {f"encoder.{name}": w for name, w in state_of(start).items() if name.startswith("trunk.")}
+    expected = {name for name in imported if not any(part in name for part in absent)}
+    assert imported.keys() & weights.keys() == expected and expected
+    assert training.differing({n: weights[n] for n in expected}, {n: imported[n] for n in expected}) == []
+    assert run.logged("train_inner")[-1]["num_updates"] == 2
 
 
 def test_pretraining_continues(toy, tmp_path, start):
@@ -58,18 +71,23 @@ def test_pretraining_continues(toy, tmp_path, start):
     [
         ("slam_ctc", {}),
         ("slam_transducer", {"prediction_dim": 8, "prediction_layers": 1, "joint_dim": 16}),
+        ("slam_speech_to_text", {"decoder_dim": 16, "decoder_heads": 2, "decoder_ffn_dim": 8, "decoder_layers": 1}),
     ],
 )
 def test_recognition_starts(toy, recordings, tmp_path, start, model, flags):
-    flags = {"task": "slam_speech_to_text", "arch": model, "criterion": model, "pretrained": start, **flags}
+    criterion = "label_smoothed_cross_entropy" if model == "slam_speech_to_text" else model
+    flags = {"task": "slam_speech_to_text", "arch": model, "criterion": criterion, "pretrained": start, **flags}
     flags |= {"batch_size": None, "max_tokens": 1000, "corpora": None, "steps_per_epoch": None, "seed": 1}
     still = train(recordings, tmp_path / "still", **flags, lr=0.0, warmup_init_lr=0.0)
-    weights = still.checkpoint()["model"]
-    imported = {f"encoder.{name}": w for name, w in state_of(start).items() if name.startswith("trunk.")}
-    taken = imported.keys() & weights.keys()
-    assert imported.keys() - taken == {name for name in imported if ".text_embedding." in name}
-    assert training.differing({n: weights[n] for n in taken}, {n: imported[n] for n in taken}) == []
-    assert still.logged("train_inner")[-1]["num_updates"] == 2
+    check_taken(still, start, absent=(".text_embedding.",))
+
+
+def test_classification_starts(toy, tmp_path, start):
+    """The text side takes the shared layers and the text embedding."""
+    rows = [(number % 2, "baka deka", "fipi") for number in range(8)]
+    data = write_folder(tmp_path / "data", toy, {"train": rows, "valid": rows}, ["0", "1"])
+    still = train(data, tmp_path / "still", **CLASSIFICATION, pretrained=start, lr=0.0, warmup_init_lr=0.0)
+    check_taken(still, start, absent=("trunk.subsampler.", "trunk.speech_layers."))
 
 
 def test_another_vocabulary_is_refused(own_toy, tmp_path, start):
