@@ -25,7 +25,7 @@ from benchmarks.share import logging_to
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
 from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.models.base.presets import SIZES
-from slam_plugin.models.base.trunk import TrunkConfig
+from slam_plugin.models.pretraining import SlamPretrainingConfig
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
 # Dense bf16 in TFLOPS, from the maker's data sheets; the first name that occurs in the device's name is used.
@@ -116,7 +116,7 @@ class Training:
 
     def __init__(self, size: str, batches: Sequence[Batch], compiled: bool, device: torch.device) -> None:
         torch.manual_seed(0)
-        config = TrunkConfig(size=size, dropout=0.0, autocast="bf16", compile=compiled)
+        config = SlamPretrainingConfig(size=size, dropout=0.0, autocast="bf16", compile=compiled)
         self.model = joint.joint_model(joint.PAPER, VOCABULARY, config).to(device)
         self.criterion = SlamPretrainingCriterion(None)
         self.optimizer = SlamAdamW(SlamAdamWConfig(lr=[1e-5], weight_decay=0.01), self.model.parameters())

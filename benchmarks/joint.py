@@ -8,8 +8,7 @@ import torch
 from fairseq.data import Dictionary
 
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS
-from slam_plugin.models.base.trunk import TrunkConfig
-from slam_plugin.models.pretraining import SlamPretraining
+from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 from slam_plugin.objectives import contrastive, span_mlm, tlm
 
@@ -37,7 +36,7 @@ class Batch(NamedTuple):
         return self.items * self.frames / FRAMES_PER_SECOND
 
 
-def joint_model(objectives: Sequence[str], vocabulary: int, config: TrunkConfig) -> SlamPretraining:
+def joint_model(objectives: Sequence[str], vocabulary: int, config: SlamPretrainingConfig) -> SlamPretraining:
     """Return a model in training mode with these objectives' defaults and one learned vector for masked states."""
     dictionary = Dictionary()
     for number in range(vocabulary - len(dictionary)):
@@ -47,8 +46,7 @@ def joint_model(objectives: Sequence[str], vocabulary: int, config: TrunkConfig)
         corpora=SimpleNamespace(objectives={name: SimpleNamespace(weight=1.0, options={}) for name in objectives}),
         vocabulary=SimpleNamespace(hash="00"),
     )
-    resolved = SimpleNamespace(**vars(config), mask_vectors="learned")
-    return SlamPretraining.build_model(resolved, task).train()
+    return SlamPretraining.build_model(config, task).train()
 
 
 def random_batch(shape: Batch, vocabulary: int, seed: int = 1) -> dict[str, Any]:

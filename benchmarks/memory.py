@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.figures import Figure, Scale
 from benchmarks.joint import SPEECH, Batch, joint_model, random_batch
-from slam_plugin.models.base.trunk import TrunkConfig
+from slam_plugin.models.pretraining import SlamPretrainingConfig
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +76,7 @@ def peaks(requests: Sequence[Request]) -> list[int]:
 def peak_of_a_step(request: Request) -> int:
     """Run a step and return the peak resident bytes of this process."""
     torch.manual_seed(0)
-    config = TrunkConfig(
+    config = SlamPretrainingConfig(
         size=request.size, dropout=0.0, autocast=request.autocast, checkpoint_activations=request.checkpointed
     )
     model = joint_model(SPEECH, VOCABULARY, config)

@@ -10,8 +10,8 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
-from slam_plugin.models.base.trunk import Encoded, TrunkConfig, autocast
-from slam_plugin.models.pretraining import SlamPretraining
+from slam_plugin.models.base.trunk import Encoded, autocast
+from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.rotary import rotary_angles
 from slam_plugin.objectives.base import MaskedPass
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
@@ -19,8 +19,7 @@ from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
 def build(size: str, bf16: bool) -> SlamPretraining:
     """Return the model with the defaults of both speech objectives, rotary positions, and an unused vocabulary."""
-    trunk = TrunkConfig(size=size, positions="rotary", dropout=0.0, autocast="bf16" if bf16 else "none")
-    config = SimpleNamespace(**vars(trunk), mask_vectors="learned")
+    config = SlamPretrainingConfig(size=size, positions="rotary", dropout=0.0, autocast="bf16" if bf16 else "none")
     objectives = {name: SimpleNamespace(weight=1.0, options={}) for name in ("contrastive", "masked_prediction")}
     task = SimpleNamespace(
         source_dictionary=Dictionary(),

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import flops, joint
 from slam_plugin.models.base.presets import SIZES
-from slam_plugin.models.base.trunk import TrunkConfig, build_trunk
+from slam_plugin.models.pretraining import SlamPretrainingConfig, build_trunk
 
 UTTERANCES, FRAMES, STATES, TOKENS = 3, 1000, 250, 200
 # The counter takes a depthwise convolution's gradients for less than they are. In a narrow model, a wide kernel counts.
@@ -31,7 +31,7 @@ def counted(kind: str, size: str, vocabulary: int, recomputed: bool = False) -> 
     """Return torch's count for the trunk alone, forward and backward, for one utterance or block."""
     # Fake tensors hold no numbers, and the plain attention is made of products that the counter knows.
     with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH):
-        trunk = build_trunk(TrunkConfig(size=size, dropout=0.0, checkpoint_activations=recomputed), vocabulary, 1)
+        trunk = build_trunk(SlamPretrainingConfig(size=size, dropout=0.0, checkpoint_activations=recomputed), vocabulary, 1)
         features = torch.empty(UTTERANCES, FRAMES, 80) if kind != "text" else None
         tokens = torch.ones(UTTERANCES, TOKENS, dtype=torch.long) if kind != "speech" else None
         with FlopCounterMode(display=False) as counter:
@@ -57,7 +57,7 @@ def test_the_objectives_operations(kind):
     vocabulary = 500
     sizes = flops.sizes_of("tiny", vocabulary)
     torch.manual_seed(0)
-    model = joint.joint_model(joint.PAPER, vocabulary, TrunkConfig(size="tiny", dropout=0.0))
+    model = joint.joint_model(joint.PAPER, vocabulary, SlamPretrainingConfig(size="tiny", dropout=0.0))
     shape = joint.Batch(kind, 2, FRAMES if kind != "text" else 0, TOKENS if kind != "speech" else 0)
     batch = joint.random_batch(shape, vocabulary)
     # As many in each, so that no row of the contrastive products is padding.
@@ -84,7 +84,7 @@ def equal(mask: torch.Tensor) -> int:
 def test_parameters(size):
     sizes = flops.sizes_of(size)
     with FakeTensorMode():
-        model = joint.joint_model(joint.PAPER, sizes.vocabulary, TrunkConfig(size=size))
+        model = joint.joint_model(joint.PAPER, sizes.vocabulary, SlamPretrainingConfig(size=size))
     parts = {
         "front end": (model.trunk.subsampler, model.trunk.speech_projection),
         "speech layers": (model.trunk.speech_layers,),
