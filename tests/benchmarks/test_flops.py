@@ -31,7 +31,8 @@ def counted(kind: str, size: str, vocabulary: int, recomputed: bool = False) -> 
     """Return torch's count for the trunk alone, forward and backward, for one utterance or block."""
     # Fake tensors hold no numbers, and the plain attention is made of products that the counter knows.
     with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH):
-        trunk = build_trunk(SlamPretrainingConfig(size=size, dropout=0.0, checkpoint_activations=recomputed), vocabulary, 1)
+        config = SlamPretrainingConfig(size=size, dropout=0.0, checkpoint_activations=recomputed)
+        trunk = build_trunk(config, vocabulary, 1)
         features = torch.empty(UTTERANCES, FRAMES, 80) if kind != "text" else None
         tokens = torch.ones(UTTERANCES, TOKENS, dtype=torch.long) if kind != "speech" else None
         with FlopCounterMode(display=False) as counter:
