@@ -131,9 +131,9 @@ def test_a_translator_writes_both_languages(ctc, twenty, tmp_path):
     rows = [row(prompt, "es", tagged=True) for prompt in twenty]
     rows += [row(prompt, "fr", tagged=True) for prompt in twenty[:5]]
     data = write(tmp_path, rows, "unigram", languages=["es", "fr"])
-    flags = {"arch": "slam_speech_to_text", "criterion": "label_smoothed_cross_entropy", "lr": 0.004}
+    flags = {"arch": "slam_speech_to_text", "criterion": "label_smoothed_cross_entropy", "lr": 0.002}
     flags |= {"decoder-layers": 1, "decoder-dim": 64, "decoder-ffn-dim": 128, "decoder-dropout": 0}
-    flags |= {"max-update": 350, "eval-bleu": True, "eval-args": '{"max_len_b": 60}', "validate-interval": 175}
+    flags |= {"max-update": 400, "eval-bleu": True, "eval-args": '{"max_len_b": 60}', "validate-interval": 200}
     run = learn(data, tmp_path / "save", **flags, **begun(ctc))
     assert run.logged("valid")[-1]["bleu"] == 100.0
     hypotheses, references = decode(data, run, "--beam", "4", "--max-len-b", "60")

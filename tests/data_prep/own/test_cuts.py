@@ -209,23 +209,27 @@ def test_a_line_that_inflates_is_left_out(tmp_path, sounds):
 
 
 def test_cuts_of_one_recording_share_a_drawn_split(tmp_path, sounds):
-    for number in range(12):
+    # Drawn by name, which has the temporary folder in it: of so many, each split gets some.
+    recordings = 50
+    for number in range(recordings):
         write_sound(sounds / f"{number}.wav", 1.0, seed=number)
     cuts = [
         cut(recording(f"{sounds}/{number}.wav", 16000), start, 0.5, supervision(0, 0.5, "w"))
         for start in (0.0, 0.5)
-        for number in range(12)
+        for number in range(recordings)
     ]
     path = write_lines(tmp_path / "mine.jsonl.gz", cuts)
     prepare(own.open_corpus(path, "asr", valid_share=0.3, test_share=0.2), tmp_path / "out")
     files = [
         {row["audio"].split(":")[0] for row in rows_of(tmp_path / f"out/{s}.tsv")} for s in ("train", "valid", "test")
     ]
-    assert sum(map(len, files)) == 12 and all(files)
+    assert sum(map(len, files)) == recordings and all(files)
     # A line that is corrected makes the same command prepare again.
     write_lines(path, [*cuts, cuts[0]])
     prepare(own.open_corpus(path, "asr", valid_share=0.3, test_share=0.2), tmp_path / "out")
-    assert sum(len(rows_of(tmp_path / f"out/{split}.tsv")) for split in ("train", "valid", "test")) == 25
+    assert (
+        sum(len(rows_of(tmp_path / f"out/{split}.tsv")) for split in ("train", "valid", "test")) == 2 * recordings + 1
+    )
 
 
 def test_against_lhotse(tmp_path, sounds):
