@@ -3,6 +3,7 @@
 Source: Seamless Communication 2023, "Seamless: Multilingual Expressive and Streaming Speech Translation".
 """
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -153,6 +154,7 @@ def _configuration(data: str | Path, sizes: Mapping[str, Any]) -> dict[str, Any]
     parsed = options.parse_args_and_arch(
         parser, [str(data), f"--task={TASK}", f"--arch={TASK}_{PRESET}", *criterion, *flags]
     )
+    logging.getLogger("hydra").setLevel(logging.INFO)  # fairseq's import lets through what is for debugging
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hydra's warnings about fairseq
         cfg = convert_namespace_to_omegaconf(parsed)
