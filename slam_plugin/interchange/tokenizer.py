@@ -1,0 +1,65 @@
+"""The vocabulary of a CTC model as the ``Wav2Vec2CTCTokenizer`` of transformers."""
+
+import re
+from typing import Any, NamedTuple
+
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.text.vocabulary import MASK, WORD_START, Vocabulary
+
+# The blank's name there. No piece has it, as fairseq's dictionary has a symbol of that name.
+BLANK, UNKNOWN = "<pad>", "<unk>"
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+class Tokenizer(NamedTuple):
+    """A tokenizer and the rows of the CTC layer that it names.
+
+    Attributes:
+        rows: for each of its ids, the id in the vocabulary. Id 0 is the blank. ``<pad>`` and ``</s>``, which no search
+            for CTC may emit, are left out.
+        files: content of each of its JSON files, by name.
+        letters: whether each piece is one character. If not, the tokenizer only decodes: it would cut text into the
+            longest pieces, not into those that SentencePiece chooses.
+    """
+
+    rows: list[int]
+    files: dict[str, dict[str, Any]]
+    letters: bool
+
+
+def ctc_tokenizer(vocabulary: Vocabulary, path: str) -> Tokenizer:
+    """Return a tokenizer that decodes to the same text as the vocabulary does.
+
+    Raises :class:`DataError` with ``path``, the checkpoint, if the vocabulary has pieces for bytes.
+
+    Example:
+        The pieces ``▁ a b`` become ``{"<pad>": 0, "<unk>": 1, "▁": 2, "a": 3, "b": 4, "<mask>": 5}``.
+    """
+    dictionary = vocabulary.dictionary
+    symbols = dictionary.symbols
+    if any(map(_BYTE.fullmatch, symbols)):
+        raise DataError(
+            f"{path}: its vocabulary has pieces for single bytes (SentencePiece's byte fallback), which "
+            "Wav2Vec2CTCTokenizer cannot join to characters; expected pieces of characters: fine-tune with a vocabulary "
+            "of `slam vocab` without them, or export the checkpoint of pre-training"
+        )
+    pieces = [symbol for symbol in symbols[dictionary.nspecial :] if symbol not in (MASK, *vocabulary.language_tags)]
+    letters = all(len(piece) == 1 for piece in pieces)
+    # The tokenizer replaces a delimiter only if it is a symbol of its own. Pieces that contain one get a space.
+    delimiter = WORD_START if letters else " "
+    rows = [dictionary.bos(), dictionary.unk(), *range(dictionary.nspecial, len(symbols))]
+    names = [BLANK, UNKNOWN, *(symbols[row].replace(WORD_START, delimiter) for row in rows[2:])]
+    config = {
+        "tokenizer_class": "Wav2Vec2CTCTokenizer",
+        "processor_class": "Wav2Vec2BertProcessor",
+        "pad_token": BLANK,
+        "unk_token": UNKNOWN,
+        "bos_token": None,
+        "eos_token": None,
+        "word_delimiter_token": delimiter,
+        "replace_word_delimiter_char": " ",
+        "do_lower_case": False,  # true would capitalize what it reads
+        "clean_up_tokenization_spaces": False,  # true would remove spaces before punctuation
+    }
+    files = {"vocab.json": {name: number for number, name in enumerate(names)}, "tokenizer_config.json": config}
+    return Tokenizer(rows, files, letters)
