@@ -47,8 +47,8 @@ states = model(**extractor(waveform, sampling_rate=16000, return_tensors="pt")).
 """
 # Fields of the configuration: their title.
 _RECIPE = {
-    "model.lr": "learning rate",
-    "optimization.lr": "learning rates",
+    "criterion._name": "loss",
+    "optimization.lr": "learning rate",
     "optimization.max_update": "updates planned",
     "optimization.update_freq": "batches per update",
     "dataset.max_tokens": "frames or tokens in a batch",

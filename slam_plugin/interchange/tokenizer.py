@@ -8,7 +8,10 @@ from slam_plugin.data.text.vocabulary import MASK, WORD_START, Vocabulary
 
 # The blank's name there. No piece has it, as fairseq's dictionary has a symbol of that name.
 BLANK, UNKNOWN = "<pad>", "<unk>"
+# Not another one: transformers 5 writes it to the tokenizer's configuration, but does not read it from there.
+DELIMITER = "|"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_INSTEAD = "expected a vocabulary of `slam vocab` without them: fine-tune with one, or use `slam transcribe`"
 
 
 class Tokenizer(NamedTuple):
@@ -30,25 +33,26 @@ class Tokenizer(NamedTuple):
 def ctc_tokenizer(vocabulary: Vocabulary, path: str) -> Tokenizer:
     """Return a tokenizer that decodes to the same text as the vocabulary does.
 
-    Raises :class:`DataError` with ``path``, the checkpoint, if the vocabulary has pieces for bytes.
+    Raises :class:`DataError` with ``path``, the checkpoint, if the vocabulary has pieces for bytes or the piece ``|``.
 
     Example:
-        The pieces ``▁ a b`` become ``{"<pad>": 0, "<unk>": 1, "▁": 2, "a": 3, "b": 4, "<mask>": 5}``.
+        The pieces ``▁ a ▁b`` become ``{"<pad>": 0, "<unk>": 1, "|": 2, "a": 3, " b": 4, "<mask>": 5}``.
     """
     dictionary = vocabulary.dictionary
     symbols = dictionary.symbols
     if any(map(_BYTE.fullmatch, symbols)):
         raise DataError(
-            f"{path}: its vocabulary has pieces for single bytes (SentencePiece's byte fallback), which "
-            "Wav2Vec2CTCTokenizer cannot join to characters; expected pieces of characters: fine-tune with a vocabulary "
-            "of `slam vocab` without them, or export the checkpoint of pre-training"
+            f"{path}: found pieces for single bytes in its vocabulary (SentencePiece's byte fallback), which "
+            f"Wav2Vec2CTCTokenizer cannot join to characters; {_INSTEAD}"
+        )
+    if DELIMITER in symbols:
+        raise DataError(
+            f"{path}: found the piece {DELIMITER!r} in its vocabulary, which Wav2Vec2CTCTokenizer reads as the end of "
+            f"a word; {_INSTEAD}"
         )
     pieces = [symbol for symbol in symbols[dictionary.nspecial :] if symbol not in (MASK, *vocabulary.language_tags)]
-    letters = all(len(piece) == 1 for piece in pieces)
-    # The tokenizer replaces a delimiter only if it is a symbol of its own. Pieces that contain one get a space.
-    delimiter = WORD_START if letters else " "
     rows = [dictionary.bos(), dictionary.unk(), *range(dictionary.nspecial, len(symbols))]
-    names = [BLANK, UNKNOWN, *(symbols[row].replace(WORD_START, delimiter) for row in rows[2:])]
+    names = [BLANK, UNKNOWN, *(_name(symbols[row]) for row in rows[2:])]
     config = {
         "tokenizer_class": "Wav2Vec2CTCTokenizer",
         "processor_class": "Wav2Vec2BertProcessor",
@@ -56,10 +60,15 @@ def ctc_tokenizer(vocabulary: Vocabulary, path: str) -> Tokenizer:
         "unk_token": UNKNOWN,
         "bos_token": None,
         "eos_token": None,
-        "word_delimiter_token": delimiter,
+        "word_delimiter_token": DELIMITER,
         "replace_word_delimiter_char": " ",
         "do_lower_case": False,  # true would capitalize what it reads
         "clean_up_tokenization_spaces": False,  # true would remove spaces before punctuation
     }
     files = {"vocab.json": {name: number for number, name in enumerate(names)}, "tokenizer_config.json": config}
-    return Tokenizer(rows, files, letters)
+    return Tokenizer(rows, files, all(len(piece) == 1 for piece in pieces))
+
+
+def _name(piece: str) -> str:
+    """Return a piece's name there. The tokenizer replaces a delimiter only if it is a symbol of its own."""
+    return DELIMITER if piece == WORD_START else piece.replace(WORD_START, " ")
