@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from data_prep.text.vocab import train_vocabulary
-from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.commands import cli
 from slam_plugin.data.audio import log_mel, normalize, read_audio
 from slam_plugin.data.errors import DataError
@@ -363,7 +362,3 @@ def test_a_full_disk_leaves_no_folder(tmp_path, recognizer, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         export_weights(recognizer[0].path, tmp_path / "hf")
     assert not list(tmp_path.iterdir())
-
-
-def test_the_checkpoint_is_read_as_any_other(recognizer):
-    assert read_checkpoint(recognizer[0].path)["cfg"]["model"]._name == export.CTC
