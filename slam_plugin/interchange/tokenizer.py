@@ -10,6 +10,8 @@ from slam_plugin.data.text.vocabulary import MASK, WORD_START, Vocabulary
 BLANK, UNKNOWN = "<pad>", "<unk>"
 # Not another one: transformers 5 writes it to the tokenizer's configuration, but does not read it from there.
 DELIMITER = "|"
+# Of pieces longer than a character: the tokenizer loads in time that grows with their square, 1000 in seconds.
+MAX_PIECES = 2000
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _INSTEAD = "expected a vocabulary of `slam vocab` without them: fine-tune with one, or use `slam transcribe`"
 
@@ -33,7 +35,8 @@ class Tokenizer(NamedTuple):
 def ctc_tokenizer(vocabulary: Vocabulary, path: str) -> Tokenizer:
     """Return a tokenizer that decodes to the same text as the vocabulary does.
 
-    Raises :class:`DataError` with ``path``, the checkpoint, if the vocabulary has pieces for bytes or the piece ``|``.
+    Raises :class:`DataError` with ``path``, the checkpoint, if the vocabulary has pieces for bytes, the piece ``|``
+    or more than ``MAX_PIECES`` pieces.
 
     Example:
         The pieces ``▁ a ▁b`` become ``{"<pad>": 0, "<unk>": 1, "|": 2, "a": 3, " b": 4, "<mask>": 5}``.
@@ -51,6 +54,13 @@ def ctc_tokenizer(vocabulary: Vocabulary, path: str) -> Tokenizer:
             f"a word; {_INSTEAD}"
         )
     pieces = [symbol for symbol in symbols[dictionary.nspecial :] if symbol not in (MASK, *vocabulary.language_tags)]
+    longer = sum(len(piece) > 1 for piece in pieces)
+    if longer > MAX_PIECES:
+        raise DataError(
+            f"{path}: found {longer:,} pieces longer than a character in its vocabulary, expected at most "
+            f"{MAX_PIECES:,}: transformers would take minutes to load the tokenizer; fine-tune with a smaller "
+            "vocabulary of `slam vocab`, or use `slam transcribe`"
+        )
     rows = [dictionary.bos(), dictionary.unk(), *range(dictionary.nspecial, len(symbols))]
     names = [BLANK, UNKNOWN, *(_name(symbols[row]) for row in rows[2:])]
     config = {
@@ -66,7 +76,7 @@ def ctc_tokenizer(vocabulary: Vocabulary, path: str) -> Tokenizer:
         "clean_up_tokenization_spaces": False,  # true would remove spaces before punctuation
     }
     files = {"vocab.json": {name: number for number, name in enumerate(names)}, "tokenizer_config.json": config}
-    return Tokenizer(rows, files, all(len(piece) == 1 for piece in pieces))
+    return Tokenizer(rows, files, letters=not longer)
 
 
 def _name(piece: str) -> str:

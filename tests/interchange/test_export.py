@@ -11,7 +11,7 @@ from slam_plugin.commands import cli
 from slam_plugin.data.audio import log_mel, normalize, read_audio
 from slam_plugin.data.errors import DataError
 from slam_plugin.hub import Slam
-from slam_plugin.interchange import export
+from slam_plugin.interchange import export, tokenizer
 from slam_plugin.interchange.export import export_weights
 from slam_plugin.interchange.folders import Weights
 from slam_plugin.interchange.w2v_bert_2 import import_weights
@@ -182,19 +182,19 @@ def test_every_symbol_is_written_as_the_vocabulary_writes_it(tmp_path):
     """Drawn paths of all symbols: repeats, blanks, unknown, spaces at the ends."""
     saved = checkpoints.save(tmp_path / "run", *ctc(), fill=pieces)
     export_weights(saved.path, tmp_path / "hf")
-    tokenizer, rows = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf"), rows_of(saved)
-    assert len(tokenizer) == len(rows) and tokenizer.pad_token_id == 0
+    theirs, rows = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf"), rows_of(saved)
+    assert len(theirs) == len(rows) and theirs.pad_token_id == 0
     vocabulary, random = saved.task.vocabulary, np.random.default_rng(0)
     for length in range(40):
         path = random.integers(0, len(rows), length).repeat(random.integers(1, 3, length))
         kept = [rows[symbol] for place, symbol in enumerate(path) if symbol and symbol != [0, *path][place]]
-        assert tokenizer.decode(path.tolist()) == vocabulary.decode(torch.tensor(kept, dtype=torch.long))
+        assert theirs.decode(path.tolist()) == vocabulary.decode(torch.tensor(kept, dtype=torch.long))
 
 
 def test_letters_are_encoded_too(recognizer):
     saved, folder = recognizer
-    tokenizer, rows = transformers.AutoTokenizer.from_pretrained(folder), rows_of(saved)
-    ids = [rows[number] for number in tokenizer("lod jede")["input_ids"]]
+    theirs, rows = transformers.AutoTokenizer.from_pretrained(folder), rows_of(saved)
+    ids = [rows[number] for number in theirs("lod jede")["input_ids"]]
     assert ids == saved.task.vocabulary.encode("lod jede").tolist()[1:]  # SentencePiece begins with a space
 
 
@@ -316,6 +316,18 @@ def test_a_vocabulary_that_the_tokenizer_cannot_write_is_refused(tmp_path):
 
     saved = checkpoints.save(tmp_path / "run", *ctc(), fill=bars)
     refused(saved.path, tmp_path / "hf", r"found the piece '\|' in its vocabulary")
+
+
+def test_too_many_pieces_are_refused(tmp_path, monkeypatch):
+    """The pieces are counted, not the characters."""
+    saved = checkpoints.save(tmp_path / "run", *ctc(), fill=pieces)
+    symbols = saved.task.target_dictionary.symbols[4:-1]
+    longer = sum(len(symbol) > 1 for symbol in symbols)
+    assert 1 < longer < len(symbols)
+    monkeypatch.setattr(tokenizer, "MAX_PIECES", longer - 1)
+    refused(saved.path, tmp_path / "hf", f"found {longer} pieces longer than a character")
+    monkeypatch.setattr(tokenizer, "MAX_PIECES", longer)
+    export_weights(saved.path, tmp_path / "hf")
 
 
 def test_byte_pieces_are_refused(tmp_path):
