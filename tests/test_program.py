@@ -19,7 +19,7 @@ NAMES = [(name,) for group in COMMANDS.values() for name in group if name != "pr
 NAMES += [("prepare", name) for group in CORPORA.values() for name in group]
 # Their modules import torch where they need it, so that help answers at once.
 WITHOUT_TORCH = ["fetch", "vocab", "cluster", "transcribe", "translate", "normalize", "classify", "encode", "report"]
-WITHOUT_TORCH += ["score", "doctor", "recipes", "import"]
+WITHOUT_TORCH += ["score", "doctor", "recipes", "import", "export"]
 
 
 def toy(run, **options):

@@ -30,6 +30,7 @@ COMMANDS = {
     },
     "Exchange weights": {
         "import": "slam_plugin.commands.import_weights",
+        "export": "slam_plugin.commands.export",
     },
     "Examine runs and models": {
         "report": "slam_plugin.commands.report",

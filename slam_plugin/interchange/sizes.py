@@ -7,7 +7,7 @@ from typing import Any
 
 from slam_plugin.data.constants import MEL_BINS
 from slam_plugin.data.errors import DataError
-from slam_plugin.models.base.presets import architecture
+from slam_plugin.models.base.presets import CHOICES, architecture
 from slam_plugin.modules.relative_key import MAX_LEFT, MAX_RIGHT
 from slam_plugin.saved.sizes import BOUNDS
 
@@ -31,6 +31,11 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "layer_norm_eps": (1e-5,),
     "add_adapter": (False,),
     "use_intermediate_ffn_before_adapter": (False,),
+}
+# Options of the trunk that the shape prescribes. The others are sizes.
+SHAPE = {
+    name: CHOICES[PRESET][name]
+    for name in ("front_end", "conv_padding", "conv_bias", "conv_norm", "positions", "speech_projection")
 }
 _SPEECH_SHARE = 3  # one layer in three is the speech encoder's, as in the paper
 
@@ -57,6 +62,26 @@ def trunk_sizes(config: Mapping[str, Any], path: Path, speech_layers: int | None
         raise DataError(f"--speech-layers: found {speech_layers}, expected 1 to {layers - 1}: {path} has {layers}")
     given = {"speech_layers": speech_layers, "multimodal_layers": layers - speech_layers, **sizes}
     return architecture(SimpleNamespace(size=PRESET, **given))
+
+
+def their_config(trunk: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    """Return the fields of ``Wav2Vec2BertConfig`` that describe a trunk: :func:`trunk_sizes` in the other direction.
+
+    Raises :class:`DataError` that names the options by which the trunk is not of that shape.
+
+    Args:
+        trunk: every field of the trunk's architecture.
+        path: the checkpoint, for errors.
+    """
+    wrong = [f"{name}: found {trunk[name]}, expected {value}" for name, value in SHAPE.items() if trunk[name] != value]
+    if wrong:
+        raise DataError(
+            f"{path}: its trunk has not the shape of w2v-BERT 2.0, the only one that transformers has a class for: "
+            f"{'; '.join(wrong)}"
+        )
+    sizes = {theirs: trunk[ours] for ours, theirs in SIZES.items()}
+    fixed = {name: values[0] for name, values in FIXED.items()}
+    return {**sizes, LAYERS: trunk["speech_layers"] + trunk["multimodal_layers"], **fixed}
 
 
 def _size(config: Mapping[str, Any], field: str, path: Path, bounds: tuple[float, float]) -> int:

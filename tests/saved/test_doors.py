@@ -12,7 +12,18 @@ import pytest
 import soundfile
 import torch
 
-from slam_plugin.commands import average, classify, cluster, encode, evaluate, normalize, predict, transcribe, translate
+from slam_plugin.commands import (
+    average,
+    classify,
+    cluster,
+    encode,
+    evaluate,
+    export,
+    normalize,
+    predict,
+    transcribe,
+    translate,
+)
 from slam_plugin.data.manifests.manifest import write_manifest
 from slam_plugin.hub import Slam
 from tests.support import hostile, training
@@ -54,6 +65,7 @@ COMMANDS: dict[str, Callable[[Path, Path, Path], int]] = {
     "average": lambda evil, data, out: average.main(
         ["--inputs", shutil.copy(hostile.SOUND / "ctc.pt", data), str(evil), "--output", str(out)]
     ),
+    "export": lambda evil, data, out: export.main(["--to", "hf", "--checkpoint", str(evil), "--out", str(out)]),
     "cluster": lambda evil, data, out: cluster.main(
         [str(data / "test.tsv"), "--checkpoint", str(evil), "--layer", "0", "--clusters", "2", "--out", str(out)]
     ),

@@ -68,6 +68,7 @@ SMALLER = {
     "python -m examples.slam.study.report": ["--results", "results.json", "--out", "report"],
     "slam average": [],
     "slam import": [],
+    "slam export": [],
     "slam predict": [],
     "slam doctor": [],
     "slam evaluate": ["--max-len-b", "10", "--num-workers", "0", "--cpu"],
@@ -225,6 +226,8 @@ def check(words: list[str], folder: Path, output: str) -> None:
         assert (folder / after(words, "--output")).is_file()
     elif words[1] == "import":
         assert (folder / after(words, "--out")).is_file() and "begins afresh: " in output
+    elif words[1] == "export":
+        assert (folder / after(words, "--out") / "model.safetensors").is_file() and "left out: " in output
     elif words[1] == "report":
         assert "<svg" in (folder / words[2] / "report.html").read_text(encoding="utf-8")
 

@@ -53,7 +53,11 @@ class SourceCheckpoint(NamedTuple):
 
 def read_source(path: str | Path) -> SourceCheckpoint:
     """Read a checkpoint of this plugin. Raises :class:`DataError` if it is missing, carries code or has no trunk."""
-    state = read_checkpoint(path)
+    return source_of(path, read_checkpoint(path))
+
+
+def source_of(path: str | Path, state: Mapping[str, Any]) -> SourceCheckpoint:
+    """Return what a model starts from of a checkpoint that was read. Raises :class:`DataError` if it has no trunk."""
     source = SourceCheckpoint(str(path), state["cfg"]["model"], state["model"], state["task_state"])
     if _trunk_prefix(source.weights) is None:
         found = ", ".join(list(source.weights)[:3]) or "nothing"

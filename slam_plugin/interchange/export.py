@@ -1,0 +1,227 @@
+"""From a checkpoint in the shape of w2v-BERT 2.0 to a folder that transformers loads without code of its own."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from slam_plugin.checkpoints import read_checkpoint
+from slam_plugin.data.constants import MEL_BINS, SAMPLE_RATE
+from slam_plugin.data.errors import DataError
+from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.interchange.card import CARD, model_card
+from slam_plugin.interchange.folders import CONFIG, SAFETENSORS
+from slam_plugin.interchange.names import MASK_VECTOR, trunk_pairs
+from slam_plugin.interchange.sizes import PRESET, their_config
+from slam_plugin.interchange.tokenizer import ctc_tokenizer
+from slam_plugin.interchange.w2v_bert_2 import CLASSES, MODEL_TYPE
+from slam_plugin.models.base.encoder import MASK_VECTORS
+from slam_plugin.models.base.presets import architecture
+from slam_plugin.models.base.trunk import build_trunk
+from slam_plugin.models.base.trunk_config import TrunkConfig
+from slam_plugin.models.base.warm_start import SourceCheckpoint, source_of, trunk_weights
+from slam_plugin.modules.lora import is_adapter
+
+FEATURES = "preprocessor_config.json"
+CTC = "slam_ctc"
+_MODEL, _FOR_CTC = CLASSES
+_HEAD = "output"  # the CTC layer's name in the model
+_EXTRACTOR = {
+    "feature_extractor_type": "SeamlessM4TFeatureExtractor",
+    "feature_size": MEL_BINS,
+    "num_mel_bins": MEL_BINS,
+    "sampling_rate": SAMPLE_RATE,
+    "stride": 2,
+    "padding_side": "right",
+    "padding_value": 0.0,
+    "return_attention_mask": True,
+}
+
+
+class Export(NamedTuple):
+    """What the folder will hold, apart from the card.
+
+    Attributes:
+        kind: class of transformers.
+        files: content of each JSON file, by name.
+        weights: by the names of transformers.
+        taken: names in the checkpoint of the weights that are used.
+        notes: sentences for the card.
+    """
+
+    kind: str
+    files: dict[str, dict[str, Any]]
+    weights: dict[str, Tensor]
+    taken: set[str]
+    notes: list[str]
+
+
+def export_weights(checkpoint: str | Path, out: str | Path) -> list[str]:
+    """Write a folder of transformers. Return a report, a sentence an item.
+
+    A ``slam_ctc`` model becomes a ``Wav2Vec2BertForCTC`` with its tokenizer, the trunk of any other checkpoint a
+    ``Wav2Vec2BertModel``. Adapters are merged. The folder appears whole or not at all. Raises :class:`DataError` if
+    ``out`` holds files already, or the checkpoint has another shape, no speech side, weights that do not fit its
+    configuration, numbers that are not finite, or a vocabulary that the tokenizer cannot represent.
+
+    Example::
+
+        export_weights("runs/recognizer/checkpoint_best.pt", "recognizer")
+    """
+    out = Path(out)
+    _check_free(out)
+    state = read_checkpoint(checkpoint)
+    source = source_of(checkpoint, state)
+    made = _export(source)
+    left = [name for name in source.weights if name not in made.taken and name != "vocabulary_hash"]
+    report = _report(source, made, left)
+    numbers = sum(value.numel() for value in made.weights.values())
+    card = model_card(state, made.kind, numbers, [*report[1:], *made.notes])
+
+    def write(folder: Path) -> None:
+        for name, content in made.files.items():
+            (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
+        try:
+            save_file(made.weights, folder / SAFETENSORS, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise DataError(f"{out}: could not be written ({error})") from error
+
+    _write_folder(out, write)
+    return report
+
+
+def _export(source: SourceCheckpoint) -> Export:
+    sizes = architecture(source.config)
+    config = {"model_type": MODEL_TYPE, **their_config(sizes, source.path), **_training(source.config)}
+    kind = _FOR_CTC if source.config._name == CTC else _MODEL
+    ours, names = _speech_side(source, sizes)
+    taken = {name for name in source.weights if name.endswith(tuple(f"trunk.{n}" for n in names)) or is_adapter(name)}
+    masks = [name for name in MASK_VECTORS if name in source.weights]
+    if masks:
+        ours |= dict(zip(MASK_VECTOR.theirs, [source.weights[masks[0]]], strict=True))
+    else:
+        config |= {"apply_spec_augment": False, "mask_time_prob": 0.0}  # without them it has no mask vector
+    weights = {CLASSES[kind] + name: value for name, value in ours.items()}
+    files, notes = {FEATURES: dict(_EXTRACTOR)}, []
+    if kind == _FOR_CTC:
+        tokenizer = ctc_tokenizer(Vocabulary.from_state(source.task["vocabulary"], source.path), source.path)
+        weights |= {f"lm_head.{name}": value[tokenizer.rows] for name, value in _head(source, sizes).items()}
+        config |= {"vocab_size": len(tokenizer.rows), "final_dropout": float(source.config.final_dropout)}
+        files |= tokenizer.files
+        files[FEATURES]["processor_class"] = "Wav2Vec2BertProcessor"
+        taken |= {f"{_HEAD}.weight", f"{_HEAD}.bias"}
+        notes = _reading(tokenizer.letters)
+    ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}  # the blank is the padding there
+    files[CONFIG] = {"architectures": [kind], **config, **ids}
+    return Export(kind, files, _checked(weights, source.path), {*taken, *masks}, notes)
+
+
+def _training(config: Any) -> dict[str, Any]:
+    """Return the fields that only matter if transformers trains the model further."""
+    dropout = float(config.dropout)
+    names = ("hidden_dropout", "attention_dropout", "activation_dropout", "conformer_conv_dropout")
+    return {**dict.fromkeys(names, dropout), "layerdrop": 0.0}
+
+
+def _speech_side(source: SourceCheckpoint, sizes: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights of the trunk's speech side by the names of transformers, and their names in the trunk."""
+    pairs = trunk_pairs(sizes["speech_layers"], sizes["multimodal_layers"])
+    found = trunk_weights(source)
+    with torch.device("meta"):  # names and shapes, without memory
+        expected = build_trunk(TrunkConfig(**sizes, size=PRESET), None, 0).state_dict()
+    if not any(name.startswith("subsampler.") for name in found):
+        raise DataError(f"{source.path}: has no speech side; expected a checkpoint that reads speech")
+    _check_fit(source.path, {pair.ours: found.get(pair.ours) for pair in pairs}, expected)
+    theirs: dict[str, Tensor] = {}
+    for pair in pairs:
+        theirs |= dict(zip(pair.theirs, pair.to_theirs(found[pair.ours]), strict=True))
+    return theirs, [pair.ours for pair in pairs]
+
+
+def _head(source: SourceCheckpoint, sizes: Mapping[str, Any]) -> dict[str, Tensor]:
+    symbols = Vocabulary.from_state(source.task["vocabulary"], source.path).dictionary
+    with torch.device("meta"):
+        expected = torch.nn.Linear(sizes["encoder_dim"], len(symbols)).state_dict()
+    found = {name: source.weights.get(f"{_HEAD}.{name}") for name in expected}
+    _check_fit(source.path, found, expected)
+    return found
+
+
+def _check_fit(path: str, found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor]) -> None:
+    wrong = [
+        f"{name} {'missing' if value is None else tuple(value.shape)}, expected {tuple(expected[name].shape)}"
+        for name, value in found.items()
+        if value is None or value.shape != expected[name].shape
+    ]
+    if wrong:
+        raise DataError(f"{path}: its weights do not fit its configuration: {'; '.join(wrong[:5])}")
+
+
+def _checked(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
+    """Return the weights in fp32, each with memory of its own. Raises :class:`DataError` if one is not finite."""
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise DataError(f"{path}: {name}: found numbers that are NaN or infinite, expected none")
+    return {name: value.to(torch.float32, copy=True).contiguous() for name, value in weights.items()}
+
+
+def _reading(letters: bool) -> list[str]:
+    notes = [
+        "Stereo: transformers reads the first channel, SLAM averages both. Give it mono sound at 16 kHz.",
+        "The pipeline decodes padded states too: with batches, or an odd number of frames of 10 ms, symbols may follow "
+        "the last word.",
+    ]
+    if not letters:
+        notes.append(
+            "The tokenizer only decodes. Its pieces are those of a SentencePiece model, by which labels for further "
+            "training must be cut; the pipeline gives no times of words."
+        )
+    return notes
+
+
+def _report(source: SourceCheckpoint, made: Export, left: list[str]) -> list[str]:
+    adapters = sum(map(is_adapter, source.weights))
+    numbers = sum(value.numel() for value in made.weights.values())
+    report = [
+        f"{source.path}: {made.kind}",
+        f"written: {len(made.weights)} tensors ({numbers:,} numbers)",
+        f"left out: {', '.join(dict.fromkeys(_part(name) for name in left)) or 'nothing'}",
+    ]
+    return [*report, f"merged: adapters, {adapters} tensors"] if adapters else report
+
+
+def _part(name: str) -> str:
+    """Return the module that a weight belongs to, such as ``text_embedding`` or ``objectives.stm``."""
+    parts = name.removeprefix("encoder.").removeprefix("trunk.").split(".")
+    return ".".join(parts[:2] if parts[0] == "objectives" else parts[:1])
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file, expected the name of a new folder")
+    if out.is_dir() and any(out.iterdir()):
+        raise DataError(f"{out}: holds files already, expected a new or empty folder")
+
+
+def _write_folder(out: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder beside ``out`` and rename it to ``out``, so that ``out`` is whole or does not appear."""
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        write(temporary)
+        for path in temporary.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
