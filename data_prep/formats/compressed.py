@@ -17,10 +17,8 @@ def damage_named(path: Path, fault: str) -> Iterator[None]:
     """Raise :class:`DataError` with ``path`` and ``fault`` if gzip, bzip2 or xz finds damage within the context."""
     try:
         yield
-    except BROKEN as error:
-        raise DataError(f"{path}: {fault} ({error})") from error
-    except OSError as error:
-        if error.errno is not None:
+    except (*BROKEN, OSError) as error:
+        # bzip2 has no class of error of its own: its OSError has no number.
+        if getattr(error, "errno", None) is not None:
             raise
-        # bzip2 has no class of error of its own
         raise DataError(f"{path}: {fault} ({error})") from error

@@ -8,15 +8,14 @@ alignments are ignored.
 import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from data_prep.engine.units import is_unicode
+from data_prep.formats.compressed import damage_named
 from data_prep.formats.lines import Stretch, read_line
-from slam_plugin.data.errors import DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 CUTS, RECORDINGS, SUPERVISIONS, FEATURES = "cuts", "recordings", "supervisions", "features"
@@ -87,11 +86,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
         return
-    try:
-        with path.open("rb") as packed, io.BufferedReader(gzip.GzipFile(fileobj=packed), 1 << 20) as file:
-            yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is cut short or not gzip ({error})") from error
+    with (
+        damage_named(path, "is cut short or not gzip"),
+        path.open("rb") as packed,
+        io.BufferedReader(gzip.GzipFile(fileobj=packed), 1 << 20) as file,
+    ):
+        yield file
 
 
 def stretches_of_lines(path: Path, size: int) -> Iterator[Stretch]:

@@ -116,7 +116,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 class _Source(NamedTuple):
-    """Where the vectors to cluster come from.
+    """The source of the vectors to cluster.
 
     Attributes:
         vectors_of: function of features (1, frames, 80) and None to vectors (1, T, D).

@@ -107,7 +107,7 @@ def _scores(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> list[str]:
-    """Return a section with the rows that have a value; nothing if none has."""
+    """Return a section with the rows that have a value, or an empty list if no row has one."""
     known = {name: value for name, value in rows.items() if value not in (None, "")}
     lines = "".join(f"| {_line(name)} | `{_line(value)}` |\n" for name, value in known.items())
     return [f"\n## {title}\n\n| | |\n|---|---|\n{lines}"] if known else []

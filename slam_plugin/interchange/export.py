@@ -46,7 +46,7 @@ _EXTRACTOR = {
 
 
 class Export(NamedTuple):
-    """What the folder will hold, apart from the card.
+    """The contents of the folder, apart from the card.
 
     Attributes:
         kind: class of transformers.
@@ -112,8 +112,10 @@ def _export(source: SourceCheckpoint) -> Export:
     weights = {CLASSES[kind] + name: value for name, value in ours.items()}
     files, notes = {FEATURES: dict(_EXTRACTOR)}, []
     if kind == _FOR_CTC:
-        tokenizer = ctc_tokenizer(Vocabulary.from_state(source.task["vocabulary"], source.path), source.path)
-        weights |= {f"lm_head.{name}": value[tokenizer.rows] for name, value in _head(source, sizes).items()}
+        vocabulary = Vocabulary.from_state(source.task["vocabulary"], source.path)
+        tokenizer = ctc_tokenizer(vocabulary, source.path)
+        head = _head(source, sizes["encoder_dim"], len(vocabulary.dictionary))
+        weights |= {f"lm_head.{name}": value[tokenizer.rows] for name, value in head.items()}
         config |= {"vocab_size": len(tokenizer.rows), "final_dropout": float(source.config.final_dropout)}
         files |= tokenizer.files
         files[FEATURES]["processor_class"] = "Wav2Vec2BertProcessor"
@@ -146,10 +148,9 @@ def _speech_side(source: SourceCheckpoint, sizes: Mapping[str, Any]) -> tuple[di
     return theirs, [pair.ours for pair in pairs]
 
 
-def _head(source: SourceCheckpoint, sizes: Mapping[str, Any]) -> dict[str, Tensor]:
-    symbols = Vocabulary.from_state(source.task["vocabulary"], source.path).dictionary
+def _head(source: SourceCheckpoint, dim: int, symbols: int) -> dict[str, Tensor]:
     with torch.device("meta"):
-        expected = torch.nn.Linear(sizes["encoder_dim"], len(symbols)).state_dict()
+        expected = torch.nn.Linear(dim, symbols).state_dict()
     found = {name: source.weights.get(f"{_HEAD}.{name}") for name in expected}
     _check_fit(source.path, found, expected)
     return found

@@ -39,7 +39,7 @@ _SHOWN = 5  # symbols of a report
 
 
 class Taken(NamedTuple):
-    """What was read of a folder.
+    """The contents that were read from a folder.
 
     Attributes:
         sizes: every field of the trunk.

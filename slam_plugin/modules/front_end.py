@@ -12,7 +12,7 @@ FRAMES_PER_STATE: dict[str, tuple[int, ...]] = {CONV: (4, 2), STACKED: (2,)}
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What data, objectives and tasks need to know of a front end.
+    """The properties of a front end that data, objectives and tasks use.
 
     Example:
         >>> FrontEnd("conv", 4).states_of(9), FrontEnd("stacked", 2).states_of(9)

@@ -1,4 +1,4 @@
-"""What ``slam export`` writes is loaded by transformers without code of its own, and computes the same."""
+"""Folders of ``slam export`` load in transformers without custom code, and give the same outputs."""
 
 import json
 
@@ -133,8 +133,8 @@ def test_logits_are_those_of_the_plugin(tmp_path, sounds, seed):
     torch.testing.assert_close(theirs[inputs["attention_mask"].bool()], expected, rtol=0, atol=1e-5)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(tmp_path / "hf")
     extracted = extractor([sound.numpy() for sound in sounds], sampling_rate=RATE, return_tensors="pt")
-    heard = model(**extracted).logits[extracted["attention_mask"].bool()]
-    torch.testing.assert_close(heard, expected, rtol=0, atol=5e-4)
+    from_waveform = model(**extracted).logits[extracted["attention_mask"].bool()]
+    torch.testing.assert_close(from_waveform, expected, rtol=0, atol=5e-4)
     assert torch.equal(model.wav2vec2_bert.masked_spec_embed, saved.model.encoder.speech_mask)
 
 

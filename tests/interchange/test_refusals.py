@@ -151,7 +151,7 @@ def test_a_tensor_in_two_shards(toy, sharded, tmp_path, capsys):
 
 
 class Code:
-    """What makes a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, canary):
         self.canary = canary

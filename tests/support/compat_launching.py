@@ -1,4 +1,4 @@
-"""What fails in fairseq without the workarounds for launched ranks and for trackers. See compat_scenarios.py."""
+"""Scenarios that fail in fairseq without the workarounds for launched ranks and for trackers: see compat_scenarios."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.support.compat_running import expect, train
 
 
 def launched(gpus: int, rank: int, local_rank: int, world_size: int, **flags: int) -> DistributedTrainingConfig:
-    """Return what fairseq makes of the variables of torchrun on a machine with so many GPUs that the rank sees."""
+    """Return the configuration that fairseq infers from torchrun's variables, in a rank that sees ``gpus`` GPUs."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "WORLD_SIZE": str(world_size)}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(local_rank)}
     torch.cuda.device_count, torch.cuda.set_device = lambda: gpus, lambda device: None

@@ -18,7 +18,7 @@ def recording(path: str, samples: int, rate: int = 16000, channels: int = 1) -> 
 
 
 def supervision(start: float, duration: float, text: str | None, channel: int | list[int] = 0, **more: Any) -> dict:
-    """Return a supervision; its recording's id does not matter."""
+    """Return a supervision. Its recording's id does not matter."""
     named = {} if text is None else {"text": text}
     return {"id": "s", "recording_id": "r", "start": start, "duration": duration, "channel": channel, **named, **more}
 

@@ -209,7 +209,7 @@ def test_a_line_that_inflates_is_left_out(tmp_path, sounds):
 
 
 def test_cuts_of_one_recording_share_a_drawn_split(tmp_path, sounds):
-    # Drawn by name, which has the temporary folder in it: of so many, each split gets some.
+    # Splits are drawn by path, which includes the temporary folder. With 50 recordings, no split is empty.
     recordings = 50
     for number in range(recordings):
         write_sound(sounds / f"{number}.wav", 1.0, seed=number)

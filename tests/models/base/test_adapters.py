@@ -112,7 +112,7 @@ def test_adapters_and_what_is_above_the_trunk_learn(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_number_of_its_parameters(name):
-    """Of a matrix (out, in): rank times (out + in)."""
+    """The adapter of a matrix (out, in) has rank * (out + in) numbers."""
     layers = 2 if name in TEXT else 3
     matrices = [(3 * DIM, DIM), (DIM, DIM), (2 * DIM, DIM), (DIM, DIM), *[(FFN, DIM), (DIM, FFN)] * 2]
     model = adapted(name)

@@ -122,7 +122,7 @@ def test_a_changed_weight_shows():
 
 
 def test_features_are_those_of_transformers():
-    """Normalized with the sample variance, and stacked; an odd last frame counts in mean and variance alone."""
+    """Features are normalized with the sample variance. An odd last frame counts in them, and is dropped."""
     extractor = transformers.SeamlessM4TFeatureExtractor()
     draw = np.random.default_rng(0)
     waveform = (0.1 * draw.standard_normal(16_000 - 160)).astype(np.float32)
