@@ -102,7 +102,7 @@ class SlamForCTC(SlamPreTrainedModel):
             labels: (batch, L) ids of symbols, negative at padding.
             output_hidden_states: return the output of each layer too; None for the configuration's choice.
         Returns:
-            ``logits`` (batch, T, symbols), and ``loss``, the mean over labels and utterances
+            ``logits`` (batch, T, symbols), and ``loss``: the mean over utterances, each divided by its number of labels
         """
         encoded = self.slam(input_features, attention_mask, output_hidden_states)
         logits = self.lm_head(self.dropout(encoded.last_hidden_state))
