@@ -72,7 +72,7 @@ def export_with_code(source: SourceCheckpoint, differences: Sequence[str]) -> Ex
     config |= {"trunk": arguments, "front_end": front_end}
     taken = {name for name in source.weights if is_adapter(name)}
     taken |= {name for name in source.weights for ours in weights if name.endswith(ours.removeprefix("slam."))}
-    code = [_MODELING, _FEATURE_EXTRACTION]
+    code = [_CONFIGURATION, _MODELING, _FEATURE_EXTRACTION]
     files: dict[str, dict[str, Any] | bytes] = {FEATURES: {**_EXTRACTOR, "front_end": front_end}}
     if kind == _FOR_CTC:
         vocabulary = Vocabulary.from_state(source.task["vocabulary"], source.path)

@@ -312,10 +312,14 @@ def test_the_cards_snippets_run_without_the_plugin(recognizer, encoder, tmp_path
     assert run_snippet(encoder[1], tmp_path, "{last}\nprint(tuple(states.shape))") == "(1, 47, 16)\n"
 
 
+def files_of(recognizer):
+    return recognizer[1].glob("*.py")
+
+
 def test_the_code_imports_little(recognizer):
     """Nothing of the plugin, and only what the document names."""
     found = set()
-    for path in recognizer[1].glob("*.py"):
+    for path in files_of(recognizer):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
@@ -323,6 +327,13 @@ def test_the_code_imports_little(recognizer):
                 assert node.level < 2 and (not node.level or (recognizer[1] / f"{node.module}.py").is_file())
                 found |= set() if node.level else {node.module.partition(".")[0]}
     assert found - sys.stdlib_module_names == {"numpy", "torch", "torchaudio", "transformers", "sentencepiece"}
+
+
+def test_a_file_that_transformers_loads_names_all_that_it_needs(recognizer):
+    """Version 4 copies no other file of a local folder."""
+    named = {path.stem: {*re.findall(r"^from \.(\w+) import", path.read_text(), re.M)} for path in files_of(recognizer)}
+    for entry in ("configuration_slam", "modeling_slam", "feature_extraction_slam", "tokenization_slam"):
+        assert all(named[other] <= named[entry] for other in named[entry]), entry
 
 
 def test_modules_that_cannot_be_copied(tmp_path, monkeypatch):
