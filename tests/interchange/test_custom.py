@@ -393,8 +393,9 @@ def test_what_is_no_speech_is_refused(recognizer):
         extractor(np.zeros(RATE, np.float32), sampling_rate=8000)
     with pytest.raises(ValueError, match=r"found a waveform of shape \(800, 2\)"):
         extractor([np.zeros((800, 2), np.float32)], sampling_rate=RATE)
-    with pytest.raises(ValueError, match="399 samples at 16 kHz are less than one window"):
-        extractor(np.zeros(399, np.float32), sampling_rate=RATE)
+    for samples in (399, 0):
+        with pytest.raises(ValueError, match=f"{samples} samples at 16 kHz are less than one window"):
+            extractor(np.zeros(samples, np.float32), sampling_rate=RATE)
 
 
 def refused(path, out, match):

@@ -46,7 +46,7 @@ class SlamFeatureExtractor(SequenceFeatureExtractor):
         """
         if sampling_rate not in (None, self.sampling_rate):
             raise ValueError(f"sampling_rate: found {sampling_rate}, expected {self.sampling_rate}")
-        is_one = np.ndim(raw_speech[0]) == 0
+        is_one = len(raw_speech) == 0 or np.ndim(raw_speech[0]) == 0
         features = [self._features(waveform) for waveform in ([raw_speech] if is_one else raw_speech)]
         return self.pad(
             BatchFeature({"input_features": features}),
