@@ -1,4 +1,4 @@
-"""Scores of ``fairseq-generate``'s output: CER and WER by editdistance, BLEU and chrF by sacrebleu, accuracy.
+"""Scores of ``fairseq-generate``'s output: CER and WER by jiwer, BLEU and chrF by sacrebleu, accuracy.
 
 References are the file's T- lines, hypotheses its D- lines (detokenized; the first of an n-best list). Error rates are
 of the corpus: all edits over the length of all references, so a long sentence counts more than a short one. Accuracy is
@@ -8,26 +8,25 @@ white space replaced by one space, ends stripped. Case and punctuation stay, and
 character. BLEU and chrF get the text unchanged; their signatures describe what they do to it.
 """
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import editdistance
 from sacrebleu.metrics import BLEU, CHRF
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.lines import lines_in
 from slam_plugin.data.text.classes import read_classes
+from slam_plugin.scoring.edits import edits_of, total_of
+from slam_plugin.scoring.normalizer import UNKNOWN_HYPOTHESIS, UNKNOWN_REFERENCE, comparable
 
 METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
 DEFAULT_METRICS = METRICS[:4]  # without accuracy: few sentences of a translation are entirely correct
 Scores = dict[str, float | str]
-COMPARED_AS = "NFC, white space collapsed; case and punctuation kept"
 
 # fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each is replaced by one character,
 # a different one, so that it is one error, never a match and never five errors.
-_UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", "\ufffd"), ("<unk>", "\u2047")
+_UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", UNKNOWN_REFERENCE), ("<unk>", UNKNOWN_HYPOTHESIS)
 
 
 class Generated(NamedTuple):
@@ -76,11 +75,6 @@ def read_generated(path: str | Path) -> list[Generated]:
     ]
 
 
-def comparable(text: str) -> str:
-    """Return the text as CER, WER and accuracy compare it (:data:`COMPARED_AS`)."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
 def cer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Return the character error rate of the corpus in percent, spaces counted as characters."""
     return _error_rate("cer", hypotheses, references)
@@ -98,8 +92,6 @@ def accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 _OURS = {"cer": cer, "wer": wer, "accuracy": accuracy}
-# Splits a text into the units that an error rate counts.
-UNITS: dict[str, Callable[[str], list[str]]] = {"cer": list, "wer": str.split}
 
 
 def score(
@@ -136,12 +128,6 @@ def scorer_of(metric: str) -> BLEU | CHRF:
     return BLEU() if metric == "bleu" else CHRF()
 
 
-def edits_of(metric: str, hypothesis: str, reference: str) -> tuple[int, int]:
-    """Return the number of edits from a hypothesis to its reference, and the reference's length, for cer or wer."""
-    wanted = UNITS[metric](comparable(reference))
-    return editdistance.eval(UNITS[metric](comparable(hypothesis)), wanted), len(wanted)
-
-
 def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS, classes: str | Path | None = None) -> Scores:
     """Return :func:`score` of a generation file.
 
@@ -165,8 +151,4 @@ def _accuracy_by_class(generated: Sequence[Generated], path: str | Path) -> Scor
 
 
 def _error_rate(metric: str, hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    counts = [edits_of(metric, *pair) for pair in zip(hypotheses, references, strict=True)]
-    edits, total = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
-    if total == 0:
-        raise ValueError("found only empty references, for which an error rate is undefined")
-    return 100.0 * edits / total
+    return total_of(edits_of(metric, hypotheses, references)).rate
