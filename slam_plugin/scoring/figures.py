@@ -11,7 +11,7 @@ import numpy as np
 
 from slam_plugin.scoring.edits import UNITS, Edits, edits_of, total_of
 from slam_plugin.scoring.normalizer import PLAIN, Normalizer
-from slam_plugin.scoring.significance import RESAMPLES, SEED, bootstrap, interval_of, sentence_statistics
+from slam_plugin.scoring.significance import RESAMPLES, bootstrap, interval_of, sentence_statistics
 from slam_plugin.scoring.text import score
 
 UNCHANGED = ("bleu", "chrf")  # get the text as it is
@@ -46,7 +46,6 @@ def figures_of(
     references: Sequence[str],
     metrics: Sequence[str],
     normalizer: Normalizer = PLAIN,
-    seed: int = SEED,
 ) -> list[Figure]:
     """Return the figure of each metric.
 
@@ -57,16 +56,14 @@ def figures_of(
         [wer] = figures_of(["a b"], ["a c"], ["wer"])
         print(wer.score, wer.edits.substitutions)  # 50.0 1
     """
-    return [_figure(metric, hypotheses, references, normalizer, seed) for metric in metrics]
+    return [_figure(metric, hypotheses, references, normalizer) for metric in metrics]
 
 
-def _figure(
-    metric: str, hypotheses: Sequence[str], references: Sequence[str], normalizer: Normalizer, seed: int
-) -> Figure:
+def _figure(metric: str, hypotheses: Sequence[str], references: Sequence[str], normalizer: Normalizer) -> Figure:
     texts = [texts_for(metric, side, normalizer) for side in (hypotheses, references)]
     scores = score(*texts, [metric])
     statistics = sentence_statistics(metric, *texts)
-    samples = bootstrap(metric, statistics, seed=seed) if len(statistics) > 1 else np.full(RESAMPLES, np.nan)
+    samples = bootstrap(metric, statistics) if len(statistics) > 1 else np.full(RESAMPLES, np.nan)
     edits = total_of(edits_of(metric, *texts)) if metric in UNITS else None
     settings = scores[f"{metric}_signature"] if metric in UNCHANGED else _compared_as(texts, normalizer)
     return Figure(metric, scores[metric], samples, edits, settings)
@@ -79,9 +76,10 @@ def texts_for(metric: str, texts: Sequence[str], normalizer: Normalizer) -> list
 
 def mean_of(figures: Sequence[Figure]) -> Figure:
     """Return the unweighted mean of one metric over test sets, whose sentences are drawn independently."""
-    samples = np.mean([figure.samples for figure in figures], axis=0)
+    # Permuted: each set was drawn with the same seed.
+    samples = [np.random.default_rng(number).permutation(figure.samples) for number, figure in enumerate(figures)]
     mean = sum(figure.score for figure in figures) / len(figures)
-    return Figure(figures[0].metric, mean, samples, None, figures[0].settings)
+    return Figure(figures[0].metric, mean, np.mean(samples, axis=0), None, "unweighted mean of the test sets")
 
 
 def record_of(figures: Sequence[Figure]) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 References are the file's T- lines, hypotheses its D- lines (detokenized; the first of an n-best list). Error rates are
 of the corpus: all edits over the length of all references, so a long sentence counts more than a short one. Accuracy is
-the share of sentences that are entirely correct; with ``--classes FILE``, a class per line for each row of the data
-set, also by class. For error rates and accuracy, both sides are made comparable in the same way: Unicode NFC, runs of
-white space replaced by one space, ends stripped. Case and punctuation stay, and the space between words counts as a
-character. BLEU and chrF get the text unchanged; their signatures describe what they do to it.
+the share of sentences that are entirely correct. For error rates and accuracy, both sides are made comparable in the
+same way: Unicode NFC, runs of white space replaced by one space, ends stripped. Case and punctuation stay unless a
+normalizer removes them (:mod:`slam_plugin.scoring.normalizer`), and the space between words counts as a character. BLEU
+and chrF get the text unchanged; their signatures describe what they do to it.
 """
 
 from collections.abc import Sequence
@@ -123,31 +123,24 @@ def check_lengths(hypotheses: Sequence[str], references: Sequence[str]) -> None:
         )
 
 
-def scorer_of(metric: str) -> BLEU | CHRF:
-    """Return sacrebleu's scorer of ``bleu`` or ``chrf``."""
-    return BLEU() if metric == "bleu" else CHRF()
+def scorer_of(metric: str, of_sentences: bool = False) -> BLEU | CHRF:
+    """Return sacrebleu's scorer of ``bleu`` or ``chrf``. BLEU of sentences counts only the orders that one has."""
+    return BLEU(effective_order=of_sentences) if metric == "bleu" else CHRF()
 
 
-def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS, classes: str | Path | None = None) -> Scores:
-    """Return :func:`score` of a generation file.
-
-    With ``classes`` (see :func:`read_classes`), also ``accuracy_CLASS`` of each class that was decoded.
-    """
+def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS) -> Scores:
+    """Return :func:`score` of a generation file."""
     generated = read_generated(path)
-    scores = score([g.hypothesis for g in generated], [g.reference for g in generated], metrics)
-    return scores if classes is None else {**scores, **_accuracy_by_class(generated, classes)}
+    return score([each.hypothesis for each in generated], [each.reference for each in generated], metrics)
 
 
-def _accuracy_by_class(generated: Sequence[Generated], path: str | Path) -> Scores:
+def classes_of(generated: Sequence[Generated], path: str | Path) -> dict[str, list[Generated]]:
+    """Return the sentences of each class that was decoded, by the classes of all rows (see :func:`read_classes`)."""
     names, codes = read_classes(path, generated[-1].id + 1)
     of_class: dict[str, list[Generated]] = {name: [] for name in names}
     for sentence in generated:
         of_class[names[codes[sentence.id]]].append(sentence)
-    return {
-        f"accuracy_{name}": accuracy([g.hypothesis for g in found], [g.reference for g in found])
-        for name, found in of_class.items()
-        if found
-    }
+    return {name: found for name, found in of_class.items() if found}
 
 
 def _error_rate(metric: str, hypotheses: Sequence[str], references: Sequence[str]) -> float:

@@ -125,6 +125,7 @@ def _score(folder: Path) -> None:
     options = SimpleNamespace(
         generated=folder / "generate-test.txt", metrics=METRICS, classes=folder / "classes.txt", json=True
     )
+    options.normalizer, options.language, options.worst = "none", None, None
     with redirect_stdout(io.StringIO()) as printed:
         score.run(options)
     json.loads(printed.getvalue())
