@@ -116,7 +116,7 @@ def _check_rows(source: Path, expected: Mapping[int, str], output: Output) -> No
     if odd:
         raise DataError(
             f"{output.path}: found {len(output.hypotheses)} sentences, expected the {len(expected)} of {source}; "
-            f"{len(odd)} are in one of them alone, such as sentence {odd[0]} in "
+            f"{len(odd)} in one of them alone, such as sentence {odd[0]} in "
             f"{source if odd[0] in expected else output.path}"
         )
 

@@ -39,5 +39,6 @@ def sides_of(metric: str, sentences: Sequence[Generated], normalizer: Normalizer
 def in_words(metric: str, edits: Edits) -> str:
     """Return the counts of a sentence as a phrase, such as ``3 errors in 7 words (2 S, 1 D, 0 I)``."""
     kinds = f"{edits.substitutions} S, {edits.deletions} D, {edits.insertions} I"
-    plural = "" if edits.errors == 1 else "s"
-    return f"{edits.errors} error{plural} in {edits.length} {NAMES[metric]} ({kinds})"
+    errors = "error" if edits.errors == 1 else "errors"
+    units = NAMES[metric].removesuffix("s") if edits.length == 1 else NAMES[metric]
+    return f"{edits.errors} {errors} in {edits.length} {units} ({kinds})"

@@ -47,7 +47,7 @@ def test_the_table_has_a_row_for_each_metric_and_says_how_it_was_computed(path, 
 def test_the_worst_sentences_follow_the_table(path, capsys):
     assert main(["--generated", str(path), "--metrics", "bleu", "wer", "--worst", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-4:] == ["sentence 2: 1 error in 1 words (0 S, 1 D, 0 I)", "REF: b", "HYP: *", "     D"]
+    assert lines[-4:] == ["sentence 2: 1 error in 1 word (0 S, 1 D, 0 I)", "REF: b", "HYP: *", "     D"]
 
 
 def test_accuracy_by_class(path, tmp_path, capsys):

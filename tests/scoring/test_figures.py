@@ -79,7 +79,7 @@ def test_the_worst_sentences_come_first_and_those_without_an_error_not():
     headings = [line for line in worst_view("wer", sentences, 9).splitlines() if line.startswith("sentence")]
     assert headings == [
         "sentence 3: 4 errors in 4 words (1 S, 3 D, 0 I)",
-        "sentence 5: 1 error in 1 words (1 S, 0 D, 0 I)",
+        "sentence 5: 1 error in 1 word (1 S, 0 D, 0 I)",
         "sentence 9: 1 error in 2 words (1 S, 0 D, 0 I)",
     ]
     assert worst_view("wer", sentences, 1).count("sentence") == 1
