@@ -139,8 +139,12 @@ def _check_references(source: Path, expected: Mapping[int, str], path: Path, fou
 
 def _is_same(expected: str, found: str) -> bool:
     """Return whether two references are the same. Symbols unknown to the vocabulary of ``found`` may be any text."""
-    known = [re.escape(part) for part in comparable(found).split(UNKNOWN_REFERENCE)]
-    return re.fullmatch(".+".join(known), comparable(expected), re.DOTALL) is not None
+    first, *others = [re.escape(part) for part in comparable(found).split(UNKNOWN_REFERENCE)]
+    if not others:
+        return comparable(expected) == comparable(found)
+    # Atomic: the first place that fits is as good as any later one, and nothing is tried again.
+    middle = "".join(f"(?>.+?{part})" for part in others[:-1])
+    return re.fullmatch(f"{first}{middle}.+{others[-1]}", comparable(expected), re.DOTALL) is not None
 
 
 def compare(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from slam_plugin.scoring.edits import NO_REFERENCE, edits_of, total_of
 from slam_plugin.scoring.normalizer import comparable
@@ -45,6 +44,8 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     count, mean = len(values), math.fsum(values) / len(values)
     if count == 1:
         return Interval(mean, math.nan, 1)
+    from scipy import stats  # takes as long to import as all the rest
+
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
     quantile = float(stats.t.ppf((1 + level) / 2, count - 1))
     return Interval(mean, quantile * deviation / math.sqrt(count), count)

@@ -140,6 +140,31 @@ def test_symbols_that_one_vocabulary_does_not_know_need_the_texts(write, tmp_pat
         joined_of(first, second, others)
 
 
+@pytest.mark.parametrize(
+    ("marked", "text", "fits"),
+    [
+        ("a?c", "abc", True),
+        ("a?c", "a longer bc", True),
+        ("a?c", "ac", False),  # the symbol is some text
+        ("a?c", "abd", False),
+        ("?b?b", "xbybzb", True),
+        ("?b?b", "xbb", False),
+        ("??", "xy", True),
+        ("??", "x", False),
+        ("?", "a", True),
+        ("?x" * 40, "a" * 4000, False),  # at once
+    ],
+)
+def test_an_unknown_symbol_stands_for_some_text(write, tmp_path, marked, text, fits):
+    output = write("a", [""], [marked.replace("?", "<<unk>>")], range(1))
+    texts = lines(tmp_path / "r.txt", [text])
+    if fits:
+        assert joined_of(output, output, texts).references == [text]
+    else:
+        with pytest.raises(DataError, match="found other references than in"):
+            joined_of(output, output, texts)
+
+
 def test_two_empty_texts_of_a_sentence_are_a_sentence(write):
     joined = joined_of(write("a", ["", "x"], ["", "x"], range(2)), write("b", ["y", "x"], ["", "x"], range(2)))
     [found] = compare(joined, ["wer"], resamples=20)
