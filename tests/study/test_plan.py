@@ -139,6 +139,12 @@ def test_targets_come_from_another_rows_model_of_the_same_seed(tmp_path):
     assert clustered.depends_on == {"BUILT_ON": plan.fingerprint(other.steps)} and found[0] == other
 
 
+def test_only_a_trunk_that_has_seen_ctc_is_fine_tuned_gently(tmp_path):
+    for row, (objectives, _) in EXPECTED.items():
+        words = trainings(study(tmp_path), row, ["asr10"])[f"{row}-seed1-asr10"]
+        assert ("--specaugment" in words) == ("--encoder-lr-scale" in words) == ("ctc" in objectives)
+
+
 def test_total_compute_is_more_updates_of_the_same(tmp_path):
     for name, scale in SCALES.items():
         assert scale.total.keys() == scale.fine_tuning.keys() == COLUMNS.keys()

@@ -132,7 +132,7 @@ def _cell(study: Study, row: str, column: str, seed: int, built_on: dict[str | N
     start = study.run / name_of(row, seed) / "checkpoint_last.pt" if pretrained else None
     if task.after:
         start = study.run / name_of(row, seed, task.after) / "checkpoint_best.pt"
-    task, folder = task.for_pretrained() if pretrained else task, study.run / name_of(row, seed, column)
+    task, folder = task.for_pretrained() if settings.gentle else task, study.run / name_of(row, seed, column)
     files = content_hash(*(Path(flag) for flag in task.flags if flag.endswith(".yaml")))
     trained = fine_tune(folder, study.data / task.data, task, start, study.threads, seed)
     trained = replace(trained, depends_on={"BUILT_ON": built_on[task.after], "FILES": files})
