@@ -37,6 +37,8 @@ NOT_RUN = {
     ".": "this is the environment already",
     ".ci/run": "this is part of it",
     "python -m examples.slam.downstream": "tests/end_to_end/test_downstream.py runs it",
+    "python -m examples.slam.w2v_bert_2": "tests/end_to_end/test_w2v_bert_2.py runs it",
+    "hf": "the network",
     "python -m benchmarks.gpu": "tests/benchmarks/test_gpu.py runs it",
     "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
     "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",

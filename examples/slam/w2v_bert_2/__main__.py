@@ -4,7 +4,7 @@
 transformers a little, imports it, continues it on speech, text and pairs, fine-tunes it to recognition, exports it, and
 transcribes the test set with transformers. Each step is a command that can be run by hand: ``--print`` prints them. A
 run that was killed resumes when it is started again. ``--quick`` runs the same steps for a few updates each. Without
-``--data`` the demo's data is fetched and prepared first.
+``--data`` it takes the demo's data, or fetches and prepares it if the demo has not run.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from examples.slam.w2v_bert_2.comparison import table
 from examples.slam.w2v_bert_2.plan import FULL, QUICK, steps
 from slam_plugin.machine import cores
 
+DEMO = ROOT / "runs/demo/data"
 LIMIT = 40  # utterances of each split with --quick
 
 
@@ -31,9 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if importlib.util.find_spec("transformers") is None:
         raise SystemExit("transformers is not installed; install it, e.g. with `pip install 'slam-fairseq[bench]'`")
     run = (options.run or ROOT / "runs" / ("w2v_bert_2-quick" if options.quick else "w2v_bert_2")).absolute()
-    data, scale = options.data.absolute() if options.data else run / "data", QUICK if options.quick else FULL
+    scale = QUICK if options.quick else FULL
+    found = options.data or (DEMO if (DEMO / "stats.json").exists() else None)
+    data = found.absolute() if found else run / "data"
     debs = os.environ.get("DEBS") or None
-    prepared = [] if options.data else data_steps(run, "english", options.tree, debs, LIMIT if options.quick else None)
+    prepared = [] if found else data_steps(run, "english", options.tree, debs, LIMIT if options.quick else None)
     plan = [*prepared, *steps(run, data, scale, options.threads or cores(), options.seed)]
     if options.print:
         print("# in the repository, with its environment active")
@@ -47,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m examples.slam.w2v_bert_2", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, help="folder made by slam prepare english, such as runs/demo/data")
+    parser.add_argument(
+        "--data", type=Path, help="folder made by slam prepare english (default: that of make demo, else fetched)"
+    )
     parser.add_argument("--tree", type=Path, help="folder of the unpacked packages (default: fetch them)")
     parser.add_argument("--run", type=Path, help="folder of the run (default: runs/w2v_bert_2)")
     parser.add_argument("--seed", type=int, default=1, help="seed of every training (default: 1)")
