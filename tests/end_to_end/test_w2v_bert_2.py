@@ -37,7 +37,7 @@ def finished(toy, tmp_path_factory) -> tuple[Path, Path, str]:
 
 def test_each_training_ran_from_what_came_before_it(finished):
     _, run, _ = finished
-    assert [updates(run / name / "checkpoint_last.pt") for name in TRAININGS] == [4, 4, 4]
+    assert [updates(run / name / "checkpoint_last.pt") for name in TRAININGS] == [20, 4, 4]
     for name, start in zip(TRAININGS, ("start.pt", "joint/checkpoint_last.pt", "start.pt"), strict=True):
         log = (run / "logs" / f"{name}.log").read_text(encoding="utf-8")
         assert f"--pretrained {run / start}" in log and f"{run / start}: " in log.split("\n", 1)[1]
@@ -59,7 +59,7 @@ def test_the_imported_layers_learn(finished):
 def test_figures(finished):
     data, run, output = finished
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    assert {"contrastive_loss", "span_mlm_loss", "ctc_loss"} <= results["joint"].keys()
+    assert results["joint"].keys() == {"contrastive", "masked_prediction", "span_mlm", "ctc"}
     assert all(entry["first"] > 0 and entry["last"] > 0 for entry in results["joint"].values())
     assert len(results["recognition"]) == 4
     for name, scores in results["recognition"].items():
@@ -74,7 +74,7 @@ def test_a_finished_run_ends_at_once(finished, tmp_path):
     data, run, output = finished
     again = call(data, run, tmp_path / "log")
     assert again.count("done before") == len(STEPS)
-    assert again[again.index("validation of") :] == output[output.index("validation of") :]
+    assert again[again.index("loss in the") :] == output[output.index("loss in the") :]
 
 
 def test_the_printed_commands_are_those_that_ran(finished, tmp_path):

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from examples.slam.steps import run_steps
+from examples.slam.steps import Step, run_steps
 from examples.slam.study.plan import shown
 from examples.slam.training_steps import ROOT, data_steps
 from examples.slam.w2v_bert_2.comparison import table
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = [*prepared, *steps(run, data, scale, options.threads or cores(), options.seed)]
     if options.print:
         print("# in the repository, with its environment active")
-        print(shown(plan))
+        print(shown([step for group in plan for step in ([group] if isinstance(group, Step) else group)]))
         return 0
     run_steps(plan, run / "logs")
     print(table(json.loads((run / "results.json").read_text(encoding="utf-8"))))

@@ -32,20 +32,19 @@ class Scale(NamedTuple):
 
     theirs: int
     joint: int
-    epoch: int  # plan steps between validations
     frozen: int  # first updates of the joint training, in which the imported layers wait
     recognition: int
 
 
-FULL = Scale(theirs=800, joint=200, epoch=50, frozen=20, recognition=160)
-QUICK = Scale(theirs=4, joint=4, epoch=2, frozen=2, recognition=4)
+FULL = Scale(theirs=800, joint=150, frozen=15, recognition=100)
+QUICK = Scale(theirs=4, joint=20, frozen=2, recognition=4)
 
 
-def steps(run: Path, data: Path, scale: Scale, threads: int, seed: int = 1) -> list[Step]:
-    """Return the steps in ``run``, one after the other, on ``data`` of ``slam prepare english``.
+def steps(run: Path, data: Path, scale: Scale, threads: int, seed: int = 1) -> list[Step | list[Step]]:
+    """Return the steps in ``run``, on ``data`` of ``slam prepare english``. Steps in a list run side by side.
 
     Args:
-        threads: of each training.
+        threads: of a training. The two fine-tunings have half of them each.
         seed: of every training.
     """
     theirs, start, exported = run / "theirs", run / "start.pt", run / "exported"
@@ -57,11 +56,15 @@ def steps(run: Path, data: Path, scale: Scale, threads: int, seed: int = 1) -> l
         _train_theirs(theirs, data, scale, threads, seed),
         Step("import", imported, outputs=[start]),
         _continued(joint, data, start, scale, threads, seed),
-        fine_tune(trained, data / "asr", _recognition(scale), joint / "checkpoint_last.pt", threads, seed),
-        fine_tune(direct, data / "asr", _recognition(scale), start, threads, seed),
+        [
+            fine_tune(folder, data / "asr", _recognition(scale), source, max(1, threads // 2), seed)
+            for folder, source in ((trained, joint / "checkpoint_last.pt"), (direct, start))
+        ],
         Step("export", leaving, outputs=[exported], resumes_from=[exported]),
-        *(_transcribe(run, data, model) for model in (theirs, exported)),
-        *(_decode(run, data, model) for model in (trained, direct)),
+        [
+            *(_transcribe(run, data, model) for model in (theirs, exported)),
+            *(_decode(run, data, model) for model in (trained, direct)),
+        ],
         Step("compare", partial(compare, run), outputs=[run / "results.json"]),
     ]
 
@@ -83,10 +86,13 @@ def _train_theirs(folder: Path, data: Path, scale: Scale, threads: int, seed: in
 
 
 def _continued(folder: Path, data: Path, start: Path, scale: Scale, threads: int, seed: int) -> Step:
-    """Return the joint training. Its sizes are the checkpoint's, so it has no flag for them."""
-    recipe = PreTraining(CORPORA, scale.joint, scale.epoch, size=None)
-    waiting = ["--pretrained", str(start), "--freeze-encoder-updates", str(scale.frozen), "--encoder-lr-scale", "0.5"]
-    return pretrain(folder, data, recipe, threads, seed, waiting)
+    """Return the joint training. Its sizes are the checkpoint's, so it has no flag for them.
+
+    It ends before any speech is repeated, so that its own losses are those of data that it has not seen.
+    """
+    recipe = PreTraining(CORPORA, scale.joint, scale.joint, size=None)
+    flags = ["--pretrained", str(start), "--freeze-encoder-updates", str(scale.frozen), "--encoder-lr-scale", "0.5"]
+    return pretrain(folder, data, recipe, threads, seed, [*flags, "--disable-validation"])
 
 
 def _recognition(scale: Scale) -> FineTuning:
