@@ -39,6 +39,7 @@ NOT_RUN = {
     "python -m examples.slam.downstream": "tests/end_to_end/test_downstream.py runs it",
     "python -m examples.slam.w2v_bert_2": "tests/end_to_end/test_w2v_bert_2.py runs it",
     "hf": "the network",
+    "python -m benchmarks.continued": "tests/documents/test_continue_w2v_bert_2.py runs it",
     "python -m benchmarks.gpu": "tests/benchmarks/test_gpu.py runs it",
     "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
     "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",
