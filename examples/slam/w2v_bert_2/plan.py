@@ -36,7 +36,7 @@ class Scale(NamedTuple):
     recognition: int
 
 
-FULL = Scale(theirs=800, joint=150, frozen=15, recognition=100)
+FULL = Scale(theirs=800, joint=400, frozen=20, recognition=300)
 QUICK = Scale(theirs=4, joint=20, frozen=2, recognition=4)
 
 
@@ -90,7 +90,7 @@ def _continued(folder: Path, data: Path, start: Path, scale: Scale, threads: int
 
     It ends before any speech is repeated, so that its own losses are those of data that it has not seen.
     """
-    recipe = PreTraining(CORPORA, scale.joint, scale.joint, size=None)
+    recipe = PreTraining(CORPORA, scale.joint, scale.joint, size=None, lr=0.006)
     flags = ["--pretrained", str(start), "--freeze-encoder-updates", str(scale.frozen), "--encoder-lr-scale", "0.5"]
     return pretrain(folder, data, recipe, threads, seed, [*flags, "--disable-validation"])
 
@@ -99,7 +99,7 @@ def _recognition(scale: Scale) -> FineTuning:
     """Return recognition by CTC from the same transcripts as the first model's."""
     flags = [*SPEECH_TO_TEXT, "--train-subset", f"train_{MINUTES}", "--arch", "slam_ctc", "--criterion", "slam_ctc"]
     flags += [*validated(scale.recognition), "--eval-wer", "--best-checkpoint-metric", "cer"]
-    return FineTuning("recognizer", "asr", scale.recognition, flags)
+    return FineTuning("recognizer", "asr", scale.recognition, flags, optimizer="slam_muon", lr=0.003)
 
 
 def _transcribe(run: Path, data: Path, model: Path) -> Step:
