@@ -30,7 +30,6 @@ setup(
         "safetensors>=0.4",  # to read weights of transformers
         "soundfile>=0.12",  # the first whose libsndfile reads MP3
         "sacrebleu>=2.4",
-        "editdistance>=0.8",
         "jiwer>=4",
         "pyarrow>=15",
         "pyyaml>=6",
