@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the unfinished steps and print the figures, or print the commands."""
     options = _parser().parse_args(arguments)
     if importlib.util.find_spec("transformers") is None:
-        raise SystemExit("transformers is not installed; install it, e.g. with `pip install 'slam-fairseq[bench]'`")
+        raise SystemExit("transformers is not installed: install it, the extra [bench], with pip install transformers")
     run = (options.run or ROOT / "runs" / ("w2v_bert_2-quick" if options.quick else "w2v_bert_2")).absolute()
     scale = QUICK if options.quick else FULL
     found = options.data or (DEMO if (DEMO / "stats.json").exists() else None)
