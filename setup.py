@@ -35,6 +35,7 @@ setup(
         "pyyaml>=6",
         "tqdm>=4.60",
         "jinja2>=3.1",  # for the report's templates; torch needs it too
+        "editdistance>=0.8",  # for fairseq's own recognition tasks and ``--scoring wer``
         # fairseq needs these too.
         "omegaconf",
         "scikit-learn>=1.3",
