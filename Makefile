@@ -1,7 +1,8 @@
-# make venv | test | lint | docs | demo | study | bench | fuzz | torture | clean
+# make venv | test | lint | docs | demo | interchange | study | bench | fuzz | torture | clean
 #   PYTHON=/path/to/python3.12   the interpreter of the environment
 #   DEBS=folder                  the demo's packages, instead of apt
 #   LONG=1 CONTROL=1 SEED=2      make demo trains for longer, on pairs alone, with another seed
+#   DATA=folder                  of slam prepare english, for make interchange; else the demo's, or fetched
 #   ROWS="0 4" TASKS="asr10 st-de" SEEDS="1 2 3" SCALE=cpu   a part of the study
 #   QUICK=1 ONLY="layer step"    a quick benchmark, or parts of it
 #   N=100000 JOBS=2              make fuzz runs so many cases, in so many processes
@@ -13,7 +14,7 @@ RUN := $(VENV)/bin/python
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 
-.PHONY: venv test lint docs demo study bench fuzz torture clean
+.PHONY: venv test lint docs demo interchange study bench fuzz torture clean
 .DEFAULT_GOAL := venv
 
 venv: $(INSTALLED)
@@ -46,6 +47,10 @@ docs: venv
 
 demo: venv
 	DEBS='$(DEBS)' $(RUN) -m examples.slam.demo $(if $(LONG),--long) $(if $(CONTROL),--control) $(if $(SEED),--seed $(SEED))
+
+# A model of transformers comes in, is continued jointly, and goes back (docs/continue_w2v_bert_2.md).
+interchange: venv
+	DEBS='$(DEBS)' $(RUN) -m examples.slam.w2v_bert_2 $(if $(DATA),--data $(DATA)) $(if $(SEED),--seed $(SEED))
 
 # Not COLUMNS, the width of a terminal.
 study: venv

@@ -18,14 +18,19 @@ ROOT = Path(__file__).resolve().parent.parent
 OWN = {"slam_plugin", "data_prep"}
 
 
-def required() -> set[str]:
-    """Return the names in ``install_requires`` and in ``extras_require``."""
+def given() -> dict[str, ast.expr]:
+    """Return the arguments of ``setup``."""
     (call,) = [
         node.value
         for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
-    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    return {keyword.arg: keyword.value for keyword in call.keywords}
+
+
+def required() -> set[str]:
+    """Return the names in ``install_requires`` and in ``extras_require``."""
+    keywords = given()
     lists = [keywords["install_requires"], *keywords["extras_require"].values]
     # An f-string begins with its name as well.
     texts = [getattr(entry, "values", [entry])[0].value for each in lists for entry in each.elts]
@@ -55,6 +60,12 @@ def test_every_import_is_of_a_package_that_setup_names(package):
     assert {"numpy", "torch", "fairseq"} <= found
     missing = {name for name in found if not named & {normalized(each) for each in providers.get(name, ())}}
     assert not missing, f"setup.py does not name the packages of {sorted(missing)}"
+
+
+def test_the_manual_lists_every_extra():
+    extras = {key.value for key in given()["extras_require"].keys}
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", (ROOT / "docs/install.md").read_text(encoding="utf-8"), re.M)
+    assert {name for name, _ in rows} == extras
 
 
 # ---- what is built

@@ -48,7 +48,7 @@ class PreTraining(NamedTuple):
     corpora: Path
     updates: int
     steps_per_epoch: int  # plan steps between validations
-    size: str = "tiny"
+    size: str | None = "tiny"  # None: that of the checkpoint it starts from
     optimizer: str = "slam_muon"
     lr: float = 0.003
 
@@ -108,9 +108,16 @@ def cluster(data: Path, out: Path, flags: Sequence[str] = ()) -> Step:
     return Step("cluster", command, outputs=[out], environment={"OMP_NUM_THREADS": "1"})
 
 
-def pretrain(folder: Path, data: Path, recipe: PreTraining, threads: int, seed: int = 1) -> Step:
-    """Return the pre-training on ``data``, which writes ``folder/checkpoint_last.pt``."""
-    flags = ["--task", "slam_pretraining", "--arch", f"slam_pretraining_{recipe.size}"]
+def pretrain(
+    folder: Path, data: Path, recipe: PreTraining, threads: int, seed: int = 1, start: Sequence[str] = ()
+) -> Step:
+    """Return the pre-training on ``data``, which writes ``folder/checkpoint_last.pt``.
+
+    Args:
+        start: flags of the checkpoint that it starts from. None: random weights.
+    """
+    arch = "slam_pretraining" if recipe.size is None else f"slam_pretraining_{recipe.size}"
+    flags = ["--task", "slam_pretraining", "--arch", arch, *start]
     flags += ["--criterion", "slam_pretraining", "--corpora", str(recipe.corpora)]
     # fairseq requires a batch size; the budgets in the corpora file are used instead
     flags += ["--batch-size", "1", "--steps-per-epoch", str(recipe.steps_per_epoch)]

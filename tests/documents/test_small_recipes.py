@@ -18,6 +18,7 @@ CONFIG = ROOT / "examples/slam/config"
 FILES = ["speech/train.tsv", "speech/valid.tsv", "pairs/train.tsv", "pairs/synthetic.tsv", "pairs/valid.tsv"]
 FILES += [f"text/{split}.{ending}" for split in ("train", "valid") for ending in ("bin", "idx")]
 JOINT = {"kmeans", "span_mlm", "ctc"}
+CONTINUED = {"contrastive", "masked_prediction", "span_mlm"}
 
 
 class Recipe(NamedTuple):
@@ -55,7 +56,9 @@ def recipe(tree: Path, folder: str, name: str | Path) -> Recipe:
         ("laptop", "speech_text_pairs", JOINT, [("speech", "text"), ("text", "pairs")], 3.7),
         ("laptop", "demo", JOINT, [("speech", "text"), ("text", "pairs")], 3.7),
         ("laptop", "speech_pairs", {"kmeans", "ctc"}, [("speech",), ("pairs",)], 3.7),
+        ("laptop", "w2v_bert_2", CONTINUED | {"ctc"}, [("speech", "text", "pairs")], 3.7),
         ("one_gpu", "speech_text_pairs", JOINT, [("speech", "text"), ("speech", "text", "pairs")], 73.5),
+        ("one_gpu", "w2v_bert_2", CONTINUED | {"tlm", "ctc"}, [("speech", "text", "pairs")], 73.5),
     ],
 )
 def test_a_recipe_is_what_its_name_says(tree, folder, name, objectives, stages, size):
@@ -78,7 +81,7 @@ def test_every_corpora_file_is_a_recipe_or_a_base():
     places = CONFIG / "laptop", CONFIG / "one_gpu"
     files = {path.relative_to(CONFIG).as_posix() for place in places for path in place.iterdir()}
     tried = {"laptop/pairs.yaml", "laptop/text.yaml", "laptop/speech_text_pairs.yaml", "one_gpu/speech_text_pairs.yaml"}
-    tried |= {"laptop/demo.yaml", "laptop/speech_pairs.yaml"}
+    tried |= {"laptop/demo.yaml", "laptop/speech_pairs.yaml", "laptop/w2v_bert_2.yaml", "one_gpu/w2v_bert_2.yaml"}
     bases = {"laptop/speech.yaml", "laptop/transcribed.yaml", "laptop/synthetic_pairs.yaml"}
     configurations = {f"{place}/pretrain.yaml" for place in ("laptop", "one_gpu")}
     fine_tuning = {"laptop/finetune_asr.yaml", "laptop/finetune_st.yaml"}

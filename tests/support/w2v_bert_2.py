@@ -1,12 +1,15 @@
-"""Folders of transformers as it saves them: random models of drawn sizes in the shape of w2v-BERT 2.0, and XLM-R."""
+"""Folders of transformers: random models of drawn sizes in the shape of w2v-BERT 2.0, and XLM-R. Data for them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from slam_plugin.data.manifests.manifest import Manifest, write_manifest
 
 
 def make_model(seed: int = 0, kind: str = "Wav2Vec2BertModel", **fields: Any) -> torch.nn.Module:
@@ -84,4 +87,31 @@ def save_xlm_roberta(folder: Path, lines: list[str], pieces: int, dim: int, kind
     )
     torch.manual_seed(0)
     getattr(transformers, kind)(config).save_pretrained(folder)
+    return folder
+
+
+def write_data(toy: Path, folder: Path) -> Path:
+    """Write the toy corpus in the layout of ``slam prepare english``, as far as the example of w2v-BERT 2.0 reads it.
+
+    The corpus of the games has the sound of recognition, each under a path of its own.
+    """
+    for name in ("text", "wav"):
+        shutil.copytree(toy / name, folder / name, ignore=shutil.ignore_patterns("*.arrow", "*.checked"))
+    for ending in ("bin", "idx"):
+        shutil.copy(toy / f"text/a.{ending}", folder / f"text/train.{ending}")
+    for place in (folder, folder / "asr"):
+        place.mkdir(exist_ok=True)
+        for name in ("dict.txt", "spm.model"):
+            shutil.copy(toy / name, place)
+    paired = {"train": "pairs/train", "valid": "pairs/valid"}
+    sources = {"speech/train": "speech/a", "speech/valid": "speech/valid"}
+    sources |= {f"pairs/{split}": name for split, name in paired.items()}
+    sources |= {"asr/train_10": paired["train"], "asr/dev": paired["valid"], "asr/test": paired["valid"]}
+    sources |= {"games/toy/train": paired["train"], "games/toy/test": paired["valid"]}
+    for name, source in sources.items():
+        manifest = Manifest.open(toy / f"{source}.tsv")
+        above = "../" * name.count("/")
+        rows = [manifest.row(number) for number in range(len(manifest))]
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_manifest(folder / f"{name}.tsv", [{**row, "audio": above + row["audio"]} for row in rows], list(rows[0]))
     return folder
