@@ -13,7 +13,9 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
 from slam_plugin.decoding.options import SearchOptions
 
-NEEDS_FLASHLIGHT = "--lm, --lexicon, --word-score, --hotwords, --beam-threshold and --beam-size-token need flashlight-text"
+NEEDS_FLASHLIGHT = (
+    "--lm, --lexicon, --word-score, --hotwords, --beam-threshold and --beam-size-token need flashlight-text"
+)
 
 
 def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
