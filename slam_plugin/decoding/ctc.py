@@ -13,9 +13,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
 from slam_plugin.decoding.options import SearchOptions
 
-NEEDS_FLASHLIGHT = (
-    "--lm, --lexicon, --word-score, --hotwords, --beam-threshold and --beam-size-token need flashlight-text"
-)
+NEEDS_FLASHLIGHT = "decoding with a language model, a lexicon, hotwords or a beam threshold needs flashlight-text"
 
 
 def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:

@@ -83,7 +83,7 @@ def _promised(state: State) -> float:
 
 
 def read_hotwords(path: str | Path) -> list[str]:
-    """Read hotwords, a word or phrase per line; empty lines are left out. Raises :class:`DataError` if there is none."""
+    """Read a word or phrase per line; empty lines are left out. Raises :class:`DataError` if there is none."""
     phrases = [" ".join(line.split()) for line in lines_in(path) if line.strip()]
     if not phrases:
         raise DataError(f"{path}: found no hotword, expected a word or phrase per line")

@@ -21,8 +21,8 @@ class LmBeam:
     """The search of :func:`slam_plugin.decoding.ctc.prefix_beam`, with what ``options`` adds to the score.
 
     The score of a hypothesis is its log-probability over all paths, plus ``lm_weight`` times the language model's log10
-    probability, plus the scores of its words and hotwords. flashlight keeps a hypothesis that ends in a blank beside the
-    same one that does not: its beam of 2 * n is about one of n here.
+    probability, plus the scores of its words and hotwords. flashlight keeps a hypothesis that ends in a blank beside
+    the same one that does not: its beam of 2 * n is about one of n there.
 
     Args:
         symbols: the model's symbols by id.

@@ -56,7 +56,10 @@ class Words:
         return State(self._start(), self.root)
 
     def step(self, state: State, character: str) -> tuple[State, float] | None:
-        """Return the state after a character, ``▁`` before a word, and what it adds to the score; None if impossible."""
+        """Return the state after a character, ``▁`` before a word, and what it adds to the score.
+
+        Returns None if the lexicon forbids it.
+        """
         if character == WORD_START:
             return self._end_word(state)
         if state.node is None:
