@@ -38,13 +38,14 @@ class Ngrams:
         if not is_binary(path):
             read_arpa(path)
         try:
-            # Its Dictionary warns of a word given twice: here each stands once, the unknown word last.
             self.model = KenLM(str(path), Dictionary([*dict.fromkeys((*words, _UNKNOWN))]))
         except (RuntimeError, MemoryError, ValueError) as error:
             raise DataError(f"{path}: KenLM cannot read it ({error})") from error
         self.unknown = list(words).index(_UNKNOWN) if _UNKNOWN in words else len(words)
         unknown = self.alone(self.unknown)
-        if all(self.alone(word) == unknown for word in range(len(words))):
+        # Symbols in angle brackets are in every model.
+        written = [number for number, word in enumerate(words) if not word.startswith("<")]
+        if all(self.alone(word) == unknown for word in written):
             cure = "is it a model of words, to be used with --lexicon?" if kind == "units" else "is it one of units?"
             raise DataError(f"{path}: knows none of the {len(words)} {kind}, expected a model of them; {cure}")
 
