@@ -268,9 +268,3 @@ def test_a_lexicon_and_hotwords_reach_the_search(checkpoint, folder, capsys):
     assert (code, lines) == (1, []) and "absent.arpa: there is no such file" in errors
     code, lines, errors = call(capsys, *arguments, "--beam-threshold", -1)
     assert (code, lines) == (2, []) and "--beam-threshold: found -1" in errors
-
-
-def test_a_model_without_ctc_takes_no_language_model(translation, folder, capsys):
-    sound = folder / "talks" / "a.wav"
-    code, lines, errors = call(capsys, "transcribe", "--checkpoint", translation.path, sound, "--hotwords", sound)
-    assert (code, lines) == (1, []) and "are for CTC models" in errors

@@ -64,6 +64,7 @@ SMALLER = {
     "slam prepare english": ["--limit", "40"],
     "slam vocab": ["--size", str(VOCABULARY)],
     "slam binarize": [],
+    "slam ngram": [],
     "python -m examples.slam.study": ["--print", "--run", "run", "--data", "data"],
     "python -m examples.slam.study.report": ["--results", "results.json", "--out", "report"],
     "slam average": [],
