@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.decoding.options import SearchOptions
 from slam_plugin.inference.batches import one_or_all
 from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.classification import Label, Sentences, classify
@@ -32,13 +33,21 @@ class Slam(Checkpoint):
     or its number in the list from 0; so does an ability that the checkpoint does not have.
     """
 
-    def transcribe(self, speech: Speech | list[Speech], *, target: str | None = None, beam: int = 1) -> str | list[str]:
+    def transcribe(
+        self,
+        speech: Speech | list[Speech],
+        *,
+        target: str | None = None,
+        beam: int = 1,
+        search: SearchOptions | None = None,
+    ) -> str | list[str]:
         """Return the transcript of each utterance.
 
         Args:
             target: the utterances' language, if the model writes several.
+            search: a language model, a lexicon or hotwords, for CTC models: ``SearchOptions(lm="4gram.arpa")``.
         """
-        return self._texts("transcribe", "speech", speech, beam, target)
+        return self._texts("transcribe", "speech", speech, beam, target, search)
 
     def translate(
         self,
@@ -91,7 +100,14 @@ class Slam(Checkpoint):
     # ---- streams: iterators over the result of each input in order, or its error
 
     def generate_stream(
-        self, ability: str, side: str, inputs: Iterable[Any], beam: int, nbest: int = 1, target: str | None = None
+        self,
+        ability: str,
+        side: str,
+        inputs: Iterable[Any],
+        beam: int,
+        nbest: int = 1,
+        target: str | None = None,
+        search: SearchOptions | None = None,
     ) -> Iterator[list[Hypothesis] | DataError]:
         """Yield the hypotheses of any number of inputs, best first. See :func:`generate`.
 
@@ -99,7 +115,7 @@ class Slam(Checkpoint):
             ability: "transcribe", "translate" or "normalize".
             side: type of the inputs, "speech" or "text".
         """
-        return generate(self, ability, side, inputs, beam, nbest, target)
+        return generate(self, ability, side, inputs, beam, nbest, target, search)
 
     def encode_stream(
         self, side: str, inputs: Iterable[Any], layer: int = -1, pool: bool = False
@@ -111,9 +127,17 @@ class Slam(Checkpoint):
         """Yield what :meth:`classify` returns for any number of texts or pairs."""
         return classify(self, inputs)
 
-    def _texts(self, ability: str, side: str, inputs: Any, beam: int, target: str | None = None) -> str | list[str]:
+    def _texts(
+        self,
+        ability: str,
+        side: str,
+        inputs: Any,
+        beam: int,
+        target: str | None = None,
+        search: SearchOptions | None = None,
+    ) -> str | list[str]:
         def best(listed: list[Any]) -> Iterator[str | DataError]:
-            for found in self.generate_stream(ability, side, listed, beam, target=target):
+            for found in self.generate_stream(ability, side, listed, beam, target=target, search=search):
                 yield found if isinstance(found, DataError) else found[0].text
 
         return one_or_all(inputs, best)

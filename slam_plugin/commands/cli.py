@@ -15,6 +15,7 @@ COMMANDS = {
         "vocab": "data_prep.text.vocab",
         "binarize": "data_prep.text.binarize",
         "sentences": "data_prep.text.sentences",
+        "ngram": "data_prep.text.ngram",
         "pack": "data_prep.manifests.pack",
         "cuts": "data_prep.manifests.cuts",
         "check": "data_prep.manifests.check",

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from slam_plugin.commands.search import add_search, search_of
 from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.folders import files_below
@@ -96,13 +97,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bf16", action="store_true", help="compute matrix products in bf16")
 
 
-def text_program(name: str, reads: str, doc: str, beam: int, has_target: bool = True) -> Program:
+def text_program(name: str, reads: str, doc: str, beam: int, has_target: bool = True, has_lm: bool = False) -> Program:
     """Return the ``main`` of a command that generates text, by the ability of its name.
 
     Args:
         reads: type of its inputs, as in :class:`Command`.
         beam: default beam size.
         has_target: whether ``--target`` chooses the language.
+        has_lm: whether there are flags for a language model, a lexicon and hotwords.
     """
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,12 +116,20 @@ def text_program(name: str, reads: str, doc: str, beam: int, has_target: bool = 
             parser.set_defaults(target=None)
         parser.add_argument("--beam", type=positive, default=beam, help="beam size of the search (%(default)s)")
         parser.add_argument("--nbest", type=positive, default=1, help="with --json: hypotheses per input (%(default)s)")
+        if has_lm:
+            add_search(parser)
 
     def run(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
         side = "text" if options.text else "speech"
-        return slam.generate_stream(name, side, sources, options.beam, options.nbest, options.target)
+        search = search_of(options) if has_lm else None
+        return slam.generate_stream(name, side, sources, options.beam, options.nbest, options.target, search)
 
-    return model_program(Command(name, reads, run, _show_hypotheses, check=_check_nbest), doc, add_arguments)
+    def check(options: argparse.Namespace, inputs: list[Input]) -> None:
+        _check_nbest(options, inputs)
+        if has_lm:
+            search_of(options)
+
+    return model_program(Command(name, reads, run, _show_hypotheses, check=check), doc, add_arguments)
 
 
 def _check_nbest(options: argparse.Namespace, inputs: list[Input]) -> None:

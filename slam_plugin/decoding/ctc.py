@@ -1,13 +1,19 @@
 """Search for CTC (Graves et al. 2006), best path or prefix beam, with the interface of fairseq's generators."""
 
+import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from fairseq.data import Dictionary
 from torch import Tensor, nn
 
+from slam_plugin.data.errors import DataError
 from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
+from slam_plugin.decoding.options import SearchOptions
+
+NEEDS_FLASHLIGHT = "decoding with a language model, a lexicon, hotwords or a beam threshold needs flashlight-text"
 
 
 def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
@@ -15,7 +21,8 @@ def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
     path = log_probs.argmax(axis=1)
     emissions = log_probs[np.arange(len(path)), path]
     begins = (path != blank) & (np.diff(path, prepend=blank) != 0)
-    return Hypothesis(tuple(path[begins].tolist()), float(emissions.sum()), tuple(emissions[begins].tolist()))
+    frames = tuple(np.flatnonzero(begins).tolist())
+    return Hypothesis(tuple(path[begins].tolist()), float(emissions.sum()), tuple(emissions[begins].tolist()), frames)
 
 
 def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis]:
@@ -63,9 +70,23 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
 
 
 class CtcGenerator(AlignmentGenerator):
-    """CTC search: best path with a beam of 1, else prefix beam."""
+    """CTC search: best path with a beam of 1, else prefix beam; with ``options`` flashlight's search.
+
+    Raises :class:`DataError` if flashlight is needed and absent, or a file of the options cannot be used.
+    """
 
     name = "CTC"
+
+    def __init__(self, dictionary: Dictionary, beam: int, blank: int, options: SearchOptions | None = None) -> None:
+        super().__init__(dictionary, beam, blank)
+        self._with_lm = None if options is None else self._flashlight(dictionary, options)
+
+    def _flashlight(self, dictionary: Dictionary, options: SearchOptions) -> Callable[[np.ndarray], list[Hypothesis]]:
+        if importlib.util.find_spec("flashlight") is None:
+            raise DataError(f"{NEEDS_FLASHLIGHT}: install it, the extra [lm], with pip install flashlight-text")
+        from slam_plugin.decoding.lm_beam import LmBeam
+
+        return LmBeam(dictionary.symbols, self.blank, self.forbidden, self.beam, options)
 
     def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
         outputs = [model(inputs["features"], inputs["padding_mask"]) for model in models]
@@ -75,6 +96,8 @@ class CtcGenerator(AlignmentGenerator):
         log_probs = log_probs.cpu().numpy()
         lengths = (~outputs[0]["padding_mask"]).sum(1).tolist()
         utterances = [frames[:length] for frames, length in zip(log_probs, lengths, strict=True)]
+        if self._with_lm is not None:
+            return [self._with_lm(frames) for frames in utterances]
         if self.beam == 1:
             return [[best_path(frames, self.blank)] for frames in utterances]
         return [prefix_beam(frames, self.blank, self.beam) for frames in utterances]

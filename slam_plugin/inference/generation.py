@@ -10,8 +10,10 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.languages import start_symbol
 from slam_plugin.data.text.vocabulary import MASK
 from slam_plugin.decoding.beam import BeamSearch
+from slam_plugin.decoding.options import SearchOptions
 from slam_plugin.inference.batches import in_batches
 from slam_plugin.inference.checkpoints import Checkpoint
+from slam_plugin.models.ctc import SlamCtc
 
 
 class Hypothesis(NamedTuple):
@@ -33,6 +35,7 @@ def generate(
     beam: int,
     nbest: int = 1,
     target: str | None = None,
+    options: SearchOptions | None = None,
 ) -> Iterator[list[Hypothesis] | DataError]:
     """Yield the hypotheses of each input, best first, at most ``nbest``, or the error of an unusable input.
 
@@ -41,12 +44,18 @@ def generate(
         side: type of the inputs, "speech" or "text".
         beam: hypotheses kept in the search.
         target: language to write; None for the model's only or default one.
+        options: a language model, a lexicon, hotwords and the like, for CTC models alone.
     """
     checkpoint.require(ability)
+    if options is not None and not isinstance(checkpoint.model, SlamCtc):
+        raise DataError(f"{checkpoint.path}: language models, lexicons and hotwords are for CTC models; this is none")
     if not 1 <= nbest <= beam:
         raise DataError(f"nbest: found {nbest}, expected 1 to {beam}, the hypotheses that the search keeps (beam)")
     start = _start(checkpoint, target)
-    search = (_own_search if hasattr(checkpoint.model, "build_search") else _beam_search)(checkpoint, beam)
+    if hasattr(checkpoint.model, "build_search"):
+        search = _own_search(checkpoint, beam, options)
+    else:
+        search = _beam_search(checkpoint, beam)
     decode = checkpoint.vocabulary.decode
 
     def compute(padded: Tensor, padding_mask: Tensor) -> list[list[Hypothesis]]:
@@ -83,10 +92,10 @@ def _beam_search(checkpoint: Checkpoint, beam: int) -> Search:
     return search
 
 
-def _own_search(checkpoint: Checkpoint, beam: int) -> Search:
+def _own_search(checkpoint: Checkpoint, beam: int, options: SearchOptions | None) -> Search:
     """Return the search that a model without such a decoder defines (CTC, transducer)."""
     model = checkpoint.model
-    own = model.build_search(checkpoint.vocabulary.dictionary, beam)
+    own = model.build_search(checkpoint.vocabulary.dictionary, beam, *(() if options is None else (options,)))
 
     def search(batch: dict[str, Tensor], starts: Tensor) -> list[list[tuple[Tensor, float]]]:
         rows = own.generate([model], {"net_input": {**batch, "prev_output_tokens": starts[:, None]}})

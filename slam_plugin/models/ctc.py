@@ -8,6 +8,7 @@ from fairseq.models import FairseqEncoderModel, register_model, register_model_a
 from torch import Tensor, nn
 
 from slam_plugin.decoding.ctc import CtcGenerator
+from slam_plugin.decoding.options import SearchOptions
 from slam_plugin.models.base.ctc_head import CtcHeadConfig
 from slam_plugin.models.base.encoder import SpeechEncoderConfig, TrunkEncoder
 from slam_plugin.models.base.presets import SIZES, set_size
@@ -41,9 +42,9 @@ class SlamCtc(FairseqEncoderModel):
         """Return the CTC head, from states of the trunk to symbols."""
         return self.output
 
-    def build_search(self, dictionary: Dictionary, beam: int) -> CtcGenerator:
-        """Return the search for CTC models."""
-        return CtcGenerator(dictionary, beam, self.blank)
+    def build_search(self, dictionary: Dictionary, beam: int, options: SearchOptions | None = None) -> CtcGenerator:
+        """Return the search for CTC models, with ``options`` that of flashlight."""
+        return CtcGenerator(dictionary, beam, self.blank, options)
 
     def forward(
         self,

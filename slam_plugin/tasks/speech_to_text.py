@@ -27,6 +27,7 @@ from slam_plugin.data.perturbation import Perturbation
 from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.data.state_masks import StateMasks
 from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.decoding.options import DEFAULT_LM_WEIGHT, SearchFlags, options_of
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.ctc_head import take_ctc_head
 from slam_plugin.models.base.encoder import TrunkEncoder, take_mask_vector
@@ -44,8 +45,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class SlamSpeechToTextTaskConfig(WritingTaskConfig):
-    """Options of speech-to-text: data, length limits, augmentation, target language, validation scores."""
+class SlamSpeechToTextTaskConfig(WritingTaskConfig, SearchFlags):
+    """Options of speech-to-text: data, length limits, augmentation, target language, validation scores, search."""
 
     data: str = field(default=MISSING, metadata={"help": "folder with {split}.tsv, dict.txt and spm.model"})
     audio_root: Optional[str] = field(
@@ -201,6 +202,8 @@ class SlamSpeechToTextTask(WritingTask):
             self.front_end = model.encoder.trunk.front_end
             return model
         refuse_half_ctc(cfg)
+        if options_of(self.cfg, DEFAULT_LM_WEIGHT) is not None:
+            raise ValueError("--lm, --lexicon, --hotwords and the like: found in training, expected in decoding alone")
         if cfg.get("ctc_head") and self.source_vocabulary is None:
             self._transcript_vocabulary = source_vocabulary_in(self.cfg.data)
         model = super().build_model(cfg)
@@ -225,6 +228,15 @@ class SlamSpeechToTextTask(WritingTask):
             fresh = model.encoder.config.fresh_ctc_head
             taken += take_ctc_head(model.ctc_layer, ctc.vocabulary, source, fresh)
         return taken
+
+    def build_generator(self, models: Sequence[nn.Module], args: Any, *others: Any, **options: Any) -> Any:
+        """Return the search, for CTC models with a language model, a lexicon or hotwords if flags ask for it."""
+        search = options_of(self.cfg, getattr(args, "lm_weight", DEFAULT_LM_WEIGHT))
+        if search is None:
+            return super().build_generator(models, args, *others, **options)
+        if not isinstance(models[0], SlamCtc):
+            raise ValueError("--lm, --lexicon, --hotwords and the like: found with a model that is not slam_ctc")
+        return models[0].build_search(self.target_dictionary, args.beam, search)
 
     # ---- validation
 

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from slam_plugin.commands import cli, inputs
+from slam_plugin.decoding.options import SearchOptions
 from slam_plugin.hub import Slam
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -252,3 +253,18 @@ def test_a_name_that_is_too_long_is_an_input(tmp_path):
     for name in ("a" * 5000, "nul\0.wav"):
         found, faults = inputs.inputs_of([name], False, False)
         assert [item.source for item in found] == [name] and not faults
+
+
+def test_a_lexicon_and_hotwords_reach_the_search(checkpoint, folder, capsys):
+    pytest.importorskip("flashlight.lib.text")
+    sound, lexicon = folder / "talks" / "a.wav", folder / "lexicon.txt"
+    lexicon.write_text("ahoj\nryby\n")
+    arguments = ["transcribe", "--checkpoint", checkpoint, "--beam", 20, sound, "--lexicon", lexicon]
+    code, (line,), errors = call(capsys, *arguments)
+    search = SearchOptions(lexicon=str(lexicon))
+    assert (code, line, errors) == (0, Slam.load(checkpoint).transcribe(sound, beam=20, search=search), "")
+    assert set(line.split()) <= {"ahoj", "ryby"}
+    code, lines, errors = call(capsys, *arguments, "--lm", folder / "absent.arpa")
+    assert (code, lines) == (1, []) and "absent.arpa: there is no such file" in errors
+    code, lines, errors = call(capsys, *arguments, "--beam-threshold", -1)
+    assert (code, lines) == (2, []) and "--beam-threshold: found -1" in errors

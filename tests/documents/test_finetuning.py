@@ -78,6 +78,8 @@ def checkout(toy: Path, reference: training.Run, tmp_path_factory: pytest.TempPa
     for language in LANGUAGES:
         (folder / "texts").mkdir(exist_ok=True)
         (folder / f"texts/{language}.txt").write_text("\n".join(texts) + "\n")
+    (folder / "texts/en.txt").write_text("\n".join(texts) + "\n")
+    (folder / "names.txt").write_text(f"{texts[0].split()[0]}\n")
     shutil.copytree(toy / "wav", folder / "recordings", ignore=lambda _, names: sorted(names)[2:])
     samples, rate = soundfile.read(toy / manifest.value(0, "audio"))
     soundfile.write(folder / "talk.flac", samples, rate)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.decoding.options import SearchOptions
 from slam_plugin.hub import Slam
 from slam_plugin.inference import batches, checkpoints
 from tests.support.checkpoints import TRANSDUCER, batch_of, save
@@ -79,6 +80,8 @@ def test_transcribes_by_the_search_of_a_transducer(tmp_path, sounds, small_batch
     for beam in (1, 3):
         expected = [generated(saved, batch_of(path), beam) for path in short]
         agree(list(slam.generate_stream("transcribe", "speech", short, beam, nbest=beam)), expected)
+    with pytest.raises(DataError, match="model.pt: language models, lexicons and hotwords are for CTC models"):
+        slam.transcribe(short, search=SearchOptions(hotwords="names.txt"))
 
 
 def text_batch_of(saved, text):

@@ -67,6 +67,7 @@ SMALLER = {
     "slam prepare english": ["--limit", "40"],
     "slam vocab": ["--size", str(VOCABULARY)],
     "slam binarize": [],
+    "slam ngram": [],
     "python -m examples.slam.study": ["--print", "--run", "run", "--data", "data"],
     "python -m examples.slam.study.report": ["--results", "results.json", "--out", "report"],
     "slam average": [],
@@ -213,7 +214,8 @@ def check(words: list[str], folder: Path, output: str) -> None:
     elif words[0] == "fairseq-generate":
         if "--results-path" in words:
             output = (folder / after(words, "--results-path") / "generate-test.txt").read_text(encoding="utf-8")
-        assert "\nD-0\t" in output and "Generate test with beam=5" in output
+        ended = f"Generate {after(words, '--gen-subset')} with beam={after(words, '--beam')}"
+        assert "\nD-0\t" in output and ended in output
         assert "--scoring" not in words or "BLEU" in output
         nbest = int(after(words, "--nbest")) if "--nbest" in words else 1
         assert output.count("\nD-0\t") == nbest

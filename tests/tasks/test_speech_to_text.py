@@ -21,6 +21,7 @@ from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.audio import frames_in
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import write_manifest
+from slam_plugin.data.text.arpa import write_arpa
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.models.base.trunk import build_trunk
 from slam_plugin.models.ctc import SlamCtcModelConfig
@@ -134,6 +135,30 @@ def test_ctc_fine_tunes_and_decodes_without_any_other_file(data, pretrained, tmp
     assert len(references) == 7
     assert hypotheses == references
     assert "WER: 0.00" in output
+
+    # Without a word that is there, words of the lexicon are written in its place.
+    words = sorted({word for text in references.values() for word in text.split()})
+    (tmp_path / "lexicon.txt").write_text("".join(f"{word}\n" for word in words[1:]))
+    write_arpa(tmp_path / "lm.arpa", [len(words) + 2, 1], [unigrams(words), [f"-1\t<s> {words[2]}"]])
+    flags = ["--lexicon", tmp_path / "lexicon.txt", "--lm", tmp_path / "lm.arpa", "--lm-weight", "0.1"]
+    hypotheses, _ = generated(generate(moved, tmp_path / "save", *arguments, "--beam", "50", *flags))
+    found = {number: text.split() for number, text in hypotheses.items()}
+    assert {word for text in found.values() for word in text} <= set(words[1:])
+    assert all(found[i] == text.split() for i, text in references.items() if words[0] not in text.split())
+
+
+def unigrams(words):
+    return ["-99\t<s>\t0", "-1\t</s>", *(f"-2\t{word}\t0" for word in words)]
+
+
+def test_a_language_model_is_refused_in_training_and_without_ctc(data, tmp_path):
+    task = setup(data, hotwords=str(tmp_path / "hotwords.txt"))
+    with pytest.raises(ValueError, match="found in training, expected in decoding alone"):
+        task.build_model(model_configuration())
+    with pytest.raises(ValueError, match="found with a model that is not slam_ctc"):
+        task.build_generator([torch.nn.Linear(1, 1)], Namespace(beam=5, lm_weight=1.0))
+    with pytest.raises(ValueError, match="--lm-weight: found 0"):
+        setup(data, lm="lm.arpa").build_generator([torch.nn.Linear(1, 1)], Namespace(beam=5, lm_weight=0.0))
 
 
 def test_translation_trains_and_decodes_to_plain_text(data, tmp_path):

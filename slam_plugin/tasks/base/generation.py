@@ -66,7 +66,9 @@ class WritingTask(FineTuningTask):
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> Any:
         model = super().build_model(cfg, from_checkpoint)
         if self.scores_text:
-            self._generator = self.build_generator([model], Namespace(**parse_eval_args(self.cfg.eval_args)))
+            # Not a subclass's: validation decodes without what its flags add.
+            search = Namespace(**parse_eval_args(self.cfg.eval_args))
+            self._generator = WritingTask.build_generator(self, [model], search)
         return model
 
     @property
