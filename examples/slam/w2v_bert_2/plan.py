@@ -36,7 +36,7 @@ class Scale(NamedTuple):
     recognition: int
 
 
-FULL = Scale(theirs=800, joint=400, frozen=20, recognition=300)
+FULL = Scale(theirs=800, joint=1000, frozen=20, recognition=400)
 QUICK = Scale(theirs=4, joint=20, frozen=2, recognition=4)
 
 
@@ -88,7 +88,7 @@ def _train_theirs(folder: Path, data: Path, scale: Scale, threads: int, seed: in
 def _continued(folder: Path, data: Path, start: Path, scale: Scale, threads: int, seed: int) -> Step:
     """Return the joint training. Its sizes are the checkpoint's, so it has no flag for them.
 
-    It ends before any speech is repeated, so that its own losses are those of data that it has not seen.
+    It ends before unpaired speech is repeated, so that its losses on speech are those of data that it has not seen.
     """
     recipe = PreTraining(CORPORA, scale.joint, scale.joint, size=None, lr=0.006)
     flags = ["--pretrained", str(start), "--freeze-encoder-updates", str(scale.frozen), "--encoder-lr-scale", "0.5"]

@@ -25,10 +25,10 @@ from slam_plugin.data.manifests.manifest import Manifest
 
 # A stand-in for the published model of 24 layers and 1,024 channels.
 SIZES = {
-    "hidden_size": 64,
+    "hidden_size": 96,
     "num_attention_heads": 4,
-    "intermediate_size": 256,
-    "num_hidden_layers": 3,
+    "intermediate_size": 384,
+    "num_hidden_layers": 4,
     "conv_depthwise_kernel_size": 31,
 }
 BLANK, UNKNOWN, DELIMITER = "<pad>", "<unk>", "|"
