@@ -33,7 +33,7 @@ ROOMS = {
             *("allocator", "compat", "data", "kernels", "modules", "optim", "decoding", "objectives", "models"),
             *("criterions", "instruments", "saved", "scoring"),
         },
-        "interchange": {"checkpoints", "compat", "data", "models", "modules", "saved"},
+        "interchange": {"checkpoints", "compat", "data", "inference", "models", "modules", "saved"},
         "inference": {"checkpoints", "compat", "data", "decoding", "models", "modules", "tasks"},
         "hub": {"data", "inference"},
         "reporting": {"data", "instruments", "machine"},

@@ -24,12 +24,12 @@ from slam_plugin.modules.front_end import FrontEnd
 # The lengths of what is read here.
 __all__ = ["count_frames", "frames_in", "load_features", "log_mel", "normalize", "read_audio"]
 
-_FFT_LENGTH = 512
-_PREEMPHASIS = 0.97
+FFT_LENGTH = 512
+PREEMPHASIS = 0.97
 LOWEST_HZ = 20.0
 # Kaldi's constants hold for samples in the range of 16-bit integers.
 _FULL_SCALE = 32768.0
-_ENERGY_FLOOR = torch.finfo(torch.float32).eps
+ENERGY_FLOOR = torch.finfo(torch.float32).eps
 
 
 def read_audio(source: str | Path | bytes | BinaryIO) -> FloatTensor:
@@ -56,17 +56,17 @@ def log_mel(waveform: Tensor) -> FloatTensor:
     """
     if len(waveform) < FRAME_LENGTH:
         raise DataError(f"{len(waveform)} samples at 16 kHz are less than one window of 25 ms ({FRAME_LENGTH} samples)")
-    window, filters = _window_and_filters()
+    window, filters = window_and_filters()
     # Only changes the rounding: an offset would cost the differences below some digits.
     waveform = waveform - waveform.mean()
     means = waveform.unfold(0, FRAME_LENGTH, FRAME_SHIFT).mean(dim=1, keepdim=True)
-    preemphasized = torch.cat((waveform[:1], waveform[1:] - _PREEMPHASIS * waveform[:-1]))
-    frames = preemphasized.unfold(0, FRAME_LENGTH, FRAME_SHIFT) - (1 - _PREEMPHASIS) * means
-    spectrum = torch.fft.rfft(frames * window, n=_FFT_LENGTH)
+    preemphasized = torch.cat((waveform[:1], waveform[1:] - PREEMPHASIS * waveform[:-1]))
+    frames = preemphasized.unfold(0, FRAME_LENGTH, FRAME_SHIFT) - (1 - PREEMPHASIS) * means
+    spectrum = torch.fft.rfft(frames * window, n=FFT_LENGTH)
     # Not abs().square(): its square root takes as long as everything else.
     power = spectrum.real.square() + spectrum.imag.square()
     # Kaldi's filters leave out the bin at the Nyquist frequency.
-    return (power[:, : _FFT_LENGTH // 2] @ filters).clamp_min_(_ENERGY_FLOOR).log_()
+    return (power[:, : FFT_LENGTH // 2] @ filters).clamp_min_(ENERGY_FLOOR).log_()
 
 
 def normalize(features: Tensor, front_end: FrontEnd) -> FloatTensor:
@@ -104,8 +104,8 @@ def _decode(source: Location | bytes, name: str) -> FloatTensor:
 
 
 @lru_cache(maxsize=1)
-def _window_and_filters() -> tuple[Tensor, Tensor]:
+def window_and_filters() -> tuple[Tensor, Tensor]:
     """Return the Povey window (400,), scaled to 16-bit samples, and the mel filters (256, 80)."""
     povey = torch.hann_window(FRAME_LENGTH, periodic=False).pow(0.85)
-    filters, _ = get_mel_banks(MEL_BINS, _FFT_LENGTH, SAMPLE_RATE, LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
+    filters, _ = get_mel_banks(MEL_BINS, FFT_LENGTH, SAMPLE_RATE, LOWEST_HZ, 0.0, 100.0, -500.0, 1.0)
     return povey * _FULL_SCALE, filters.T.contiguous()
