@@ -94,8 +94,9 @@ def program_card(state: Mapping[str, Any], kind: str, to: str, numbers: int, not
     title, pipeline = _TITLES[kind]
     library, what = {"onnx": ("onnx", "ONNX graphs"), "torch": ("pytorch", "Programs of `torch.export`")}[to]
     text = (
-        f"# {title}\n\n{what} with {numbers:,} weights, trained with the SLAM plugin for fairseq. Waveforms go in: mono "
-        "at 16 kHz, any number of them, padded at the end. `model.json` describes inputs, outputs and vocabulary.\n"
+        f"# {title}\n\n{what} with {numbers:,} weights, trained with the SLAM plugin for fairseq. Waveforms go in: "
+        "mono at 16 kHz, any number of them, padded at the end. `model.json` describes inputs, outputs and "
+        "vocabulary.\n"
         f"\n```python\n{usage(kind, to)}```\n"
     )
     return _FRONT.format(library=library, pipeline=pipeline, tags="- slam") + text + _known(state, notes)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from slam_plugin.data.constants import FRAME_SHIFT
 from slam_plugin.interchange.waveforms import Waveforms

@@ -115,6 +115,7 @@ def _export(found: Checkpoint) -> Export:
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             raise DataError(f"{found.path}: {name}: found numbers that are NaN or infinite, expected none")
+    trunk.checkpoint_activations = False  # of no use without gradients
     vocabulary = found.vocabulary
     dictionary, languages = vocabulary.dictionary, vocabulary.languages
     text = {
@@ -203,7 +204,8 @@ def _notes(made: Export, int8: bool) -> list[str]:
 
 
 def _write(graph: Graph, path: Path) -> None:
-    with _quiet(), torch.no_grad():
+    # Layers that were built for torch.compile run, and are exported, as they are.
+    with _quiet(), torch.no_grad(), torch.compiler.set_stance("force_eager"):
         # Not strict: strict tracing reads the byte code, for dynamic Python that these modules do not have.
         program = torch.export.export(graph.module, graph.example, dynamic_shapes=dynamic_sizes(graph), strict=False)
         for node in program.graph.nodes:
