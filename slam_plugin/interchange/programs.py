@@ -128,9 +128,10 @@ def _export(found: Checkpoint) -> Export:
         text |= {"blank": model.blank, "never": never}
         return Export("recognizer", {RECOGNIZER: recognizer_graph(trunk, model.output)}, text)
     if isinstance(model, SlamSpeechToText):
-        default = found.config.tgt_lang if languages else None
+        default = found.config.get("tgt_lang") if languages else None
         text |= {
-            "start": start_symbol(vocabulary, default or next(iter(languages), None)),
+            # None if the caller has to choose among the languages.
+            "start": None if languages and default is None else start_symbol(vocabulary, default),
             "languages": languages,
             "end": dictionary.eos(),
             "never": [dictionary.pad(), dictionary.index(MASK), *languages.values()],

@@ -47,7 +47,7 @@ encoder, step = load("encoder"), load("decoder_step")
 cross_keys, cross_values, lengths = encoder(*sound)
 layers, _, heads, _, channels = cross_keys.shape
 keys = values = np.zeros((layers, 1, 1, heads, 0, channels), np.float32)
-tokens = [about["start"]]  # or about["languages"]["de"], if the model writes several
+tokens = [about["start"]]  # of a model that writes several languages: about["languages"]["de"]
 while tokens[1:][-1:] != [about["end"]] and len(tokens) <= about["max_tokens"]:
     logits, keys, values = step(np.array([tokens[-1:]]), keys, values, cross_keys, cross_values, lengths)
     logits[:, :, about["never"]] = -np.inf

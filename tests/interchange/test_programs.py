@@ -16,6 +16,7 @@ from slam_plugin.commands import cli
 from slam_plugin.data.audio import log_mel, normalize, read_audio
 from slam_plugin.data.errors import DataError
 from slam_plugin.hub import Slam
+from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.interchange import programs
 from slam_plugin.interchange.programs import export_program
 from slam_plugin.interchange.waveforms import Waveforms
@@ -272,6 +273,15 @@ def test_the_description_names_what_the_graph_takes(recognizer, translator):
                     assert all(size == found for size, found in sizes if isinstance(size, int))
     dictionary = translator[0].task.target_dictionary
     assert about["vocabulary"] == dictionary.symbols and about["start"] == about["end"] == dictionary.eos()
+
+
+def test_the_description_names_the_languages(tmp_path):
+    saved = checkpoints.save(tmp_path / "run", *checkpoints.JOINT, fill=checkpoints.joint_plan)
+    made = programs._export(Checkpoint.load(saved.path, device="cpu"))
+    symbols = made.text["vocabulary"]
+    assert made.text["start"] is None and made.kind == "translator"
+    tags = {name: symbols.index(f"<lang:{name}>") for name in ("de", "ca")}
+    assert made.text["languages"] == tags and {*tags.values()} < {*made.text["never"]}
 
 
 def test_no_file_names_this_machine(recognizer, folder):
