@@ -172,18 +172,6 @@ def test_a_recognizer_of_the_shape_of_w2v_bert_2(folder, sounds):
 
 
 @torch.no_grad()
-def test_the_trunk_of_a_pretraining(folder, sounds):
-    pytest.importorskip("onnxruntime")
-    flags = ["--task=slam_pretraining", "--arch=slam_pretraining", "--criterion=slam_pretraining", "--size=tiny"]
-    saved, out = exported(folder, "encoder", [*flags, *papers(3)], fill=checkpoints.plan)
-    batch = batch_of(sounds)
-    expected = saved.model.trunk.encode_speech(*Waveforms(saved.model.trunk.front_end)(*batch))
-    check(*run(out / "encoder.onnx", *batch), *expected)
-    about = json.loads((out / "model.json").read_text())
-    assert about["kind"] == "encoder" and "vocabulary" not in about and len({*out.iterdir()}) == 3
-
-
-@torch.no_grad()
 def check_steps(model, encoder, step, batch):
     """Logits of each step, for several hypotheses that are exchanged between the steps."""
     reference = model.encoder(*Waveforms(model.encoder.trunk.front_end)(*batch))
@@ -295,14 +283,12 @@ ALONE = """
 import sys
 sys.modules.update(slam_plugin=None, fairseq=None)  # importing either fails
 import torch
-encoder, step, recognizer = (torch.export.load(path).module() for path in sys.argv[1:4])
+trunk, encoder, step = (torch.export.load(path).module() for path in sys.argv[1:4])
 given = torch.load(sys.argv[4])
-found = {"recognized": [recognizer(*batch) for batch in given["batches"]]}
-found["encoded"] = [encoder(*batch) for batch in given["batches"]]
-cross_keys, cross_values, lengths = found["encoded"][0]
+found = {"states": [trunk(*batch) for batch in given["batches"]], "logits": []}
+cross_keys, cross_values, lengths = encoder(*given["batches"][0])
 layers, batch, heads, _, dim = cross_keys.shape
 keys = values = torch.zeros(layers, batch, 1, heads, 0, dim)
-found["logits"] = []
 for tokens in given["tokens"]:
     logits, keys, values = step(tokens, keys, values, cross_keys, cross_values, lengths)
     found["logits"].append(logits)
@@ -311,29 +297,28 @@ torch.save(found, sys.argv[5])
 
 
 @torch.no_grad()
-def test_programs_of_torch_run_without_the_project(recognizer, translator, folder, sounds, paths):
-    """In a process that can import neither this project nor fairseq: both are blocked."""
-    saved = [recognizer[0], translator[0]]
-    for found, name in zip(saved, ("ctc.pt2", "st.pt2"), strict=True):
-        export_program(found.path, folder / name, "torch")
+def test_programs_of_torch_run_without_the_project(translator, folder, sounds, paths):
+    """A trunk of pre-training, and a translator, in a process that can import neither this project nor fairseq."""
+    flags = ["--task=slam_pretraining", "--arch=slam_pretraining", "--criterion=slam_pretraining", "--size=tiny"]
+    pretrained, trunk = exported(folder, "trunk", [*flags, *papers(3)], "torch", fill=checkpoints.plan)
+    export_program(translator[0].path, folder / "torch", "torch")
     batches = [batch_of(sounds), batch_of(sounds[:1]), batch_of([sounds[1][:400]])]
     tokens = [torch.randint(4, 9, (len(sounds), 1)) for _ in range(4)]
     torch.save({"batches": batches, "tokens": tokens}, folder / "given.pt")
-    files = [folder / "st.pt2/encoder.pt2", folder / "st.pt2/decoder_step.pt2", folder / "ctc.pt2/model.pt2"]
-    arguments = [*files, folder / "given.pt", folder / "found.pt"]
-    subprocess.run([sys.executable, "-c", ALONE, *map(str, arguments)], cwd=folder, check=True)
+    files = [trunk / "encoder.pt2", *(folder / f"torch/{name}.pt2" for name in ("encoder", "decoder_step"))]
+    arguments = map(str, [*files, folder / "given.pt", folder / "found.pt"])
+    subprocess.run([sys.executable, "-c", ALONE, *arguments], cwd=folder, check=True)
     found = torch.load(folder / "found.pt")
-    for batch, (logits, lengths), (_, _, states) in zip(batches, found["recognized"], found["encoded"], strict=True):
-        model = recognizer[0].model
-        expected = model(*Waveforms(model.encoder.trunk.front_end)(*batch))
-        check(logits, lengths, expected["logits"], expected["padding_mask"])
-        assert torch.equal(states, lengths)
-    model = translator[0].model
+    trunk_model, model = pretrained.model.trunk, translator[0].model
+    for batch, (states, lengths) in zip(batches, found["states"], strict=True):
+        check(states, lengths, *trunk_model.encode_speech(*Waveforms(trunk_model.front_end)(*batch)))
     encoded = model.encoder(*Waveforms(model.encoder.trunk.front_end)(*batches[0]))
     expected = model.decoder(torch.cat(tokens, dim=1), encoder_out=encoded)[0]
     torch.testing.assert_close(torch.cat(found["logits"], dim=1), expected, rtol=0, atol=1e-5)
-    slam = Slam.load(recognizer[0].path, device="cpu")
-    assert printed(snippet(folder / "ctc.pt2", paths[0])) == slam.transcribe(paths[0])
+    slam = Slam.load(translator[0].path, device="cpu")
+    assert printed(snippet(folder / "torch", paths[0])) == slam.translate(paths[0], beam=1)
+    about = json.loads((trunk / "model.json").read_text())
+    assert about["kind"] == "encoder" and "vocabulary" not in about and len({*trunk.iterdir()}) == 3
 
 
 # ---- refusals
