@@ -62,14 +62,12 @@ def utterances(manifests: Sequence[Path], limit: int | None) -> list[Utterance]:
 
 def candidates(checkpoint: Checkpoint, folder: Path) -> list[Candidate]:
     """Return the model itself and its exports, which are written into ``folder``."""
-    export_program(checkpoint.path, folder / "onnx", "onnx", int8=True)
-    export_program(checkpoint.path, folder / "torch", "torch")
+    export_program(checkpoint.path, folder / "onnx", int8=True)
     found = [Candidate("the model, in torch", _model(checkpoint), None)]
-    for name, path in (("torch.export", "torch/model.pt2"), ("ONNX", "onnx/model.onnx")):
-        load = _program if path.endswith(".pt2") else _session
-        found.append(Candidate(name, load(folder / path), (folder / path).stat().st_size))
-    path = folder / "onnx/model.int8.onnx"
-    return [*found, Candidate("ONNX, eight bits", _session(path), path.stat().st_size)]
+    for name, file in (("ONNX", "model.onnx"), ("ONNX, eight bits", "model.int8.onnx")):
+        path = folder / "onnx" / file
+        found.append(Candidate(name, _session(path), path.stat().st_size))
+    return found
 
 
 def _model(checkpoint: Checkpoint) -> Recognize:
@@ -79,16 +77,6 @@ def _model(checkpoint: Checkpoint) -> Recognize:
         features = normalize(log_mel(torch.from_numpy(waveform)), front_end)[None]
         found = checkpoint.model(features, torch.zeros(features.shape[:2], dtype=torch.bool))
         return found["logits"][0].numpy()
-
-    return recognize
-
-
-def _program(path: Path) -> Recognize:
-    program = torch.export.load(path).module()
-
-    def recognize(waveform: np.ndarray) -> np.ndarray:
-        logits, lengths = program(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
-        return logits[0, : lengths[0]].numpy()
 
     return recognize
 
