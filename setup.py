@@ -31,6 +31,7 @@ setup(
         "soundfile>=0.12",  # the first whose libsndfile reads MP3
         "sacrebleu>=2.4",
         "editdistance>=0.8",
+        "jiwer>=4",
         "pyarrow>=15",
         "pyyaml>=6",
         "tqdm>=4.60",
@@ -47,6 +48,11 @@ setup(
         "report": ["matplotlib"],
         "bench": ["transformers"],
         "av": ["av>=12"],  # PyAV, which carries FFmpeg: m4a, mp4, webm and others that libsndfile lacks
+        "recordings": ["silero-vad>=6.2", "pysubs2>=1.8"],  # long recordings and subtitles
+        "lm": ["flashlight-text>=0.0.7"],  # language models beside CTC
+        "normalizer": ["whisper-normalizer>=0.1"],
+        "onnx": ["onnx>=1.20", "onnxscript>=0.7", "onnxruntime>=1.20"],
+        "serve": ["starlette>=1.0", "uvicorn>=0.40", "python-multipart>=0.0.20"],
         "study": ["num2words>=0.5.12", "pysword>=0.2.8"],
         "synthetic": ["espeakng-loader"],  # GPL-3; used as a tool
         "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],

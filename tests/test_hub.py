@@ -2,6 +2,8 @@
 
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,3 +203,10 @@ def test_files_that_are_no_checkpoint_of_ours(ctc, tmp_path):
     torch.save(state, path)
     with pytest.raises(DataError, match="other.pt: found a checkpoint of the task translation, expected one of slam_"):
         Slam.load(path)
+
+
+def test_the_callers_logging_is_left_alone():
+    """fairseq sets up logging when it is imported: nothing of that may reach a program that imports the API."""
+    program = "import logging, slam_plugin.hub\nprint(logging.getLevelName(logging.root.level), logging.root.handlers)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "WARNING []"

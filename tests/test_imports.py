@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "slam_plugin": {
         "allocator": set(),
+        "fairseq_logging": set(),
         "machine": set(),
         "program": {"data"},
         "kernels": set(),
@@ -33,8 +34,8 @@ ROOMS = {
             *("allocator", "compat", "data", "kernels", "modules", "optim", "decoding", "objectives", "models"),
             *("criterions", "instruments", "saved", "scoring"),
         },
-        "interchange": {"checkpoints", "compat", "data", "inference", "models", "modules", "saved"},
-        "inference": {"checkpoints", "compat", "data", "decoding", "models", "modules", "tasks"},
+        "interchange": {"checkpoints", "compat", "data", "fairseq_logging", "inference", "models", "modules", "saved"},
+        "inference": {"checkpoints", "compat", "data", "decoding", "fairseq_logging", "models", "modules", "tasks"},
         "hub": {"data", "inference"},
         "reporting": {"data", "instruments", "machine"},
         "commands": {
