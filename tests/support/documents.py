@@ -38,6 +38,7 @@ NOT_RUN = {
     ".ci/run": "this is part of it",
     "python -m examples.slam.downstream": "tests/end_to_end/test_downstream.py runs it",
     "python -m benchmarks.gpu": "tests/benchmarks/test_gpu.py runs it",
+    "python -m benchmarks.exported": "tests/benchmarks/test_exported.py runs it",
     "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
     "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",
     "slam prepare synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
