@@ -347,7 +347,7 @@ def test_modules_that_cannot_be_copied(tmp_path, monkeypatch):
         path = tmp_path / f"slam_plugin/{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    with pytest.raises(ValueError, match=r"x\.py: found for slam_plugin\.b\.x and slam_plugin\.a\.x"):
+    with pytest.raises(ValueError, match=r"x: found for slam_plugin\.b\.x and slam_plugin\.a\.x"):
         portable_sources(["slam_plugin.a.x"])
     for name in ("whole", "folder"):
         with pytest.raises(ValueError, match=rf"slam_plugin\.a\.{name}: line 1"):
