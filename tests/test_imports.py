@@ -34,7 +34,7 @@ ROOMS = {
             *("allocator", "compat", "data", "kernels", "modules", "optim", "decoding", "objectives", "models"),
             *("criterions", "instruments", "saved", "scoring"),
         },
-        "interchange": {"checkpoints", "compat", "data", "fairseq_logging", "models", "modules", "saved"},
+        "interchange": {"checkpoints", "compat", "data", "fairseq_logging", "inference", "models", "modules", "saved"},
         "inference": {"checkpoints", "compat", "data", "decoding", "fairseq_logging", "models", "modules", "tasks"},
         "hub": {"data", "decoding", "inference"},
         "reporting": {"data", "instruments", "machine", "scoring"},

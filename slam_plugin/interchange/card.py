@@ -1,4 +1,4 @@
-"""The model card, ``README.md``, of an exported folder: what its checkpoint knows, and what a person has to add."""
+"""Model cards, ``README.md``, of exported folders: what the checkpoint knows, and what a person has to add."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from slam_plugin.interchange.usage import usage
+
 CARD = "README.md"
 _SHOWN = 200  # characters of a value
 _FRONT = """---
-library_name: transformers
+library_name: {library}
 pipeline_tag: {pipeline}
 tags:
-- {tag}
-- slam
+{tags}
 # To fill in before others get the model:
 # license:
 # language:
@@ -73,6 +74,12 @@ _SNIPPETS = {
     (True, True): _CTC_WITH_CODE,
     (True, False): _MODEL_WITH_CODE,
 }
+# Kind of model: title, and what the hub calls its use
+_TITLES = {
+    "recognizer": ("A speech recognizer", "automatic-speech-recognition"),
+    "translator": ("Speech to text with attention", "automatic-speech-recognition"),
+    "encoder": ("A speech encoder", "feature-extraction"),
+}
 # Fields of the configuration: their title.
 _RECIPE = {
     "criterion._name": "loss",
@@ -96,18 +103,43 @@ def model_card(state: Mapping[str, Any], kind: str, numbers: int, notes: Sequenc
         notes: sentences on what the folder does and does not hold.
         has_code: whether the folder holds the code of its classes.
     """
-    cfg, recognizes = state["cfg"], kind.endswith("ForCTC")
-    title = "A speech recognizer" if recognizes else "A speech encoder"
-    parts = [
-        _FRONT.format(
-            pipeline="automatic-speech-recognition" if recognizes else "feature-extraction",
-            tag="custom_code" if has_code else "wav2vec2-bert",
-        ),
+    recognizes = kind.endswith("ForCTC")
+    title, pipeline = _TITLES["recognizer" if recognizes else "encoder"]
+    tag, shape = "wav2vec2-bert", "of the shape of w2v-BERT 2.0"
+    if has_code:
+        tag, shape = "custom_code", "whose code is in this folder"
+    front = _FRONT.format(library="transformers", pipeline=pipeline, tags=f"- {tag}\n- slam")
+    text = (
         f"# {title}\n\n`{kind}` with {numbers:,} weights, trained with the SLAM plugin for fairseq: a Conformer "
-        f"{'whose code is in this folder' if has_code else 'of the shape of w2v-BERT 2.0'}. Speech is mono at 16 kHz.\n"
-        f"{_SNIPPETS[has_code, recognizes]}",
+        f"{shape}. Speech is mono at 16 kHz.\n{_SNIPPETS[has_code, recognizes]}"
+    )
+    return front + text + _known(state, notes)
+
+
+def program_card(state: Mapping[str, Any], kind: str, to: str, numbers: int, notes: Sequence[str]) -> str:
+    """Return the text of the card of exported graphs, with code that runs them.
+
+    Args:
+        kind: "recognizer", "translator" or "encoder"; to: "onnx" or "torch".
+        numbers: how many numbers the weights hold.
+    """
+    title, pipeline = _TITLES[kind]
+    library, what = {"onnx": ("onnx", "ONNX graphs"), "torch": ("pytorch", "Programs of `torch.export`")}[to]
+    text = (
+        f"# {title}\n\n{what} with {numbers:,} weights, trained with the SLAM plugin for fairseq. Waveforms go in: "
+        "mono at 16 kHz, any number of them, padded at the end. `model.json` describes inputs, outputs and "
+        "vocabulary.\n"
+        f"\n```python\n{usage(kind, to)}```\n"
+    )
+    return _FRONT.format(library=library, pipeline=pipeline, tags="- slam") + text + _known(state, notes)
+
+
+def _known(state: Mapping[str, Any], notes: Sequence[str]) -> str:
+    """Return the sections that are the same in each card: what the checkpoint knows, notes, what a person adds."""
+    recipe = {title: OmegaConf.select(state["cfg"], name) for name, title in _RECIPE.items()}
+    parts = [
         *_table("Data", _data(state)),
-        *_table("Recipe", {title: OmegaConf.select(cfg, name) for name, title in _RECIPE.items()}),
+        *_table("Recipe", recipe),
         *_table("Scores on validation data", _scores(state)),
         "\n## Notes\n\n" + "".join(f"- {_line(note)}\n" for note in notes),
         _TO_FILL_IN,

@@ -1,9 +1,7 @@
 """From a checkpoint to a folder that transformers loads: without code of its own in the shape of w2v-BERT 2.0."""
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from slam_plugin.interchange.exported import (
 )
 from slam_plugin.interchange.folders import CONFIG, SAFETENSORS
 from slam_plugin.interchange.names import MASK_VECTOR, trunk_pairs
+from slam_plugin.interchange.new_folder import check_free, write_folder
 from slam_plugin.interchange.sizes import PRESET, differences, their_config
 from slam_plugin.interchange.tokenizer import ctc_tokenizer
 from slam_plugin.interchange.w2v_bert_2 import CLASSES, MODEL_TYPE
@@ -67,7 +66,7 @@ def export_weights(checkpoint: str | Path, out: str | Path) -> list[str]:
         export_weights("runs/recognizer/checkpoint_best.pt", "recognizer")
     """
     out = Path(out)
-    _check_free(out)
+    check_free(out)
     state = read_checkpoint(checkpoint)
     source = source_of(checkpoint, state)
     made = _export(source)
@@ -85,7 +84,7 @@ def export_weights(checkpoint: str | Path, out: str | Path) -> list[str]:
         except SafetensorError as error:
             raise DataError(f"{out}: could not be written ({error})") from error
 
-    _write_folder(out, write)
+    write_folder(out, write)
     return report
 
 
@@ -176,26 +175,3 @@ def _part(name: str) -> str:
     """Return the module that a weight belongs to, such as ``text_embedding`` or ``objectives.stm``."""
     parts = name.removeprefix("encoder.").removeprefix("trunk.").split(".")
     return ".".join(parts[:2] if parts[0] == "objectives" else parts[:1])
-
-
-def _check_free(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is a file, expected the name of a new folder")
-    if out.is_dir() and any(out.iterdir()):
-        raise DataError(f"{out}: holds files already, expected a new or empty folder")
-
-
-def _write_folder(out: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder beside ``out`` and rename it to ``out``, so that ``out`` is whole or does not appear."""
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
-        write(temporary)
-        for path in temporary.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

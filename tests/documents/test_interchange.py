@@ -11,6 +11,7 @@ PAGE = "docs/interchange.md"
 DIM = 16
 
 pytest.importorskip("transformers")
+pytest.importorskip("onnxruntime")
 
 
 def test_the_commands_run_as_toys(toy, tmp_path, monkeypatch):

@@ -41,6 +41,7 @@ NOT_RUN = {
     "hf": "the network",
     "python -m benchmarks.continued": "tests/documents/test_continue_w2v_bert_2.py runs it",
     "python -m benchmarks.gpu": "tests/benchmarks/test_gpu.py runs it",
+    "python -m benchmarks.exported": "tests/benchmarks/test_exported.py runs it",
     "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
     "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",
     "slam prepare synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
