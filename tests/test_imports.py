@@ -37,7 +37,7 @@ ROOMS = {
         "interchange": {"checkpoints", "compat", "data", "fairseq_logging", "inference", "models", "modules", "saved"},
         "inference": {"checkpoints", "compat", "data", "decoding", "fairseq_logging", "models", "modules", "tasks"},
         "hub": {"data", "inference"},
-        "reporting": {"data", "instruments", "machine"},
+        "reporting": {"data", "instruments", "machine", "scoring"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),
             *("scoring", "tasks"),
