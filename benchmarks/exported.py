@@ -143,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> str:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         found = rows(checkpoint, candidates(checkpoint, Path(folder)), given)
     seconds = sum(len(utterance.waveform) for utterance in given) / SAMPLE_RATE
-    print(f"{len(given)} utterances, {seconds:.0f} s of sound; {machine()}; {versions()}")
+    facts = ", ".join(f"{name} {value}" for name, value in {**machine(), **versions()}.items())
+    print(f"{len(given)} utterances, {seconds:.0f} s of sound; {facts}\n")
     head = ["", "MB", "CER", "WER", "texts that differ", "CPU s per minute of sound"]
     printed = table(head, found)
     print(printed)

@@ -29,7 +29,7 @@ def distance_columns(lengths: Sequence[int], device: torch.device) -> Columns:
         lengths: lengths of the parts, which stand one after the other in a sequence of ``time`` positions.
     """
     part = torch.cat([torch.full((length,), number, device=device) for number, length in enumerate(lengths)])
-    place = torch.arange(len(part), device=device)
+    place = torch.arange(part.size(0), device=device)  # not len: an export would fix the length
     distance = (place[None, :] - place[:, None]).clamp(-MAX_LEFT, MAX_RIGHT)
     distance = distance.masked_fill(part[None, :] < part[:, None], -MAX_LEFT)
     return distance.masked_fill(part[None, :] > part[:, None], MAX_RIGHT) + MAX_LEFT

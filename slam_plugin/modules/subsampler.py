@@ -79,7 +79,8 @@ class StackedFrames(nn.Module):
             states (batch, time, dim) and padding_mask (batch, time), ``time = frames // stack``
         """
         time = features.size(1) // self.stack
-        stacked = features[:, : time * self.stack].reshape(len(features), time, -1)
+        # Not len: an export would fix the size of the batch.
+        stacked = features[:, : time * self.stack].reshape(features.size(0), time, -1)
         if padding_mask is not None:
             padding_mask = padding_mask[:, self.stack - 1 :: self.stack]
         return self.project(self.norm(stacked)), padding_mask
