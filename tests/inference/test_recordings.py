@@ -9,34 +9,19 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.hub import Slam
 from slam_plugin.inference import batches, checkpoints, recordings
 from slam_plugin.inference.recordings import Cutting
-from slam_plugin.recordings.detector import WINDOW, SpeechActivity
+from slam_plugin.recordings.detector import WINDOW
 from tests.support.checkpoints import TRANSDUCER, save
+from tests.support.recordings import detect_by_loudness, noise
 
 RATE = 16_000
-LOUD = 0.01
 
 
 @pytest.fixture
 def by_loudness(monkeypatch):
     """Speech is what is loud: so the test knows where the cuts are, and needs no package."""
-
-    def detect(blocks, detector):
-        samples = np.concatenate([block.numpy() for block in blocks])
-        padded = np.pad(samples, (0, -len(samples) % WINDOW)).reshape(-1, WINDOW)
-        return SpeechActivity((np.abs(padded).max(axis=1) > LOUD).astype(np.float32), len(samples))
-
-    monkeypatch.setattr(recordings, "detect", detect)
-    monkeypatch.setattr(recordings, "SpeechDetector", lambda: None)
+    detect_by_loudness(monkeypatch)
     monkeypatch.setattr(batches, "POOL", 3)
     monkeypatch.setattr(checkpoints, "BATCH_FRAMES", 700)
-
-
-def noise(windows, seed):
-    """Loud noise of changing color."""
-    rng = np.random.default_rng(seed)
-    samples = rng.standard_normal(windows * WINDOW)
-    swept = samples * np.sin(np.linspace(0, 30 * (seed + 1), len(samples))) + np.convolve(samples, np.ones(8), "same")
-    return (0.05 * swept + np.sign(swept) * 2 * LOUD).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
