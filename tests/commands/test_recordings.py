@@ -69,7 +69,9 @@ def test_a_folder_has_a_file_for_each_recording(ctc, folder, capsys, name):
         assert json.loads(content)["text"] == expected.text
     else:
         read = pysubs2.SSAFile.from_string(content, format_=name)
-        assert " ".join(event.text.replace("\\N", " ") for event in read) == expected.text
+        # Words that are longer than a line are divided.
+        shown = "".join(event.text.replace("\\N", "") for event in read)
+        assert shown.replace(" ", "") == expected.text.replace(" ", "")
         assert all(0 <= event.start < event.end <= 1000 * expected.duration for event in read)
 
 
