@@ -76,7 +76,7 @@ def plan(
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
         *data_steps(run, "english", tree, debs, budget.limit),
-        cluster(run / "data"),
+        cluster(run / "data", run / "data" / "kmeans.npz"),
         pretrain(run / "pretrain", run / "data", recipe, cores(), seed),
         *([fine_tune_twin(run, task, twin, seed) for twin in TWINS] for task in tasks),
         [_decode(run, task, twin) for task in tasks for twin in TWINS],

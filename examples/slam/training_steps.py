@@ -101,11 +101,11 @@ def data_steps(
     ]
 
 
-def cluster(data: Path) -> Step:
+def cluster(data: Path, out: Path, flags: Sequence[str] = ()) -> Step:
     """Return the clustering of the speech in ``data``, whose centroids are the targets of masked prediction."""
-    out = data / "kmeans.npz"
     command = [script("slam"), "cluster", str(data / "speech" / "train.tsv"), "--out", str(out)]
-    return Step("cluster", [*command, "--clusters", "100"], outputs=[out], environment={"OMP_NUM_THREADS": "1"})
+    command += ["--clusters", "100", *flags]
+    return Step("cluster", command, outputs=[out], environment={"OMP_NUM_THREADS": "1"})
 
 
 def pretrain(folder: Path, data: Path, recipe: PreTraining, threads: int, seed: int = 1) -> Step:

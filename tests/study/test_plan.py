@@ -1,6 +1,7 @@
 """The study's plan without running it: corpora files, flags, seeds, stages and dependencies."""
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ EXPECTED = {
     "C": ({"kmeans", "ctc"}, {0: ("speech",), 0.25: ("pairs",)}),
     "J": ({"kmeans", "ctc", "span_mlm"}, {0: FIRST, 0.25: ("text", "pairs")}),
     "J3": ({"kmeans", "ctc", "span_mlm"}, {0: FIRST, 0.25: ("text", "pairs")}),
+    "S": ({"kmeans", "ctc"}, {0: ("speech", "pairs")}),
+    "J4": ({"kmeans", "ctc", "span_mlm"}, {0: ("speech", "pairs", "text")}),
     "J2": ({"kmeans", "ctc", "span_mlm", "text_ctc"}, {0: FIRST, 0.25: ("text", "pairs")}),
 }
 
@@ -60,7 +63,11 @@ BY_CORPORA = [name for name, row in ROWS.items() if row.corpora]
 @pytest.mark.parametrize("row", BY_CORPORA)
 def test_a_row_reads_and_builds_what_its_name_says(tree, tmp_path, row):  # noqa: F811
     setting = study(tmp_path)
-    corpora = value(trainings(setting, row, ["asr10"])[f"{row}-seed1"], "--corpora")
+    steps = trainings(setting, row, ["asr10"])
+    corpora = value(steps[f"{row}-seed1"], "--corpora")
+    if "cluster" in steps:
+        (out := Path(value(steps["cluster"], "--out"))).parent.mkdir(parents=True)
+        shutil.copy(tree / "kmeans.npz", out)
     given = {"task.data": tree, "task.corpora": corpora, "checkpoint.save_dir": tree / "save"}
     cfg = composed(CONFIG / "laptop", "pretrain", {**given, "common.user_dir": ROOT / "slam_plugin"})
     task = tasks.setup_task(cfg.task)
@@ -117,6 +124,19 @@ def test_twins_have_the_same_updates_and_seed_k_starts_from_seed_k(tmp_path):
     for found, row in ((scratch, "0"), (joint, "J")):
         recognizer = f"{tmp_path}/run/{row}-seed3-asr100/checkpoint_best.pt"
         assert value(found[f"{row}-seed3-st-de-asr"], "--pretrained") == recognizer
+
+
+def test_targets_come_from_another_rows_model_of_the_same_seed(tmp_path):
+    found = [each for each in plan.plans(study(tmp_path), "J4", ["asr10"], seed=2)]
+    assert [step.name for each in found for step in each.steps][:3] == ["P-seed2", "cluster", "J4-seed2"]
+    clustered, trained = found[1].steps
+    assert found[1].logs.name == "J4-seed2"
+    assert value(clustered.run, "--checkpoint") == f"{tmp_path}/run/P-seed2/checkpoint_last.pt"
+    assert value(clustered.run, "--out") == f"{tmp_path}/run/clusters/J4-seed2.npz"
+    corpora = yaml.safe_load(Path(value(trained.run, "--corpora")).read_text())
+    assert corpora["objectives"]["kmeans"]["centroids"] == value(clustered.run, "--out")
+    other = next(plan.plans(study(tmp_path), "P", ["asr10"], seed=2))
+    assert clustered.depends_on == {"BUILT_ON": plan.fingerprint(other.steps)} and found[0] == other
 
 
 def test_total_compute_is_more_updates_of_the_same(tmp_path):

@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepared(run: Path, tree: Path | None, limit: int | None) -> list[Step]:
     """Return the steps that make ``run/data``."""
-    debs = os.environ.get("DEBS") or None
-    return [*data_steps(run, "english", tree, debs, limit), cluster(run / "data")]
+    debs, data = os.environ.get("DEBS") or None, run / "data"
+    return [*data_steps(run, "english", tree, debs, limit), cluster(data, data / "kmeans.npz")]
 
 
 def _parser() -> argparse.ArgumentParser:

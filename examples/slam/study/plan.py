@@ -15,6 +15,7 @@ from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
 from examples.slam.study.scales import Scale
 from examples.slam.training_steps import (
     PreTraining,
+    cluster,
     content_hash,
     decode,
     fine_tune,
@@ -50,14 +51,14 @@ class Plan(NamedTuple):
 
 
 def plans(study: Study, row: str, columns: Sequence[str], seed: int) -> Iterator[Plan]:
-    """Yield the plans of a row: its pre-training, if it has one, then one for each of ``columns``.
+    """Yield the plans of a row: the pre-trainings that it needs, its own the last, then one for each of ``columns``.
 
     A column must come after the one whose model it starts from.
     """
-    start = _pretraining(study, row, seed)
-    if start is not None:
-        yield Plan([start], _logs(study, start.name))
-    built_on = {None: fingerprint([start] if start else [])}
+    start: list[Step] = []
+    for start, name in _pretrainings(study, row, seed):
+        yield Plan(start, _logs(study, name))
+    built_on = {None: fingerprint(start)}
     for column in columns:
         steps = _cell(study, row, column, seed, built_on)
         built_on[column] = fingerprint(steps[:1])
@@ -84,22 +85,39 @@ def shown(steps: Sequence[Step]) -> str:
     return "\n".join(lines)
 
 
-def _pretraining(study: Study, row: str, seed: int) -> Step | None:
+def _pretrainings(study: Study, row: str, seed: int) -> Iterator[tuple[list[Step], str]]:
+    """Yield the steps and the name of each pre-training that ``row`` needs, its own the last."""
     settings, scale = ROWS[row], study.scale
     if settings.corpora is None:
-        return None
-    recipe = PreTraining(_corpora(study, row), scale.pretrain, scale.epoch, scale.size, settings.optimizer, settings.lr)
-    return pretrain(study.run / name_of(row, seed), study.data, recipe, study.threads, seed)
+        return
+    before: list[Step] = []
+    centroids = None
+    if settings.targets is not None:
+        for before, name in _pretrainings(study, settings.targets.row, seed):
+            yield before, name
+        centroids = study.run / "clusters" / f"{name_of(row, seed)}.npz"
+        model = study.run / name_of(settings.targets.row, seed) / "checkpoint_last.pt"
+        flags = ["--checkpoint", str(model), "--layer", str(settings.targets.layer)]
+        clustered = cluster(study.data, centroids, flags)
+        before = [replace(clustered, depends_on={"BUILT_ON": fingerprint(before)})]
+    corpora = _corpora(study, row, seed, centroids)
+    recipe = PreTraining(corpora, scale.pretrain, scale.epoch, scale.size, settings.optimizer, settings.lr)
+    own = pretrain(study.run / name_of(row, seed), study.data, recipe, study.threads, seed)
+    yield [*before, own], own.name
 
 
-def _corpora(study: Study, row: str) -> Path:
-    """Return the row's corpora file, adapted to this scale if its length or budgets differ."""
+def _corpora(study: Study, row: str, seed: int, centroids: Path | None) -> Path:
+    """Return the row's corpora file, adapted to this scale and to ``centroids`` if it differs from the recipe."""
     path, scale = CONFIG / ROWS[row].corpora, study.scale
-    if (scale.pretrain, scale.budget) == (NOMINAL_UPDATES, 1.0):
+    if (scale.pretrain, scale.budget, centroids) == (NOMINAL_UPDATES, 1.0, None):
         return path
+    values = stretched(path, scale.pretrain, scale.budget)
     own = study.run / "corpora" / f"{row}.yaml"
+    if centroids is not None:
+        values["objectives"]["kmeans"]["centroids"] = str(centroids)
+        own = own.with_name(f"{name_of(row, seed)}.yaml")
     with atomic_write(own) as file:
-        yaml.safe_dump(stretched(path, scale.pretrain, scale.budget), file, sort_keys=False)
+        yaml.safe_dump(values, file, sort_keys=False)
     return own
 
 

@@ -11,6 +11,18 @@ CONFIG = ROOT / "examples/slam/config"
 NOMINAL_UPDATES = 1600  # of the runs that the corpora files are written for
 
 
+class Targets(NamedTuple):
+    """The states of one layer of another row's model, whose clusters are the targets of ``kmeans`` (HuBERT, round 2).
+
+    Attributes:
+        row: whose pre-training of the same seed gives the model.
+        layer: counted from 0.
+    """
+
+    row: str
+    layer: int
+
+
 class Row(NamedTuple):
     """A pre-training.
 
@@ -19,6 +31,7 @@ class Row(NamedTuple):
         title: in tables.
         corpora: the corpora file below examples/slam/config; None for no pre-training.
         optimizer, lr: of pre-training, as in the measurements of the recipes (docs/results.md).
+        targets: None for the clusters of cepstra in the data folder.
         total_compute: fine-tune for as many more updates as the CPU time of row 8's pre-training allows.
     """
 
@@ -27,9 +40,11 @@ class Row(NamedTuple):
     corpora: str | None
     optimizer: str = "slam_muon"
     lr: float = 0.003
+    targets: Targets | None = None
     total_compute: bool = False
 
 
+LEARNED = Targets("P", layer=3)  # the fourth of six layers, two of which are the speech encoder's
 ROWS: Mapping[str, Row] = {
     "0": Row("0", "from scratch", None),
     "0total": Row("0, total compute", "from scratch, with the total compute of row 8", None, total_compute=True),
@@ -48,6 +63,8 @@ ROWS: Mapping[str, Row] = {
     "J": Row("J", "row C + text by span masking", "study/joint.yaml"),
     "J2": Row("J2", "row J + text as pseudo-speech", "study/joint_pseudo_speech.yaml"),
     "J3": Row("J3", "row J + text spoken by a synthesizer", "study/joint_synthetic.yaml"),
+    "S": Row("S", "row P + speech by clusters of row P's layer", "study/speech_beside_ctc.yaml", targets=LEARNED),
+    "J4": Row("J4", "row S + text by span masking", "study/joint_beside_ctc.yaml", targets=LEARNED),
 }
 
 
