@@ -35,13 +35,17 @@ ROOMS = {
             *("criterions", "instruments", "saved", "scoring"),
         },
         "interchange": {"checkpoints", "compat", "data", "fairseq_logging", "inference", "models", "modules", "saved"},
-        "inference": {"checkpoints", "compat", "data", "decoding", "fairseq_logging", "models", "modules", "tasks"},
-        "hub": {"data", "decoding", "inference"},
+        "recordings": {"data"},
+        "inference": {
+            *("checkpoints", "compat", "data", "decoding", "fairseq_logging", "models", "modules", "tasks"),
+            "recordings",
+        },
+        "hub": {"data", "decoding", "inference", "recordings"},
         "reporting": {"data", "instruments", "machine", "scoring"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),
             *("decoding", "scoring", "tasks"),
-            *("inference", "interchange", "hub", "reporting"),
+            *("inference", "interchange", "hub", "recordings", "reporting"),
         },
     },
     "slam_plugin.data": {
@@ -60,6 +64,7 @@ ROOMS = {
         "shapes": {"errors"},
         "log_mel": {"constants", "errors"},
         "audio": {"errors", "lengths", "locations", "log_mel", "resampling", "sound"},
+        "streaming": {"errors", "locations", "resampling", "sound"},
         "perturbation": {"constants", "log_mel", "randomness"},
         "state_masks": {"masks", "padding"},
         "augmentation": {"audio", "perturbation", "randomness", "specaugment", "state_masks"},
@@ -83,7 +88,10 @@ ROOMS = {
     },
 }
 # what a room of data preparation may import of the plugin, beside data and program
-OF_PREPARATION = {"manifests": {"slam_plugin.objectives", "slam_plugin.reporting"}}
+OF_PREPARATION = {
+    "manifests": {"slam_plugin.objectives", "slam_plugin.reporting"},
+    "own": {"slam_plugin.recordings"},
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -12,21 +12,21 @@ from torch import Tensor, nn
 class Hypothesis(NamedTuple):
     """A hypothesis: its log-probability ``score``, and that of each token at one place of an alignment.
 
-    ``frames`` are those places, encoder states from 0; empty if the search does not know them.
+    ``token_states`` are those places, encoder states from 0; empty if the search does not know them.
     """
 
     tokens: tuple[int, ...]
     score: float
     token_scores: tuple[float, ...]
-    frames: tuple[int, ...] = ()
+    token_states: tuple[int, ...] = ()
 
     def as_fairseq(self) -> dict[str, Any]:
-        """Return it as a dictionary with the keys that fairseq prints, and ``frames``."""
+        """Return it as a dictionary with the keys that fairseq prints, and ``token_states``."""
         return {
             "tokens": torch.tensor(self.tokens, dtype=torch.long),
             "score": self.score,
             "positional_scores": torch.tensor(self.token_scores),
-            "frames": torch.tensor(self.frames, dtype=torch.long),
+            "token_states": torch.tensor(self.token_states, dtype=torch.long),
             "alignment": torch.empty(0),
             "attention": torch.empty(0),
         }

@@ -21,8 +21,8 @@ def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
     path = log_probs.argmax(axis=1)
     emissions = log_probs[np.arange(len(path)), path]
     begins = (path != blank) & (np.diff(path, prepend=blank) != 0)
-    frames = tuple(np.flatnonzero(begins).tolist())
-    return Hypothesis(tuple(path[begins].tolist()), float(emissions.sum()), tuple(emissions[begins].tolist()), frames)
+    states = tuple(np.flatnonzero(begins).tolist())
+    return Hypothesis(tuple(path[begins].tolist()), float(emissions.sum()), tuple(emissions[begins].tolist()), states)
 
 
 def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis]:

@@ -176,9 +176,11 @@ def test_tokens_have_the_frames_where_they_begin(tmp_path, with_words):
     flags = {"lexicon": str(tmp_path / "lexicon.txt"), "unk_score": 0.0} if with_words else {}
     log_probs = random_log_probs(3, frames=12)
     for hypothesis in search(LETTERS, log_probs, beam=20, **flags):
-        assert list(hypothesis.frames) == sorted(set(hypothesis.frames))
-        assert len(hypothesis.frames) == len(hypothesis.tokens)
-        for frame, token, score in zip(hypothesis.frames, hypothesis.tokens, hypothesis.token_scores, strict=True):
+        assert list(hypothesis.token_states) == sorted(set(hypothesis.token_states))
+        assert len(hypothesis.token_states) == len(hypothesis.tokens)
+        for frame, token, score in zip(
+            hypothesis.token_states, hypothesis.tokens, hypothesis.token_scores, strict=True
+        ):
             assert score == log_probs[frame, token]
 
 
@@ -186,10 +188,10 @@ def test_no_frames_and_one_frame(tmp_path):
     (tmp_path / "lexicon.txt").write_text("a\n")
     for flags in ({}, {"lexicon": str(tmp_path / "lexicon.txt")}):
         (only,) = search(LETTERS, np.empty((0, 5), np.float32), **flags)
-        assert (only.tokens, only.score, only.frames) == ((), 0.0, ())
+        assert (only.tokens, only.score, only.token_states) == ((), 0.0, ())
         log_probs = np.log(np.array([[0.1, 0.1, 0.6, 0.1, 0.1]], np.float32))
         best = search(LETTERS, log_probs, **flags)[0]
-        assert (best.tokens, best.frames) == ((2,), (0,)) and math.exp(best.score) == pytest.approx(0.6)
+        assert (best.tokens, best.token_states) == ((2,), (0,)) and math.exp(best.score) == pytest.approx(0.6)
     with pytest.raises(ValueError, match="found NaN"):
         search(LETTERS, np.full((2, 5), np.nan, np.float32))
 
@@ -213,7 +215,7 @@ def test_the_generator_pads_forbids_and_gives_frames():
         dictionary.add_symbol(letter)
     found = CtcGenerator(dictionary, 8, BLANK, SearchOptions(beam_threshold=50.0)).generate([model], sample())
     assert [nbest[0]["tokens"].tolist() for nbest in found] == [[4, 5], [5]]
-    assert [nbest[0]["frames"].tolist() for nbest in found] == [[0, 1], [0]]
+    assert [nbest[0]["token_states"].tolist() for nbest in found] == [[0, 1], [0]]
     forbidden = {dictionary.pad(), dictionary.eos()}
     assert not any(forbidden & set(hypothesis["tokens"].tolist()) for nbest in found for hypothesis in nbest)
 
