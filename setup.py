@@ -48,7 +48,7 @@ setup(
         "report": ["matplotlib"],
         "bench": ["transformers"],
         "av": ["av>=12"],  # PyAV, which carries FFmpeg: m4a, mp4, webm and others that libsndfile lacks
-        "recordings": ["silero-vad>=6.2", "pysubs2>=1.8"],  # long recordings and subtitles
+        "recordings": ["silero-vad>=6.2", "onnxruntime>=1.20", "pysubs2>=1.8"],  # long recordings and subtitles
         "lm": ["flashlight-text>=0.0.7"],  # language models beside CTC
         "normalizer": ["whisper-normalizer>=0.1"],
         "onnx": ["onnx>=1.20", "onnxscript>=0.7", "onnxruntime>=1.20"],
