@@ -4,9 +4,11 @@ The tokens of all sentences are one sequence with a wildcard before, between and
 speech that the transcript lacks. A word with a unit that the vocabulary lacks, such as a digit, is a wildcard too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
+
+import numpy as np
 
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.errors import DataError
@@ -15,7 +17,7 @@ from slam_plugin.decoding.alignment import TokenTime
 from slam_plugin.decoding.long_alignment import align_long
 from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.inputs import Speech, name_of
-from slam_plugin.inference.posteriors import Posteriors, posteriors, require_ctc
+from slam_plugin.inference.posteriors import WILDCARD_COST, Posteriors, posteriors, require_ctc
 from slam_plugin.inference.recordings import Cutting, Report
 from slam_plugin.recordings.alignment import Alignment, Sentence, split_long, with_margins
 from slam_plugin.recordings.sentences import sentences_of
@@ -34,12 +36,12 @@ class _Token(NamedTuple):
 
 
 class _Timed(NamedTuple):
-    """A token with its times in seconds."""
+    """A token with its states, and its times in seconds."""
 
     token: _Token
+    time: TokenTime
     start: float
     end: float
-    confidence: float
 
 
 def align(
@@ -80,7 +82,7 @@ def align(
         except ValueError as error:
             seconds = found.duration
             raise DataError(f"{name}: lasts {seconds:.1f} s, which is too short for its transcript ({error})") from None
-        sentences = _sentences(written, tokens, times, found)
+        sentences = _sentences(written, tokens, times, found, columns)
     parts = list(split_long(sentences, max_seconds))
     return Alignment(found.duration, tuple(with_margins(parts, found.duration)))
 
@@ -115,14 +117,18 @@ def _tokens_of_words(checkpoint: Checkpoint, sentence: int, words: Sequence[str]
 
 
 def _sentences(
-    written: Sequence[Sequence[str]], tokens: Sequence[_Token], times: Sequence[TokenTime], found: Posteriors
+    written: Sequence[Sequence[str]],
+    tokens: Sequence[_Token],
+    times: Sequence[TokenTime],
+    found: Posteriors,
+    columns: Mapping[int, int],
 ) -> list[Sentence]:
     """Return all sentences with their times. One without tokens stands at the end of the one before."""
     groups: list[list[_Timed]] = [[] for _ in written]
     for token, time in zip(tokens, times, strict=True):
         if token.sentence >= 0:
             start, end = float(found.begins[time.begin]), float(found.ends[time.end - 1])
-            groups[token.sentence].append(_Timed(token, start, end, time.confidence))
+            groups[token.sentence].append(_Timed(token, time, start, end))
     sentences: list[Sentence] = []
     for number, (words, group) in enumerate(zip(written, groups, strict=True)):
         text = " ".join(words)
@@ -131,10 +137,24 @@ def _sentences(
             sentences.append(Sentence(number + 1, text, end, end, 0.0, (), end, end))
             continue
         timed = tuple(_words(words, group))
-        known = [one.confidence for one in group if one.token.symbol != _WILDCARD]
         start, end = timed[0].start, timed[-1].end
-        sentences.append(Sentence(number + 1, text, start, end, sum(known) / len(known), timed, start, end))
+        sentences.append(Sentence(number + 1, text, start, end, _confidence(group, found, columns), timed, start, end))
     return sentences
+
+
+def _confidence(group: Sequence[_Timed], found: Posteriors, columns: Mapping[int, int]) -> float:
+    """Return how likely the path of a sentence is beside the likeliest path of its states, per token, in [0, 1].
+
+    Unlike the mean posterior of the tokens, it falls if speech within the sentence is none of its tokens.
+    """
+    begin, end = group[0].time.begin, group[-1].time.end
+    symbols = np.zeros(end - begin, dtype=np.int64)  # the blank
+    for one in group:
+        symbols[one.time.begin - begin : one.time.end - begin] = columns[one.token.symbol]
+    log_probs = np.asarray(found.log_probs[begin:end], dtype=np.float64)
+    lost = log_probs[:, -1] + WILDCARD_COST - log_probs[np.arange(end - begin), symbols]
+    known = sum(one.token.symbol != _WILDCARD for one in group)
+    return float(np.exp(-lost[symbols != columns[_WILDCARD]].sum() / known))
 
 
 def _words(words: Sequence[str], group: Sequence[_Timed]) -> Iterator[Word]:
@@ -148,7 +168,7 @@ def _words(words: Sequence[str], group: Sequence[_Timed]) -> Iterator[Word]:
     for place, part in enumerate(parts):
         texts = words[begins[place] : begins[place + 1]]
         start, end = part[0].start, part[-1].end
-        known = [one.confidence for one in part if one.token.symbol != _WILDCARD]
+        known = [one.time.confidence for one in part if one.token.symbol != _WILDCARD]
         if not known and place == 0:
             start = max(start, end - MAX_UNKNOWN * len(texts))
         if not known and place == len(parts) - 1:

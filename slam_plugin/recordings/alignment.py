@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from slam_plugin.recordings.transcript import Segment, Transcript, Word
 
-DEFAULT_MIN_CONFIDENCE = 0.3
+# Of a weak recognizer (half of its words wrong), 97 of 100 sentences have more. Of a transcript of another recording, 3.
+DEFAULT_MIN_CONFIDENCE = 0.15
 # Seconds that an utterance may have before its first and after its last word.
 MARGIN = 0.2
 # If fewer of the sentences are aligned well, the transcript is that of another recording.
@@ -19,7 +20,7 @@ class Sentence(NamedTuple):
         number: in the transcript, from 1.
         text: as the transcript has it.
         start: in seconds, as ``end``: of the first and last word.
-        confidence: mean posterior of its units, in [0, 1]; 0 if the model knows none of them.
+        confidence: in [0, 1]: how likely it is per unit, beside what the model would write; 0 if it knows no unit.
         words: as the transcript has them, without those that the model does not know.
         begin: in seconds, as ``finish``: what is cut out of the recording.
     """
@@ -74,7 +75,7 @@ def with_margins(sentences: Sequence[Sentence], duration: float) -> list[Sentenc
 def split_long(sentences: Iterable[Sentence], max_seconds: float) -> Iterator[Sentence]:
     """Yield the sentences, those of more than ``max_seconds`` in parts that are cut at their longest pauses.
 
-    A part has the number of its sentence and the confidence of its own words. Without two words it stays whole.
+    A part has the number and the confidence of its sentence. Without two words it stays whole.
     """
     for sentence in sentences:
         words = sentence.words
@@ -98,6 +99,5 @@ def _longest_pause(words: Sequence[Word]) -> int:
 
 
 def _part(sentence: Sentence, words: tuple[Word, ...]) -> Sentence:
-    confidence = sum(word.confidence for word in words) / len(words)
     text = " ".join(word.text for word in words)
-    return sentence._replace(text=text, start=words[0].start, end=words[-1].end, confidence=confidence, words=words)
+    return sentence._replace(text=text, start=words[0].start, end=words[-1].end, words=words)

@@ -11,7 +11,9 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b
 _ENDS = r"[.?!…。？！।]+[\"'”’»)\]]*"
 _END_OF_LINE = re.compile(rf"{_ENDS}\s*$")
 # A blank after them, and a capital, a digit or an opening sign: so not after "e.g." or "3.5". Chinese has no blanks.
-_BETWEEN = re.compile(rf"(?<=[.?!…।])([\"'”’»)\]]*)\s+(?=[^\W\d_a-zà-ÿ]|\d|[\"'“‘«„(\[¿¡—–-])|(?<=[。？！])(?=[^”’」』])")
+_BETWEEN = re.compile(
+    r"(?<=[.?!…।])([\"'”’»)\]]*)\s+(?=[^\W\d_a-zà-ÿ]|\d|[\"'“‘«„(\[¿¡—–-])|(?<=[。？！])(?=[^”’」』])"
+)
 _TITLES = frozenset("Mr. Mrs. Ms. Dr. St. Prof. Sr. Jr. Capt. Gen. Lt. Col. Sgt. No. vs. etc. Nr.".split())
 # If fewer of the lines of a text with sentence ends end a sentence, its lines are wrapped.
 _MIN_SHARE = 0.5
