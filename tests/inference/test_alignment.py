@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.text.normalization import AS_WRITTEN
 from slam_plugin.hub import Slam
 from slam_plugin.inference import alignment, recordings
 from slam_plugin.inference.posteriors import Posteriors, posteriors
@@ -30,7 +31,7 @@ class Characters:
 @pytest.fixture
 def recognizer(monkeypatch):
     """A recognizer that hears ``spoken``: (letter or "", number of states), with gaps of silence."""
-    checkpoint = SimpleNamespace(vocabulary=Characters(), normalization="as_written", model=SimpleNamespace(blank=0))
+    checkpoint = SimpleNamespace(vocabulary=Characters(), normalization=AS_WRITTEN, model=SimpleNamespace(blank=0))
     checkpoint.spoken = []
 
     @contextmanager
