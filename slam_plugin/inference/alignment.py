@@ -17,7 +17,7 @@ from slam_plugin.decoding.alignment import TokenTime
 from slam_plugin.decoding.long_alignment import align_long
 from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.inputs import Speech, name_of
-from slam_plugin.inference.posteriors import WILDCARD_COST, Posteriors, posteriors, require_ctc
+from slam_plugin.inference.posteriors import Posteriors, posteriors, require_ctc
 from slam_plugin.inference.recordings import Cutting, Report
 from slam_plugin.recordings.alignment import Alignment, Sentence, split_long, with_margins
 from slam_plugin.recordings.sentences import sentences_of
@@ -152,7 +152,7 @@ def _confidence(group: Sequence[_Timed], found: Posteriors, columns: Mapping[int
     for one in group:
         symbols[one.time.begin - begin : one.time.end - begin] = columns[one.token.symbol]
     log_probs = np.asarray(found.log_probs[begin:end], dtype=np.float64)
-    lost = log_probs[:, -1] + WILDCARD_COST - log_probs[np.arange(end - begin), symbols]
+    lost = log_probs[:, -1] - log_probs[np.arange(end - begin), symbols]
     known = sum(one.token.symbol != _WILDCARD for one in group)
     return float(np.exp(-lost[symbols != columns[_WILDCARD]].sum() / known))
 

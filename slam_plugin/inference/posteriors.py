@@ -19,8 +19,9 @@ from slam_plugin.inference.recordings import Cutting, Planner, RecordingState, R
 from slam_plugin.models.ctc import SlamCtc
 from slam_plugin.recordings.cutting import Piece, Span
 
-# Log-probability of the wildcard relative to that of the likeliest symbol. A free one would take speech from tokens.
-WILDCARD_COST = 0.5
+# Log-probability of the wildcard relative to that of the likeliest symbol, and to that of the blank: the larger one
+# counts. A free wildcard would take speech from tokens. In silence it costs less, so that it takes no state of a token.
+_WILDCARD_COST, _SILENT_WILDCARD_COST = 0.5, 0.1
 # Log-probability of a token between two pieces, where there is no speech.
 _NO_SPEECH = -30.0
 
@@ -29,8 +30,8 @@ class Posteriors(NamedTuple):
     """Log-probabilities of some symbols in all states of a recording's pieces.
 
     Attributes:
-        log_probs: (states, symbols + 1) of the chosen symbols; the last column is the wildcard, which stands for any
-            speech. Between two pieces there is one state of silence.
+        log_probs: (states, symbols + 2) of the chosen symbols, of the wildcard, which stands for any speech, and of the
+            likeliest of all symbols. Between two pieces there is one state of silence.
         begins, ends: (states,) in seconds.
         duration: of the recording, in seconds.
     """
@@ -85,7 +86,7 @@ def posteriors(
             raise DataError(f"{source}: found no speech in {recording.samples / SAMPLE_RATE:.1f} s")
         file.flush()
         times = np.concatenate(spans)
-        log_probs = np.memmap(file, np.float32, "r", shape=(len(times), len(symbols) + 1))
+        log_probs = np.memmap(file, np.float32, "r", shape=(len(times), len(symbols) + 2))
         yield Posteriors(log_probs, times[:, 0], times[:, 1], recording.samples / SAMPLE_RATE)
 
 
@@ -99,22 +100,23 @@ def require_ctc(checkpoint: Checkpoint) -> None:
 
 
 def _log_probs(checkpoint: Checkpoint, padded: Tensor, padding_mask: Tensor, chosen: Tensor) -> list[np.ndarray]:
-    """Return the log-probabilities (states, symbols + 1) of each row of a batch."""
+    """Return the log-probabilities (states, symbols + 2) of each row of a batch."""
     with torch.no_grad(), torch.autocast(checkpoint.device.type, torch.bfloat16, enabled=checkpoint.bf16):
         output = checkpoint.model(padded.to(checkpoint.device), padding_mask.to(checkpoint.device))
     lengths = (~output["padding_mask"]).sum(1).tolist()
     found = []
     for logits, length in zip(output["logits"], lengths, strict=True):
         log_probs = logits[:length].float().log_softmax(-1)
-        wildcard = log_probs.amax(-1, keepdim=True) - WILDCARD_COST
-        found.append(torch.cat((log_probs[:, chosen.to(log_probs.device)], wildcard), dim=-1).cpu().numpy())
+        best, of_chosen = log_probs.amax(-1, keepdim=True), log_probs[:, chosen.to(log_probs.device)]
+        wildcard = torch.maximum(best - _WILDCARD_COST, of_chosen[:, :1] - _SILENT_WILDCARD_COST)
+        found.append(torch.cat((of_chosen, wildcard, best), dim=-1).cpu().numpy())
     return found
 
 
 def _silence(symbols: int) -> np.ndarray:
-    """Return a state between two pieces (1, symbols + 1), in which only the blank is likely."""
-    row = np.full((1, symbols + 1), _NO_SPEECH, np.float32)
-    row[0, 0], row[0, -1] = 0.0, -WILDCARD_COST
+    """Return a state between two pieces (1, symbols + 2), in which only the blank is likely."""
+    row = np.full((1, symbols + 2), _NO_SPEECH, np.float32)
+    row[0, 0], row[0, -2], row[0, -1] = 0.0, -_SILENT_WILDCARD_COST, 0.0
     return row
 
 
