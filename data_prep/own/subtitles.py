@@ -111,7 +111,7 @@ def read_cues(path: Path) -> list[Cue]:
 def _plain_vtt(text: str) -> str:
     """Return WebVTT without what pysubs2 takes for text or times: notes, styles, names of cues, times of words."""
     blocks = []
-    for block in re.split(r"\n[ \t]*\n", text):
+    for block in re.split(r"\n\n+", text):  # a line of blanks ends no cue
         lines = block.split("\n")
         timed = next((place for place, line in enumerate(lines) if "-->" in line), None)
         if timed is not None and not lines[0].startswith(("NOTE", "STYLE", "REGION")):

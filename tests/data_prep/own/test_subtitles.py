@@ -118,7 +118,7 @@ def test_cues_are_put_together_to_sentences_within_the_limit(tmp_path):
     cues = [(0, 2000, "one"), (2100, 4000, "two."), (4100, 5000, "three"), (5900, 7000, "four"), (7000, 9000, "five")]
     assert [text for _, _, text in cues_in(tmp_path, srt_of(*cues))] == ["one two.", "three", "four five"]
     assert [text for _, _, text in cues_in(tmp_path, srt_of(*cues), max_seconds=3.0)] == [
-        *("one", "two.", "three", "four", "five")
+        *("one", "two. three", "four", "five")
     ]
     touching = [(0, 2000, "one"), (1800, 4000, "two"), (10_000, 45_000, "long")]
     assert cues_in(tmp_path, srt_of(*touching), max_seconds=2.5) == [(0.0, 1.9, "one"), (1.9, 4.0, "two")]
@@ -135,7 +135,7 @@ def test_margins_end_in_the_middle_of_a_pause():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (SRT.replace("dark", "därk").encode("cp1252", "replace"), "3: expected text in UTF-8 (invalid continuation byte at byte 52 of the file)"),
+        ("1\n00:01,0\ncafé\n".encode("cp1252"), "3: expected text in UTF-8 (invalid continuation byte at byte 13"),
         (b"", "holds no subtitles, expected SRT or WebVTT with times"),
         (b"some\ntext\n", "holds no subtitles, expected SRT or WebVTT with times"),
     ],
@@ -143,7 +143,7 @@ def test_margins_end_in_the_middle_of_a_pause():
 def test_files_without_subtitles_are_left_out(tmp_path, data, reason):
     (tmp_path / "a.srt").write_bytes(data)
     (found,) = utterances(tmp_path / "a.srt", "a.srt", 30.0)
-    assert found.place == "a.srt" and found.reason.split(": ")[-1] == reason.split(": ")[-1]
+    assert found.place == "a.srt" and found.reason.startswith(reason)
 
 
 def test_utf_16_with_its_mark(tmp_path):
