@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from slam_plugin.recordings.transcript import Segment, Transcript, Word
 
-# With a weak recognizer, 97 of 100 sentences have more; of a transcript of another recording, 3 have.
+# With a weak recognizer (91 % word errors), 92 of 100 sentences have more; of a transcript of another recording, 2.
 DEFAULT_MIN_CONFIDENCE = 0.15
 # Seconds that an utterance may have before its first and after its last word.
 MARGIN = 0.2
