@@ -76,8 +76,8 @@ def posteriors(
                 raise found
             if spans:
                 file.write(_silence(len(symbols)).tobytes())
-                spans.append(np.array([[spans[-1][-1, 1], order[0].piece.audio.begin / SAMPLE_RATE]]))
-            spans.append(_times(order.popleft().piece, len(found), checkpoint.trunk.front_end.frames_per_state))
+                spans.append(np.array([[spans[-1][-1, 1], order[0][1].audio.begin / SAMPLE_RATE]]))
+            spans.append(_times(order.popleft()[1], len(found), checkpoint.trunk.front_end.frames_per_state))
             file.write(found.tobytes())
         (recording,) = recordings
         if recording.error:
