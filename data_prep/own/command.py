@@ -24,6 +24,16 @@
   ``metadata.csv``, Kaldi's ``wav.scp`` with ``text`` and ``segments`` (its commands are refused), lhotse's cut sets
   (``.jsonl``, ``.jsonl.gz``), or a folder that ``save_to_disk`` of Hugging Face's ``datasets`` has written.
 
+With ``--kind speech``, recordings longer than ``--max-seconds`` are cut at their pauses, where Silero VAD finds speech
+(the extra ``recordings``). What holds none for more than 2 s is left out and listed.
+
+A recording of a folder for asr may have subtitles beside it, ``a.srt`` or ``a.vtt``, with the language before the
+ending if there are several (``a.en.srt`` with ``--language en``). They are read if it has no text or is longer than
+``--max-seconds``, and need the extra ``recordings``. Subtitles are put together until a pause of 0.5 s, or the end of a
+sentence after 3 s. Left out are tags, lines of songs, sounds in brackets, dashes and names (``JOHN:``) of speakers, and
+what rolling captions repeat. Subtitles that overlap for more than 0.5 s become one utterance. A long recording with a
+plain text is left out: ``slam align`` cuts it.
+
 Columns have the names above, or ``path``, ``sentence``, ``sentence2``, ``lang`` and ``tgt_lang`` for ``audio``,
 ``text``, ``text2``, ``language`` and ``target_language``, or those given by ``--columns text=words audio=file``. Sound
 is flac, wav, ogg, mp3, SPHERE, or with PyAV m4a, mp4 or webm, of any rate. A relative path is below the table's folder,

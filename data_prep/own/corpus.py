@@ -14,6 +14,7 @@ from data_prep.engine.splits import SPLIT_NAMES, bucket, named_split, split_in_n
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document
 from data_prep.formats.lines import Stretch, lines_of, read_line
 from data_prep.own.kinds import CHANNEL, KINDS, PART, Entry, Kind, Settings
+from data_prep.own.subtitles import SUFFIXES as SUBTITLES
 from data_prep.own.tables import METADATA, Record, records_of, stretches_of
 from data_prep.text.normalize import normalize
 from data_prep.text.sentences import place_vocabulary
@@ -25,6 +26,8 @@ from slam_plugin.data.locations import parse_location
 TEXTS = (".txt",)
 # Of a text beside a sound file of the same name, in order of preference. LibriTTS has three of a kind.
 TEXTS_BESIDE = (".txt", ".normalized.txt", ".lab", ".trn", ".text", ".transcript", ".original.txt")
+# Of all that may stand beside a sound file.
+BESIDE = (*TEXTS_BESIDE, *SUBTITLES)
 MAX_DOCUMENT = 100  # lines of a text file without empty lines that may be one document
 _SHARES = 1_000_000
 _NORMALIZED = ("text", "text2", "translation")
@@ -92,7 +95,7 @@ class Own(Corpus):
         plain = {name: value for name, value in vars(self.settings).items() if name not in others}
         root = self.settings.audio_root
         return {
-            **{"command": "own", "layout": 2, "root": str(self.root), **plain},
+            **{"command": "own", "layout": 3, "root": str(self.root), **plain},
             "vocabulary": self.settings.symbols,
             **({} if root is None else {_AUDIO_ROOT: str(root)}),
         }
@@ -216,34 +219,34 @@ class OwnFiles(Own):
 
     def _add_state(self, add: Callable[[bytes], None]) -> None:
         add(repr(self.named).encode())
-        for path in files_of(self.root, (*self.suffixes, *TEXTS_BESIDE)):
+        for path in files_of(self.root, (*self.suffixes, *BESIDE)):
             is_sound = path.suffix.lower() in SOUND_SUFFIXES
-            add(os.fsencode(self._place(path)) + (time_of(path) if is_sound or not path.exists() else content_of(path)))
+            add(os.fsencode(self.place(path)) + (time_of(path) if is_sound or not path.exists() else content_of(path)))
 
     def units(self) -> Iterator[Unit]:
         folders: dict[Path, int] = {}
-        for path in files_of(self.root, (*self.suffixes, *TEXTS_BESIDE)):
+        for path in files_of(self.root, (*self.suffixes, *BESIDE)):
             size = path.stat().st_size if path.exists() else 0
             folders[path.parent] = folders.get(path.parent, 0) + size
         for folder in sorted(folders):
             yield Unit(folder.relative_to(self.root).as_posix(), folders[folder])
 
-    def _split_of(self, path: Path) -> str | None:
+    def split_of(self, path: Path) -> str | None:
         """Return the split of a file, None to draw it. Raises :class:`DataError` if it is in none of the splits."""
         if not self.named:
             return None
-        first, _, rest = self._place(path).partition("/")
+        first, _, rest = self.place(path).partition("/")
         split = dict(self.named).get(first)
         if split is None:
             what = f"its folder {first} is" if rest else "is"
             raise DataError(f"{what} not named for a split, and others are: expected {', '.join(SPLIT_NAMES)}")
         return split
 
-    def _files(self, unit: Unit) -> list[Path]:
+    def files(self, unit: Unit) -> list[Path]:
         """Return the files of a unit, sorted by name."""
         return files_in(self.root / unit.key)
 
-    def _place(self, path: Path) -> str:
+    def place(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
 
@@ -273,61 +276,6 @@ def time_of(path: Path) -> bytes:
     return f"{found.st_size} {found.st_mtime_ns} ".encode()
 
 
-class OwnSounds(OwnFiles):
-    """Sound files, each an utterance. If the rows have a text, it is in a file of the same name beside it."""
-
-    def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
-        with_text = "text" in self.settings.roles
-        files = self._files(unit)
-        sounds = [path for path in files if path.suffix.lower() in SOUND_SUFFIXES]
-        texts = _by_stem(files) if with_text else {}
-        stems = {path.stem for path in sounds}
-        for path in sounds:
-            place = self._place(path)
-            fields = {"audio": place}
-            try:
-                split = self._split_of(path)
-            except DataError as error:
-                yield Dropped(place, str(error))
-                continue
-            if with_text:
-                text = self._text_of(texts[path.stem]) if path.stem in texts else Dropped(place, "has no .txt")
-                if isinstance(text, Dropped):
-                    yield text
-                    continue
-                fields["text"] = text
-            yield from self.items(place, split, fields, self.root)
-        used = {path for stem, path in texts.items() if stem in stems}
-        for path in sorted(set(texts.values()) - used):
-            if not _stems(path) & stems:
-                yield Dropped(self._place(path), "has no sound file")
-
-    def _text_of(self, path: Path) -> str | Dropped:
-        if not path.is_file():
-            return Dropped(self._place(path), "there is no such file")
-        texts = []
-        for line in lines_of(path, self._place(path)):
-            if isinstance(line, Dropped):
-                return line
-            texts.append(line.text)
-        return " ".join(texts)
-
-
-def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
-    """Return the texts by name without their ending; of several the one whose ending comes first."""
-    found: dict[str, Path] = {}
-    for ending in TEXTS_BESIDE:
-        for path in files:
-            if path.name.lower().endswith(ending):
-                found.setdefault(path.name[: -len(ending)], path)
-    return found
-
-
-def _stems(path: Path) -> set[str]:
-    """Return the names without ending of the sound files that a text may belong to."""
-    return {path.name[: -len(ending)] for ending in TEXTS_BESIDE if path.name.lower().endswith(ending)}
-
-
 class OwnTexts(OwnFiles):
     """Text files: a sentence per line, documents separated by empty lines.
 
@@ -337,14 +285,14 @@ class OwnTexts(OwnFiles):
     suffixes = TEXTS
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
-        for path in self._files(unit):
+        for path in self.files(unit):
             if path.suffix.lower() not in TEXTS:
                 continue
             try:
-                split = self._split_of(path)
+                split = self.split_of(path)
                 is_list = _is_list(path)
             except (DataError, OSError) as error:
-                yield Dropped(self._place(path), error.strerror if isinstance(error, OSError) else str(error))
+                yield Dropped(self.place(path), error.strerror if isinstance(error, OSError) else str(error))
                 continue
             if is_list:
                 yield Noted("text file without empty lines, each line is a document")
@@ -352,7 +300,7 @@ class OwnTexts(OwnFiles):
 
     def _documents(self, path: Path, split: str | None, is_list: bool) -> Iterator[Item | Dropped]:
         sentences: list[str] = []
-        for line in lines_of(path, self._place(path)):
+        for line in lines_of(path, self.place(path)):
             if isinstance(line, Dropped):
                 yield line
                 continue

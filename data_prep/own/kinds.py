@@ -11,11 +11,13 @@ from typing import NamedTuple
 from data_prep.engine.units import Dropped, Item, Noted, Output, document, lines, row, table
 from data_prep.formats.recordings import MIN_SECONDS, decode_recording, frames_of
 from data_prep.formats.sound import Sound, UnusableSound, decode_sound
+from data_prep.own.pieces import MIN_LIMIT, part_of, parts_of
 from data_prep.text.binarize import binarize
 from data_prep.text.labeled import read_rows
 from data_prep.text.normalization_files import Pair
 from data_prep.text.parallel import CHANGED, FILES, PLAIN, binarize_parallel, of_pair
 from data_prep.text.sentences import write_sentences
+from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.locations import Location, parse_location
 
 SHARE = 0.05
@@ -98,13 +100,21 @@ class Kind(ABC):
 
 
 class Speech(Kind):
-    """Speech to pre-train on: a manifest. ``columns`` are its columns by role."""
+    """Speech to pre-train on: a manifest.
+
+    Attributes:
+        columns: of the manifest, by role.
+        is_cut: whether recordings that are too long are cut at their pauses.
+        advice: for recordings that are too long and are not cut.
+    """
 
     needed = ("audio",)
     optional = ("speaker", "language", *PART, CHANNEL)
     test_share = 0.0
     unit_bytes = 32 << 10  # a row stands for about 100 kB of sound
     has_text = False
+    is_cut = True
+    advice = ""
     columns: Mapping[str, str] = {"audio": "audio", "speaker": "speaker", "language": "lang"}
 
     def output(self, split: str, roles: Sequence[str]) -> Output:
@@ -126,13 +136,44 @@ class Speech(Kind):
             # The path belongs to the place, not to the reason: reasons are counted and should be few.
             yield Dropped(place if place == fields["audio"] else f"{place}: {location.path}", error.reason)
             return
+        if self.is_cut and cut.seconds > settings.max_seconds >= MIN_LIMIT and not cut.location.is_packed:
+            yield from self._pieces(entry, cut, settings)
+            return
         if not MIN_SECONDS <= cut.seconds <= settings.max_seconds:
-            yield Dropped(place, f"lasts {cut.seconds:.2f} s, expected {MIN_SECONDS} to {settings.max_seconds:g}")
+            advice = self.advice if cut.seconds > max(MAX_SECONDS, settings.max_seconds) else ""
+            limits = f"{MIN_SECONDS} to {settings.max_seconds:g}"
+            yield Dropped(place, f"lasts {cut.seconds:.2f} s, expected {limits}{advice}")
             return
         yield from cut.sound.notes()
-        values = {self.columns[role]: fields[role] for role in self._more if role in fields}
-        values |= {"id": place, "audio": cut.location, "n_frames": cut.frames}
-        yield row(split, self._names(settings.roles), values)
+        yield self._row(entry, settings, place, cut.location, cut.frames)
+
+    def _pieces(self, entry: Entry, cut: "_Cut", settings: Settings) -> Iterator[Item | Dropped | Noted]:
+        """Yield the pieces of a long recording, and what is left out of it because nobody speaks."""
+        place, rate = entry.place, cut.sound.rate
+        samples = cut.sound.samples if cut.location.length is None else cut.location.length
+        try:
+            parts = list(parts_of(cut.location, samples, rate, settings.max_seconds))
+            located = [(part, part_of(cut.location, part.begin, part.end)) for part in parts]
+        except UnusableSound as error:
+            yield Dropped(place if place == entry.fields["audio"] else f"{place}: {cut.location.path}", error.reason)
+            return
+        if not any(part.has_speech for part in parts):
+            yield Dropped(place, f"lasts {cut.seconds:.2f} s and holds no speech")
+            return
+        yield Noted("long recording cut at its pauses")
+        for part, location in located:
+            if part.has_speech:
+                yield from cut.sound.notes()
+                frames = frames_of(part.end - part.begin, rate)
+                yield self._row(entry, settings, f"{place}-{part.begin:09d}", location, frames)
+            else:
+                seconds = (part.end - part.begin) / rate
+                yield Dropped(f"{place}:{part.begin}:{part.end - part.begin}", f"holds no speech ({seconds:.2f} s)")
+
+    def _row(self, entry: Entry, settings: Settings, key: str, location: Location, frames: int) -> Item | Dropped:
+        values = {self.columns[role]: entry.fields[role] for role in self._more if role in entry.fields}
+        values |= {"id": key, "audio": location, "n_frames": frames}
+        return row(entry.split, self._names(settings.roles), values)
 
 
 class _Cut(NamedTuple):
@@ -158,7 +199,7 @@ def _cut(location: Location, offset: str, duration: str, channel: str) -> _Cut:
         raise UnusableSound(path, "is cut by numbers behind its path, and by an offset or a duration: expected one")
     begin, seconds = _seconds(path, offset or "0"), _seconds(path, duration) if duration.strip() else None
     one = _channel(path, channel) if channel.strip() else None
-    whole = _recording(path, are_averaged=one is None)
+    whole = recording_of(path, are_averaged=one is None)
     if one is not None and one >= whole.channels:
         raise UnusableSound(path, f"has {whole.channels} channels, expected channel {one}, counted from 0")
     one = None if whole.channels == 1 else one
@@ -196,7 +237,8 @@ def _channel(path: Path, text: str) -> int:
 
 
 @lru_cache(maxsize=4)
-def _recording(path: Path, are_averaged: bool) -> Sound:
+def recording_of(path: Path, are_averaged: bool) -> Sound:
+    """Return what :func:`decode_recording` does, and decode a file once for neighboring rows of it."""
     return decode_recording(path, are_averaged=are_averaged)
 
 
@@ -206,6 +248,8 @@ class Recognition(Speech):
     needed = ("audio", "text")
     test_share = SHARE
     has_text = True
+    is_cut = False
+    advice = ": slam align cuts a recording by its transcript"
     columns = Speech.columns | {"text": "tgt_text"}
 
 
@@ -216,6 +260,7 @@ class SpeechTranslation(Speech):
     optional = ("text", "speaker", "language", "target_language", *PART, CHANNEL)
     test_share = SHARE
     has_text = True
+    is_cut = False
     columns = Speech.columns | {"translation": "tgt_text", "text": "src_text", "target_language": "tgt_lang"}
 
 

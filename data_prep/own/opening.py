@@ -9,7 +9,6 @@ from data_prep.own.corpus import (
     TEXTS,
     Own,
     OwnFiles,
-    OwnSounds,
     OwnTables,
     OwnTexts,
     Table,
@@ -29,6 +28,7 @@ from data_prep.own.saved import (
     rows_of,
     sound_column,
 )
+from data_prep.own.sounds import OwnSounds
 from data_prep.own.tables import SUFFIXES, Record, columns_of, records_of, stretches_of
 from slam_plugin.data.constants import MAX_SECONDS, SOUND_SUFFIXES, TRAIN
 from slam_plugin.data.errors import DataError
@@ -239,7 +239,9 @@ def _open_files(root: Path, kind: str, settings: _SettingsOf, shares: tuple[floa
         _check_splits(root, {drawn_split(path, shares) for path in found}, drawn)
     splits = {split for _, split in named} or drawn
     ordered = tuple(split for split in FAIRSEQ_SPLITS if split in splits)
-    return corpus(root, settings(KINDS[kind].needed, ordered), tuple((path.name, split) for path, split in named))
+    # Subtitles cut utterances out of a recording.
+    roles = (*KINDS[kind].needed, *(PART if kind == "asr" else ()))
+    return corpus(root, settings(roles, ordered), tuple((path.name, split) for path, split in named))
 
 
 def _kaldi_folders(root: Path) -> tuple[tuple[str, str | None], ...]:

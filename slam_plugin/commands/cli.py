@@ -28,6 +28,7 @@ COMMANDS = {
         "normalize": "slam_plugin.commands.normalize",
         "classify": "slam_plugin.commands.classify",
         "encode": "slam_plugin.commands.encode",
+        "align": "slam_plugin.commands.align",
     },
     "Exchange weights": {
         "import": "slam_plugin.commands.import_weights",

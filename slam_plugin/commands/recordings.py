@@ -62,7 +62,7 @@ def check(options: argparse.Namespace, inputs: list[Input]) -> None:
     if options.format in SUBTITLES:
         from slam_plugin.recordings.subtitles import require_pysubs2
 
-        require_pysubs2(options.format)
+        require_pysubs2(f"--format {options.format}")
         if len(inputs) > 1 and options.out is None:
             raise UsageError(f"--format {options.format}: found {len(inputs)} recordings, expected --out FOLDER")
     if options.out is not None:

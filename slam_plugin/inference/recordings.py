@@ -50,7 +50,7 @@ class Cutting(NamedTuple):
 
 
 @dataclass
-class _Recording:
+class RecordingState:
     """A recording and what is known of it so far: its pieces are complete once ``count`` is set."""
 
     samples: int = 0
@@ -103,9 +103,9 @@ def transcripts(
     """
     search = searcher(checkpoint, ability, "speech", beam, target, options, timed=True)
     side = checkpoint.side("speech")
-    planner = _Planner(checkpoint, cutting or Cutting(), report)
-    order: deque[tuple[_Recording, Piece]] = deque()
-    recordings: deque[_Recording] = deque()
+    planner = Planner(checkpoint, cutting or Cutting(), report)
+    order: deque[tuple[RecordingState, Piece]] = deque()
+    recordings: deque[RecordingState] = deque()
 
     def compute(padded: Tensor, padding_mask: Tensor) -> list[Found]:
         found = [row[0] for row in search(padded, padding_mask)]
@@ -126,7 +126,7 @@ def transcripts(
     return run()
 
 
-def _add(checkpoint: Checkpoint, recording: _Recording, piece: Piece, found: Found | DataError) -> None:
+def _add(checkpoint: Checkpoint, recording: RecordingState, piece: Piece, found: Found | DataError) -> None:
     """Add the result of a piece to its recording."""
     if isinstance(found, DataError):
         recording.error = recording.error or found
@@ -138,7 +138,7 @@ def _add(checkpoint: Checkpoint, recording: _Recording, piece: Piece, found: Fou
         recording.segments.append(segment)
 
 
-class _Planner:
+class Planner:
     """Cuts recordings into pieces."""
 
     def __init__(self, checkpoint: Checkpoint, cutting: Cutting, report: Report) -> None:
@@ -165,11 +165,11 @@ class _Planner:
             self.report("decoding", self._cut_name, min(1.0, self._decoded / max(1, self._planned)))
 
     def excerpts(
-        self, sources: Iterable[Speech], recordings: deque[_Recording], order: deque[tuple[_Recording, Piece]]
+        self, sources: Iterable[Speech], recordings: deque[RecordingState], order: deque[tuple[RecordingState, Piece]]
     ) -> Iterator[_Excerpt]:
         """Yield the pieces of all recordings. Append the recordings, and each piece before it is yielded."""
         for number, source in enumerate(sources):
-            recording = _Recording()
+            recording = RecordingState()
             recordings.append(recording)
             count = 0
             try:
@@ -182,7 +182,7 @@ class _Planner:
                 recording.error = error
             recording.count = count
 
-    def _excerpts_of(self, source: Speech, name: str, recording: _Recording) -> Iterator[_Excerpt]:
+    def _excerpts_of(self, source: Speech, name: str, recording: RecordingState) -> Iterator[_Excerpt]:
         sound = _sound_of(source, name)
         if sound is None:
             yield self._stored(source, name, recording)
@@ -204,7 +204,7 @@ class _Planner:
         whole = Span(0, len(waveform))
         yield _Excerpt(Piece(whole, whole), lambda: features)
 
-    def _stored(self, source: Speech, name: str, recording: _Recording) -> _Excerpt:
+    def _stored(self, source: Speech, name: str, recording: RecordingState) -> _Excerpt:
         """Return the whole of stored features: they cannot be cut, because detection of speech needs the sound."""
         features = read_speech(source, name, self.limits, self.front_end)
         recording.samples = _samples_of(len(features))
@@ -212,7 +212,7 @@ class _Planner:
         whole = Span(0, recording.samples)
         return _Excerpt(Piece(whole, whole), lambda: features)
 
-    def _pieces(self, sound: Sound, name: str, recording: _Recording) -> Iterator[_Excerpt]:
+    def _pieces(self, sound: Sound, name: str, recording: RecordingState) -> Iterator[_Excerpt]:
         """Yield the pieces that hold speech. The sound is decoded twice, so that all of it is never in memory."""
         if self.frames < FRAMES_PER_SECOND:
             raise DataError(

@@ -50,7 +50,7 @@ def subtitles(transcript: Transcript, format_name: str) -> str:
 
     Raises :class:`DataError` if the package pysubs2 is absent.
     """
-    pysubs2 = require_pysubs2(format_name)
+    pysubs2 = require_pysubs2(f"--format {format_name}")
     file = pysubs2.SSAFile()
     for cue in cues(transcript):
         text = "\n".join(cue.lines)
@@ -61,14 +61,12 @@ def subtitles(transcript: Transcript, format_name: str) -> str:
     return file.to_string(format_name, keep_ssa_tags=True)
 
 
-def require_pysubs2(format_name: str):
-    """Return the module pysubs2. Raises :class:`DataError` if it is absent."""
+def require_pysubs2(what: str):
+    """Return the module pysubs2. Raises :class:`DataError`, which names ``what`` needs it, if it is absent."""
     try:
         import pysubs2
     except ImportError as error:
-        raise DataError(
-            f"--format {format_name} needs pysubs2, the extra [recordings]: pip install 'pysubs2>=1.8'"
-        ) from error
+        raise DataError(f"{what} needs pysubs2, the extra [recordings]: pip install 'pysubs2>=1.8'") from error
     return pysubs2
 
 
