@@ -20,6 +20,8 @@ from slam_plugin.inference.classification import Label, Sentences, classify
 from slam_plugin.inference.encoding import Attention, attention, encode
 from slam_plugin.inference.generation import Hypothesis, generate
 from slam_plugin.inference.inputs import Speech
+from slam_plugin.inference.recordings import Cutting, Report, transcripts
+from slam_plugin.recordings.transcript import Transcript
 
 
 class Slam(Checkpoint):
@@ -33,10 +35,10 @@ class Slam(Checkpoint):
     """
 
     def transcribe(self, speech: Speech | list[Speech], *, target: str | None = None, beam: int = 1) -> str | list[str]:
-        """Return the transcript of each utterance.
+        """Return the transcript of each recording. One of any length is cut at its pauses: see :meth:`recordings`.
 
         Args:
-            target: the utterances' language, if the model writes several.
+            target: the recordings' language, if the model writes several.
         """
         return self._texts("transcribe", "speech", speech, beam, target)
 
@@ -48,7 +50,7 @@ class Slam(Checkpoint):
         target: str | None = None,
         beam: int = 5,
     ) -> str | list[str]:
-        """Return a translation of each utterance or text.
+        """Return a translation of each recording or text. A recording may have any length.
 
         Args:
             target: language to translate into, if the model has several.
@@ -88,6 +90,28 @@ class Slam(Checkpoint):
         """Return a pre-training checkpoint's attention from each piece of ``text`` to ``speech``."""
         return attention(self, speech, text)
 
+    def recordings(
+        self,
+        speech: Speech | list[Speech],
+        *,
+        ability: str = "transcribe",
+        target: str | None = None,
+        beam: int = 1,
+        cutting: Cutting | None = None,
+    ) -> Transcript | list[Transcript]:
+        """Return the transcript or translation of each recording with the times of its segments and words.
+
+        A recording longer than the model takes is cut at its pauses, which needs the extra ``recordings``.
+
+            transcript = slam.recordings("talk.m4a")
+            for segment in transcript.segments:
+                print(segment.start, segment.end, segment.text, segment.words)
+
+        Args:
+            ability: "transcribe" or "translate".
+        """
+        return one_or_all(speech, lambda listed: self.recordings_stream(ability, listed, beam, target, cutting))
+
     # ---- streams: iterators over the result of each input in order, or its error
 
     def generate_stream(
@@ -101,6 +125,18 @@ class Slam(Checkpoint):
         """
         return generate(self, ability, side, inputs, beam, nbest, target)
 
+    def recordings_stream(
+        self,
+        ability: str,
+        speech: Iterable[Speech],
+        beam: int,
+        target: str | None = None,
+        cutting: Cutting | None = None,
+        report: Report = lambda what, name, share: None,
+    ) -> Iterator[Transcript | DataError]:
+        """Yield what :meth:`recordings` returns for any number of recordings. See :func:`transcripts`."""
+        return transcripts(self, ability, speech, beam, target, cutting, report)
+
     def encode_stream(
         self, side: str, inputs: Iterable[Any], layer: int = -1, pool: bool = False
     ) -> Iterator[Tensor | DataError]:
@@ -113,6 +149,10 @@ class Slam(Checkpoint):
 
     def _texts(self, ability: str, side: str, inputs: Any, beam: int, target: str | None = None) -> str | list[str]:
         def best(listed: list[Any]) -> Iterator[str | DataError]:
+            if side == "speech":
+                for found in self.recordings_stream(ability, listed, beam, target):
+                    yield found if isinstance(found, DataError) else found.text
+                return
             for found in self.generate_stream(ability, side, listed, beam, target=target):
                 yield found if isinstance(found, DataError) else found[0].text
 

@@ -35,13 +35,26 @@ ROOMS = {
             *("criterions", "instruments", "saved", "scoring"),
         },
         "interchange": {"checkpoints", "compat", "data", "fairseq_logging", "models", "modules", "saved"},
-        "inference": {"checkpoints", "compat", "data", "decoding", "fairseq_logging", "models", "modules", "tasks"},
-        "hub": {"data", "inference"},
+        "recordings": {"data"},
+        "inference": {
+            *(
+                "checkpoints",
+                "compat",
+                "data",
+                "decoding",
+                "fairseq_logging",
+                "models",
+                "modules",
+                "recordings",
+                "tasks",
+            ),
+        },
+        "hub": {"data", "inference", "recordings"},
         "reporting": {"data", "instruments", "machine"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),
             *("scoring", "tasks"),
-            *("inference", "interchange", "hub", "reporting"),
+            *("inference", "interchange", "hub", "recordings", "reporting"),
         },
     },
     "slam_plugin.data": {
@@ -57,6 +70,7 @@ ROOMS = {
         "padding": set(),
         "resampling": {"constants", "lengths"},
         "audio": {"constants", "errors", "lengths", "locations", "resampling", "sound"},
+        "streaming": {"errors", "locations", "resampling", "sound"},
         "perturbation": {"audio", "constants", "randomness"},
         "state_masks": {"masks", "padding"},
         "augmentation": {"audio", "perturbation", "randomness", "specaugment", "state_masks"},
@@ -80,7 +94,10 @@ ROOMS = {
     },
 }
 # what a room of data preparation may import of the plugin, beside data and program
-OF_PREPARATION = {"manifests": {"slam_plugin.objectives", "slam_plugin.reporting"}}
+OF_PREPARATION = {
+    "manifests": {"slam_plugin.objectives", "slam_plugin.reporting"},
+    "own": {"slam_plugin.recordings"},
+}
 
 
 def imported(path: Path) -> set[str]:

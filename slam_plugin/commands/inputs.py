@@ -20,7 +20,7 @@ from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.folders import files_below
 from slam_plugin.data.lines import BYTE_ORDER_MARK
-from slam_plugin.program import Program, UsageError, positive
+from slam_plugin.program import Program
 
 READS = {
     "speech": "sound file, folder of sound files, or - to read paths from standard input",
@@ -94,47 +94,6 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device`` and ``--bf16``."""
     parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     parser.add_argument("--bf16", action="store_true", help="compute matrix products in bf16")
-
-
-def text_program(name: str, reads: str, doc: str, beam: int, has_target: bool = True) -> Program:
-    """Return the ``main`` of a command that generates text, by the ability of its name.
-
-    Args:
-        reads: type of its inputs, as in :class:`Command`.
-        beam: default beam size.
-        has_target: whether ``--target`` chooses the language.
-    """
-
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        if has_target:
-            parser.add_argument(
-                "--target", metavar="LANGUAGE", help="language to write, such as de, if the model writes several"
-            )
-        else:
-            parser.set_defaults(target=None)
-        parser.add_argument("--beam", type=positive, default=beam, help="beam size of the search (%(default)s)")
-        parser.add_argument("--nbest", type=positive, default=1, help="with --json: hypotheses per input (%(default)s)")
-
-    def run(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
-        side = "text" if options.text else "speech"
-        return slam.generate_stream(name, side, sources, options.beam, options.nbest, options.target)
-
-    return model_program(Command(name, reads, run, _show_hypotheses, check=_check_nbest), doc, add_arguments)
-
-
-def _check_nbest(options: argparse.Namespace, inputs: list[Input]) -> None:
-    """Raise :class:`UsageError` if several hypotheses are asked for without ``--json``."""
-    if options.nbest > 1 and not options.json:
-        raise UsageError("--nbest: found without --json, expected both: a line of text holds one hypothesis")
-
-
-def _show_hypotheses(options: argparse.Namespace, item: Input, nbest: list[Any]) -> Printed:
-    """Return the best hypothesis as the line. The JSON object has all hypotheses that were asked for."""
-    best = nbest[0]
-    record = best._asdict()
-    if options.nbest > 1:
-        record["nbest"] = [hypothesis._asdict() for hypothesis in nbest]
-    return Printed(best.text, record)
 
 
 def _run(command: Command, options: argparse.Namespace) -> int:

@@ -5,6 +5,6 @@
 ``-`` reads texts from standard input, one per line.
 """
 
-from slam_plugin.commands.inputs import text_program
+from slam_plugin.commands.generating import text_program
 
 main = text_program("normalize", "text", __doc__, beam=5, has_target=False)

@@ -7,6 +7,6 @@
 on standard error, and the exit code is 1.
 """
 
-from slam_plugin.commands.inputs import text_program
+from slam_plugin.commands.generating import text_program
 
 main = text_program("translate", "either", __doc__, beam=5)

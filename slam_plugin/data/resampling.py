@@ -1,6 +1,7 @@
 """Resampling to 16 kHz: a Hann-windowed sinc of six zero crossings, as in ``torchaudio.functional.resample``."""
 
 import math
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import torch
@@ -16,6 +17,8 @@ _MAX_FILTERS = 10_000_000
 _ZERO_CROSSINGS, _ROLLOFF = 6, 0.99
 # Elements of the filters that are computed at once.
 _CHUNK = 1 << 20
+# Seconds that resample_blocks filters at once: shorter recordings are filtered whole.
+_SECONDS_AT_ONCE = 64
 
 
 def resample(waveform: Tensor, rate: int) -> FloatTensor:
@@ -29,6 +32,30 @@ def resample(waveform: Tensor, rate: int) -> FloatTensor:
     resampled = _resampler(rate)(waveform)[:length]
     # torchaudio computes the length in fp32, which is too short by a few samples after 17 minutes.
     return torch.nn.functional.pad(resampled, (0, length - len(resampled)))
+
+
+def resample_blocks(blocks: Iterable[Tensor], rate: int) -> Iterator[FloatTensor]:
+    """Yield what :func:`resample` returns for the concatenated ``blocks`` (samples,), in parts.
+
+    Memory holds a minute of sound and one block.
+    """
+    if rate == SAMPLE_RATE:
+        yield from blocks
+        return
+    divisor = math.gcd(rate, SAMPLE_RATE)
+    # A part begins where an input sample and an output sample coincide, which is so after every ``unit`` samples.
+    unit, resampled_unit = rate // divisor, SAMPLE_RATE // divisor
+    width = math.ceil(_ZERO_CROSSINGS * rate / (_ROLLOFF * min(rate, SAMPLE_RATE)))
+    context = unit * math.ceil((width + unit) / unit)
+    size = unit * math.ceil(_SECONDS_AT_ONCE * rate / unit)
+    held, before = torch.empty(0), 0  # the first ``before`` samples were resampled already: they are context
+    for block in blocks:
+        held = torch.cat((held, block))
+        while len(held) >= (end := before + size) + context:
+            part = resample(held[: end + context], rate)
+            yield part[before // unit * resampled_unit : end // unit * resampled_unit]
+            held, before = held[end - context :], context
+    yield resample(held, rate)[before // unit * resampled_unit :]
 
 
 @lru_cache(maxsize=16)

@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 
 class Hypothesis(NamedTuple):
-    """A hypothesis: its log-probability ``score``, and that of each token at one place of an alignment."""
+    """A hypothesis: its log-probability ``score``, and that of each token at one place of an alignment.
+
+    ``token_states`` are the encoder states at which a transducer emitted the tokens. Other searches leave them out.
+    """
 
     tokens: tuple[int, ...]
     score: float
     token_scores: tuple[float, ...]
+    token_states: tuple[int, ...] = ()
 
     def as_fairseq(self) -> dict[str, Any]:
         """Return it as a dictionary with the keys that fairseq prints."""
@@ -22,6 +26,7 @@ class Hypothesis(NamedTuple):
             "tokens": torch.tensor(self.tokens, dtype=torch.long),
             "score": self.score,
             "positional_scores": torch.tensor(self.token_scores),
+            "states": self.token_states,
             "alignment": torch.empty(0),
             "attention": torch.empty(0),
         }

@@ -118,6 +118,7 @@ def greedy(scorer: Scorer, starts: Tensor, blank: int, max_symbols: int) -> list
     predictions = Predictions(scorer.models, starts)
     prefixes: list[Prefix] = [(i,) for i in batch]
     token_scores: list[list[float]] = [[] for _ in batch]
+    token_states: list[list[int]] = [[] for _ in batch]
     scores, times, written = [0.0 for _ in batch], [0 for _ in batch], [0 for _ in batch]
     while live := [i for i in batch if times[i] < scorer.lengths[i]]:
         predicted = predictions.outputs([prefixes[i] for i in live])
@@ -131,19 +132,21 @@ def greedy(scorer: Scorer, starts: Tensor, blank: int, max_symbols: int) -> list
             else:
                 scores[i] += score
                 token_scores[i].append(score)
+                token_states[i].append(times[i])
                 prefixes[i], written[i] = (*prefixes[i], token), written[i] + 1
         predictions.extend(prefixes)
         predictions.keep(prefixes)
-    found = zip(prefixes, scores, token_scores, strict=True)
-    return [Hypothesis(prefix[1:], score, tuple(of_tokens)) for prefix, score, of_tokens in found]
+    found = zip(prefixes, scores, token_scores, token_states, strict=True)
+    return [Hypothesis(prefix[1:], score, tuple(scored), tuple(states)) for prefix, score, scored, states in found]
 
 
 class Path(NamedTuple):
-    """A prefix, its log-probability, and the log-probability of each token on the likeliest alignment."""
+    """A prefix, its log-probability, and the log-probability and state of each token on the likeliest alignment."""
 
     prefix: Prefix
     score: float
     token_scores: tuple[float, ...]
+    token_states: tuple[int, ...]
 
     @property
     def rank(self) -> float:
@@ -159,7 +162,7 @@ def beam_search(scorer: Scorer, starts: Tensor, blank: int, beam: int, max_symbo
     end a state are merged, and their probabilities added. Scores are log-probabilities; :attr:`Path.rank` ranks.
     """
     predictions = Predictions(scorer.models, starts)
-    beams = [[Path((i,), 0.0, ())] for i in range(len(starts))]
+    beams = [[Path((i,), 0.0, (), ())] for i in range(len(starts))]
     for time in range(max(scorer.lengths)):
         live = [i for i, length in enumerate(scorer.lengths) if length > time]
         going = [path for i in live for path in beams[i]]
@@ -175,11 +178,11 @@ def beam_search(scorer: Scorer, starts: Tensor, blank: int, beam: int, max_symbo
                 [prefix[0] for prefix in prefixes], [time] * len(going), predictions.outputs(prefixes)
             )
             _end(ended, going, log_probs[:, blank].tolist())
-            going = _go_on(ended, going, log_probs, blank, beam) if written < max_symbols else []
+            going = _go_on(ended, going, log_probs, blank, beam, time) if written < max_symbols else []
         for i in live:
             beams[i] = sorted(ended[i].values(), key=lambda path: -path.rank)[:beam]
         predictions.keep(list(used))
-    return [[Hypothesis(p.prefix[1:], p.score, p.token_scores) for p in paths] for paths in beams]
+    return [[Hypothesis(p.prefix[1:], p.score, p.token_scores, p.token_states) for p in paths] for paths in beams]
 
 
 def _end(ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], blank_scores: Sequence[float]) -> None:
@@ -195,9 +198,12 @@ def _end(ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], blank_scor
 
 
 def _go_on(
-    ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], log_probs: Tensor, blank: int, beam: int
+    ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], log_probs: Tensor, blank: int, beam: int, time: int
 ) -> list[Path]:
-    """Return for each utterance the ``beam`` likeliest paths with one more symbol that can still be among its best."""
+    """Return for each utterance the ``beam`` likeliest paths with one more symbol that can still be among its best.
+
+    The symbol is emitted at the state ``time``.
+    """
     symbols = log_probs.index_fill(1, torch.tensor([blank], device=log_probs.device), -math.inf)
     scores, tokens = (values.tolist() for values in symbols.topk(min(beam, symbols.size(1) - 1)))
     longer: dict[int, list[tuple[float, Path, int, float]]] = {}
@@ -210,7 +216,7 @@ def _go_on(
         threshold = best[beam - 1] if len(best) >= beam else -math.inf
         candidates.sort(key=lambda candidate: -candidate[0])
         following += [
-            Path((*path.prefix, token), score, (*path.token_scores, token_score))
+            Path((*path.prefix, token), score, (*path.token_scores, token_score), (*path.token_states, time))
             for score, path, token, token_score in candidates[:beam]
             if score > threshold
         ]

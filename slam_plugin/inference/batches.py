@@ -1,6 +1,5 @@
 """Running a model over any number of inputs, in batches of similar length: a result or an error for each input."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -9,8 +8,9 @@ from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
 
-# Inputs that are read and sorted by length together, and so are in memory at one time.
-POOL = 256
+# Inputs that are read and sorted by length together, and so are in memory at one time: at most so many, and at most so
+# many full batches of them.
+POOL, POOL_BATCHES = 256, 8
 
 Result = TypeVar("Result")
 
@@ -37,19 +37,31 @@ def in_batches(
     Args:
         compute: (batch, longest, ...) and padding mask (batch, longest) -> a result for each row.
     """
-    numbered = enumerate(inputs)
-    while pool := list(itertools.islice(numbered, POOL)):
-        items: dict[int, Tensor] = {}
-        results: dict[int, Result | DataError] = {}
-        for number, source in pool:
-            try:
-                items[number] = side.read(source, number)
-            except DataError as error:
-                results[number] = error
+    for pool in _pools(inputs, side):
+        results = dict(pool)
+        items = {number: item for number, item in pool if not isinstance(item, DataError)}
         for batch in _cut({number: len(item) for number, item in items.items()}, side.budget):
             padded, padding_mask = pad([items[number] for number in batch], side.pad)
             results.update(zip(batch, compute(padded, padding_mask), strict=True))
         yield from (results[number] for number, _ in pool)
+
+
+def _pools(inputs: Iterable[Any], side: Side) -> Iterator[list[tuple[int, Tensor | DataError]]]:
+    """Yield pools of numbered items, or the errors of reading them."""
+    pool: list[tuple[int, Tensor | DataError]] = []
+    size = 0
+    for number, source in enumerate(inputs):
+        try:
+            item = side.read(source, number)
+            size += len(item)
+        except DataError as error:
+            item = error
+        pool.append((number, item))
+        if len(pool) == POOL or size >= POOL_BATCHES * side.budget:
+            yield pool
+            pool, size = [], 0
+    if pool:
+        yield pool
 
 
 def pad(items: Sequence[Tensor], value: float) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,14 @@ def read_speech(source: Speech, name: str, limits: Limits, front_end: FrontEnd) 
 
     Raises :class:`DataError` with ``name`` if the speech is unreadable or its length not in ``limits``.
     """
-    features = _log_mel_of(source, name)
+    return checked_features(_log_mel_of(source, name), name, limits, front_end)
+
+
+def checked_features(features: Tensor, name: str, limits: Limits, front_end: FrontEnd) -> Tensor:
+    """Return log-mel (frames, 80) normalized as the front end of the model expects it.
+
+    Raises :class:`DataError` with ``name`` if the number of frames is not in ``limits``.
+    """
     if len(features) not in limits:
         raise DataError(
             f"{name}: found {len(features)} frames ({len(features) / FRAMES_PER_SECOND:.2f} s), "
@@ -63,12 +70,12 @@ def _log_mel_of(source: Speech, name: str) -> Tensor:
     if isinstance(source, str | Path):
         return load_features(str(source), "")
     try:
-        return log_mel(read_audio(_sound_bytes(source)))
+        return log_mel(read_audio(sound_bytes(source)))
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
 
 
-def _sound_bytes(source: Speech) -> bytes:
+def sound_bytes(source: Speech) -> bytes:
     """Return the bytes of a sound file. An array is written to one, so that arrays and files are read alike."""
     if isinstance(source, bytes):
         return source
