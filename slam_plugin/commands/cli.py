@@ -27,6 +27,7 @@ COMMANDS = {
         "normalize": "slam_plugin.commands.normalize",
         "classify": "slam_plugin.commands.classify",
         "encode": "slam_plugin.commands.encode",
+        "serve": "slam_plugin.commands.serve",
     },
     "Exchange weights": {
         "import": "slam_plugin.commands.import_weights",
