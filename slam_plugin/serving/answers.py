@@ -23,6 +23,7 @@ def description(slam: Slam) -> dict[str, Any]:
         "print": repr(slam),
         "abilities": abilities(slam),
         "languages": list(slam.vocabulary.languages) if writes_text(slam) else [],
+        "language": default_language(slam) if writes_text(slam) else None,
     }
 
 
@@ -37,6 +38,11 @@ def abilities(slam: Slam) -> list[str]:
 def writes_text(slam: Slam) -> bool:
     """Return whether the model writes text from speech."""
     return any(name in slam.abilities for name in TEXT_ABILITIES)
+
+
+def default_language(slam: Slam) -> str | None:
+    """Return the language that the model writes if none is specified, None if it has no default."""
+    return slam.config.get("tgt_lang") or slam.config.get("target_lang")
 
 
 def require_speech(slam: Slam) -> None:
@@ -77,7 +83,7 @@ def attention(slam: Slam, waveform: Tensor, sentences: Sequence[str]) -> dict[st
     if len(sentences) != 1:
         raise RequestError(400, f"sentence: found {len(sentences)}, expected 1")
     found = slam.attention(speech=(waveform, SAMPLE_RATE), text=sentences[0])
-    weights = (found.weights.mean(1) * 10**_DIGITS).round() / 10**_DIGITS
+    weights = (found.weights.double().mean(1) * 10**_DIGITS).round() / 10**_DIGITS
     return {"pieces": found.pieces, "seconds": found.seconds, "layers": weights.tolist()}
 
 

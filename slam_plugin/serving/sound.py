@@ -20,8 +20,9 @@ from slam_plugin.serving.bounds import MAX_CHANNELS, Bounds, RequestError
 
 # Columns of a picture: several frames are averaged if there are more.
 MAX_COLUMNS = 4000
-# The darkest and the brightest color stand for these shares of all energies.
-_DARKEST, _BRIGHTEST = 0.02, 0.995
+# Energies that the brightest color stands for: all but so many. The darkest one is at most 48 dB below.
+_BRIGHTEST, _RANGE = 0.998, 11.0
+_DARKEST = 0.05
 
 
 def decode(data: bytes, bounds: Bounds, check: Callable[[], None] = lambda: None) -> FloatTensor:
@@ -75,6 +76,7 @@ def picture(waveform: Tensor) -> dict[str, Any]:
     columns = torch.stack([part.mean(0) for part in features.split(frames)])
     energies = columns.numpy()
     low, high = np.quantile(energies, (_DARKEST, _BRIGHTEST))
+    low = max(low, high - _RANGE)
     scaled = (energies - low) / max(high - low, 1e-6)
     pixels = np.round(255 * scaled.clip(0, 1)).astype(np.uint8)
     return {

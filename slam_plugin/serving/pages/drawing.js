@@ -3,6 +3,7 @@
 const FONT = "12px ui-sans-serif, system-ui, sans-serif";
 const TICK_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120];
 const MIN_TICK_PIXELS = 55;
+const MIDDLE = 0.7; // of the scale of colors
 const QUIET = 2000; // of 32768
 
 export const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -35,9 +36,9 @@ function rgb(text) {
 function palette() {
   const stops = [color("box"), color("blue"), color("ink")].map(rgb);
   return Array.from({ length: 256 }, (_, value) => {
-    const place = (value / 255) * 2;
-    const [from, to] = place < 1 ? [stops[0], stops[1]] : [stops[1], stops[2]];
-    const share = place < 1 ? place : place - 1;
+    const place = value / 255;
+    const [from, to] = place < MIDDLE ? [stops[0], stops[1]] : [stops[1], stops[2]];
+    const share = place < MIDDLE ? place / MIDDLE : (place - MIDDLE) / (1 - MIDDLE);
     return from.map((start, i) => Math.round(start + share * (to[i] - start)));
   });
 }

@@ -51,7 +51,7 @@ async function post(name, recording, fields = []) {
   throw new Error(answer.error ? sentence(answer.error) : `The server answered with the status ${response.status}.`);
 }
 
-const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${words.endsWith(".") ? "" : "."}`;
+const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}${/[.)]$/.test(words) ? "" : "."}`;
 const json = async (...request) => (await post(...request)).json();
 
 // ---- a recording
