@@ -18,6 +18,7 @@ setup(
         # recipes is a link to examples/slam/config. setuptools follows it: wheels and sdists hold the files themselves.
         "slam_plugin": ["py.typed", "recipes/*/*.yaml", "recipes/*.yaml"],
         "slam_plugin.reporting": ["templates/*.j2"],
+        "slam_plugin.serving": ["pages/*"],
         "data_prep": ["py.typed"],
     },
     install_requires=[

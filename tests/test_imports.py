@@ -51,10 +51,11 @@ ROOMS = {
         },
         "hub": {"data", "inference", "recordings"},
         "reporting": {"data", "instruments", "machine"},
+        "serving": {"data", "hub", "reporting"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),
             *("scoring", "tasks"),
-            *("inference", "interchange", "hub", "recordings", "reporting"),
+            *("inference", "interchange", "hub", "recordings", "reporting", "serving"),
         },
     },
     "slam_plugin.data": {

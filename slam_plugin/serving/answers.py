@@ -23,6 +23,7 @@ def description(slam: Slam) -> dict[str, Any]:
         "print": repr(slam),
         "abilities": abilities(slam),
         "languages": list(slam.vocabulary.languages) if writes_text(slam) else [],
+        "layers": len(slam.trunk.multimodal_layers),
         "language": default_language(slam) if writes_text(slam) else None,
     }
 

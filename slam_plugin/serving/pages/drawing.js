@@ -4,6 +4,7 @@ const FONT = "12px ui-sans-serif, system-ui, sans-serif";
 const TICK_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120];
 const MIN_TICK_PIXELS = 55;
 const MIDDLE = 0.7; // of the scale of colors
+const BRIGHTEST = 0.998; // of the weights are below the last color
 const QUIET = 2000; // of 32768
 
 export const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -166,14 +167,16 @@ export class Track {
   }
 }
 
-/** Draws attention (pieces x states), from 0 to its maximum, with a piece before each row. */
+/** Draws attention (pieces x states), from 0 to nearly its maximum, with a piece before each row. */
 export function drawAttention(canvas, pieces, weights) {
   const row = 20;
   canvas.style.height = `${row * pieces.length}px`;
   const { context, width } = prepared(canvas);
   const margin = Math.min(width / 3, 10 + Math.max(...pieces.map((piece) => context.measureText(piece).width)));
-  const most = Math.max(...weights.flat(), 1e-6);
-  const image = pixels(weights[0].length, pieces.length, (column, i) => Math.round((255 * weights[i][column]) / most));
+  const sorted = weights.flat().sort((a, b) => a - b);
+  const most = Math.max(sorted[Math.floor(BRIGHTEST * (sorted.length - 1))], 1e-6);
+  const value = (column, i) => Math.round(255 * Math.min(1, weights[i][column] / most));
+  const image = pixels(weights[0].length, pieces.length, value);
   context.imageSmoothingEnabled = false;
   context.drawImage(image, margin, 0, width - margin, row * pieces.length);
   context.fillStyle = color("ink");

@@ -2,7 +2,7 @@
 
 import { Track, clock, drawAttention } from "/drawing.js";
 import { Recorder, samplesOf } from "/recorder.js";
-import { element, resultSection, similarityTable } from "/results.js";
+import { resultSection, similarityTable } from "/results.js";
 
 const $ = (id) => document.getElementById(id);
 const { abilities: names, maxBytes, maxSeconds } = document.body.dataset;
@@ -218,13 +218,8 @@ async function computing(words, work) {
 
 function showSimilarities() {
   if (!compared) return;
-  const layers = $("layer");
-  if (!layers.options.length) {
-    layers.append(...compared.layers.map((_, i) => element("option", { value: i, textContent: i + 1 })));
-    layers.value = compared.layers.length - 1;
-  }
   const attend = abilities.includes("attention") ? attendTo : null;
-  $("similarities").replaceChildren(similarityTable(compared, Number(layers.value), attend));
+  $("similarities").replaceChildren(similarityTable(compared, Number($("layer").value), attend));
 }
 
 function attendTo(line) {
