@@ -47,7 +47,7 @@ def resample_blocks(blocks: Iterable[Tensor], rate: int) -> Iterator[FloatTensor
     unit, resampled_unit = rate // divisor, SAMPLE_RATE // divisor
     width = math.ceil(_ZERO_CROSSINGS * rate / (_ROLLOFF * min(rate, SAMPLE_RATE)))
     context = unit * math.ceil((width + unit) / unit)
-    size = unit * math.ceil(_SECONDS_AT_ONCE * rate / unit)
+    size = max(context, unit * math.ceil(_SECONDS_AT_ONCE * rate / unit))
     held, before = torch.empty(0), 0  # the first ``before`` samples were resampled already: they are context
     for block in blocks:
         held = torch.cat((held, block))

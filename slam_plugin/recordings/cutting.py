@@ -101,18 +101,18 @@ def excerpts(blocks: Iterable[Tensor], spans: Sequence[Span], name: str) -> Iter
 def speech_spans(probabilities: np.ndarray) -> list[Span]:
     """Return the spans of speech, in windows.
 
-    A span begins with the first window of at least ``THRESHOLD``. It ends before a pause of ``MIN_PAUSE`` windows that
-    begins below ``END_THRESHOLD`` and stays below ``THRESHOLD``. Spans shorter than ``MIN_SPEECH`` are left out.
+    The rules are those of Silero VAD. A span begins with a window of at least ``THRESHOLD``. It ends before a pause of
+    ``MIN_PAUSE`` windows or more, whose first and last are below ``END_THRESHOLD`` and the others below ``THRESHOLD``.
+    Spans shorter than ``MIN_SPEECH`` are left out.
     """
     found: list[Span] = []
     begin = pause = None
     for window, probability in enumerate(probabilities.tolist()):
         if probability >= THRESHOLD:
             begin, pause = window if begin is None else begin, None
-        elif begin is not None:
-            if pause is None and probability < END_THRESHOLD:
-                pause = window
-            if pause is not None and window - pause >= MIN_PAUSE:
+        elif begin is not None and probability < END_THRESHOLD:
+            pause = window if pause is None else pause
+            if window - pause + 1 >= MIN_PAUSE:
                 found.append(Span(begin, pause))
                 begin = pause = None
     if begin is not None:
@@ -148,7 +148,9 @@ def _with_margins(spans: Sequence[Span], margin: int, samples: int) -> list[Span
     begins = [0, *(span.end for span in spans)]
     ends = [*(span.begin for span in spans), samples]
     pauses = [end - begin for begin, end in zip(begins, ends, strict=True)]
+    if not spans:
+        return []
     # The first and the last pause have one neighbor, the others two.
-    before = [min(margin, pause if number == 0 else pause // 2) for number, pause in enumerate(pauses[:-1])]
-    after = [min(margin, pause // 2) for pause in pauses[1:-1]] + [min(margin, pauses[-1])]
+    inner = [min(margin, pause // 2) for pause in pauses[1:-1]]
+    before, after = [min(margin, pauses[0]), *inner], [*inner, min(margin, pauses[-1])]
     return [Span(span.begin - left, span.end + right) for span, left, right in zip(spans, before, after, strict=True)]

@@ -1,7 +1,7 @@
 """Detection of speech by Silero VAD. Its weights are in the wheel of the package silero-vad: the extra ``recordings``.
 
 The package's own model takes a window of 32 ms at a time, 62 times as fast as real time on one core. Here the layers of
-a recording's block are computed together and only the LSTM goes window by window inside torch, which is eight times as
+a block of windows are computed together and only the LSTM goes window by window inside torch, which is eight times as
 fast and gives the same probabilities. The package itself is not imported: it would set torch to a single thread.
 """
 
@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import FloatTensor, Tensor, nn
 
 from slam_plugin.data.errors import DataError
@@ -24,6 +23,17 @@ _FFT_LENGTH, _SHIFT = 256, 128
 _DIM = 128
 # Windows that are computed at once: a minute.
 _AT_ONCE = 2048
+# Our name of each weight -> its name in the package.
+_THEIR_NAMES = {
+    "stft_conv.weight": "stft.forward_basis_buffer",
+    **{
+        f"conv{layer + 1}.{kind}": f"encoder.{layer}.reparam_conv.{kind}"
+        for layer in range(4)
+        for kind in ("weight", "bias")
+    },
+    **{f"lstm.{kind}_l0": f"decoder.rnn.{kind}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")},
+    **{f"final_conv.{kind}": f"decoder.decoder.2.{kind}" for kind in ("weight", "bias")},
+}
 
 
 class SpeechActivity(NamedTuple):
@@ -70,12 +80,7 @@ class SpeechDetector:
     """
 
     def __init__(self) -> None:
-        weights = load_file(weights_path())
-        renamed = {name.replace("lstm_cell", "lstm"): tensor for name, tensor in weights.items()}
-        renamed = {f"{name}_l0" if name.startswith("lstm.") else name: tensor for name, tensor in renamed.items()}
-        self._network = SileroNetwork()
-        self._network.load_state_dict(renamed)
-        self._network.eval()
+        self._network = load_network()
         self._reset()
 
     def _reset(self) -> None:
@@ -118,14 +123,27 @@ def detect(blocks: Iterable[Tensor], detector: SpeechDetector) -> SpeechActivity
     return SpeechActivity(np.concatenate(found), samples)
 
 
-def weights_path() -> Path:
-    """Return the path of the weights. Raises :class:`DataError` if the package silero-vad is absent or without them."""
+def load_network() -> SileroNetwork:
+    """Return the network with the package's weights.
+
+    Raises :class:`DataError` if the package silero-vad is absent, or if its model is another one.
+    """
+    path = model_path()
+    network = SileroNetwork()
+    try:
+        # Not silero_vad_16k.safetensors beside it, which holds the weights of an earlier version.
+        theirs = torch.jit.load(path)._model.state_dict()
+        network.load_state_dict({name: theirs[_THEIR_NAMES.get(name, name)] for name in network.state_dict()})
+    except (AttributeError, KeyError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: expected the model of silero-vad 6.2 or later for 16 kHz ({error})") from error
+    return network.eval()
+
+
+def model_path() -> Path:
+    """Return the path of the package's model. Raises :class:`DataError` if the package silero-vad is absent."""
     package = importlib.util.find_spec("silero_vad")
     if package is None:
         raise DataError(
             "finding speech in a long recording needs silero-vad, the extra [recordings]: pip install 'silero-vad>=6.2'"
         )
-    path = Path(package.origin).parent / "data" / "silero_vad_16k.safetensors"
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file, expected silero-vad 6.2 or later with its weights")
-    return path
+    return Path(package.origin).parent / "data" / "silero_vad.jit"

@@ -36,6 +36,8 @@ def cues(transcript: Transcript) -> list[Cue]:
             lines = _lines(" ".join(word.text for word in group))
             end = min(group[-1].end, group[0].start + MAX_SECONDS)
             found.append(Cue(group[0].start, end, tuple(lines)))
+    if not found:
+        return []
     begins = [*(cue.start for cue in found[1:]), transcript.duration]
     return [
         cue._replace(end=min(max(cue.end, cue.start + MIN_SECONDS), max(cue.start, begin)))

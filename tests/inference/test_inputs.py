@@ -33,12 +33,11 @@ def test_every_form_of_the_same_sound(ctc, sounds, tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (b"", "input 1: .* cannot be decoded"),
-        (b"RIFF and no more", "input 1: .* cannot be decoded"),
+        (b"", "input 1: .*cannot be decoded"),
+        (b"RIFF and no more", "input 1: .*cannot be decoded"),
         ((np.zeros(0, np.float32), 16000), "input 1: .*holds no samples"),
         ((np.zeros(399, np.float32), 16000), "input 1: 399 samples .* less than one window"),
         ((np.zeros(800, np.float32), 16000), r"input 1: found 3 frames \(0.03 s\), expected 8 to 3000"),
-        ((np.zeros(31 * 16000, np.float32), 16000), r"input 1: found 3098 frames \(30.98 s\), expected 8 to 3000"),
         ((np.full(16000, np.nan, np.float32), 16000), "input 1: .*infinite or no number"),
         ((np.zeros(16000, np.uint8), 16000), "input 1: found an array of uint8, expected one of int16"),
         ((np.zeros((2, 16000), np.float32), 16000), r"input 1: .*\(2, 16000\), expected \(samples,\)"),
@@ -50,6 +49,12 @@ def test_every_form_of_the_same_sound(ctc, sounds, tmp_path):
 def test_bad_speech_is_named(ctc, sounds, source, message):
     with pytest.raises(DataError, match=message):
         Slam.load(ctc.path).transcribe([sounds[0], source])
+
+
+def test_states_of_a_recording_beyond_the_limit_are_refused(ctc, sounds):
+    long = (np.zeros(31 * 16000, np.float32), 16000)
+    with pytest.raises(DataError, match=r"input 1: found 3098 frames \(30.98 s\), expected 8 to 3000"):
+        Slam.load(ctc.path).encode(speech=[sounds[0], long])
 
 
 def test_bad_files_are_named_by_path(ctc, sounds, tmp_path):

@@ -39,6 +39,7 @@ NOT_RUN = {
     "python -m examples.slam.downstream": "tests/end_to_end/test_downstream.py runs it",
     "python -m benchmarks.gpu": "tests/benchmarks/test_gpu.py runs it",
     "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
+    "python -m benchmarks.recordings": "tests/benchmarks/test_recordings.py runs it",
     "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",
     **dict.fromkeys(("slam serve", "curl"), "tests/serving/test_live.py runs it"),
     "slam prepare synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
