@@ -31,12 +31,12 @@ setup(
         "safetensors>=0.4",  # to read weights of transformers
         "soundfile>=0.12",  # the first whose libsndfile reads MP3
         "sacrebleu>=2.4",
-        "editdistance>=0.8",
         "jiwer>=4",
         "pyarrow>=15",
         "pyyaml>=6",
         "tqdm>=4.60",
         "jinja2>=3.1",  # for the report's templates; torch needs it too
+        "editdistance>=0.8",  # for fairseq's own recognition tasks and ``--scoring wer``
         # fairseq needs these too.
         "omegaconf",
         "scikit-learn>=1.3",

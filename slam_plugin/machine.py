@@ -10,7 +10,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("torch", "torchaudio", "ve-fairseq", "fairseq-fixed", "sentencepiece", "sacrebleu", "editdistance", "numpy")
+PACKAGES = ("torch", "torchaudio", "ve-fairseq", "fairseq-fixed", "sentencepiece", "sacrebleu", "jiwer", "numpy")
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 

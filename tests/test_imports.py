@@ -50,7 +50,7 @@ ROOMS = {
             ),
         },
         "hub": {"data", "inference", "recordings"},
-        "reporting": {"data", "instruments", "machine"},
+        "reporting": {"data", "instruments", "machine", "scoring"},
         "serving": {"data", "hub", "reporting"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),

@@ -38,6 +38,7 @@ COMMANDS = {
         "evaluate": "slam_plugin.commands.evaluate",
         "predict": "slam_plugin.commands.predict",
         "score": "slam_plugin.commands.score",
+        "compare": "slam_plugin.commands.compare",
         "average": "slam_plugin.commands.average",
     },
     "Set up": {

@@ -30,7 +30,7 @@ TESTED = {
     "sentencepiece": ("sentencepiece", ("0.2.3",)),
     "soundfile": ("soundfile", ("0.14.0",)),
     "sacrebleu": ("sacrebleu", ("2.6.0",)),
-    "editdistance": ("editdistance", ("0.8.1",)),
+    "jiwer": ("jiwer", ("4.0.0",)),
     "pyarrow": ("pyarrow", ("26.0.1",)),
 }
 # Other distributions of the same module that work as well.

@@ -5,6 +5,10 @@
 ``fairseq-generate`` decodes into ``DIR/generate-SUBSET.txt``; the scores are in ``DIR/scores.json`` and
 ``DIR/scores.md``. A subset is not decoded again as long as checkpoint, data and flags are the same. Other flags are
 passed on to ``fairseq-generate``.
+
+Each score has its 95 % interval, by a bootstrap over the sentences; error rates also have the shares of substituted,
+deleted and inserted words or characters. With ``--normalizer whisper`` the language of a text is that of its row's
+``tgt_lang``, or of ``--language`` if the manifest has no such column.
 """
 
 import argparse
@@ -25,13 +29,27 @@ import numpy as np
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from slam_plugin import compat
+from slam_plugin.commands.scoring import (
+    EDITS,
+    add_normalizer,
+    add_worst,
+    aligned_metric,
+    between,
+    check_normalizer,
+    check_worst,
+    edit_cells,
+    markdown_table,
+)
 from slam_plugin.data.constants import FRAMES_PER_HOUR
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.text.languages import LANGUAGE_COLUMN
 from slam_plugin.program import Program
-from slam_plugin.scoring.text import METRICS, Generated, comparable, read_generated, score
+from slam_plugin.scoring.figures import INTERVALS, Figure, figures_of, mean_of, record_of
+from slam_plugin.scoring.normalizer import find_normalizer
+from slam_plugin.scoring.text import METRICS, Generated, read_generated
+from slam_plugin.scoring.worst import worst_view
 
 PLUGIN = Path(__file__).resolve().parents[1]
 TAIL_LINES = 20
@@ -48,6 +66,15 @@ class Evaluation(NamedTuple):
     out: Path
 
 
+class Scoring(NamedTuple):
+    """What to score and how."""
+
+    metrics: tuple[str, ...]
+    normalizer: str = "none"
+    language: str | None = None  # of texts whose manifest names none
+    worst: int | None = None  # sentences to show of each row
+
+
 class Row(NamedTuple):
     """A row of the table: a test set, its translations into one language, or the average, which has no size."""
 
@@ -55,10 +82,11 @@ class Row(NamedTuple):
     utterances: int | None
     hours: float | None  # of speech; None for text
     words: int | None
-    scores: Mapping[str, Any]
+    figures: tuple[Figure, ...]
+    worst: str  # sentences with their alignments, empty unless asked for
 
 
-def evaluate(evaluation: Evaluation, subsets: Sequence[str], metrics: Sequence[str]) -> list[Row]:
+def evaluate(evaluation: Evaluation, subsets: Sequence[str], scoring: Scoring) -> list[Row]:
     """Decode the subsets that are not decoded yet, score all, and write ``scores.json`` and ``scores.md``.
 
     Returns a row for each test set, in the order of ``subsets``, or for each of its languages if ``tgt_lang`` has
@@ -66,6 +94,8 @@ def evaluate(evaluation: Evaluation, subsets: Sequence[str], metrics: Sequence[s
     or a generation fails or leaves sentences out.
     """
     files = {subset: _files_of(evaluation.data, subset) for subset in subsets}
+    for subset in subsets:  # before anything is decoded
+        _check_normalizer(files[subset], scoring)
     checkpoint = [_digest(path) for path in _checkpoints(evaluation.checkpoint)]
     rows = []
     for number, subset in enumerate(subsets, start=1):
@@ -79,29 +109,65 @@ def evaluate(evaluation: Evaluation, subsets: Sequence[str], metrics: Sequence[s
             _decode(_command(evaluation, subset), subset, evaluation.out)
             with atomic_write(_recipe_file(generated)) as file:
                 json.dump(recipe, file, indent=1)
-        rows += _score(files[subset], subset, read_generated(generated), metrics)
-    rows.append(_average(rows, metrics))
+        rows += _score(files[subset], subset, read_generated(generated), scoring)
+    rows.append(_average(rows))
     with atomic_write(evaluation.out / "scores.json") as file:
-        json.dump([row._asdict() for row in rows], file, indent=1)
+        json.dump([_record(row) for row in rows], file, indent=1)
     with atomic_write(evaluation.out / "scores.md") as file:
-        file.write(table(rows, metrics) + "\n")
+        file.write(page(rows) + "\n")
     return rows
 
 
-def table(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """Return the rows as a Markdown table with aligned columns."""
-    cells = [["test set", "utterances", "hours", "words", *(metric.upper() for metric in metrics)]]
+def page(rows: Sequence[Row]) -> str:
+    """Return the scores as Markdown: their table, that of the kinds of errors, their settings, the worst sentences."""
+    parts = [table(rows)]
+    if any(figure.edits for row in rows for figure in row.figures):
+        parts.append(edits_table(rows))
+    parts.append("\n".join(f"- {line}" for line in [*_settings(rows[:-1]), INTERVALS]))
+    for row in rows:
+        if row.worst:
+            indented = "\n".join(f"    {line}".rstrip() for line in row.worst.splitlines())
+            parts.append(f"{row.name}, the sentences with the most errors:\n\n{indented}")
+    return "\n\n".join(parts)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows' sizes and scores, each with its 95 % interval, as a Markdown table."""
+    metrics = [cell for figure in rows[0].figures for cell in (figure.metric.upper(), "95 % interval")]
+    cells = [["test set", "utterances", "hours", "words", *metrics]]
     for row in rows:
         sizes = [row.utterances, None if row.hours is None else f"{row.hours:.2f}", row.words]
         sizes = ["" if size is None else str(size) for size in sizes]
-        cells.append([row.name, *sizes, *(f"{row.scores[metric]:.2f}" for metric in metrics)])
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    cells.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    lines = [
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        for line in cells
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        scores = [cell for figure in row.figures for cell in (f"{figure.score:.2f}", between(figure.interval))]
+        cells.append([row.name, *sizes, *scores])
+    return markdown_table(cells)
+
+
+def edits_table(rows: Sequence[Row]) -> str:
+    """Return the shares of substituted, deleted and inserted words and characters, in percent of the references."""
+    cells = [["test set", "rate", *EDITS]]
+    cells += [[row.name, f.metric.upper(), *edit_cells(f)] for row in rows for f in row.figures if f.edits is not None]
+    return markdown_table(cells)
+
+
+def _settings(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each way that scores were computed in: the metrics, the rows if not all, the settings."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        for figure in row.figures:
+            found.setdefault(figure.settings, {}).setdefault(figure.metric.upper(), []).append(row.name)
+    lines = []
+    for settings, names in found.items():
+        of_rows = next(iter(names.values()))
+        which = "" if len(of_rows) == len(rows) else f" of {', '.join(of_rows)}"
+        lines.append(f"{', '.join(names)}{which}: {settings}")
+    return lines
+
+
+def _record(row: Row) -> dict[str, Any]:
+    """Return a row as ``scores.json`` has it."""
+    sizes = {"name": row.name, "utterances": row.utterances, "hours": row.hours, "words": row.words}
+    return {**sizes, "scores": record_of(row.figures)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -128,6 +194,16 @@ def _files_of(data: Path, subset: str) -> list[Path]:
     if subset not in splits:
         raise DataError(f"{data}: expected the split {subset!r}, found {', '.join(splits) or 'none'}")
     return splits[subset]
+
+
+def _check_normalizer(files: Sequence[Path], scoring: Scoring) -> None:
+    """Raise :class:`DataError` if a text of a test set has no normalizer."""
+    manifest = Manifest.open(files[0]) if files[0].suffix == ".tsv" else None
+    if manifest is None or LANGUAGE_COLUMN not in manifest.columns:
+        find_normalizer(scoring.normalizer, scoring.language)
+    else:
+        for language in manifest.codes(LANGUAGE_COLUMN)[1]:
+            find_normalizer(scoring.normalizer, language)
 
 
 def _digest(path: Path) -> str:
@@ -201,7 +277,7 @@ def _ended(code: int) -> str:
 # scores
 
 
-def _score(files: Sequence[Path], subset: str, generated: Sequence[Generated], metrics: Sequence[str]) -> list[Row]:
+def _score(files: Sequence[Path], subset: str, generated: Sequence[Generated], scoring: Scoring) -> list[Row]:
     """Return the row of a test set, or one for each language that it has translations into."""
     manifest = Manifest.open(files[0]) if files[0].suffix == ".tsv" else None
     expected = _sentences_in(files[0]) if manifest is None else len(manifest)
@@ -211,16 +287,17 @@ def _score(files: Sequence[Path], subset: str, generated: Sequence[Generated], m
             "length limits that leave some out"
         )
     if manifest is None:
-        return [_row(subset, generated, None, metrics)]
+        return [_row(subset, generated, None, scoring)]
     frames = manifest.column("n_frames")
     if LANGUAGE_COLUMN not in manifest.columns:
-        return [_row(subset, generated, frames, metrics)]
+        return [_row(subset, generated, frames, scoring)]
     codes, languages = manifest.codes(LANGUAGE_COLUMN)
-    names = [f"{subset} {language}" for language in languages] if len(languages) > 1 else [subset]
-    return [
-        _row(name, [generated[row] for row in np.flatnonzero(codes == code)], frames[codes == code], metrics)
-        for code, name in enumerate(names)
-    ]
+    rows = []
+    for code, language in enumerate(languages):
+        name = f"{subset} {language}" if len(languages) > 1 else subset
+        chosen = [generated[row] for row in np.flatnonzero(codes == code)]
+        rows.append(_row(name, chosen, frames[codes == code], scoring._replace(language=language)))
+    return rows
 
 
 def _sentences_in(path: Path) -> int:
@@ -228,16 +305,24 @@ def _sentences_in(path: Path) -> int:
     return len(MMapIndexedDataset(str(path.with_suffix(""))))
 
 
-def _row(name: str, generated: Sequence[Generated], frames: np.ndarray | None, metrics: Sequence[str]) -> Row:
+def _row(name: str, generated: Sequence[Generated], frames: np.ndarray | None, scoring: Scoring) -> Row:
     references = [sentence.reference for sentence in generated]
-    words = sum(len(comparable(reference).split()) for reference in references)
-    scores = score([sentence.hypothesis for sentence in generated], references, metrics)
-    return Row(name, len(generated), None if frames is None else int(frames.sum()) / FRAMES_PER_HOUR, words, scores)
+    normalizer = find_normalizer(scoring.normalizer, scoring.language)
+    try:
+        figures = figures_of([each.hypothesis for each in generated], references, scoring.metrics, normalizer)
+    except ValueError as error:
+        raise DataError(f"{name}: {error}") from error
+    hours = None if frames is None else int(frames.sum()) / FRAMES_PER_HOUR
+    words = sum(len(reference.split()) for reference in references)
+    metric, worst = aligned_metric(scoring.metrics), ""
+    if scoring.worst is not None:
+        worst = worst_view(metric, generated, scoring.worst, normalizer)
+    return Row(name, len(generated), hours, words, tuple(figures), worst)
 
 
-def _average(rows: Sequence[Row], metrics: Sequence[str]) -> Row:
-    means = {metric: sum(row.scores[metric] for row in rows) / len(rows) for metric in metrics}
-    return Row("average", None, None, None, means)
+def _average(rows: Sequence[Row]) -> Row:
+    means = tuple(mean_of(figures) for figures in zip(*(row.figures for row in rows), strict=True))
+    return Row("average", None, None, None, means, "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -250,6 +335,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--subsets", nargs="+", required=True, metavar="SUBSET", help="names of the test sets")
     parser.add_argument("--metrics", nargs="+", choices=METRICS, default=["wer", "cer"], help="default: wer cer")
+    add_normalizer(parser)
+    add_worst(parser)
     parser.add_argument("--beam", type=int, default=5, help="beam size of the search (%(default)s)")
     parser.add_argument(
         "--max-tokens", type=int, default=20000, help="frames or tokens per batch, with padding (%(default)s)"
@@ -259,10 +346,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Decode, score and print the table."""
+    """Decode, score and print the tables."""
+    check_normalizer(options)
+    check_worst(options)
     flags = ("--beam", str(options.beam), "--max-tokens", str(options.max_tokens), *options.passed)
     evaluation = Evaluation(options.data, options.checkpoint, options.task, flags, options.out)
-    print(table(evaluate(evaluation, options.subsets, options.metrics), options.metrics))
+    scoring = Scoring(tuple(options.metrics), options.normalizer, options.language, options.worst)
+    print(page(evaluate(evaluation, options.subsets, scoring)))
 
 
 main = Program("slam evaluate", __doc__, add_arguments, run, passes_flags=True)

@@ -122,6 +122,9 @@ tbody tr { border-top: 1px solid var(--rule); }
 .translations audio { display: block; width: 100%; height: 2rem; }
 .translations .source { color: var(--soft); }
 .translations .hypothesis { color: var(--blue); }
+mark { background: none; color: inherit; text-decoration: underline wavy var(--orange) 1px; }
+ins { text-decoration: underline double var(--orange) 1px; }
+del { color: var(--soft); text-decoration: line-through var(--orange); }
 .seconds { width: 100%; max-width: 44rem; }
 .seconds th { font-weight: 400; white-space: nowrap; width: 1%; }
 .seconds td:last-child { white-space: nowrap; width: 1%; text-align: right; font-variant-numeric: tabular-nums; }

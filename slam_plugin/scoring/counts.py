@@ -7,21 +7,21 @@ from fairseq import utils
 from fairseq.logging import metrics
 from sacrebleu.metrics import BLEU
 
-from slam_plugin.scoring.text import comparable, edits_of
+from slam_plugin.scoring.edits import edits_of, total_of
+from slam_plugin.scoring.normalizer import comparable
 
 _ORDERS = range(4)
 _CORRECT, _SENTENCES = "_correct", "_sentences"
 
 
 def error_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, int]:
-    """Return the edits and the reference's length, in words and in characters, as in ``slam_plugin.scoring.text``."""
-    pairs = list(zip(hypotheses, references, strict=True))
-    words, characters = ([edits_of(metric, *pair) for pair in pairs] for metric in ("wer", "cer"))
+    """Return the edits and the reference's length, in words and in characters."""
+    words, characters = (total_of(edits_of(metric, hypotheses, references)) for metric in ("wer", "cer"))
     return {
-        "_word_errors": sum(edits for edits, _ in words),
-        "_words": sum(count for _, count in words),
-        "_char_errors": sum(edits for edits, _ in characters),
-        "_chars": sum(count for _, count in characters),
+        "_word_errors": words.errors,
+        "_words": words.length,
+        "_char_errors": characters.errors,
+        "_chars": characters.length,
     }
 
 
@@ -36,7 +36,7 @@ def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> dict[st
 def accuracy_counts(
     hypotheses: Sequence[str], references: Sequence[str], names: Sequence[str] = (), codes: Sequence[int] = ()
 ) -> dict[str, int]:
-    """Return the number of correct sentences (equal as a whole, as in ``slam_plugin.scoring.text``) and of all.
+    """Return the number of correct sentences (equal as a whole, once made comparable) and of all.
 
     Also for each class of ``names``, even those that the batch does not have: all ranks must log the same keys.
 

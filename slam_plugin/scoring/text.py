@@ -1,33 +1,32 @@
-"""Scores of ``fairseq-generate``'s output: CER and WER by editdistance, BLEU and chrF by sacrebleu, accuracy.
+"""Scores of ``fairseq-generate``'s output: CER and WER by jiwer, BLEU and chrF by sacrebleu, accuracy.
 
 References are the file's T- lines, hypotheses its D- lines (detokenized; the first of an n-best list). Error rates are
 of the corpus: all edits over the length of all references, so a long sentence counts more than a short one. Accuracy is
-the share of sentences that are entirely correct; with ``--classes FILE``, a class per line for each row of the data
-set, also by class. For error rates and accuracy, both sides are made comparable in the same way: Unicode NFC, runs of
-white space replaced by one space, ends stripped. Case and punctuation stay, and the space between words counts as a
-character. BLEU and chrF get the text unchanged; their signatures describe what they do to it.
+the share of sentences that are entirely correct. For error rates and accuracy, both sides are made comparable in the
+same way: Unicode NFC, runs of white space replaced by one space, ends stripped. Case and punctuation stay unless a
+normalizer removes them (:mod:`slam_plugin.scoring.normalizer`), and the space between words counts as a character. BLEU
+and chrF get the text unchanged; their signatures describe what they do to it.
 """
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import editdistance
 from sacrebleu.metrics import BLEU, CHRF
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.lines import lines_in
 from slam_plugin.data.text.classes import read_classes
+from slam_plugin.scoring.edits import edits_of, total_of
+from slam_plugin.scoring.normalizer import UNKNOWN_HYPOTHESIS, UNKNOWN_REFERENCE, comparable
 
 METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
 DEFAULT_METRICS = METRICS[:4]  # without accuracy: few sentences of a translation are entirely correct
 Scores = dict[str, float | str]
-COMPARED_AS = "NFC, white space collapsed; case and punctuation kept"
 
 # fairseq writes an unknown symbol as <<unk>> in references and <unk> in hypotheses. Each is replaced by one character,
 # a different one, so that it is one error, never a match and never five errors.
-_UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", "\ufffd"), ("<unk>", "\u2047")
+_UNKNOWN_REFERENCE, _UNKNOWN_HYPOTHESIS = ("<<unk>>", UNKNOWN_REFERENCE), ("<unk>", UNKNOWN_HYPOTHESIS)
 
 
 class Generated(NamedTuple):
@@ -76,11 +75,6 @@ def read_generated(path: str | Path) -> list[Generated]:
     ]
 
 
-def comparable(text: str) -> str:
-    """Return the text as CER, WER and accuracy compare it (:data:`COMPARED_AS`)."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
 def cer(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Return the character error rate of the corpus in percent, spaces counted as characters."""
     return _error_rate("cer", hypotheses, references)
@@ -98,8 +92,6 @@ def accuracy(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 
 
 _OURS = {"cer": cer, "wer": wer, "accuracy": accuracy}
-# Splits a text into the units that an error rate counts.
-UNITS: dict[str, Callable[[str], list[str]]] = {"cer": list, "wer": str.split}
 
 
 def score(
@@ -131,42 +123,25 @@ def check_lengths(hypotheses: Sequence[str], references: Sequence[str]) -> None:
         )
 
 
-def scorer_of(metric: str) -> BLEU | CHRF:
-    """Return sacrebleu's scorer of ``bleu`` or ``chrf``."""
-    return BLEU() if metric == "bleu" else CHRF()
+def scorer_of(metric: str, of_sentences: bool = False) -> BLEU | CHRF:
+    """Return sacrebleu's scorer of ``bleu`` or ``chrf``. BLEU of sentences counts only the orders that one has."""
+    return BLEU(effective_order=of_sentences) if metric == "bleu" else CHRF()
 
 
-def edits_of(metric: str, hypothesis: str, reference: str) -> tuple[int, int]:
-    """Return the number of edits from a hypothesis to its reference, and the reference's length, for cer or wer."""
-    wanted = UNITS[metric](comparable(reference))
-    return editdistance.eval(UNITS[metric](comparable(hypothesis)), wanted), len(wanted)
-
-
-def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS, classes: str | Path | None = None) -> Scores:
-    """Return :func:`score` of a generation file.
-
-    With ``classes`` (see :func:`read_classes`), also ``accuracy_CLASS`` of each class that was decoded.
-    """
+def score_file(path: str | Path, metrics: Sequence[str] = DEFAULT_METRICS) -> Scores:
+    """Return :func:`score` of a generation file."""
     generated = read_generated(path)
-    scores = score([g.hypothesis for g in generated], [g.reference for g in generated], metrics)
-    return scores if classes is None else {**scores, **_accuracy_by_class(generated, classes)}
+    return score([each.hypothesis for each in generated], [each.reference for each in generated], metrics)
 
 
-def _accuracy_by_class(generated: Sequence[Generated], path: str | Path) -> Scores:
+def classes_of(generated: Sequence[Generated], path: str | Path) -> dict[str, list[Generated]]:
+    """Return the sentences of each class that was decoded, by the classes of all rows (see :func:`read_classes`)."""
     names, codes = read_classes(path, generated[-1].id + 1)
     of_class: dict[str, list[Generated]] = {name: [] for name in names}
     for sentence in generated:
         of_class[names[codes[sentence.id]]].append(sentence)
-    return {
-        f"accuracy_{name}": accuracy([g.hypothesis for g in found], [g.reference for g in found])
-        for name, found in of_class.items()
-        if found
-    }
+    return {name: found for name, found in of_class.items() if found}
 
 
 def _error_rate(metric: str, hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    counts = [edits_of(metric, *pair) for pair in zip(hypotheses, references, strict=True)]
-    edits, total = map(sum, zip(*counts, strict=True)) if counts else (0, 0)
-    if total == 0:
-        raise ValueError("found only empty references, for which an error rate is undefined")
-    return 100.0 * edits / total
+    return total_of(edits_of(metric, hypotheses, references)).rate

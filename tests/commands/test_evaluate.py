@@ -1,6 +1,7 @@
 """Test sets decoded by fairseq-generate and scored into one table. The mean of checkpoints."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from slam_plugin.commands import average, evaluate
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.scoring import text as scoring
+from slam_plugin.scoring.figures import figures_of
+from slam_plugin.scoring.normalizer import COMPARED_AS
 from tests.support import training
 from tests.support.commands import fairseq
 
@@ -69,13 +72,37 @@ def test_each_set_has_its_row_and_the_last_is_the_mean(data, evaluated):
         texts = [manifest.value(i, "tgt_text") for i in chosen]
         assert row["utterances"] == len(texts) and row["words"] == sum(len(text.split()) for text in texts)
         assert row["hours"] == pytest.approx(sum(manifest.value(i, "n_frames") for i in chosen) * 0.01 / 3600)
-        assert row["scores"] == scoring.score([found[i].hypothesis for i in chosen], texts, METRICS)
+        hypotheses = [found[i].hypothesis for i in chosen]
+        expected = scoring.score(hypotheses, texts, METRICS)
+        assert {metric: row["scores"][metric] for metric in METRICS} == expected
+        [wer] = figures_of(hypotheses, texts, ["wer"])
+        assert row["scores"]["wer_edits"] == wer.edits._asdict()
+        assert row["scores"]["wer_interval"] == (None if len(texts) == 1 else list(wer.interval))
+        assert row["scores"]["wer_compared_as"].startswith(COMPARED_AS)
     for metric in METRICS:
         assert rows[-1]["scores"][metric] == pytest.approx(sum(row["scores"][metric] for row in rows[:-1]) / 3)
-    table = (evaluated / "scores.md").read_text().splitlines()
+    table, edits, settings = (part.splitlines() for part in (evaluated / "scores.md").read_text().split("\n\n"))
     assert len({len(line) for line in table}) == 1 and len(table) == 6
     cells = [cell.strip() for cell in table[2].strip("|").split("|")]
-    assert cells[:2] == ["cv", "6"] and cells[4:] == [f"{rows[0]['scores'][metric]:.2f}" for metric in METRICS]
+    assert cells[:2] == ["cv", "6"] and cells[4::2] == [f"{rows[0]['scores'][metric]:.2f}" for metric in METRICS]
+    shares = [[float(cell) for cell in line.strip("|").split("|")[2:]] for line in edits[2:]]
+    rates = [row["scores"][metric] for row in rows[:-1] for metric in METRICS]
+    assert [sum(share) for share in shares] == [pytest.approx(rate, abs=0.02) for rate in rates]
+    assert COMPARED_AS in settings[0] and "bootstrap" in settings[-1]
+
+
+def test_whispers_normalizer_follows_the_languages_of_the_rows(data, run, evaluated, tmp_path, capsys):
+    mine, out = shutil.copytree(data, tmp_path / "data", symlinks=True), shutil.copytree(evaluated, tmp_path / "out")
+    whisper = [*arguments(mine, run / "checkpoint_last.pt", out), "--normalizer", "whisper"]
+    assert evaluate.main(whisper) == 1  # before anything is decoded
+    assert "found no language of the texts, expected --language" in capsys.readouterr().err
+    assert evaluate.main([*whisper, "--language", "en", "--worst", "1"]) == 0
+    assert "cv: decoded before" in capsys.readouterr().err
+    page = (out / "scores.md").read_text()
+    assert re.search(r"WER, CER of cv: Whisper's English", page)
+    assert re.search(r"WER, CER of wsj .*: Whisper's basic", page)
+    assert page.count("the sentences with the most errors") == 3 and page.count("    REF: ") >= 3
+    assert evaluate.main([*whisper, "--metrics", "bleu"]) == 2
 
 
 def test_only_what_changed_is_decoded_again(data, run, evaluated, tmp_path, capsys):

@@ -22,6 +22,7 @@ from slam_plugin.data.text.normalization import NORMALIZATIONS, find_normalizati
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.inference.inputs import Limits, read_sentences, read_text
 from slam_plugin.reporting.logs import read_log
+from slam_plugin.scoring.comparison import join, read_output
 from slam_plugin.scoring.text import METRICS, score_file
 from tests.data_prep.layouts.mc4 import PAGES
 from tests.data_prep.layouts.switchboard import FISHER, ISIP, STM
@@ -122,13 +123,15 @@ def _write_generated(folder: Path) -> None:
 
 
 def _score(folder: Path) -> None:
-    options = SimpleNamespace(
-        generated=folder / "generate-test.txt", metrics=METRICS, classes=folder / "classes.txt", json=True
-    )
+    # Few metrics: each has a bootstrap.
+    options = SimpleNamespace(generated=folder / "generate-test.txt", metrics=["cer", "accuracy"], json=True)
+    options.normalizer, options.language, options.worst, options.classes = "none", None, None, folder / "classes.txt"
     with redirect_stdout(io.StringIO()) as printed:
         score.run(options)
     json.loads(printed.getvalue())
-    score_file(folder / "generate-test.txt")
+    score_file(folder / "generate-test.txt", METRICS)
+    output = read_output(folder / "generate-test.txt")
+    assert len(join(output, output).rows) == len(output.hypotheses)
 
 
 def _write_labeled(folder: Path) -> None:

@@ -2,10 +2,10 @@
 
 import random
 
-import editdistance
 import numpy as np
 import pytest
 import torch
+from torchaudio.functional import edit_distance
 
 from slam_plugin.instruments.measure import FRESH_SEED, PROBES, fresh_values, measure, trunk_values
 from slam_plugin.instruments.states import effective_rank, retrieval_accuracy
@@ -97,7 +97,7 @@ def test_ctc_is_decoded_from_the_speech_alone(measured):
             path = ctc.to_symbols(states)[0].argmax(-1).tolist()
             kept = [symbol for i, symbol in enumerate(path) if symbol and (i == 0 or path[i - 1] != symbol)]
             reference = text_of(batch["token_targets"][row, 1 : TOKENS[row] - 1].tolist())
-            edits, letters = edits + editdistance.eval(text_of(kept), reference), letters + len(reference)
+            edits, letters = edits + edit_distance(text_of(kept), reference), letters + len(reference)
             blanks += path.count(0)
     assert values["ctc_cer"] == pytest.approx(100 * edits / letters)
     assert values["ctc_blanks"] == pytest.approx(blanks / sum(STATES))

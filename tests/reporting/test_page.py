@@ -103,6 +103,18 @@ def run_dir(tmp_path):
     return tmp_path
 
 
+def test_errors_of_a_recognized_clip_are_marked(run_dir):
+    (clip,) = json.loads((run_dir / "clips.json").read_text())
+    clip |= {"reference": "a cat sat <on> it", "pretrained": "a hat sat on it now", "scratch": "cat sat"}
+    translated = {**clip, "source": "source text"}
+    (run_dir / "clips.json").write_text(json.dumps([clip, translated]))
+    page = report.write_report(run_dir).read_text(encoding="utf-8")
+    assert '<mark title="cat">hat</mark>' in page and '<mark title="&lt;on&gt;">on</mark>' in page
+    assert "<ins>now</ins>" in page and "<del>a</del>" in page and "<del>&lt;on&gt; it</del>" in page
+    assert page.count("<mark title") == 2  # translations are not compared word by word
+    assert "a hat sat on it now" in Page(page).text
+
+
 @pytest.mark.parametrize("file", ["{}", "clips/../../secret", "link"])
 def test_a_clip_outside_of_the_run_is_not_put_into_the_page(run_dir, tmp_path_factory, file):
     secret = tmp_path_factory.mktemp("elsewhere") / "secret"

@@ -1,7 +1,6 @@
 """Intervals against tables, the bootstrap against a loop over resampled corpora."""
 
 import math
-import random
 
 import numpy as np
 import pytest
@@ -9,24 +8,10 @@ import pytest
 from slam_plugin.scoring import significance
 from slam_plugin.scoring import text as scoring
 from slam_plugin.scoring.significance import mean_interval, paired_bootstrap
+from tests.support.outputs import BAD, GOOD, REFERENCES
 
-WORDS = "the cat sat on a mat and saw two dogs in the old house by the sea".split()
 # Two-sided 95 % quantiles of Student's t, by values, as printed in tables.
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 10: 2.262}
-
-
-def sentences(seed: int, count: int = 30) -> list[str]:
-    drawn = random.Random(seed)
-    return [" ".join(drawn.choices(WORDS, k=drawn.randint(4, 12))) for _ in range(count)]
-
-
-def damaged(lines: list[str], rate: float, seed: int) -> list[str]:
-    drawn = random.Random(seed)
-    return [" ".join(w if drawn.random() > rate else drawn.choice(WORDS) for w in line.split()) for line in lines]
-
-
-REFERENCES = sentences(0)
-GOOD, BAD = damaged(REFERENCES, 0.2, 1), damaged(REFERENCES, 0.35, 2)
 
 
 @pytest.mark.parametrize("count", T_95)
@@ -84,3 +69,13 @@ def test_what_does_not_fit_is_an_error():
         paired_bootstrap("cer", [GOOD[1:]], [BAD], REFERENCES)
     with pytest.raises(ValueError, match="unknown metric 'ter'"):
         paired_bootstrap("ter", [GOOD], [BAD], REFERENCES)
+
+
+def test_resamples_without_a_reference_have_no_error_rate_and_do_not_count():
+    statistics = significance.sentence_statistics("wer", ["a", "", ""], ["b", "", ""])
+    samples = significance.bootstrap("wer", statistics, resamples=200)
+    assert np.isnan(samples).any() and set(samples[~np.isnan(samples)]) == {100.0}
+    assert significance.interval_of(samples) == (100.0, 100.0)
+    assert significance.interval_of(samples[np.isnan(samples)]) is None
+    found = paired_bootstrap("wer", [["a", "", ""]], [["b", "", ""]], ["b", "", ""], 200)
+    assert found[:3] == (100.0, 100.0, 100.0)

@@ -1,37 +1,13 @@
 """CER, WER, BLEU, chrF and accuracy of a generation file: closed forms, a naive dynamic program, and named errors."""
 
-import json
 import random
 
 import pytest
 from sacrebleu import corpus_bleu, corpus_chrf
 
-from slam_plugin.commands.score import main
 from slam_plugin.data.errors import DataError
 from slam_plugin.scoring import text as scoring
-
-
-def naive_distance(left, right) -> int:
-    """The textbook table of edit distances, one cell at a time."""
-    table = [[i + j if i * j == 0 else 0 for j in range(len(right) + 1)] for i in range(len(left) + 1)]
-    for i in range(1, len(left) + 1):
-        for j in range(1, len(right) + 1):
-            change = table[i - 1][j - 1] + (left[i - 1] != right[j - 1])
-            table[i][j] = min(change, table[i - 1][j] + 1, table[i][j - 1] + 1)
-    return table[-1][-1]
-
-
-def generation(rows, nbest=1) -> str:
-    """A file as fairseq-generate writes it: logging lines between, ids in the order of decoding."""
-    lines = ["2026-01-01 00:00:00 | INFO | fairseq_cli.generate | {'_name': None, 'common': {}}"]
-    for sentence, hypothesis, reference in rows:
-        lines.append(f"T-{sentence}\t{reference}")
-        for rank in range(nbest):
-            text = hypothesis if rank == 0 else "a worse hypothesis"
-            lines += [f"H-{sentence}\t-0.5\t{text}", f"D-{sentence}\t-0.5\t{text}", f"P-{sentence}\t-0.1 -0.2"]
-    lines.append("Generate test with beam=5: BLEU4 = 0.00")
-    return "\n".join(lines) + "\n"
-
+from tests.support.outputs import generation, naive_distance
 
 ROWS = [(10, "c d", "c e"), (2, "", "b"), (0, "a b", "a b")]
 
@@ -70,27 +46,28 @@ def test_accuracy_is_of_whole_sentences_made_comparable():
     assert "accuracy" not in scoring.score(["a"], ["b"])
 
 
-def test_accuracy_of_classes_follows_the_rows_of_the_data_set(tmp_path):
+def test_classes_follow_the_rows_of_the_data_set(tmp_path):
     path, classes = tmp_path / "generate-test.txt", tmp_path / "test.classes"
     rows = [(2, "c", "c"), (0, "a", "a"), (3, "x", "d"), (1, "x", "b")]
     path.write_text(generation(rows), encoding="utf-8")
+    generated = scoring.read_generated(path)
+
+    def ids() -> dict[str, list[int]]:
+        found = scoring.classes_of(generated, classes)
+        return {name: [sentence.id for sentence in members] for name, members in found.items()}
+
     classes.write_text("DATE\nTime\ntime\ndate\n")
-    expected = {"accuracy": 50.0, "accuracy_date": 50.0, "accuracy_time": 50.0}
-    assert scoring.score_file(path, ["accuracy"], classes) == expected
-    classes.write_text("date\ntime\ndate\nplain\n")
-    expected = {"accuracy": 50.0, "accuracy_date": 100.0, "accuracy_time": 0.0, "accuracy_plain": 0.0}
-    assert scoring.score_file(path, ["accuracy"], classes) == expected
+    assert ids() == {"date": [0, 3], "time": [1, 2]}
     classes.write_text("date\ndate\ndate\n")
     with pytest.raises(DataError, match=r"test\.classes: found 3 lines, expected 4"):
-        scoring.score_file(path, ["accuracy"], classes)
+        ids()
 
 
-def test_a_class_of_which_nothing_was_decoded_has_no_accuracy(tmp_path):
+def test_a_class_of_which_nothing_was_decoded_is_left_out(tmp_path):
     path, classes = tmp_path / "generate-test.txt", tmp_path / "test.classes"
     path.write_text(generation([(2, "c", "c"), (0, "a", "b")]), encoding="utf-8")  # row 1 was too long
     classes.write_text("date\ntime\nplain\n")
-    expected = {"accuracy": 50.0, "accuracy_date": 0.0, "accuracy_plain": 100.0}
-    assert scoring.score_file(path, ["accuracy"], classes) == expected
+    assert set(scoring.classes_of(scoring.read_generated(path), classes)) == {"date", "plain"}
 
 
 def test_bleu_and_chrf_are_sacrebleus_with_their_signatures():
@@ -149,23 +126,3 @@ def test_lists_that_cannot_be_scored_are_refused():
         scoring.score(["a"], [""], ["cer"])
     with pytest.raises(ValueError, match="unknown metric 'ter'"):
         scoring.score(["a"], ["a"], ["ter"])
-
-
-def test_command_line_prints_json_a_table_and_errors(tmp_path, capsys):
-    path = tmp_path / "generate-test.txt"
-    path.write_text(generation(ROWS), encoding="utf-8")
-    assert main(["--generated", str(path), "--metrics", "wer", "bleu", "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed.keys() == {"wer", "bleu", "bleu_signature"} and printed["wer"] == pytest.approx(40.0)
-    assert main(["--generated", str(path), "--metrics", "cer", "chrf"]) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert table[0].startswith("CER") and scoring.COMPARED_AS in table[0] and "nc:6" in table[1]
-    (tmp_path / "classes").write_text("date\n" * 11)
-    by_class = ["--generated", str(path), "--classes", str(tmp_path / "classes"), "--metrics"]
-    assert main([*by_class, "accuracy"]) == 0
-    table = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
-    assert table == [["ACCURACY", "33.33"], ["ACCURACY_DATE", "33.33"]]
-    assert main([*by_class, "wer"]) == 2
-    assert "--classes: found without --metrics accuracy" in capsys.readouterr().err
-    assert main(["--generated", str(tmp_path / "absent.txt")]) == 1
-    assert "absent.txt" in capsys.readouterr().err

@@ -76,6 +76,7 @@ SMALLER = {
     "slam evaluate": ["--max-len-b", "10", "--num-workers", "0", "--cpu"],
     "slam report": [],
     "slam score": [],
+    "slam compare": [],
     "slam check": [],
     "slam prepare own": ["--jobs", "1"],
     "mkdir": [],
@@ -221,6 +222,8 @@ def check(words: list[str], folder: Path, output: str) -> None:
         first = after(words, "--subsets")
         table = (folder / after(words, "--out") / "scores.md").read_text(encoding="utf-8")
         assert table in output and f"| {first}" in table and "| average " in table
+    elif words[1] == "compare":
+        assert "| A better in |" in output
     elif words[1] == "predict":
         assert "accuracy" in output
         assert "--glue" not in words or (folder / after(words, "--out") / f"{after(words, '--glue')}.tsv").is_file()

@@ -8,7 +8,6 @@ import shutil
 from argparse import Namespace
 from pathlib import Path
 
-import editdistance
 import numpy as np
 import pytest
 import sacrebleu
@@ -16,6 +15,7 @@ import soundfile
 import torch
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
+from torchaudio.functional import edit_distance
 
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.audio import frames_in
@@ -150,8 +150,8 @@ def test_translation_trains_and_decodes_to_plain_text(data, tmp_path):
     arguments += ["--max-len-b", "12", "--post-process", "sentencepiece"]
     hypotheses, references = generated(generate(data, tmp_path / "save", *arguments))
     assert all("▁" not in text for text in hypotheses.values())
-    words = sum(editdistance.eval(hypotheses[i].split(), references[i].split()) for i in references)
-    characters = sum(editdistance.eval(hypotheses[i], references[i]) for i in references)
+    words = sum(edit_distance(hypotheses[i].split(), references[i].split()) for i in references)
+    characters = sum(edit_distance(hypotheses[i], references[i]) for i in references)
     assert float(scores["valid_wer"]) == pytest.approx(100 * words / 14, abs=0.01)
     assert float(scores["valid_cer"]) == pytest.approx(100 * characters / 49, abs=0.01)
     bleu = sacrebleu.corpus_bleu([hypotheses[i] for i in references], [list(references.values())])
@@ -381,7 +381,7 @@ def test_error_rates_of_parts_are_the_corpus_rates():
     parts = [counts.error_counts([h], [r]) for h, r in zip(HYPOTHESES, REFERENCES, strict=True)]
     found = reduced(counts.log_errors, parts)
     assert found["wer"] == pytest.approx(100 * (1 + 1 + 1 + 1) / (7 + 3 + 1 + 6), abs=0.005)
-    characters = sum(editdistance.eval(h, r) for h, r in zip(HYPOTHESES, REFERENCES, strict=True))
+    characters = sum(edit_distance(h, r) for h, r in zip(HYPOTHESES, REFERENCES, strict=True))
     assert found["cer"] == pytest.approx(100 * characters / sum(map(len, REFERENCES)), abs=0.005)
 
 
