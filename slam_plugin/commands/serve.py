@@ -10,6 +10,7 @@ log-mel features and the text with the times of its words. For a pre-trained enc
 # Heavy imports are inside functions, so that a wrong argument is reported at once.
 
 import argparse
+import contextlib
 import importlib.util
 import socket
 import sys
@@ -101,10 +102,9 @@ def _serve(app: "ASGIApp", listener: socket.socket) -> None:
         timeout_graceful_shutdown=_GRACE,
         ws="none",
     )
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended the requests and passes the signal on
         uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn has ended the requests and passes the signal on
-        print("slam serve: stopped", file=sys.stderr)
+    print("slam serve: stopped", file=sys.stderr)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,45 +19,57 @@ from slam_plugin.data.sound.mixing import Mixer
 from slam_plugin.data.sound.reading import blocks_of
 from slam_plugin.serving.bounds import MAX_CHANNELS, Bounds, RequestError
 
+# What errors call an upload: its own name is the client's affair.
+_NAME = "the file"
 # Columns of a picture: several frames are averaged if there are more.
 MAX_COLUMNS = 4000
 # Energies that the brightest color stands for: all but so many. The darkest one is at most 48 dB below.
 _BRIGHTEST, _RANGE = 0.998, 11.0
 _DARKEST = 0.05
 
+Blocks = Iterator[tuple[np.ndarray, int]]
+
 
 def decode(data: bytes, bounds: Bounds, check: Callable[[], None] = lambda: None) -> FloatTensor:
     """Return the waveform (samples,) at 16 kHz of an uploaded sound file.
 
-    It is decoded only as far as it is allowed to reach, whatever its header promises. ``check`` is called for each
-    block. Raises :class:`RequestError`: 413 if the sound is too long, 415 if it cannot be decoded.
+    It is decoded only as far as it is allowed to reach, whatever its header promises, and memory holds a minute at the
+    file's own rate. ``check`` is called for each block. Raises :class:`RequestError`: 400 if the file is empty, 413 if
+    the sound is too long, 415 if it cannot be decoded.
     """
     if not data:
-        raise RequestError(400, "the file is empty")
-    name = "the file"
-    mixer = None
-    rate = samples = 0
-    means = []
+        raise RequestError(400, f"{_NAME} is empty")
     try:
-        for block, block_rate in blocks_of(data, name):
-            check()
-            rate, samples = block_rate, samples + len(block)
-            if samples > bounds.max_seconds * rate:
-                raise RequestError(413, f"the recording is longer than {bounds.max_seconds:g} s")
-            if block.shape[1] > MAX_CHANNELS:
-                raise RequestError(415, f"the file has {block.shape[1]} channels, expected at most {MAX_CHANNELS}")
-            mixer = mixer or Mixer(name, rate, block.shape[1])
-            means.append(torch.from_numpy(mixer.mean(block)))
-        if not samples:
-            raise RequestError(415, "the file holds no samples")
-        mixer.finish()
+        blocks = _bounded(blocks_of(data, _NAME), bounds, check)
+        first = next(blocks, None)
+        if first is None:
+            raise RequestError(415, f"{_NAME} holds no samples")
+        _, rate = first
+        return torch.cat(list(resample_blocks(_means(itertools.chain((first,), blocks)), rate)))
     except DataError as error:
         raise RequestError(415, str(error)) from error
-    parts = []
-    for part in resample_blocks(means, rate):
+
+
+def _bounded(blocks: Blocks, bounds: Bounds, check: Callable[[], None]) -> Blocks:
+    """Yield blocks (samples, channels) with their rate. Raises :class:`RequestError` beyond the bounds."""
+    samples = 0
+    for block, rate in blocks:
         check()
-        parts.append(part)
-    return torch.cat(parts)
+        samples += len(block)
+        if samples > bounds.max_seconds * rate:
+            raise RequestError(413, f"the recording is longer than {bounds.max_seconds:g} s")
+        if block.shape[1] > MAX_CHANNELS:
+            raise RequestError(415, f"{_NAME} has {block.shape[1]} channels, expected at most {MAX_CHANNELS}")
+        yield block, rate
+
+
+def _means(blocks: Blocks) -> Iterator[Tensor]:
+    """Yield the mean of the channels of each block (samples,)."""
+    mixer = None
+    for block, rate in blocks:
+        mixer = mixer or Mixer(_NAME, rate, block.shape[1])
+        yield torch.from_numpy(mixer.mean(block))
+    mixer.finish()
 
 
 def wav(waveform: Tensor) -> bytes:

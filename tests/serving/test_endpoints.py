@@ -197,6 +197,7 @@ HOSTILE = {
     "concatenation": (lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n" * 9, 415, "cannot be decoded"),
     "array": (array, 415, "cannot be decoded"),
     "cut short": (lambda: sound(noise(), kind="FLAC")[:9000], 415, "the file: "),
+    "silence at a high rate": (lambda: sound(np.zeros(96000 * 20), 96000, "FLAC"), 413, "longer than 5 s"),
     "hours of silence": (lambda: sound(np.zeros(16000 * 600), kind="FLAC"), 413, "longer than 5 s"),
     "no numbers": (lambda: sound(np.full(16000, np.nan), subtype="FLOAT"), 415, "no number"),
     "infinite": (lambda: sound(np.full(16000, np.inf), subtype="FLOAT"), 415, "infinite"),

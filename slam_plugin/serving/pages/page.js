@@ -24,6 +24,7 @@ function enter(state, words = "") {
   $("status").textContent = words;
   $("error").hidden = state !== "error";
   $("record").setAttribute("aria-pressed", String(state === "recording"));
+  $("file").disabled = state === "recording";
   $("record-label").textContent = state === "recording" ? "Stop" : "Record";
 }
 
@@ -146,12 +147,15 @@ for (const canvas of [track.words, track.waveform, track.picture]) {
 // ---- input
 
 $("record").onclick = async () => {
+  $("record").disabled = true; // until the user has allowed or refused the microphone
   try {
-    if (document.body.dataset.state === "recording") await stopRecording();
+    if (document.body.dataset.state === "recording") stopRecording();
     else await startRecording();
   } catch (error) {
     recorder = null;
     fail(error);
+  } finally {
+    $("record").disabled = false;
   }
 };
 
