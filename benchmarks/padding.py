@@ -9,7 +9,8 @@ from benchmarks.figures import Figure, Goal, Scale
 from benchmarks.floor import Shape
 from benchmarks.peers.layers import LAYERS, OURS
 from slam_plugin.data.constants import MEL_BINS
-from slam_plugin.models.base.trunk import Trunk, TrunkConfig, build_trunk
+from slam_plugin.models.base.trunk import TrunkConfig, build_trunk
+from slam_plugin.modules.trunk import Trunk
 
 GOAL = Goal("<=", 1e-6)
 MEANING = "largest |in batch - alone| / |alone| over utterances, root mean squares, noise where there is padding"

@@ -10,9 +10,10 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
-from slam_plugin.models.base.trunk import Encoded, autocast
+from slam_plugin.models.base.trunk import autocast
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.rotary import rotary_angles
+from slam_plugin.modules.trunk import Encoded
 from slam_plugin.objectives.base import MaskedPass
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 

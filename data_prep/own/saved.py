@@ -3,11 +3,10 @@
 The Arrow files are read without that library. Sound stays in them: a manifest names it as ``data.arrow:OFFSET:LENGTH``.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -20,11 +19,11 @@ from data_prep.own.kinds import Settings
 from data_prep.own.tables import MAX_FIELD
 from slam_plugin.data.constants import TRAIN
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.json_files import read_json
 from slam_plugin.data.locations import parse_location
 
 SPLITS, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 _INDICES = ("_indices_files", "_indices_data_files")  # of versions before 2.0: rows in an order of their own
-_MAX_JSON = 64 << 20
 _MAX_NAME = 255  # bytes of a file's name
 
 
@@ -171,7 +170,7 @@ def find_saved(root: Path) -> tuple[Named, list[str]]:
     """
     if not (root / SPLITS).is_file():
         return [(path, None) for path in _files_of(root)], []
-    folders = _names(root / SPLITS, _json(root / SPLITS).get("splits"))
+    folders = _names(root / SPLITS, read_json(root / SPLITS).get("splits"))
     named = [(root / folder, split_in_name(folder)) for folder in folders]
     if TRAIN not in {split for _, split in named}:
         refuse_without_train(root / SPLITS, folders)
@@ -181,7 +180,7 @@ def find_saved(root: Path) -> tuple[Named, list[str]]:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    state = _json(folder / STATE)
+    state = read_json(folder / STATE)
     if any(state.get(name) for name in _INDICES):
         raise DataError(f"{folder / STATE}: names indices, expected rows in their order: save the data set again")
     files = state.get("_data_files")
@@ -208,7 +207,7 @@ def _names(path: Path, names: object) -> list[str]:
 
 def labels_of(path: Path) -> dict[str, tuple[str, ...]]:
     """Return the names of classes by column, of the data set that an Arrow file belongs to."""
-    features = _json(path.parent / INFO).get("features") or {}
+    features = read_json(path.parent / INFO).get("features") or {}
     if not isinstance(features, dict):
         raise DataError(f"{path.parent / INFO}: found features of type {type(features).__name__}, expected an object")
     classes = {name: kind for name, kind in features.items() if isinstance(kind, dict) and "names" in kind}
@@ -232,17 +231,3 @@ def sound_column(path: Path) -> str | None:
 
 def _is_plain(kind: pa.DataType) -> bool:
     return _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_JSON:
-            raise DataError(f"{path}: has more than {_MAX_JSON:,} bytes, expected a short description")
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: found {type(found).__name__}, expected an object")
-    return found

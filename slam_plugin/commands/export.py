@@ -1,10 +1,11 @@
-"""Write a model as a folder that another library loads without code of its own.
+"""Write a model as a folder that another library loads.
 
     slam export --to hf --checkpoint runs/recognizer/checkpoint_best.pt --out recognizer
 
 A CTC model becomes a folder for ``AutoModelForCTC`` and the pipeline ``automatic-speech-recognition`` of transformers,
-with its tokenizer; the trunk of any other checkpoint one for ``AutoModel``. The trunk must have the shape of w2v-BERT
-2.0. Adapters are merged first. docs/interchange.md says what fits.
+with its tokenizer; the trunk of any other checkpoint one for ``AutoModel``. A trunk in another shape than that of
+w2v-BERT 2.0 takes its code along: pass ``trust_remote_code=True``. Adapters are merged first. docs/interchange.md says
+more.
 """
 
 import argparse

@@ -96,7 +96,17 @@ def run(slam: Any, ability: str, options: argparse.Namespace, sources: list[Any]
     cutting = Cutting(options.vad, options.max_piece)
     if options.max_pause is not None:
         cutting = cutting._replace(joined_pause=options.max_pause)
-    return slam.recordings_stream(ability, sources, options.beam, options.target, cutting, Progress())
+    progress = Progress()
+    found = slam.recordings_stream(ability, sources, options.beam, options.target, cutting, progress)
+    return _closing(found, progress)
+
+
+def _closing(found: Iterator[Any], progress: "Progress") -> Iterator[Any]:
+    """Yield what is found, and remove the bar at the end."""
+    try:
+        yield from found
+    finally:
+        progress.close()
 
 
 def show(options: argparse.Namespace, item: Input, transcript: Any) -> Printed:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import FloatTensor, Tensor
 
-from slam_plugin.data.audio import LOWEST_HZ, log_mel
 from slam_plugin.data.constants import FRAME_LENGTH, FRAME_SHIFT, MEL_BINS, SAMPLE_RATE
+from slam_plugin.data.log_mel import LOWEST_HZ, log_mel
 from slam_plugin.data.randomness import generator
 
 _WINDOW_CENTER = FRAME_LENGTH / FRAME_SHIFT / 2  # of frame 0, in frames

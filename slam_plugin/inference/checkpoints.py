@@ -21,10 +21,11 @@ from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.inference.abilities import TASK_ABILITIES, VERBS
 from slam_plugin.inference.batches import Side
 from slam_plugin.inference.inputs import Limits, name_of, read_speech, read_text
-from slam_plugin.models.base.trunk import Trunk, build_trunk
+from slam_plugin.models.base.trunk import build_trunk
 from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk
 from slam_plugin.models.pretraining import SlamPretrainingConfig
 from slam_plugin.modules.lora import merge_adapters
+from slam_plugin.modules.trunk import Trunk
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask
 from slam_plugin.tasks.base.reading import TEXT_NORMALIZATION
 

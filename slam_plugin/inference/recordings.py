@@ -30,6 +30,8 @@ from slam_plugin.recordings.transcript import Segment, Transcript
 
 # (what is done, such as "finding speech", in which recording, share in [0, 1])
 Report = Callable[[str, str, float], None]
+# What is decoded: a whole file, a part of one, or the bytes of one.
+Sound = Path | Location | bytes
 
 
 class Cutting(NamedTuple):
@@ -72,7 +74,6 @@ class _Recording:
 class _Excerpt(NamedTuple):
     """A piece of a recording, and how its features (frames, 80) are read."""
 
-    recording: _Recording
     piece: Piece
     read: Callable[[], Tensor]
 
@@ -100,7 +101,7 @@ def transcripts(
     search = searcher(checkpoint, ability, "speech", beam, target, timed=True)
     side = checkpoint.side("speech")
     planner = _Planner(checkpoint, cutting or Cutting(), report)
-    order: deque[_Excerpt] = deque()
+    order: deque[tuple[_Recording, Piece]] = deque()
     recordings: deque[_Recording] = deque()
 
     def compute(padded: Tensor, padding_mask: Tensor) -> list[Found]:
@@ -113,7 +114,7 @@ def transcripts(
         reading = side._replace(read=lambda excerpt, number: excerpt.read())
         sums = hasattr(checkpoint.model, "build_search")
         for found in in_batches(excerpted, reading, compute):
-            _add(checkpoint, order.popleft(), found)
+            _add(checkpoint, *order.popleft(), found)
             while recordings and recordings[0].is_complete:
                 yield recordings.popleft().result(sums)
         while recordings:
@@ -122,15 +123,14 @@ def transcripts(
     return run()
 
 
-def _add(checkpoint: Checkpoint, excerpt: _Excerpt, found: Found | DataError) -> None:
+def _add(checkpoint: Checkpoint, recording: _Recording, piece: Piece, found: Found | DataError) -> None:
     """Add the result of a piece to its recording."""
-    recording = excerpt.recording
     if isinstance(found, DataError):
         recording.error = recording.error or found
         recording.scores.append(0.0)
         return
     recording.scores.append(found.score)
-    segment = segment_of(found, excerpt.piece, checkpoint.vocabulary, checkpoint.trunk.front_end)
+    segment = segment_of(found, piece, checkpoint.vocabulary, checkpoint.trunk.front_end)
     if segment is not None:
         recording.segments.append(segment)
 
@@ -162,7 +162,7 @@ class _Planner:
             self.report("decoding", self._cut_name, min(1.0, self._decoded / max(1, self._planned)))
 
     def excerpts(
-        self, sources: Iterable[Speech], recordings: deque[_Recording], order: deque[_Excerpt]
+        self, sources: Iterable[Speech], recordings: deque[_Recording], order: deque[tuple[_Recording, Piece]]
     ) -> Iterator[_Excerpt]:
         """Yield the pieces of all recordings. Append the recordings, and each piece before it is yielded."""
         for number, source in enumerate(sources):
@@ -172,7 +172,8 @@ class _Planner:
             try:
                 for excerpt in self._excerpts_of(source, name_of(source, number), recording):
                     count += 1
-                    order.append(excerpt)
+                    # Not the excerpt itself, which keeps the waveform in memory.
+                    order.append((recording, excerpt.piece))
                     yield excerpt
             except DataError as error:
                 recording.error = error
@@ -198,7 +199,7 @@ class _Planner:
         features = checked_features(log_mel(waveform), name, self.limits, self.front_end)
         self._planned += len(features)
         whole = Span(0, len(waveform))
-        yield _Excerpt(recording, Piece(whole, whole), lambda: features)
+        yield _Excerpt(Piece(whole, whole), lambda: features)
 
     def _stored(self, source: Speech, name: str, recording: _Recording) -> _Excerpt:
         """Return the whole of stored features: they cannot be cut, because detection of speech needs the sound."""
@@ -206,9 +207,9 @@ class _Planner:
         recording.samples = _samples_of(len(features))
         self._planned += len(features)
         whole = Span(0, recording.samples)
-        return _Excerpt(recording, Piece(whole, whole), lambda: features)
+        return _Excerpt(Piece(whole, whole), lambda: features)
 
-    def _pieces(self, sound: "Sound", name: str, recording: _Recording) -> Iterator[_Excerpt]:
+    def _pieces(self, sound: Sound, name: str, recording: _Recording) -> Iterator[_Excerpt]:
         """Yield the pieces that hold speech. The sound is decoded twice, so that all of it is never in memory."""
         if self.frames < FRAMES_PER_SECOND:
             raise DataError(
@@ -222,7 +223,7 @@ class _Planner:
         self._planned += sum(frames_in(piece.audio.length) for piece in pieces)
         waveforms = excerpts(_blocks(sound, name), [piece.audio for piece in pieces], name)
         for piece, waveform in zip(pieces, waveforms, strict=True):
-            yield _Excerpt(recording, piece, partial(self._features, waveform, name))
+            yield _Excerpt(piece, partial(self._features, waveform, name))
 
     def _features(self, waveform: Tensor, name: str) -> Tensor:
         """Return the features of a piece. One that is too short for the model is followed by silence."""
@@ -238,8 +239,6 @@ def _samples_of(frames: int) -> int:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # reading
-
-Sound = Path | Location | bytes
 
 
 def _sound_of(source: Speech, name: str) -> Sound | None:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from slam_plugin.data.constants import FRAMES_PER_SECOND, SAMPLE_RATE
-from slam_plugin.data.text.vocabulary import WORD_START, Vocabulary
+from slam_plugin.data.text.pieces import WORD_START
+from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.decoding.alignment import TokenTime
 from slam_plugin.inference.generation import Found
 from slam_plugin.modules.front_end import FrontEnd

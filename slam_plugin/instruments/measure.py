@@ -12,7 +12,8 @@ from slam_plugin.instruments.fixed_set import transcripts
 from slam_plugin.instruments.gradients import gradient_norms, shares
 from slam_plugin.instruments.recognition import decode
 from slam_plugin.instruments.states import effective_rank, mean_pooled, own_share, probed_frames, retrieval_accuracy
-from slam_plugin.models.base.trunk import Encoded, Front, Trunk, build_trunk
+from slam_plugin.models.base.trunk import build_trunk
+from slam_plugin.modules.trunk import Encoded, Front, Trunk
 from slam_plugin.scoring import text as scoring
 
 PROBES = 2  # frames of each utterance that are replaced, in turn

@@ -13,7 +13,7 @@ _FRONT = """---
 library_name: transformers
 pipeline_tag: {pipeline}
 tags:
-- wav2vec2-bert
+- {tag}
 - slam
 # To fill in before others get the model:
 # license:
@@ -45,6 +45,34 @@ extractor, model = AutoFeatureExtractor.from_pretrained("FOLDER"), AutoModel.fro
 states = model(**extractor(waveform, sampling_rate=16000, return_tensors="pt")).last_hidden_state
 ```
 """
+_CTC_WITH_CODE = """
+```python
+import soundfile
+from transformers import pipeline
+
+recognizer = pipeline("automatic-speech-recognition", "FOLDER", trust_remote_code=True)
+waveform, rate = soundfile.read("clip.wav")
+recognizer({"raw": waveform, "sampling_rate": rate})["text"]
+```
+"""
+_MODEL_WITH_CODE = """
+```python
+import soundfile
+from transformers import AutoFeatureExtractor, AutoModel
+
+extractor = AutoFeatureExtractor.from_pretrained("FOLDER", trust_remote_code=True)
+model = AutoModel.from_pretrained("FOLDER", trust_remote_code=True)
+waveform, rate = soundfile.read("clip.wav")
+states = model(**extractor(waveform, sampling_rate=rate, return_tensors="pt")).last_hidden_state
+```
+"""
+# Whether the folder holds code, and whether the model recognizes speech: how to use it.
+_SNIPPETS = {
+    (False, True): _CTC,
+    (False, False): _MODEL,
+    (True, True): _CTC_WITH_CODE,
+    (True, False): _MODEL_WITH_CODE,
+}
 # Fields of the configuration: their title.
 _RECIPE = {
     "criterion._name": "loss",
@@ -58,7 +86,7 @@ _RECIPE = {
 }
 
 
-def model_card(state: Mapping[str, Any], kind: str, numbers: int, notes: Sequence[str]) -> str:
+def model_card(state: Mapping[str, Any], kind: str, numbers: int, notes: Sequence[str], has_code: bool = False) -> str:
     """Return the text of the card. Values of the checkpoint are shown as code, so that none can be markup.
 
     Args:
@@ -66,13 +94,18 @@ def model_card(state: Mapping[str, Any], kind: str, numbers: int, notes: Sequenc
         kind: class of transformers.
         numbers: how many numbers the weights hold.
         notes: sentences on what the folder does and does not hold.
+        has_code: whether the folder holds the code of its classes.
     """
     cfg, recognizes = state["cfg"], kind.endswith("ForCTC")
     title = "A speech recognizer" if recognizes else "A speech encoder"
     parts = [
-        _FRONT.format(pipeline="automatic-speech-recognition" if recognizes else "feature-extraction"),
-        f"# {title}\n\n`{kind}` with {numbers:,} weights, trained with the SLAM plugin for fairseq: a Conformer of the "
-        f"shape of w2v-BERT 2.0. Speech is mono at 16 kHz.\n{_CTC if recognizes else _MODEL}",
+        _FRONT.format(
+            pipeline="automatic-speech-recognition" if recognizes else "feature-extraction",
+            tag="custom_code" if has_code else "wav2vec2-bert",
+        ),
+        f"# {title}\n\n`{kind}` with {numbers:,} weights, trained with the SLAM plugin for fairseq: a Conformer "
+        f"{'whose code is in this folder' if has_code else 'of the shape of w2v-BERT 2.0'}. Speech is mono at 16 kHz.\n"
+        f"{_SNIPPETS[has_code, recognizes]}",
         *_table("Data", _data(state)),
         *_table("Recipe", {title: OmegaConf.select(cfg, name) for name, title in _RECIPE.items()}),
         *_table("Scores on validation data", _scores(state)),

@@ -1,11 +1,11 @@
-"""From a checkpoint in the shape of w2v-BERT 2.0 to a folder that transformers loads without code of its own."""
+"""From a checkpoint to a folder that transformers loads: without code of its own in the shape of w2v-BERT 2.0."""
 
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,9 +17,20 @@ from slam_plugin.data.constants import MEL_BINS, SAMPLE_RATE
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.interchange.card import CARD, model_card
+from slam_plugin.interchange.custom import export_with_code
+from slam_plugin.interchange.exported import (
+    CTC,
+    CTC_LAYER,
+    FEATURES,
+    Export,
+    ctc_layer,
+    finite_weights,
+    require_fit,
+    require_speech,
+)
 from slam_plugin.interchange.folders import CONFIG, SAFETENSORS
 from slam_plugin.interchange.names import MASK_VECTOR, trunk_pairs
-from slam_plugin.interchange.sizes import PRESET, their_config
+from slam_plugin.interchange.sizes import PRESET, differences, their_config
 from slam_plugin.interchange.tokenizer import ctc_tokenizer
 from slam_plugin.interchange.w2v_bert_2 import CLASSES, MODEL_TYPE
 from slam_plugin.models.base.encoder import MASK_VECTORS
@@ -29,10 +40,7 @@ from slam_plugin.models.base.trunk_config import TrunkConfig
 from slam_plugin.models.base.warm_start import SourceCheckpoint, source_of, trunk_weights
 from slam_plugin.modules.lora import is_adapter
 
-FEATURES = "preprocessor_config.json"
-CTC = "slam_ctc"
 _MODEL, _FOR_CTC = CLASSES
-_HEAD = "output"  # the CTC layer's name in the model
 _EXTRACTOR = {
     "feature_extractor_type": "SeamlessM4TFeatureExtractor",
     "feature_size": MEL_BINS,
@@ -45,31 +53,14 @@ _EXTRACTOR = {
 }
 
 
-class Export(NamedTuple):
-    """The contents of the folder, apart from the card.
-
-    Attributes:
-        kind: class of transformers.
-        files: content of each JSON file, by name.
-        weights: by the names of transformers.
-        taken: names in the checkpoint of the weights that are used.
-        notes: sentences for the card.
-    """
-
-    kind: str
-    files: dict[str, dict[str, Any]]
-    weights: dict[str, Tensor]
-    taken: set[str]
-    notes: list[str]
-
-
 def export_weights(checkpoint: str | Path, out: str | Path) -> list[str]:
     """Write a folder of transformers. Return a report, a sentence an item.
 
-    A ``slam_ctc`` model becomes a ``Wav2Vec2BertForCTC`` with its tokenizer, the trunk of any other checkpoint a
-    ``Wav2Vec2BertModel``. Adapters are merged. The folder appears whole or not at all. Raises :class:`DataError` if
-    ``out`` holds files already, or the checkpoint has another shape, no speech side, weights that do not fit its
-    configuration, numbers that are not finite, or a vocabulary that the tokenizer cannot represent.
+    A ``slam_ctc`` model becomes a recognizer with its tokenizer, the trunk of any other checkpoint an encoder. In the
+    shape of w2v-BERT 2.0 they are a ``Wav2Vec2BertForCTC`` and a ``Wav2Vec2BertModel``, in any other a ``SlamForCTC``
+    and a ``SlamModel``, whose code is in the folder. Adapters are merged. The folder appears whole or not at all.
+    Raises :class:`DataError` if ``out`` holds files already, or the checkpoint has no speech side, weights that do not
+    fit its configuration, numbers that are not finite, or a vocabulary that the tokenizer cannot represent.
 
     Example::
 
@@ -83,11 +74,11 @@ def export_weights(checkpoint: str | Path, out: str | Path) -> list[str]:
     left = [name for name in source.weights if name not in made.taken and name != "vocabulary_hash"]
     report = _report(source, made, left)
     numbers = sum(value.numel() for value in made.weights.values())
-    card = model_card(state, made.kind, numbers, [*report[1:], *made.notes])
+    card = model_card(state, made.kind, numbers, [*report[1:], *made.notes], made.has_code)
 
     def write(folder: Path) -> None:
         for name, content in made.files.items():
-            (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (folder / name).write_bytes(content if isinstance(content, bytes) else _json(content))
         (folder / CARD).write_text(card, encoding="utf-8")
         try:
             save_file(made.weights, folder / SAFETENSORS, metadata={"format": "pt"})
@@ -100,7 +91,13 @@ def export_weights(checkpoint: str | Path, out: str | Path) -> list[str]:
 
 def _export(source: SourceCheckpoint) -> Export:
     sizes = architecture(source.config)
-    config = {"model_type": MODEL_TYPE, **their_config(sizes, source.path), **_training(source.config)}
+    found = differences(sizes)
+    return export_with_code(source, found) if found else _without_code(source, sizes)
+
+
+def _without_code(source: SourceCheckpoint, sizes: Mapping[str, Any]) -> Export:
+    """Return the folder of a checkpoint in the shape of w2v-BERT 2.0."""
+    config = {"model_type": MODEL_TYPE, **their_config(sizes), **_training(source.config)}
     kind = _FOR_CTC if source.config._name == CTC else _MODEL
     ours, names = _speech_side(source, sizes)
     taken = {name for name in source.weights if name.endswith(tuple(f"trunk.{n}" for n in names)) or is_adapter(name)}
@@ -114,16 +111,15 @@ def _export(source: SourceCheckpoint) -> Export:
     if kind == _FOR_CTC:
         vocabulary = Vocabulary.from_state(source.task["vocabulary"], source.path)
         tokenizer = ctc_tokenizer(vocabulary, source.path)
-        head = _head(source, sizes["encoder_dim"], len(vocabulary.dictionary))
-        weights |= {f"lm_head.{name}": value[tokenizer.rows] for name, value in head.items()}
+        weights |= ctc_layer(source, sizes["encoder_dim"], tokenizer.rows, len(vocabulary.dictionary))
         config |= {"vocab_size": len(tokenizer.rows), "final_dropout": float(source.config.final_dropout)}
         files |= tokenizer.files
         files[FEATURES]["processor_class"] = "Wav2Vec2BertProcessor"
-        taken |= {f"{_HEAD}.weight", f"{_HEAD}.bias"}
+        taken |= {*CTC_LAYER}
         notes = _reading(tokenizer.letters)
     ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}  # the blank is the padding there
     files[CONFIG] = {"architectures": [kind], **config, **ids}
-    return Export(kind, files, _checked(weights, source.path), {*taken, *masks}, notes)
+    return Export(kind, files, finite_weights(weights, source.path), {*taken, *masks}, notes)
 
 
 def _training(config: Any) -> dict[str, Any]:
@@ -139,39 +135,16 @@ def _speech_side(source: SourceCheckpoint, sizes: Mapping[str, Any]) -> tuple[di
     found = trunk_weights(source)
     with torch.device("meta"):  # names and shapes, without memory
         expected = build_trunk(TrunkConfig(**sizes, size=PRESET), None, 0).state_dict()
-    if not any(name.startswith("subsampler.") for name in found):
-        raise DataError(f"{source.path}: has no speech side; expected a checkpoint that reads speech")
-    _check_fit(source.path, {pair.ours: found.get(pair.ours) for pair in pairs}, expected)
+    require_speech(source, found)
+    require_fit(source, found, {pair.ours: expected[pair.ours] for pair in pairs})
     theirs: dict[str, Tensor] = {}
     for pair in pairs:
         theirs |= dict(zip(pair.theirs, pair.to_theirs(found[pair.ours]), strict=True))
     return theirs, [pair.ours for pair in pairs]
 
 
-def _head(source: SourceCheckpoint, dim: int, symbols: int) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        expected = torch.nn.Linear(dim, symbols).state_dict()
-    found = {name: source.weights.get(f"{_HEAD}.{name}") for name in expected}
-    _check_fit(source.path, found, expected)
-    return found
-
-
-def _check_fit(path: str, found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor]) -> None:
-    wrong = [
-        f"{name} {'missing' if value is None else tuple(value.shape)}, expected {tuple(expected[name].shape)}"
-        for name, value in found.items()
-        if value is None or value.shape != expected[name].shape
-    ]
-    if wrong:
-        raise DataError(f"{path}: its weights do not fit its configuration: {'; '.join(wrong[:5])}")
-
-
-def _checked(weights: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
-    """Return the weights in fp32, each with memory of its own. Raises :class:`DataError` if one is not finite."""
-    for name, value in weights.items():
-        if not value.isfinite().all():
-            raise DataError(f"{path}: {name}: found numbers that are NaN or infinite, expected none")
-    return {name: value.to(torch.float32, copy=True).contiguous() for name, value in weights.items()}
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _reading(letters: bool) -> list[str]:

@@ -1,7 +1,6 @@
 """Reading a folder of transformers: ``config.json`` and the weights beside it. Nothing in it is run or built."""
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.json_files import read_json
 from slam_plugin.saved.reading import read_state
 
 CONFIG = "config.json"
@@ -17,8 +17,7 @@ CONFIG = "config.json"
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
 WEIGHTS = (SAFETENSORS, SAFETENSORS + _INDEX, PICKLED, PICKLED + _INDEX)
-_MAX_JSON = 64 << 20  # bytes
-_SHOWN, _LISTED = 200, 5  # characters of a name, and names, in an error
+_SHOWN = 200  # characters of a name in an error
 
 
 def read_config(folder: Path, classes: Sequence[str], model_type: str) -> dict[str, Any]:
@@ -29,7 +28,7 @@ def read_config(folder: Path, classes: Sequence[str], model_type: str) -> dict[s
         model_type: what transformers calls the kind of model.
     """
     path = folder / CONFIG
-    config = _read_json(path)
+    config = read_json(path)
     if config.get("model_type") != model_type:
         raise DataError(f"{path}: model_type: found {config.get('model_type')!r}, expected {model_type!r}")
     found = config.get("architectures")
@@ -122,7 +121,7 @@ def _find_weights(folder: Path) -> tuple[list[Path], dict[str, str]]:
         raise DataError(f"{folder}: found no weights, expected {SAFETENSORS} or {PICKLED}, or an index of their shards")
     if present.suffix != ".json":
         return [present], {}
-    found = _read_json(present).get("weight_map")
+    found = read_json(present).get("weight_map")
     if not found or not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
         raise DataError(f"{present}: weight_map: expected the file of each tensor")
     suffix = Path(present.name.removesuffix(_INDEX)).suffix
@@ -132,43 +131,3 @@ def _find_weights(folder: Path) -> tuple[list[Path], dict[str, str]]:
             shown = file if len(file) <= _SHOWN else f"{file[:_SHOWN]}..."
             raise DataError(f"{present}: weight_map: found {shown!r}, expected a file {suffix} of this folder")
     return [folder / file for file in dict.fromkeys(found.values())], found
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file, expected a folder that transformers wrote")
-    if path.stat().st_size > _MAX_JSON:
-        raise DataError(f"{path}: found {path.stat().st_size:,} bytes, expected at most {_MAX_JSON:,}")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise DataError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: found {type(found).__name__}, expected fields by name")
-    return found
-
-
-def check_shapes(weights: Weights, expected: Mapping[str, Sequence[int]], allowed: Collection[str]) -> None:
-    """Raise :class:`DataError` that names the tensors which are missing, unknown or of another shape.
-
-    Args:
-        expected: shape of each tensor that must be there.
-        allowed: names of tensors that may be there.
-    """
-    found = weights.shapes
-    missing = [name for name in expected if name not in found]
-    unknown = sorted(found.keys() - expected.keys() - {*allowed})
-    unequal = [
-        f"{name} {found[name]}, expected {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in found and found[name] != tuple(shape)
-    ]
-    if missing or unknown or unequal:
-        parts = {"missing": missing, "unknown": unknown, "of another shape": unequal}
-        listed = "; ".join(f"{fault} {_listed(names)}" for fault, names in parts.items())
-        raise DataError(f"{weights.folder}: its tensors are not those that its {CONFIG} describes: {listed}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{', '.join(name[:_SHOWN] for name in names[:_LISTED])}{rest}" if names else "none"

@@ -64,21 +64,21 @@ def trunk_sizes(config: Mapping[str, Any], path: Path, speech_layers: int | None
     return architecture(SimpleNamespace(size=PRESET, **given))
 
 
-def their_config(trunk: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
-    """Return the fields of ``Wav2Vec2BertConfig`` that describe a trunk: :func:`trunk_sizes` in the other direction.
-
-    Raises :class:`DataError` that names the options by which the trunk is not of that shape.
+def differences(trunk: Mapping[str, Any]) -> list[str]:
+    """Return the names of the options by which a trunk is not of the shape of w2v-BERT 2.0.
 
     Args:
         trunk: every field of the trunk's architecture.
-        path: the checkpoint, for errors.
     """
-    wrong = [f"{name}: found {trunk[name]}, expected {value}" for name, value in SHAPE.items() if trunk[name] != value]
-    if wrong:
-        raise DataError(
-            f"{path}: its trunk has not the shape of w2v-BERT 2.0, the only one that transformers has a class for: "
-            f"{'; '.join(wrong)}"
-        )
+    return [name for name, value in SHAPE.items() if trunk[name] != value]
+
+
+def their_config(trunk: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of ``Wav2Vec2BertConfig`` that describe a trunk: :func:`trunk_sizes` in the other direction.
+
+    Args:
+        trunk: every field of the architecture of a trunk without :func:`differences`.
+    """
     sizes = {theirs: trunk[ours] for ours, theirs in SIZES.items()}
     fixed = {name: values[0] for name, values in FIXED.items()}
     return {**sizes, LAYERS: trunk["speech_layers"] + trunk["multimodal_layers"], **fixed}

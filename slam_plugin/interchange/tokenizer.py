@@ -4,7 +4,8 @@ import re
 from typing import Any, NamedTuple
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.text.vocabulary import MASK, WORD_START, Vocabulary
+from slam_plugin.data.text.pieces import WORD_START
+from slam_plugin.data.text.vocabulary import MASK, Vocabulary
 
 # The blank's name there. No piece has it, as fairseq's dictionary has a symbol of that name.
 BLANK, UNKNOWN = "<pad>", "<unk>"
@@ -61,7 +62,7 @@ def ctc_tokenizer(vocabulary: Vocabulary, path: str) -> Tokenizer:
             f"{MAX_PIECES:,}: transformers would take minutes to load the tokenizer; fine-tune with a smaller "
             "vocabulary of `slam vocab`, or use `slam transcribe`"
         )
-    rows = [dictionary.bos(), dictionary.unk(), *range(dictionary.nspecial, len(symbols))]
+    rows = ctc_rows(vocabulary)
     names = [BLANK, UNKNOWN, *(_name(symbols[row]) for row in rows[2:])]
     config = {
         "tokenizer_class": "Wav2Vec2CTCTokenizer",
@@ -77,6 +78,12 @@ def ctc_tokenizer(vocabulary: Vocabulary, path: str) -> Tokenizer:
     }
     files = {"vocab.json": {name: number for number, name in enumerate(names)}, "tokenizer_config.json": config}
     return Tokenizer(rows, files, letters=not longer)
+
+
+def ctc_rows(vocabulary: Vocabulary) -> list[int]:
+    """Return the rows of a CTC layer that a tokenizer names: the blank, the unknown symbol, all pieces."""
+    dictionary = vocabulary.dictionary
+    return [dictionary.bos(), dictionary.unk(), *range(dictionary.nspecial, len(dictionary))]
 
 
 def _name(piece: str) -> str:

@@ -18,8 +18,9 @@ from torch import Tensor
 from slam_plugin import compat
 from slam_plugin.checkpoints import write_checkpoint
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.shapes import check_shapes
 from slam_plugin.data.text.vocabulary import Vocabulary
-from slam_plugin.interchange.folders import CONFIG, Weights, check_shapes, read_config
+from slam_plugin.interchange.folders import CONFIG, Weights, read_config
 from slam_plugin.interchange.names import MASK_VECTOR, trunk_pairs
 from slam_plugin.interchange.sizes import PRESET, trunk_sizes
 from slam_plugin.interchange.xlm_roberta import copy_rows, read_word_embeddings
@@ -110,7 +111,8 @@ def read_speech(folder: Path, speech_layers: int | None = None) -> Taken:
         for pair in read
         for name, part in zip(pair.theirs, pair.to_theirs(own[pair.ours]), strict=True)
     }
-    check_shapes(weights, expected, UNUSED[kind])
+    fault = f"{folder}: its tensors are not those that its {CONFIG} describes"
+    check_shapes(fault, weights.shapes, expected, optional=UNUSED[kind])
     taken = {pair.ours: pair.to_ours([weights.read(prefix + name) for name in pair.theirs]) for pair in read}
     numbers = sum(value.numel() for value in taken.values())
     unused = [name for name in UNUSED[kind] if name in weights.shapes]

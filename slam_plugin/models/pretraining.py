@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
 from slam_plugin.data.constants import MEL_BINS
-from slam_plugin.data.text.vocabulary import WORD_START, check_hashes
+from slam_plugin.data.text.pieces import WORD_START
+from slam_plugin.data.text.vocabulary import check_hashes
 from slam_plugin.models.base.passes import Passes, places_read
 from slam_plugin.models.base.presets import SIZES, set_size
 from slam_plugin.models.base.teacher import Teacher
-from slam_plugin.models.base.trunk import Trunk, autocast, build_trunk
+from slam_plugin.models.base.trunk import autocast, build_trunk
 from slam_plugin.models.base.trunk_schedule import ScheduledTrunkConfig, TrunkSchedule
+from slam_plugin.modules.trunk import Trunk
 from slam_plugin.objectives.base import BuildContext, MaskedPass, Output, build_objectives
 
 

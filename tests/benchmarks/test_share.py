@@ -13,7 +13,7 @@ from slam_plugin.criterions.pretraining import SlamPretrainingCriterion
 from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.shards.speech import SpeechShard
-from slam_plugin.models.base.trunk import Trunk
+from slam_plugin.modules.trunk import Trunk
 
 SMOKE = SCALES["smoke"]
 

@@ -13,12 +13,12 @@ import torchaudio
 from torchaudio.compliance import kaldi
 
 from slam_plugin.data import audio, resampling
-from slam_plugin.data.constants import SOUND_SUFFIXES
+from slam_plugin.data.constants import SAMPLE_RATE, SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.locations import parse_location
 from slam_plugin.modules.front_end import FrontEnd
 
-RATE = audio.SAMPLE_RATE
+RATE = SAMPLE_RATE
 
 
 def tone(seconds: float, rate: int = RATE, hertz: float = 440.0) -> np.ndarray:

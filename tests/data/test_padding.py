@@ -9,7 +9,7 @@ from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length, padding_mask_of
 from slam_plugin.data.plan.batching import cut
 from slam_plugin.data.text.vocabulary import Vocabulary
-from slam_plugin.models.base.trunk import Trunk
+from slam_plugin.modules.trunk import Trunk
 
 
 def smallest(lengths, multiple, budget):
@@ -80,6 +80,7 @@ def test_states_and_gradients_are_those_of_the_exact_length(utterances, conv_gro
     torch.manual_seed(0)
     sizes = {"dim": 16, "heads": 2, "ffn_dim": 32, "speech_layers": 1, "multimodal_layers": 2}
     trunk = Trunk(
+        mel_bins=80,
         **sizes,
         subsample_channels=4,
         kernel=5,

@@ -9,7 +9,8 @@ from torchaudio.functional import edit_distance
 
 from slam_plugin.instruments.measure import FRESH_SEED, PROBES, fresh_values, measure, trunk_values
 from slam_plugin.instruments.states import effective_rank, retrieval_accuracy
-from slam_plugin.models.base.trunk import Front, build_trunk
+from slam_plugin.models.base.trunk import build_trunk
+from slam_plugin.modules.trunk import Front
 from tests.models.test_pretraining import FRAMES, TOKENS, batch_of, model
 
 OBJECTIVES = ("contrastive", "masked_prediction", "span_mlm", "tlm", "ctc")

@@ -290,16 +290,6 @@ def refused(path, out, match):
     assert not out.exists() and not list(out.parent.glob(f"{out.name}*"))
 
 
-def test_the_papers_shape_is_refused(tmp_path):
-    saved = checkpoints.save(tmp_path / "run", *checkpoints.CTC)
-    refused(saved.path, tmp_path / "hf", r"model\.pt: its trunk has not the shape of .*front_end: found conv, expected")
-
-
-def test_one_option_of_another_shape_is_refused(tmp_path):
-    saved = checkpoints.save(tmp_path / "run", *ctc("--speech-projection=linear"))
-    refused(saved.path, tmp_path / "hf", "class for: speech_projection: found linear, expected none$")
-
-
 def test_a_model_of_text_is_refused(tmp_path):
     saved = checkpoints.save(
         tmp_path / "run",

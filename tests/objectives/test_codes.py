@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from slam_plugin.models.base.trunk import PLACES
 from slam_plugin.modules.cepstra import cepstra
 from slam_plugin.modules.frequencies import SMOOTHING
 from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.trunk import PLACES
 from slam_plugin.objectives.base import MASKED, REGISTRY, build_objectives
 from slam_plugin.objectives.codes import CodePrediction
 from tests.support.passes import FEATURES, build_context, masked_pass, write_centroids

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from slam_plugin.models.base.trunk import Encoded
+from slam_plugin.modules.trunk import Encoded
 from slam_plugin.objectives.base import CLEAN
 from slam_plugin.objectives.stm import Options, Stm
 from tests.support.passes import build_context, masked_pass

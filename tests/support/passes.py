@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from slam_plugin.models.base.teacher import Teacher
-from slam_plugin.models.base.trunk import Encoded
 from slam_plugin.modules.front_end import FrontEnd
+from slam_plugin.modules.trunk import Encoded
 from slam_plugin.objectives.base import MASKED, BuildContext, MaskedPass
 from slam_plugin.objectives.clusters import Clusters, write_clusters
 

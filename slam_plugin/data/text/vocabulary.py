@@ -14,15 +14,14 @@ from torch import LongTensor, Tensor
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.lines import lines_in
+from slam_plugin.data.text.pieces import join_pieces
 
 MASK = "<mask>"
-WORD_START = "▁"  # first character of a piece that begins a word
 LANGUAGE_TAG = "<lang:{}>"
 DICTIONARY_FILE, MODEL_FILE = "dict.txt", "spm.model"
 _LANGUAGE = re.compile(r"<lang:(\S+)>")
 _MAX_DIGITS = 18  # of a count
 _SHOWN = 200  # characters of a line in an error
-_BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
 
 
 class PieceDictionary(Dictionary):
@@ -77,6 +76,11 @@ class Vocabulary:
         """Build the vocabulary of the :meth:`state` that ``holder`` holds."""
         return cls(dict(state["symbols"]), state["model"].numpy().tobytes(), f"{holder} (once {state['source']})")
 
+    @property
+    def model(self) -> bytes:
+        """Return the serialized SentencePiece model."""
+        return self._model
+
     def state(self) -> dict[str, Any]:
         """Return everything needed to rebuild the vocabulary, in plain types and a tensor, with its hash."""
         model = torch.from_numpy(np.frombuffer(self._model, dtype=np.uint8).copy())
@@ -115,14 +119,6 @@ def check_hashes(ours: str, theirs: str, source: str, where: str) -> None:
             f"two vocabularies: that of {source} has the hash {ours}, that of {where} has {theirs}; "
             "the ids of a model mean something only with the vocabulary it was trained with"
         )
-
-
-def join_pieces(pieces: str) -> str:
-    """Return the text of blank-separated pieces: ``"▁a b ▁c"`` is ``"ab c"``. Runs of byte pieces are read as UTF-8."""
-    text = pieces.replace(" ", "").replace(WORD_START, " ").strip()
-    return _BYTES.sub(
-        lambda run: bytes.fromhex(run[0].replace("<0x", "").replace(">", "")).decode(errors="replace"), text
-    )
 
 
 def _processor(model: bytes, source: str) -> tuple[SentencePieceProcessor, list[str]]:

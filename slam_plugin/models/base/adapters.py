@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.models.base.trunk import Trunk
 from slam_plugin.modules.lora import add_adapters, merged_state
+from slam_plugin.modules.trunk import Trunk
 
 
 def adapt(trunk: Trunk, rank: int) -> None:

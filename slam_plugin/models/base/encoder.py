@@ -10,9 +10,10 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
 from slam_plugin.models.base.adapters import adapt
-from slam_plugin.models.base.trunk import Front, Trunk, autocast, build_trunk
+from slam_plugin.models.base.trunk import autocast, build_trunk
 from slam_plugin.models.base.trunk_schedule import ScheduledTrunkConfig, TrunkSchedule
 from slam_plugin.models.base.warm_start import SourceCheckpoint
+from slam_plugin.modules.trunk import Front, Trunk
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from slam_plugin.models.base.trunk import PLACES, Encoded, Front, Trunk
+from slam_plugin.modules.trunk import PLACES, Encoded, Front, Trunk
 from slam_plugin.objectives.base import ALONE, AUGMENTED, CLEAN, MASKED, Objective
 
 TOKENS = {MASKED: "tokens", CLEAN: "token_targets"}  # of the batch, by pass

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slam_plugin.modules.front_end import CONV, STACKED, FrontEnd
+from slam_plugin.modules.trunk import NONE, RELATIVE_KEY, ROTARY
 
-# values of the trunk's options
-NONE, ROTARY, RELATIVE_KEY = "none", "rotary", "relative_key"
+# values of the trunk's options, beside those of its positions
 SAME, CAUSAL = "same", "causal"
 LEARNED, LINEAR = "learned", "linear"
 

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.shapes import check_shapes
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.models.base.adapters import merged_weights
 from slam_plugin.models.base.presets import ARCHITECTURE, DEFAULT, SIZES, architecture, filled
-from slam_plugin.models.base.trunk import Trunk
 from slam_plugin.models.base.trunk_config import TrunkConfig
 from slam_plugin.modules.lora import is_adapter
+from slam_plugin.modules.trunk import Trunk
 
 logger = logging.getLogger(__name__)
 
@@ -151,15 +152,9 @@ def _changed_objectives(model: nn.Module, source: SourceCheckpoint) -> Iterator[
 def _refuse_misfits(
     source: SourceCheckpoint, own: Mapping[str, Tensor], taken: Mapping[str, Tensor], needed: Collection[str]
 ) -> None:
-    missing = [name for name in needed if name not in taken]
-    unequal = [
-        f"{n} {tuple(v.shape)}, expected {tuple(own[n].shape)}" for n, v in taken.items() if v.shape != own[n].shape
-    ]
-    if missing or unequal:
-        raise DataError(
-            f"{source.path}: its weights do not fit the model: missing {missing or 'none'}, of another shape "
-            f"{unequal or 'none'}"
-        )
+    expected = {name: own[name].shape for name in {**dict.fromkeys(needed), **taken}}
+    found = {name: value.shape for name, value in taken.items()}
+    check_shapes(f"{source.path}: its weights do not fit the model", found, expected)
 
 
 def _log_taken(source: SourceCheckpoint, taken: Mapping[str, Tensor], left: Collection[str]) -> None:

@@ -19,7 +19,8 @@ import slam_plugin.optim.muon
 import slam_plugin.optim.schedule  # noqa: F401  (all three register themselves)
 from slam_plugin import allocator
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary, join_pieces
+from slam_plugin.data.text.pieces import join_pieces
+from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary
 from slam_plugin.models.base.encoder import frozen_parameters
 from slam_plugin.models.base.warm_start import (
     SourceCheckpoint,

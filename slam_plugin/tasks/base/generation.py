@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.text.vocabulary import MASK, join_pieces
+from slam_plugin.data.text.pieces import join_pieces
+from slam_plugin.data.text.vocabulary import MASK
 from slam_plugin.decoding.generator import SteppingGenerator
 from slam_plugin.scoring import counts
 from slam_plugin.tasks.base.bad_updates import describe_rows

@@ -6,7 +6,8 @@ import torch
 from fairseq.data import Dictionary
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.text.vocabulary import Vocabulary, join_pieces, read_dictionary
+from slam_plugin.data.text.pieces import join_pieces
+from slam_plugin.data.text.vocabulary import Vocabulary, read_dictionary
 
 TEXT = ["the cat sat on the mat", "a dog and a cat", "mats and hats", "čtyři kočky"] * 20
 

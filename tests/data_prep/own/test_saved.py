@@ -156,14 +156,14 @@ def test_folders_that_are_refused(tmp_path, files):
     (folder / "state.json").write_text(json.dumps(state | {"_indices_files": [{"filename": "indices.arrow"}]}))
     refused(folder, "names indices, expected rows in their order")
     (folder / "state.json").write_text("[" * 100_000)
-    refused(folder, r"state\.json: cannot be read as JSON")
+    refused(folder, r"state\.json: is not JSON")
     (folder / "state.json").write_text(json.dumps(state))
     (folder / "dataset_info.json").write_text('{"features": {"text": {"_type": "ClassLabel", "names": [1]}}}')
     refused(folder, "found names of classes of 'text' that are no texts")
     write_splits(tmp_path, ["dev", "sound"])
     refused(tmp_path, "found dev, named for splits, but nothing named for training")
     write_splits(tmp_path, ["train"])
-    refused(tmp_path, r"train/state\.json: cannot be read as JSON")
+    refused(tmp_path, r"train/state\.json: there is no such file")
 
 
 def test_against_datasets(tmp_path, files):

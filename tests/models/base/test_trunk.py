@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from slam_plugin.models.base.presets import SIZES, filled
-from slam_plugin.models.base.trunk import Trunk, TrunkConfig, autocast, build_trunk
+from slam_plugin.models.base.trunk import TrunkConfig, autocast, build_trunk
 from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
+from slam_plugin.modules.trunk import Trunk
 
 VOCABULARY, PAD = 30, 1
 FRAMES, TOKENS = [70, 41, 18, 1], [3, 12, 1, 7]
@@ -17,7 +18,7 @@ OPTIONS = [(groups, positions) for groups in (4, None) for positions in ("none",
 def trunk(conv_groups=4, positions="none", **changes):
     torch.manual_seed(0)
     sizes = dict(dim=16, heads=2, ffn_dim=32, speech_layers=2, multimodal_layers=3, subsample_channels=4, kernel=5)
-    others = dict(dropout=0.0, vocab_size=VOCABULARY, padding_idx=PAD)
+    others = dict(mel_bins=80, dropout=0.0, vocab_size=VOCABULARY, padding_idx=PAD)
     return Trunk(**{**sizes, **others, "conv_groups": conv_groups, "positions": positions, **changes})
 
 

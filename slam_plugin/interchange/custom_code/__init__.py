@@ -1,0 +1,1 @@
+"""Classes of transformers that `slam export` writes beside the weights. The plugin itself never imports them."""
