@@ -18,6 +18,7 @@ setup(
         # recipes is a link to examples/slam/config. setuptools follows it: wheels and sdists hold the files themselves.
         "slam_plugin": ["py.typed", "recipes/*/*.yaml", "recipes/*.yaml"],
         "slam_plugin.reporting": ["templates/*.j2"],
+        "slam_plugin.serving": ["pages/*"],
         "data_prep": ["py.typed"],
     },
     install_requires=[
@@ -55,6 +56,6 @@ setup(
         "serve": ["starlette>=1.0", "uvicorn>=0.40", "python-multipart>=0.0.20"],
         "study": ["num2words>=0.5.12", "pysword>=0.2.8"],
         "synthetic": ["espeakng-loader"],  # GPL-3; used as a tool
-        "test": ["pytest", "pytest-xdist", "hypothesis", "ruff"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "httpx2", "ruff"],
     },
 )

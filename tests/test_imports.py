@@ -42,10 +42,11 @@ ROOMS = {
         },
         "hub": {"data", "decoding", "inference", "recordings"},
         "reporting": {"data", "instruments", "machine", "scoring"},
+        "serving": {"data", "hub", "reporting"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),
             *("decoding", "scoring", "tasks"),
-            *("inference", "interchange", "hub", "recordings", "reporting"),
+            *("inference", "interchange", "hub", "recordings", "reporting", "serving"),
         },
     },
     "slam_plugin.data": {

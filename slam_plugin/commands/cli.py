@@ -29,6 +29,7 @@ COMMANDS = {
         "classify": "slam_plugin.commands.classify",
         "encode": "slam_plugin.commands.encode",
         "align": "slam_plugin.commands.align",
+        "serve": "slam_plugin.commands.serve",
     },
     "Exchange weights": {
         "import": "slam_plugin.commands.import_weights",

@@ -46,6 +46,7 @@ NOT_RUN = {
     "python -m benchmarks.recordings": "tests/benchmarks/test_recordings.py runs it",
     "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",
     "slam align": "tests/commands/test_align.py runs it",
+    **dict.fromkeys(("slam serve", "curl"), "tests/serving/test_live.py runs it"),
     "slam prepare synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
 }
 VOCABULARY = 60

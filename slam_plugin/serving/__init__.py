@@ -1,0 +1,1 @@
+"""A local web page and JSON interface for one checkpoint: the extra ``serve``."""
