@@ -239,7 +239,8 @@ def check(words: list[str], folder: Path, output: str) -> None:
     elif words[1] == "import":
         assert (folder / after(words, "--out")).is_file() and "begins afresh: " in output
     elif words[1] == "export":
-        assert (folder / after(words, "--out") / "model.safetensors").is_file() and "left out: " in output
+        written = "model.safetensors" if after(words, "--to") == "hf" else "model.json"
+        assert (folder / after(words, "--out") / written).is_file() and "left out: " in output
     elif words[1] == "report":
         assert "<svg" in (folder / words[2] / "report.html").read_text(encoding="utf-8")
 
