@@ -27,6 +27,7 @@ def test_the_commands_run_as_toys(toy, tmp_path, monkeypatch):
     small = {f"fairseq-train {name}": SHORT for name in ("slam_pretraining", "slam_speech_to_text")}
     monkeypatch.setattr(documents, "SMALLER", {**SMALLER, **small})
     found = list(commands(read(PAGE)))
-    assert {kind(command.words) for command in found} == {"slam import", "slam export", "python -m benchmarks.exported", *small}
+    others = {"slam import", "slam export", "python -m benchmarks.exported"}
+    assert {kind(command.words) for command in found} == others | small.keys()
     for command in found:
         documents.run(command, tmp_path)
