@@ -21,7 +21,7 @@ SIZES = ("tiny", "small", "base")
 CLIPS = (3, 30)  # seconds
 PIECES = 500
 # A visit of all candidates takes minutes.
-MAX_ROUNDS, MAX_FRAMES = 2, 6000
+MAX_ROUNDS, MAX_FRAMES = 2, 3000
 
 OURS, OURS_50 = "ours", "ours at 50 states per second"
 BERT, CONFORMER, WHISPER = "Wav2Vec2-BERT", "Wav2Vec2-Conformer", "the encoder of Whisper tiny"
