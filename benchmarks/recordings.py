@@ -112,11 +112,12 @@ def transcribe(checkpoint: Path, sources: Sequence[str], flags: Sequence[str]) -
     return Run([json.loads(line) for line in found.output.splitlines()], found.cpu, found.peak)
 
 
-def encode_m4a(sound: Path, path: Path, movflags: str = "") -> None:
-    """Encode a sound file as AAC in an MP4 file. With the ``movflags`` faststart its index is at the begin."""
+def encode_m4a(sound: Path, path: Path, index_first: bool = False) -> None:
+    """Encode a sound file as AAC in an MP4 file, which has its index at the end, or else at the begin."""
     import av
 
-    with av.open(str(path), "w", format="mp4", options={"movflags": movflags}) as output:
+    options = {"movflags": "faststart"} if index_first else {}
+    with av.open(str(path), "w", format="mp4", options=options) as output:
         with av.open(str(sound)) as source:
             stream = output.add_stream("aac", rate=SAMPLE_RATE, layout="mono", bit_rate=64_000)
             for frame in source.decode(audio=0):
@@ -134,9 +135,9 @@ def report_m4a(checkpoint: Path, short: Path, long: Path) -> None:
         found = run(checkpoint, [str(path)], flags)
         words = f"{path.stat().st_size / MB:.1f} MB, {found.output.count(' --> ')} subtitles"
         print(f"m4a, {name}: {words}, CPU {found.cpu:.1f} s, peak {found.peak / MB:.0f} MB, exit {found.status}")
-    for words, movflags in (("the index at its end", ""), ("the index at its begin", "faststart")):
+    for words, index_first in (("the index at its end", False), ("the index at its begin", True)):
         half = long.with_name("half.m4a")
-        encode_m4a(long, half, movflags)
+        encode_m4a(long, half, index_first)
         os.truncate(half, half.stat().st_size // 2)
         found = run(checkpoint, [str(half)], flags)
         print(f"the first half of an m4a with {words}: exit {found.status}, {found.errors.strip()}")
