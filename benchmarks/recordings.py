@@ -5,7 +5,7 @@
 The clips of ``MANIFEST`` are joined, with pauses of 0.8 to 1.6 s, to a recording of ``--minutes`` and to one of a
 minute. Each is transcribed in a process of its own. The bounds of words are compared with the places of the clips, and
 the word errors of the first ``--clips`` clips with those of the clips alone. ``--m4a`` also encodes both recordings as
-AAC, writes subtitles of them, and transcribes the first half of the long file, which must be an error.
+AAC, writes subtitles of them, and transcribes the first half of the short file, which must be an error.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def encode_m4a(sound: Path, path: Path, index_first: bool = False) -> None:
 
 
 def report_m4a(checkpoint: Path, short: Path, long: Path) -> None:
-    """Print CPU time and memory of subtitles of both sounds as m4a, and the error of the first half of the long one."""
+    """Print CPU time and memory of subtitles of both sounds as m4a, and the error of the first half of the short one."""
     flags = ["--format", "srt"]
     for name, sound in (("a minute", short), ("all", long)):
         path = sound.with_suffix(".m4a")
@@ -136,8 +136,8 @@ def report_m4a(checkpoint: Path, short: Path, long: Path) -> None:
         words = f"{path.stat().st_size / MB:.1f} MB, {found.output.count(' --> ')} subtitles"
         print(f"m4a, {name}: {words}, CPU {found.cpu:.1f} s, peak {found.peak / MB:.0f} MB, exit {found.status}")
     for words, index_first in (("the index at its end", False), ("the index at its begin", True)):
-        half = long.with_name("half.m4a")
-        encode_m4a(long, half, index_first)
+        half = short.with_name("half.m4a")
+        encode_m4a(short, half, index_first)
         os.truncate(half, half.stat().st_size // 2)
         found = run(checkpoint, [str(half)], flags)
         print(f"the first half of an m4a with {words}: exit {found.status}, {found.errors.strip()}")
