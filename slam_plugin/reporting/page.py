@@ -188,5 +188,5 @@ def _page(
         warnings=instruments.warnings_section(records),
         **_in_short(records, results),
         caveat=CAVEAT,
-        sections=sections,
+        sections=[section for section in sections if section[2]],
     )
