@@ -20,6 +20,7 @@ setup(
         "slam_plugin.reporting": ["templates/*.j2"],
         "slam_plugin.serving": ["pages/*"],
         "data_prep": ["py.typed"],
+        "data_prep.manifests": ["templates/*.j2"],
     },
     install_requires=[
         "torch>=2.6,<3",
@@ -35,7 +36,7 @@ setup(
         "pyarrow>=15",
         "pyyaml>=6",
         "tqdm>=4.60",
-        "jinja2>=3.1",  # for the report's templates; torch needs it too
+        "jinja2>=3.1",  # for the templates of pages; torch needs it too
         "editdistance>=0.8",  # for fairseq's own recognition tasks and ``--scoring wer``
         # fairseq needs these too.
         "omegaconf",

@@ -13,7 +13,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +33,18 @@ from data_prep.manifests.show_numbers import (
     words_of,
 )
 from data_prep.manifests.show_page import (
+    Sample,
+    Text,
     bars,
     charts,
     duration,
     group_table,
     page,
-    row_table,
-    sound_html,
-    spectrogram_html,
-    text_html,
+    sample_list,
+    sound_uri,
+    spectrogram_uri,
+    text_of,
+    utterance_table,
 )
 from slam_plugin.data.audio import load_features
 from slam_plugin.data.constants import FRAMES_PER_SECOND
@@ -51,6 +53,7 @@ from slam_plugin.data.files import atomic_write
 from slam_plugin.data.locations import Location, outside, read_bytes
 from slam_plugin.data.manifests.manifest import Manifest, line_of
 from slam_plugin.program import Program, UsageError
+from slam_plugin.reporting.figures import Chart
 
 EXTREMES = 8
 _SHOWN_GROUPS = 12
@@ -75,7 +78,7 @@ def write_page(
     words = {column: words_of(manifest, column) for column in TEXT_COLUMNS if column in manifest.columns}
     characters = characters_of(manifest, spoken) if spoken else None
     rows = sample(len(manifest), samples, seed)
-    heard = "".join(_sample(manifest, row, root, inside_root, problems) for row in rows)
+    heard = sample_list([_sample(manifest, row, root, inside_root, problems) for row in rows])
     sections = [
         (
             "Samples",
@@ -118,15 +121,15 @@ def _charts(
 ) -> str:
     frames, minutes = manifest.column("n_frames"), "minutes of sound by frames of 10 ms"
     drawn = [
-        ("utterances by length", bars(histogram(seconds), "utterances by length", "seconds")),
-        (minutes, bars(histogram(frames, seconds / 60, whole=True), minutes, "frames", "minutes")),
+        Chart("utterances by length", bars(histogram(seconds), "utterances by length", "seconds")),
+        Chart(minutes, bars(histogram(frames, seconds / 60, whole=True), minutes, "frames", "minutes")),
     ]
     for column, counts in words.items():
         title = f"utterances by words of {column}"
-        drawn.append((title, bars(histogram(counts, whole=True), title, "words")))
+        drawn.append(Chart(title, bars(histogram(counts, whole=True), title, "words")))
     if spoken:
         title = f"utterances by characters of {spoken} a second"
-        drawn.append((title, bars(histogram(characters / seconds), title, "characters a second")))
+        drawn.append(Chart(title, bars(histogram(characters / seconds), title, "characters a second")))
     return charts(drawn)
 
 
@@ -152,7 +155,7 @@ def _extremes(
             if spoken:
                 numbers.append(f"{characters[row] / seconds[row]:.1f}")
             body.append((manifest.value(row, "id"), numbers, _texts(manifest, row)))
-        return row_table(head, body)
+        return utterance_table(head, body)
 
     yield "The longest", "Often several sentences that were not cut.", table(extremes(seconds, EXTREMES, True))
     yield "The shortest", "Often a click or a truncated word.", table(extremes(seconds, EXTREMES, False))
@@ -164,19 +167,19 @@ def _extremes(
         yield "The slowest", slow, table(extremes(rate, EXTREMES, False))
 
 
-def _texts(manifest: Manifest, row: int) -> str:
-    """Return the HTML of a row's texts: the transcript, and the translation if there is one."""
+def _texts(manifest: Manifest, row: int) -> list[Text]:
+    """Return a row's texts: the transcript, and the translation if there is one."""
     spoken = text_column(manifest)
     if spoken is None:
-        return ""
+        return []
     values = {name: str(manifest.value(row, name)) for name in manifest.columns if name in (*TEXT_COLUMNS, *GROUPS)}
-    html = text_html(values[spoken], "", values.get("lang", ""))
+    texts = [text_of(values[spoken], "", values.get("lang", ""))]
     if spoken == "src_text" and "tgt_text" in values:
-        html += text_html(values["tgt_text"], "translation", values.get("tgt_lang", ""))
-    return html
+        texts.append(text_of(values["tgt_text"], "translation", values.get("tgt_lang", "")))
+    return texts
 
 
-def _sample(manifest: Manifest, row: int, root: Path, inside_root: bool, problems: list[str]) -> str:
+def _sample(manifest: Manifest, row: int, root: Path, inside_root: bool, problems: list[str]) -> Sample:
     audio, seconds = manifest.value(row, "audio"), manifest.column("n_frames")[row] / FRAMES_PER_SECOND
     about = [f"line {line_of(row):,}", manifest.value(row, "id"), f"{seconds:.2f} s"]
     about += [value for name in GROUPS if name in manifest.columns and (value := manifest.value(row, name))]
@@ -184,22 +187,20 @@ def _sample(manifest: Manifest, row: int, root: Path, inside_root: bool, problem
         place = place_of(audio, root)
         if inside_root and (stray := outside(place, root)):
             raise DataError(f"{stray}, or --no-inside-root")
-        content = _audio(place)
+        shown = _audio(place)
     except (DataError, OSError) as error:
         problems.append(f"{manifest.path}:{line_of(row)}: {error}")
-        content = f'<p class="warning">{escape(str(error))}</p>'
-    names = escape(" · ".join(about))
-    return f'<div class="sample">{_texts(manifest, row)}{content}<p class="id">{names}</p></div>'
+        shown = {"fault": str(error)}
+    return Sample(_texts(manifest, row), " · ".join(about), **shown)
 
 
-def _audio(place: Location) -> str:
-    """Return the HTML of a player, or of a picture if the row names features."""
+def _audio(place: Location) -> dict[str, str]:
+    """Return the sound, or the picture if the row names features, by its name in :class:`Sample`."""
     is_part = place.offset is not None and not place.is_packed
     if not is_part and read_bytes(place).startswith(np.lib.format.MAGIC_PREFIX):
-        words = "No sound: the manifest names features. They are shown with low frequencies at the bottom."
-        return spectrogram_html(load_features(str(place), "/").numpy()) + f'<p class="small">{words}</p>'
+        return {"picture": spectrogram_uri(load_features(str(place), "/").numpy())}
     flac, _ = sound_of(place)
-    return sound_html(flac)
+    return {"sound": sound_uri(flac)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

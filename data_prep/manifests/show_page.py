@@ -1,61 +1,57 @@
-"""The page of ``slam show``: sections of HTML, charts as inline SVG, sound and pictures within the page."""
+"""The page of ``slam show``: its sections from templates, charts as inline SVG, sound and pictures as data URIs."""
 
 import base64
 import re
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from data_prep.manifests.show_numbers import Group, Histogram
-from slam_plugin.reporting.figures import nice_ticks, plain, png, show_tick
+from slam_plugin.reporting.figures import Chart, nice_ticks, plain, png, show_tick
 from slam_plugin.reporting.style import STYLE
+from slam_plugin.reporting.templating import render
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 170, 46, 8, 8, 34
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
-_MORE_STYLE = """
-.bars rect { fill: var(--train); }
-.bars rect:hover { fill: var(--blue); }
-svg text.axis { fill: var(--soft); text-anchor: end; }
-.facts { display: flex; flex-wrap: wrap; gap: .4rem 2.6rem; margin: 1rem 0 0; }
-.facts div { display: flex; flex-direction: column-reverse; }
-.facts dt { font-size: .82rem; }
-.facts dd { font-size: 1.5rem; font-variant-numeric: tabular-nums; }
-dl.facts { grid-template-columns: none; }
-.rows { width: 100%; }
-.rows td.number, .rows th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-.rows td.number { width: 1%; }
-.rows td { overflow-wrap: anywhere; }
-.rows p { margin: 0 0 .2rem; }
-.text { font-family: Charter, "Bitstream Charter", "Iowan Old Style", Georgia, serif; font-size: 1.05rem; }
-.rows td.id, .sample .id { color: var(--soft); font-size: .82rem; overflow-wrap: anywhere; }
-.sample { border-top: 1px solid var(--grid); padding: .9rem 0; max-width: 54rem; }
-.sample p { max-width: none; margin: .25rem 0; }
-p.translation { color: var(--blue); }
-.sample audio { display: block; width: 100%; max-width: 34rem; margin: .4rem 0; }
-.sample img { display: block; width: 100%; max-width: 34rem; height: 5rem; margin: .4rem 0; }
-"""
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Text(NamedTuple):
+    """A text of an utterance: its class in the style sheet and its language, empty if there is none."""
+
+    text: str
+    style: str
+    language: str
+
+
+class Sample(NamedTuple):
+    """An utterance to listen to: what is known about it, and its sound or picture, or why there is neither.
+
+    Attributes:
+        sound: data URI of a FLAC file.
+        picture: data URI of a PNG of its features.
+    """
+
+    texts: Sequence[Text]
+    about: str
+    sound: str = ""
+    picture: str = ""
+    fault: str = ""
 
 
 def page(name: str, facts: Sequence[tuple[str, str]], sections: Sequence[tuple[str, str, str]]) -> str:
     """Return the whole page. Each of ``sections`` is a title, words on what to look for, and HTML."""
-    numbers = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(value)}</dd></div>" for what, value in facts)
-    body = "".join(
-        f"<section><h2>{escape(title)}</h2><p>{escape(words)}</p>{html}</section>" for title, words, html in sections
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(name)}</title>'
-        f'<style>{STYLE}{_MORE_STYLE}</style></head><body><header><h1>{escape(name)}</h1><dl class="facts">{numbers}'
-        f"</dl></header><main>{body}</main></body></html>\n"
-    )
+    values = {"title": name, "style": STYLE, "facts": facts, "sections": sections}
+    return render("show.html.j2", TEMPLATES, **values) + "\n"
 
 
-def charts(drawn: Sequence[tuple[str, str]]) -> str:
-    """Return figures side by side, each of a caption and its SVG."""
-    figures = (f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>" for caption, svg in drawn)
-    return f'<div class="pair">{"".join(figures)}</div>'
+def charts(drawn: Sequence[Chart]) -> str:
+    """Return figures side by side."""
+    return render("charts.html.j2", TEMPLATES, charts=drawn)
 
 
 def bars(found: Histogram, title: str, unit: str, of: str = "utterances") -> str:
@@ -92,48 +88,37 @@ def bars(found: Histogram, title: str, unit: str, of: str = "utterances") -> str
 def group_table(found: Group, what: str, most: int) -> str:
     """Return a table of the first ``most`` values of a group, with hours as bars, and the number of the others."""
     longest = max(float(found.hours[0]), 1e-9)
-    rows = "".join(
-        f'<tr><th scope="row" dir="auto">{escape(name) or "<i>not named</i>"}</th>'
-        f'<td><i class="bar" style="width:{100 * hours / longest:.1f}%"></i></td>'
-        f"<td>{count:,} utterances, {duration(hours)}</td></tr>"
+    groups = [
+        (name, 100 * hours / longest, f"{count:,} utterances, {duration(hours)}")
         for name, count, hours in zip(found.names[:most], found.rows[:most], found.hours[:most], strict=True)
-    )
-    rest = len(found.names) - most
-    more = f'<p class="small">and {rest:,} more {escape(what)}</p>' if rest > 0 else ""
-    return f'<table class="seconds"><tbody>{rows}</tbody></table>{more}'
+    ]
+    return render("groups.html.j2", TEMPLATES, groups=groups, rest=len(found.names) - most, what=what)
 
 
-def row_table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str], str]]) -> str:
-    """Return a table of utterances, each given by its name, its numbers, and the HTML of its text."""
-    names = "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in head)
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td class="number">{escape(number)}</td>' for number in numbers)
-        + f'<td>{html}</td><td class="id">{escape(name)}</td></tr>'
-        for name, numbers, html in rows
-    )
-    return (
-        f'<table class="rows"><thead><tr>{names}<th scope="col">text</th><th scope="col">utterance</th></tr></thead>'
-        f"<tbody>{body}</tbody></table>"
-    )
+def utterance_table(head: Sequence[str], utterances: Sequence[tuple[str, Sequence[str], Sequence[Text]]]) -> str:
+    """Return a table of utterances, each given by its id, its numbers and its texts. ``head`` names the numbers."""
+    return render("utterances.html.j2", TEMPLATES, head=head, utterances=utterances)
 
 
-def text_html(text: str, style: str = "", language: str = "") -> str:
-    """Return a text, set from the right if its script is."""
-    tag = f' lang="{escape(language.replace("_", "-"))}"' if _LANGUAGE.fullmatch(language) else ""
-    return f'<p class="text {style}" dir="auto"{tag}>{escape(text)}</p>'
+def sample_list(samples: Sequence[Sample]) -> str:
+    """Return utterances to listen to, one below the other."""
+    return render("samples.html.j2", TEMPLATES, samples=samples)
 
 
-def sound_html(flac: bytes) -> str:
-    """Return a player with the FLAC file embedded."""
-    return f'<audio controls preload="metadata" src="data:audio/flac;base64,{base64.b64encode(flac).decode()}"></audio>'
+def text_of(text: str, style: str, language: str) -> Text:
+    """Return a text with its language as HTML writes it, without it if it is not the code of a language."""
+    return Text(text, style, language.replace("_", "-") if _LANGUAGE.fullmatch(language) else "")
 
 
-def spectrogram_html(features: np.ndarray) -> str:
-    """Return log-mel features (frames, bins) as a picture with low frequencies at the bottom."""
+def sound_uri(flac: bytes) -> str:
+    """Return a FLAC file as a data URI."""
+    return f"data:audio/flac;base64,{base64.b64encode(flac).decode()}"
+
+
+def spectrogram_uri(features: np.ndarray) -> str:
+    """Return log-mel features (frames, bins) as the data URI of a picture with low frequencies at the bottom."""
     low, high = np.quantile(features, [0.02, 0.995])
-    values = np.clip((features.T[::-1] - low) / max(high - low, 1e-6), 0, 1)
-    return f'<img alt="log-mel features over time" src="{png(values)}">'
+    return png(np.clip((features.T[::-1] - low) / max(high - low, 1e-6), 0, 1))
 
 
 def duration(hours: float) -> str:

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tarfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from tqdm import tqdm
@@ -29,8 +29,13 @@ def unpack(package: str | Path, folder: str | Path) -> None:
     root = folder.resolve()
     try:
         with damage_named(package, "is damaged"), _tar_of(package) as file, tarfile.open(fileobj=file) as archive:
+            archive.errorlevel = 2  # whatever cannot be unpacked is an error
             for member in tqdm(archive, desc=f"unpacking {package.name}", unit="file", disable=None, leave=False):
-                _unpack_member(archive, member, root, package)
+                archive.extract(member, root, set_attrs=False, filter=_inside)
+    except tarfile.SpecialFileError as error:
+        raise DataError(f"{package}: {error.tarinfo.name} is neither a file nor a folder nor a link") from error
+    except tarfile.FilterError as error:
+        raise DataError(f"{package}: {error.tarinfo.name} would lead out of the folder") from error
     except tarfile.TarError as error:
         raise DataError(f"{package}: is damaged ({error})") from error
 
@@ -69,29 +74,23 @@ def _by_dpkg(deb: Path) -> io.BytesIO:
     return io.BytesIO(done.stdout)
 
 
-def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, package: Path) -> None:
-    """Create one file, folder or link. Follow no link that leads out of ``root``."""
-    path = PurePosixPath(member.name)
-    target = root / path
-    inside = not path.is_absolute() and ".." not in path.parts and target.parent.resolve().is_relative_to(root)
-    if target == root and member.isdir():
-        return
-    link = member.linkname
-    if member.issym():
-        if link.startswith("/"):
-            link = os.path.relpath(root / link.lstrip("/"), target.parent)
-        inside = inside and (target.parent / link).resolve().is_relative_to(root)
-    if not inside:
-        raise DataError(f"{package}: {member.name} would lead out of the folder")
-    if member.isdir():
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    if not (member.isfile() or member.islnk() or member.issym()):
-        raise DataError(f"{package}: {member.name} is neither a file nor a folder nor a link")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    if member.issym():
-        target.symlink_to(link)
-    else:
-        with target.open("xb") as file:
-            shutil.copyfileobj(archive.extractfile(member), file)
+def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """Return a member as ``tarfile.data_filter`` lets it pass, and clear its place.
+
+    The filter would take an absolute name as relative and refuse each absolute link. A hard link must name an earlier
+    file itself: a copy of a symbolic link, at another depth, could lead out.
+    """
+    place = Path(folder, member.name)
+    if os.path.isabs(member.name):
+        raise tarfile.AbsolutePathError(member)
+    if member.issym() and os.path.isabs(member.linkname):
+        link = os.path.relpath(f"{folder}{member.linkname}", place.parent)
+        member = member.replace(linkname=link, deep=False)
+    allowed = tarfile.data_filter(member, folder)
+    if member.islnk():
+        source = Path(folder, member.linkname)
+        if source.is_symlink() or not source.is_file():
+            raise tarfile.ReadError(f"{member.name} is a link to {member.linkname}, which is no file before it")
+    if not member.isdir():
+        place.unlink(missing_ok=True)  # a file replaces a link instead of following it
+    return allowed

@@ -18,12 +18,12 @@ from typing import Any
 
 from examples.slam.steps import Step, run_steps
 from examples.slam.training_steps import (
+    CLAUSES,
     ROOT,
-    SPEECH_TO_TEXT,
-    TRANSLATION,
     TWINS,
     FineTuning,
     PreTraining,
+    clauses,
     cluster,
     data_steps,
     decode,
@@ -37,7 +37,6 @@ from slam_plugin.data.files import atomic_write
 from slam_plugin.machine import cores
 
 RECIPES = ROOT / "examples/slam/config/laptop"
-ST = "st/clauses"
 CLIPS = 5  # test utterances of each task that the report plays
 
 
@@ -72,7 +71,7 @@ def plan(
     stages = {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}}
     base, changes = ("pairs.yaml", {}) if control else ("demo.yaml", stages)
     corpora = write_corpora(run, RECIPES / base, changes)
-    tasks = recognition("asr", 10, budget.asr), _st(budget.st)
+    tasks = recognition("asr", 10, budget.asr), clauses("st", budget.st)
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
         *data_steps(run, "english", tree, debs, budget.limit),
@@ -82,13 +81,6 @@ def plan(
         [_decode(run, task, twin) for task in tasks for twin in TWINS],
         Step("report", partial(finish, run), outputs=[run / "results.json", run / "report.html"]),
     ]
-
-
-def _st(updates: int) -> FineTuning:
-    """Return the translation of short synthetic English clauses into Spanish, with CTC on the transcript as well."""
-    flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", "slam_speech_to_text_tiny", *TRANSLATION]
-    flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
-    return FineTuning("st", ST, updates, flags, optimizer="slam_muon", lr=0.002)
 
 
 def _decode(run: Path, task: FineTuning, twin: str) -> Step:
@@ -132,14 +124,14 @@ def finish(run: Path) -> None:
     test = tests["st"]
     slam = Slam.load(run / "pretrain" / "checkpoint_last.pt")
     pair = test.row(_typical(test.column("n_frames")))
-    picture = slam.attention(speech=run / "data" / ST / pair["audio"], text=pair["src_text"])
+    picture = slam.attention(speech=run / "data" / CLAUSES / pair["audio"], text=pair["src_text"])
     with atomic_write(run / "attention.npz", "wb") as file:
         np.savez(file, weights=picture.weights[-1], pieces=picture.pieces, seconds=picture.seconds)
     write_report(run)
 
 
 METRICS = {"asr": ("cer", "wer"), "st": ("bleu", "chrf")}
-TESTS = {"asr": "asr/test.tsv", "st": f"{ST}/test.tsv"}
+TESTS = {"asr": "asr/test.tsv", "st": f"{CLAUSES}/test.tsv"}
 
 
 def _sound(corpora: Path) -> dict[str, Any]:

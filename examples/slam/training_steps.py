@@ -16,6 +16,7 @@ from slam_plugin.machine import bf16_supported, cores
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "slam_plugin"
+CLAUSES = "st/clauses"  # the folder of their data
 TWINS = ("pretrained", "scratch")
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
 SPEECH_TO_TEXT += ["--max-tokens", "3200", "--max-tokens-valid", "8000", "--dropout", "0.1"]
@@ -166,6 +167,13 @@ def recognition(name: str, minutes: int, updates: int, size: str = "tiny") -> Fi
     flags += ["--criterion", "slam_ctc", *validated(updates), "--eval-wer", "--best-checkpoint-metric", "cer"]
     gentle = ["--specaugment", "--freq-width", "15", "--time-width", "20", "--encoder-lr-scale", "0.3"]
     return FineTuning(name, "asr", updates, flags, pretrained=gentle)
+
+
+def clauses(name: str, updates: int, size: str = "tiny") -> FineTuning:
+    """Return the translation of short synthetic English clauses into Spanish, with CTC on the transcript as well."""
+    flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", f"slam_speech_to_text_{size}", *TRANSLATION]
+    flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+    return FineTuning(name, CLAUSES, updates, flags, optimizer="slam_muon", lr=0.002)
 
 
 def validated(updates: int) -> list[str]:

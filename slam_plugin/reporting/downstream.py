@@ -5,11 +5,11 @@ The two models that are compared, fine-tuned from the pre-trained checkpoint and
 
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 
-from slam_plugin.reporting.figures import Line, line_chart, plain
+from slam_plugin.reporting.figures import Chart, Line, line_chart, plain
 from slam_plugin.reporting.logs import Record, series, validation
 from slam_plugin.reporting.pretraining import missing
+from slam_plugin.reporting.templating import render
 
 TWINS = {"pretrained": "pre-trained", "scratch": "from scratch"}
 TASKS = {"asr": "Speech recognition", "st": "Speech translation"}
@@ -22,23 +22,14 @@ def scores_section(results: Mapping) -> str:
     """Return the table of scores, with a row for each twin, and the signatures of BLEU and chrF."""
     if not any(task in results for task in TASKS):
         return missing("There are no scores in results.json yet.")
-    rows = []
-    for twin, title in TWINS.items():
-        cells = []
-        for task, metric, _ in _METRICS:
-            value = results.get(task, {}).get(twin, {}).get(metric)
-            cells.append(f"<td>{'–' if value is None else f'{value:.1f}'}</td>")
-        rows.append(f'<tr><th scope="row"><i class="swatch {twin}"></i>{title}</th>{"".join(cells)}</tr>')
-    head = "".join(f'<th scope="col">{name}</th>' for _, _, name in _METRICS)
+    rows = [
+        (twin, title, [results.get(task, {}).get(twin, {}).get(metric) for task, metric, _ in _METRICS])
+        for twin, title in TWINS.items()
+    ]
     found = results.get("st", {})
     signatures = {found[twin][key] for twin in TWINS if twin in found for key in _signatures(found[twin])}
-    notes = "".join(f"<li><code>{escape(signature)}</code></li>" for signature in sorted(signatures))
-    return (
-        '<table class="scores"><thead><tr><td></td><th colspan="2" scope="colgroup">speech recognition</th>'
-        f'<th colspan="2" scope="colgroup">speech translation</th></tr><tr><td></td>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
-        + (f'<p class="small">Signatures of sacrebleu:</p><ul class="small">{notes}</ul>' if notes else "")
-    )
+    names = [name for _, _, name in _METRICS]
+    return render("scores.html.j2", metrics=names, rows=rows, signatures=sorted(signatures))
 
 
 def _signatures(scores: Mapping) -> list[str]:
@@ -55,7 +46,7 @@ def task_and_twin(log_name: str) -> tuple[str, str] | None:
 def curves_section(logs: Mapping[str, Sequence[Record]]) -> str:
     """Return the validation curves of fine-tuning, both twins in a chart. ``logs`` maps a log's name to its records."""
     found = {task_and_twin(name): records for name, records in logs.items() if records}
-    parts = []
+    tasks = []
     for task, title in TASKS.items():
         twins = {twin: found[task, twin] for twin in TWINS if (task, twin) in found}
         end = max((record.update for records in twins.values() for record in records), default=0)
@@ -72,10 +63,12 @@ def curves_section(logs: Mapping[str, Sequence[Record]]) -> str:
             ]
             if any(line.points for line in lines):
                 chart = line_chart(lines, f"{title}: {caption} over updates", end, plain)
-                charts.append(f"<figure><figcaption>{caption}</figcaption>{chart}</figure>")
+                charts.append(Chart(caption, chart))
         if charts:
-            parts.append(f'<h3>{title}</h3><div class="pair">{"".join(charts)}</div>')
-    return "".join(parts) or missing("No curves: there is no log of fine-tuning.")
+            tasks.append((title, charts))
+    if not tasks:
+        return missing("No curves: there is no log of fine-tuning.")
+    return render("curves.html.j2", tasks=tasks)
 
 
 def seconds_section(seconds: Mapping[str, float]) -> str:
@@ -83,27 +76,18 @@ def seconds_section(seconds: Mapping[str, float]) -> str:
     if not seconds:
         return missing("There are no times in results.json yet.")
     longest = max(max(seconds.values()), 1e-9)
-    bar = '<i class="bar" style="width:{:.1f}%"></i>'
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{bar.format(100 * spent / longest)}</td>'
-        f"<td>{duration(spent)}</td></tr>"
-        for name, spent in seconds.items()
-    )
-    return f'<table class="seconds"><tbody>{rows}</tbody></table>'
+    steps = [(name, 100 * spent / longest, duration(spent)) for name, spent in seconds.items()]
+    return render("seconds.html.j2", steps=steps)
 
 
 def facts_section(results: Mapping) -> str:
     """Return machine and versions as two lists."""
-    parts = []
-    for key, title in (("machine", "Machine"), ("versions", "Versions")):
-        if results.get(key):
-            items = "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in results[key].items())
-            parts.append(f"<div><h3>{title}</h3><dl>{items}</dl></div>")
-    return (
-        f'<div class="pair">{"".join(parts)}</div>'
-        if parts
-        else missing("There is neither a machine nor versions in results.json.")
-    )
+    lists = [
+        (title, results[key]) for key, title in (("machine", "Machine"), ("versions", "Versions")) if results.get(key)
+    ]
+    if not lists:
+        return missing("There is neither a machine nor versions in results.json.")
+    return render("facts.html.j2", lists=lists)
 
 
 def duration(seconds: float) -> str:

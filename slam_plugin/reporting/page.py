@@ -16,6 +16,7 @@ The page is one file that loads nothing else.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from slam_plugin.data.files import atomic_write
 from slam_plugin.reporting import downstream, instruments, pretraining
@@ -23,6 +24,7 @@ from slam_plugin.reporting.clips import clips_section
 from slam_plugin.reporting.figures import sheet
 from slam_plugin.reporting.logs import Record, codebook_summary, is_pretraining, pretraining_summary, read_log
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
+from slam_plugin.reporting.templating import render
 
 CAVEAT = (
     "This is one run with one seed on a very small data set. It shows that every part works on real input and proves "
@@ -51,7 +53,7 @@ def write_report(run_dir: str | Path) -> Path:
         clips_section(_read_json(run_dir / "clips.json", []), run_dir),
     )
     with atomic_write(run_dir / "report.html") as file:
-        file.write(page)
+        file.write(f"{page}\n")
     return run_dir / "report.html"
 
 
@@ -94,32 +96,25 @@ def _read_json(path: Path, default):
     return found
 
 
-def _in_short(records: Sequence[Record], results: Mapping) -> list[str]:
-    """Return the summary sentences at the top of the page."""
-    lines = []
-    losses = {k: v for k, v in pretraining_summary(records).items() if k.endswith("_loss") and v["chance"] is not None}
-    if losses:
-        beat = sum(entry["last"] < entry["chance"] for entry in losses.values())
-        lines.append(
-            f"<b>{beat} of {len(losses)}</b> pre-training losses are better than chance in the last validation."
-        )
+def _in_short(records: Sequence[Record], results: Mapping) -> dict[str, Any]:
+    """Return the values of the summary at the top of the page, by their names in the template."""
+    losses = [v for k, v in pretraining_summary(records).items() if k.endswith("_loss") and v["chance"] is not None]
     codebook = codebook_summary(records) if records else results.get("codebook", {})
+    state = None
     if codebook.get("perplexity") is not None and codebook.get("codes_used") is not None:
         state = "dead" if pretraining.codebook_is_dead(codebook) else "in use"
-        lines.append(f"The codebook is <b>{state}</b> (perplexity {codebook['perplexity']:.0f}).")
+    scores = []
     for task, metric, words in (("asr", "cer", "Character error rate"), ("st", "bleu", "BLEU")):
-        scores = results.get(task, {})
-        if all(metric in scores.get(twin, {}) for twin in downstream.TWINS):
-            lines.append(
-                f"{words} on the test set: <b>{scores['pretrained'][metric]:.1f}</b> pre-trained, "
-                f"<b>{scores['scratch'][metric]:.1f}</b> from scratch."
-            )
-    if results.get("seconds"):
-        lines.append(
-            f"All steps took <b>{downstream.duration(sum(results['seconds'].values()))}</b> together; steps that ran "
-            "at the same time are added up."
-        )
-    return lines
+        found = [results.get(task, {}).get(twin, {}).get(metric) for twin in downstream.TWINS]
+        if None not in found:
+            scores.append((words, *found))
+    seconds = results.get("seconds")
+    return {
+        "losses": (sum(entry["last"] < entry["chance"] for entry in losses), len(losses)) if losses else None,
+        "codebook": (state, codebook["perplexity"]) if state else None,
+        "scores": scores,
+        "time": downstream.duration(sum(seconds.values())) if seconds else None,
+    }
 
 
 def _page(
@@ -129,8 +124,6 @@ def _page(
     attention: Path,
     clips: str,
 ) -> str:
-    short = "".join(f"<li>{line}</li>" for line in _in_short(records, results))
-    warned = instruments.warnings_section(records)
     sections = [
         (
             "Scores on the test set",
@@ -188,15 +181,12 @@ def _page(
             downstream.facts_section(results),
         ),
     ]
-    body = "".join(
-        f"<section><h2>{title}</h2><p>{words}</p>{content}</section>" for title, words, content in sections if content
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>SLAM for fairseq: report</title>'
-        f"<style>{STYLE}</style></head><body><header><h1>SLAM for fairseq</h1>"
-        '<p class="lead">One Conformer, pre-trained on unpaired speech, unpaired text and pairs, then fine-tuned to '
-        f'recognize and translate speech.</p>{warned}<ul class="short">{short}</ul><p class="caveat">{CAVEAT}</p>'
-        "</header>"
-        f"<main>{body}</main></body></html>\n"
+    return render(
+        "report.html.j2",
+        title="SLAM for fairseq: report",
+        style=STYLE,
+        warnings=instruments.warnings_section(records),
+        **_in_short(records, results),
+        caveat=CAVEAT,
+        sections=[section for section in sections if section[2]],
     )

@@ -1,7 +1,6 @@
 """The sections on pre-training: objectives compared with chance, the codebook, attention from text to speech."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from slam_plugin.reporting.logs import (
     series,
     validation,
 )
+from slam_plugin.reporting.templating import render
 
 NO_TASKS = ("diversity",)  # regularizers without a task for the model
 
@@ -69,7 +69,7 @@ OBJECTIVES = {
 
 def missing(what: str) -> str:
     """Return the paragraph shown in place of a section whose input is missing."""
-    return f'<p class="missing">{escape(what)}</p>'
+    return render("missing.html.j2", words=what)
 
 
 def verdict(entry: Mapping) -> str:
@@ -94,10 +94,12 @@ def objectives_section(records: Sequence[Record]) -> str:
         name for name in objectives(records) if name not in (*OBJECTIVES, *NO_TASKS) and f"{name}_loss" in summary
     ]
     end = max(record.update for record in records)
-    return "".join(_objective(name, records, summary, end) for name in known + others)
+    shown = [_objective(name, records, summary, end) for name in known + others]
+    return render("objectives.html.j2", objectives=shown)
 
 
-def _objective(name: str, records: Sequence[Record], summary: Mapping, end: int) -> str:
+def _objective(name: str, records: Sequence[Record], summary: Mapping, end: int) -> tuple[str, str, str, list[Chart]]:
+    """Return the title of an objective, its task, its result in words and its charts."""
     title, words = OBJECTIVES.get(name, (name.replace("_", " "), ""))
     subset = validation(records)
     charts = []
@@ -112,15 +114,12 @@ def _objective(name: str, records: Sequence[Record], summary: Mapping, end: int)
             low = 0.0 if metric == "accuracy" else None
             caption = "loss, nats" if metric == "loss" else "accuracy"
             chart = line_chart(lines, f"{title}: {metric} over updates", end, show, low)
-            charts.append(f"<figure><figcaption>{caption}</figcaption>{chart}</figure>")
+            charts.append(Chart(caption, chart))
     entry = summary.get(f"{name}_loss")
     result = ""
     if entry:
         result = f"Validation loss {plain(entry['first'])} → {plain(entry['last'])}: {verdict(entry)}."
-    return (
-        f'<div class="objective"><div><h3>{escape(title)}</h3><p>{escape(words)}</p>'
-        f'<p class="result">{result}</p></div>{"".join(charts)}</div>'
-    )
+    return title, words, result, charts
 
 
 def _training(records: Sequence[Record], key: str) -> list[tuple[int, float]]:
@@ -158,13 +157,8 @@ def codebook_section(records: Sequence[Record], results: Mapping) -> str:
     words = codebook_words(codebook)
     if not words:
         return "" if records else missing("Neither a log nor results.json has the number of codes in use.")
-    dead = codebook_is_dead(codebook)
-    text = f'<p class="{"warning" if dead else "result"}">{escape(words)}</p>'
-    figures = "".join(
-        f"<figure><figcaption>{chart.caption}</figcaption>{chart.picture}</figure>"
-        for chart in codebook_charts(records)
-    )
-    return f'{text}<div class="pair">{figures}</div>'
+    charts = codebook_charts(records)
+    return render("codebook.html.j2", words=words, is_dead=codebook_is_dead(codebook), charts=charts)
 
 
 def codebook_charts(records: Sequence[Record]) -> list[Chart]:
@@ -195,12 +189,6 @@ def attention_section(path: Path) -> str:
         raise ValueError(
             f"{path}: found weights {weights.shape} and {len(pieces)} pieces, expected weights (heads, pieces, frames)"
         )
-    main = f'<figure class="wide">{attention_picture(weights.mean(axis=0), pieces, seconds)}</figure>'
-    if len(weights) == 1:
-        return main
-    heads = [
-        f'<figure><figcaption>head {i + 1}</figcaption><img class="head" alt="attention of head {i + 1}" '
-        f'src="{png(head / np.maximum(head.max(axis=1, keepdims=True), 1e-12))}"></figure>'
-        for i, head in enumerate(weights)
-    ]
-    return f'{main}<div class="heads">{"".join(heads)}</div>'
+    mean = attention_picture(weights.mean(axis=0), pieces, seconds)
+    heads = [png(head / np.maximum(head.max(axis=1, keepdims=True), 1e-12)) for head in weights]
+    return render("attention.html.j2", mean=mean, heads=heads if len(heads) > 1 else [])

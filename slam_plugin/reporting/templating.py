@@ -1,4 +1,7 @@
-"""Pages from jinja2 templates: the report's, in the folder ``templates``, or those of another folder."""
+"""Pages from jinja2 templates: the report's, in the folder ``templates``, or those of another folder.
+
+Templates of another folder may extend and import the report's, such as ``document.html.j2``.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -20,7 +23,7 @@ def render(template: str, folder: Path = FOLDER, **values: Any) -> str:
 @cache
 def _environment(folder: Path) -> Environment:
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -126,9 +126,9 @@ def test_features_are_those_of_the_plugin(sounds, front_end):
     for sound, row, padding in zip(sounds, features, padding_mask, strict=True):
         expected = normalize(log_mel(sound), front_end)
         assert (~padding).sum() == len(expected) and not padding[: len(expected)].any()
-        torch.testing.assert_close(row[: len(expected)], expected, rtol=0, atol=2e-4)
+        torch.testing.assert_close(row[: len(expected)], expected, rtol=0, atol=1e-3)
         alone, _ = Waveforms(front_end)(sound[None], torch.tensor([len(sound)]))
-        torch.testing.assert_close(row[: len(expected)], alone[0, : len(expected)], rtol=0, atol=1e-4)
+        torch.testing.assert_close(row[: len(expected)], alone[0, : len(expected)], rtol=0, atol=1e-3)
 
 
 # ---- graphs

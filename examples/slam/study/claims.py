@@ -45,8 +45,9 @@ OPEN = tuple(
         ("Speech by learned clusters adds to pairs", "S", "P"),
         ("Text adds to that", "J4", "S"),
         *((f"A joint recipe (J) beats {words}", "J", row) for words, row in SINGLE[:2]),
+        *((f"A joint recipe (D) beats {words}", "D", row) for words, row in (*SINGLE, ("pairs alone", "P"))),
         *((f"A joint recipe (J4) beats {words}", "J4", row) for words, row in SINGLE),
     )
-    for column in ("asr10", "st-de")
+    for column in ("asr10", "clauses", "st-de")
 )
 CLAIMS = PAPER + OPEN

@@ -1,10 +1,11 @@
 """The columns of the study: the fine-tunings of each pre-trained model. A new column is an entry of ``COLUMNS``."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from examples.slam.study.rows import CONFIG
-from examples.slam.training_steps import SPEECH_TO_TEXT, TRANSLATION, FineTuning, recognition, validated
+from examples.slam.training_steps import SPEECH_TO_TEXT, TRANSLATION, FineTuning, clauses, recognition, validated
 
 HIGHER_IS_BETTER = ("bleu", "chrf", "accuracy", "listening")
 
@@ -53,6 +54,7 @@ def _joint(language: str, updates: int) -> list[str]:
 
 COLUMNS: Mapping[str, Column] = {
     **{f"asr{minutes}": _recognition(minutes) for minutes in (10, 30, 100)},
+    "clauses": Column("translation of short synthetic clauses to es", ("chrf", "bleu"), partial(clauses, "clauses")),
     **{f"st-{one}": _translation(one, f"st-{one}", f"translation to {one}", None) for one in ("de", "fr", "es", "it")},
     # Translation of real speech learns little in so few updates: these start from the row's own recognizer.
     "st-de-asr": _translation("de", "st-de-asr", "translation to de, after recognition", "asr100"),

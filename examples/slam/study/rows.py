@@ -66,6 +66,7 @@ ROWS: Mapping[str, Row] = {
     "J": Row("J", "row C + text by span masking", "study/joint.yaml", gentle=True),
     "J2": Row("J2", "row J + text as pseudo-speech", "study/joint_pseudo_speech.yaml", gentle=True),
     "J3": Row("J3", "row J + text spoken by a synthesizer", "study/joint_synthetic.yaml", gentle=True),
+    "D": Row("D", "the demo: speech, then text, pairs and synthetic pairs", "laptop/demo.yaml", gentle=True),
     "S": Row("S", "row P + speech by its own clusters", "study/speech_beside_ctc.yaml", targets=LEARNED, gentle=True),
     "J4": Row("J4", "row S + text by span masking", "study/joint_beside_ctc.yaml", targets=LEARNED, gentle=True),
 }

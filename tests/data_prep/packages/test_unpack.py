@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shutil
 import subprocess
@@ -54,11 +55,6 @@ def test_unpack_is_what_dpkg_does(tmp_path, compression):
             entry("./a", kind=tarfile.SYMTYPE, link="b/.."),
             entry("./a/outside", b"x"),
         ],
-        [
-            entry("./a", kind=tarfile.SYMTYPE, link="b/.."),
-            entry("./b", kind=tarfile.SYMTYPE, link="."),
-            entry("./a/outside", b"x"),
-        ],
         [entry("./pipe", kind=tarfile.FIFOTYPE)],
     ],
 )
@@ -67,6 +63,48 @@ def test_nothing_is_written_outside(tmp_path, entries):
     with pytest.raises(DataError, match=r"a_1_all\.deb: .* (lead out of the folder|neither a file)"):
         unpack(deb, tmp_path / "in/tree")
     assert not (tmp_path / "in/outside").exists() and not (tmp_path / "outside").exists()
+
+
+def test_a_link_that_leads_out_once_another_is_there(tmp_path):
+    """Newer Pythons normalize the first link, which then stays inside. With older ones the file is an error."""
+    entries = [
+        entry("./a", kind=tarfile.SYMTYPE, link="b/.."),
+        entry("./b", kind=tarfile.SYMTYPE, link="."),
+        entry("./a/outside", b"x"),
+    ]
+    with contextlib.suppress(DataError):
+        unpack(deb_of(tmp_path / "in/a_1_all.deb", *entries), tmp_path / "in/tree")
+    assert not (tmp_path / "in/outside").exists()
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry("./again", kind=tarfile.LNKTYPE, link="./later"), entry("./later", b"1")],
+        # As a link of its own, "../../real" would lead out of the folder.
+        [
+            entry("./real", b"1"),
+            entry("./a/b/link", kind=tarfile.SYMTYPE, link="../../real"),
+            entry("./again", kind=tarfile.LNKTYPE, link="./a/b/link"),
+        ],
+        # The same link, but it leads nowhere.
+        [
+            entry("./a/b/link", kind=tarfile.SYMTYPE, link="../../none"),
+            entry("./again", kind=tarfile.LNKTYPE, link="./a/b/link"),
+        ],
+    ],
+)
+def test_a_hard_link_names_a_file_before_it(tmp_path, entries):
+    deb = deb_of(tmp_path / "a_1_all.deb", *entries)
+    with pytest.raises(DataError, match=r"a_1_all\.deb: .*\./again is a link to .*, which is no file before it"):
+        unpack(deb, tmp_path / "tree")
+    assert not os.path.lexists(tmp_path / "tree/again")
+
+
+def test_a_file_that_replaces_a_hard_link_leaves_the_other_name_alone(tmp_path):
+    entries = [entry("./real", b"1"), entry("./a", kind=tarfile.LNKTYPE, link="./real"), entry("./a", b"2")]
+    unpack(deb_of(tmp_path / "a_1_all.deb", *entries), tmp_path / "tree")
+    assert contents(tmp_path / "tree") == {"real": b"1", "a": b"2"}
 
 
 def test_an_absolute_link_leads_to_a_place_in_the_tree(tmp_path):
