@@ -140,7 +140,8 @@ def report_m4a(checkpoint: Path, short: Path, long: Path) -> None:
         encode_m4a(short, half, index_first)
         os.truncate(half, half.stat().st_size // 2)
         found = run(checkpoint, [str(half)], flags)
-        print(f"the first half of an m4a with {words}: exit {found.status}, {found.errors.strip()}")
+        named = [line for line in found.errors.splitlines() if half.name in line]  # without the progress
+        print(f"the first half of an m4a with {words}: exit {found.status}, {' '.join(named)}")
 
 
 def bounds(clips: Sequence[Clip], words: Sequence[dict]) -> tuple[float, float, int]:
