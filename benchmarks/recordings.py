@@ -127,7 +127,7 @@ def encode_m4a(sound: Path, path: Path, index_first: bool = False) -> None:
 
 
 def report_m4a(checkpoint: Path, short: Path, long: Path) -> None:
-    """Print CPU time and memory of subtitles of both sounds as m4a, and the error of the first half of the short one."""
+    """Print CPU time and memory of subtitles of both sounds as m4a, and the error of the first half of the short."""
     flags = ["--format", "srt"]
     for name, sound in (("a minute", short), ("all", long)):
         path = sound.with_suffix(".m4a")
