@@ -75,7 +75,8 @@ def test_an_m4a_has_the_same_sound_and_half_of_one_is_an_error(manifest, tmp_pat
     for decoded in seen:
         assert abs(len(decoded) - len(original)) < 4096
         common = min(len(decoded), len(original))
-        assert np.corrcoef(decoded.numpy()[:common], original[:common])[0, 1] > 0.9
+        # The sine has six samples a period: a shift by one sample would leave 0.54.
+        assert np.corrcoef(decoded.numpy()[:common], original[:common])[0, 1] > 0.8
     lines = capsys.readouterr().out.splitlines()
     assert "1 subtitles, CPU 2.0 s, peak 100 MB, exit 0" in lines[1]
     assert all("exit 1" in line and "half.m4a" in line for line in lines[2:]) and len(lines) == 4
