@@ -51,7 +51,7 @@ def vocabulary() -> Vocabulary:
 def recognizers(size: str, symbols: Vocabulary) -> dict[str, Recognizer]:
     """Return the compared recognizers with the layers and channels of a preset.
 
-    Whisper's encoder has one size, which is near ``small``.
+    Whisper's encoder has one size, between ``tiny`` and ``small``: it is measured with the latter.
     """
     models = {
         OURS: ours(size, symbols, frames_per_state=4),

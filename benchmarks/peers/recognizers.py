@@ -122,7 +122,7 @@ def _sizes(kind: type, size: str, vocabulary: Vocabulary, **choices: Any) -> Any
         num_attention_heads=sizes["encoder_heads"],
         intermediate_size=sizes["encoder_ffn_dim"],
         conv_depthwise_kernel_size=KERNEL,
-        attn_implementation="eager",  # as for the single layer: SDPA, the default, is no faster here
+        attn_implementation="eager",  # as for the single layer, where SDPA, the default, is no faster
         hidden_act="swish",
         **choices,
     )
