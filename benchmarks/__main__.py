@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 import transformers
 
-from benchmarks import decoding, layer, memory, padding, scale, share, step, targets, update
+from benchmarks import decoding, layer, memory, padding, recognition, scale, share, step, targets, update
 from benchmarks.figures import SCALES, Figure, table, write
 from slam_plugin.machine import machine, versions
 
 # Modules whose docstring describes the measurement and whose ``figures(scale)`` makes it.
 PARTS = {
     part.__name__.rpartition(".")[2]: part
-    for part in (layer, targets, step, update, decoding, padding, share, memory, scale)
+    for part in (layer, targets, step, update, decoding, recognition, padding, share, memory, scale)
 }
 RESULTS = Path(__file__).parent / "results.json"
 METHOD = (

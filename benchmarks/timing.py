@@ -2,6 +2,7 @@
 
 import gc
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping
 
@@ -12,11 +13,31 @@ def minima(
     shortest: float = 0.05,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, float]:
-    """Return the minimum seconds of one call of each candidate.
+    """Return the minimum seconds of one call of each candidate: of its :func:`visits`."""
+    return {name: min(found) for name, found in visits(candidates, rounds, shortest, clock).items()}
+
+
+def medians(
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    shortest: float = 0.05,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, float]:
+    """Return the median seconds of one call of each candidate: of its :func:`visits`."""
+    return {name: statistics.median(found) for name, found in visits(candidates, rounds, shortest, clock).items()}
+
+
+def visits(
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    shortest: float = 0.05,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, list[float]]:
+    """Return the seconds of one call of each candidate in each visit.
 
     Wall time on a shared machine varies by factors, and even CPU time drifts with the load on caches and clocks.
     Therefore each round calls every candidate once, in an order that rotates from round to round, so that ratios of the
-    minima are comparable.
+    minima or of the medians are comparable.
 
     Args:
         candidates: name -> call.
@@ -31,12 +52,12 @@ def minima(
         first = {name: _first(candidates[name], clock) for name in names}
         repeats = {name: max(1, math.ceil(shortest / max(first[name], 1e-6))) for name in names}
         # A single call of a quick candidate is too short to count.
-        lowest = {name: first[name] if repeats[name] == 1 else math.inf for name in names}
+        found = {name: [first[name]] if repeats[name] == 1 else [] for name in names}
         for turn in range(rounds):
             start = turn % len(names)
             for name in names[start:] + names[:start]:
-                lowest[name] = min(lowest[name], _seconds(candidates[name], repeats[name], clock))
-        return lowest
+                found[name].append(_seconds(candidates[name], repeats[name], clock))
+        return found
     finally:
         gc.unfreeze()
 

@@ -5,8 +5,9 @@ import pytest
 import soundfile
 
 from benchmarks import recordings
-from benchmarks.recordings import Clip, Run, bounds, join, main
+from benchmarks.recordings import Clip, Process, Run, bounds, join, main
 from slam_plugin.data.audio import read_audio
+from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import Manifest
 
 
@@ -51,3 +52,31 @@ def test_it_prints_its_figures(manifest, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "CPU: 3.0 s, 0.5000 of the recording" in printed and "peak memory: 200 MB" in printed
     assert "word errors of 2 clips: joined 66.7 %, alone 0.0 %" in printed
+
+
+def test_an_m4a_has_the_same_sound_and_half_of_one_is_an_error(manifest, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("av")
+    long = tmp_path / "long.wav"
+    join(Manifest.open(manifest), 5.0, long)
+    seen = []
+
+    def run(checkpoint, sources, flags):
+        (path,) = sources
+        try:
+            seen.append(read_audio(path))
+        except DataError as error:
+            return Process(1, "", str(error), 1.0, 10**8)
+        return Process(0, "1\n00:00 --> 00:01\nahoj\n", "", 2.0, 10**8)
+
+    monkeypatch.setattr(recordings, "run", run)
+    recordings.report_m4a(tmp_path / "model.pt", long, long)
+    original = read_audio(str(long)).numpy()
+    assert len(seen) == 2
+    for decoded in seen:
+        assert abs(len(decoded) - len(original)) < 4096
+        common = min(len(decoded), len(original))
+        # The sine has six samples a period: a shift by one sample would leave 0.54.
+        assert np.corrcoef(decoded.numpy()[:common], original[:common])[0, 1] > 0.8
+    lines = capsys.readouterr().out.splitlines()
+    assert "1 subtitles, CPU 2.0 s, peak 100 MB, exit 0" in lines[1]
+    assert all("exit 1" in line and "half.m4a" in line for line in lines[2:]) and len(lines) == 4

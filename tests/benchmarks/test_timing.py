@@ -29,3 +29,13 @@ def test_a_quick_candidate_is_repeated_and_its_time_is_that_of_one_call():
 
     assert timing.minima({"quick": call}, rounds=2, shortest=1.0, clock=lambda: now) == {"quick": 0.25}
     assert calls == 2 + 2 * 4
+
+
+def test_a_median_is_that_of_all_visits_after_the_first():
+    now, costs = 0.0, iter([9.0, 1.0, 5.0, 2.0])
+
+    def call():
+        nonlocal now
+        now += next(costs)
+
+    assert timing.medians({"a": call}, rounds=2, shortest=0.5, clock=lambda: now) == {"a": 2.0}
