@@ -43,7 +43,7 @@ class Clip(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What ``slam transcribe`` printed, its CPU seconds, and its peak resident bytes."""
+    """The output of ``slam transcribe``, its CPU seconds, and its peak resident bytes."""
 
     records: list[dict]
     cpu: float

@@ -148,7 +148,7 @@ class Speech(Kind):
         yield self._row(entry, settings, place, cut.location, cut.frames)
 
     def _pieces(self, entry: Entry, cut: "_Cut", settings: Settings) -> Iterator[Item | Dropped | Noted]:
-        """Yield the pieces of a long recording, and what is left out of it because nobody speaks."""
+        """Yield the pieces of a long recording, and the stretches without speech, which are left out."""
         place, rate = entry.place, cut.sound.rate
         samples = cut.sound.samples if cut.location.length is None else cut.location.length
         try:

@@ -127,7 +127,7 @@ class OwnSounds(OwnFiles):
 
 
 def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
-    """Return the texts by name without their ending; of several the one whose ending comes first."""
+    """Return the texts by name without their ending, of several the one whose ending comes first."""
     found: dict[str, Path] = {}
     for ending in TEXTS_BESIDE:
         for path in files:

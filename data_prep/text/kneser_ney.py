@@ -55,7 +55,7 @@ class Model(NamedTuple):
 
 
 def estimate(sentences: Iterable[Sequence[str]], order: int) -> Model:
-    """Return the model of ``sentences``, lists of words without ``<s>`` and ``</s>``; the result is deterministic.
+    """Return the model of ``sentences``, lists of words without ``<s>`` and ``</s>``. The result is deterministic.
 
     Memory is about 100 bytes for each word of the text and for each different n-gram.
 

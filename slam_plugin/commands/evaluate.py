@@ -67,7 +67,7 @@ class Evaluation(NamedTuple):
 
 
 class Scoring(NamedTuple):
-    """What to score and how."""
+    """The metrics, the normalization of texts, and the number of sentences to show."""
 
     metrics: tuple[str, ...]
     normalizer: str = "none"

@@ -1,4 +1,4 @@
-"""What the commands that score share: the flags of normalizers and of alignments, and tables."""
+"""Shared by the commands that score: the flags of normalizers and of alignments, and tables."""
 
 import argparse
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def between(interval: tuple[float, float] | None, form: str = ".2f") -> str:
 
 
 def edit_cells(figure: Figure) -> list[str]:
-    """Return the shares of :data:`EDITS` in percent, which add up to the error rate; empty without edits."""
+    """Return the shares of :data:`EDITS` in percent, which add up to the error rate, or empty cells without edits."""
     if figure.edits is None:
         return [""] * len(EDITS)
     counts = (figure.edits.substitutions, figure.edits.deletions, figure.edits.insertions)

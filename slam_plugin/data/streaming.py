@@ -16,7 +16,7 @@ from slam_plugin.data.sound.reading import blocks_of
 
 
 def waveform_blocks(source: Location | bytes | BinaryIO, name: str) -> Iterator[FloatTensor]:
-    """Yield the waveform of a sound in blocks (samples,) at 16 kHz within [-1, 1]; channels are averaged.
+    """Yield the waveform of a sound in blocks (samples,) at 16 kHz within [-1, 1], the mean of its channels.
 
     Concatenated, they are what :func:`slam_plugin.data.audio.read_audio` returns, and the errors are the same:
     :class:`DataError` that begins with ``name``. A fault at the end is raised after the blocks before it.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchaudio.functional import forced_align
+from torchaudio.functional import forced_align, merge_tokens
 
 
 class TokenTime(NamedTuple):
@@ -31,15 +31,8 @@ def ctc_times(log_probs: Tensor, tokens: Sequence[int], blank: int) -> list[Toke
         return []
     log_probs = log_probs.float().cpu()
     path, scores = forced_align(log_probs[None], torch.tensor([tokens], dtype=torch.int32), blank=blank)
-    path, posteriors = path[0], scores[0].exp()
-    # A token begins where the path changes to a symbol other than the blank.
-    begins = ((path != blank) & (torch.cat((path.new_full((1,), blank), path[:-1])) != path)).nonzero().flatten()
-    found = []
-    for begin in begins.tolist():
-        rest = (path[begin:] != path[begin]).nonzero()
-        end = begin + int(rest[0]) if len(rest) else len(path)
-        found.append(TokenTime(begin, end, min(1.0, float(posteriors[begin:end].mean()))))
-    return found
+    spans = merge_tokens(path[0], scores[0].exp(), blank)
+    return [TokenTime(span.start, span.end, min(1.0, span.score)) for span in spans]
 
 
 def emission_times(states: Sequence[int], log_probs: Sequence[float]) -> list[TokenTime]:

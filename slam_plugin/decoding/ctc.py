@@ -70,7 +70,7 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
 
 
 class CtcGenerator(AlignmentGenerator):
-    """CTC search: best path with a beam of 1, else prefix beam; with ``options`` flashlight's search.
+    """CTC search: best path with a beam of 1, else prefix beam. With ``options`` it is flashlight's search.
 
     Raises :class:`DataError` if flashlight is needed and absent, or a file of the options cannot be used.
     """

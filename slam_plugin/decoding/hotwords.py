@@ -6,8 +6,7 @@ from typing import NamedTuple, Self
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.lines import lines_in
-
-WORD_START = "▁"
+from slam_plugin.data.text.pieces import WORD_START
 
 
 class _Node:
@@ -83,7 +82,7 @@ def _promised(state: State) -> float:
 
 
 def read_hotwords(path: str | Path) -> list[str]:
-    """Read a word or phrase per line; empty lines are left out. Raises :class:`DataError` if there is none."""
+    """Read a word or phrase per line. Empty lines are left out. Raises :class:`DataError` if there is none."""
     phrases = [" ".join(line.split()) for line in lines_in(path) if line.strip()]
     if not phrases:
         raise DataError(f"{path}: found no hotword, expected a word or phrase per line")

@@ -81,7 +81,7 @@ def word_scores(
 
 
 class _Known(NamedTuple):
-    """What is known of a hypothesis: the states of its scores, and each symbol that was tried after it."""
+    """The record of a hypothesis: the states of its scores, and each symbol that was tried after it."""
 
     units: Any
     words: Any

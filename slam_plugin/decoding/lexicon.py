@@ -6,8 +6,7 @@ from typing import Self
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.lines import lines_in
-
-WORD_START = "▁"
+from slam_plugin.data.text.pieces import WORD_START
 
 
 class Node:

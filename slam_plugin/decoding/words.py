@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from slam_plugin.decoding.lexicon import WORD_START, Node
+from slam_plugin.data.text.pieces import WORD_START
+from slam_plugin.decoding.lexicon import Node
 
 # Of a hypothesis whose last word is no word of the lexicon: it is only kept if there is no other.
 UNFINISHED = -1000.0

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from slam_plugin.data.errors import DataError
 
-# Inputs that are read and sorted by length together, and so are in memory at one time: at most so many, and at most so
-# many full batches of them.
+# The most inputs, and the most full batches of them, that are read and sorted by length together. They are in memory at
+# one time.
 POOL, POOL_BATCHES = 256, 8
 
 Result = TypeVar("Result")

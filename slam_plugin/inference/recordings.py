@@ -36,7 +36,7 @@ Sound = Path | Location | bytes
 
 
 class Cutting(NamedTuple):
-    """How recordings are cut.
+    """Options of cutting recordings.
 
     Attributes:
         always: find speech in recordings that the model takes whole as well.
@@ -98,7 +98,7 @@ def transcripts(
         ability: "transcribe" or "translate".
         beam: hypotheses kept in the search.
         target: language to write; None for the model's only or default one.
-        report: is told of the progress of recordings that are cut.
+        report: called with the progress of recordings that are cut.
         options: a language model, a lexicon, hotwords and the like, for CTC models alone.
     """
     search = searcher(checkpoint, ability, "speech", beam, target, options, timed=True)

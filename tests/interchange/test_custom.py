@@ -19,8 +19,6 @@ from slam_plugin.hub import Slam
 from slam_plugin.interchange import sources
 from slam_plugin.interchange.export import export_weights
 from slam_plugin.interchange.sources import portable_sources
-from slam_plugin.models.base.adapters import adapt
-from slam_plugin.modules.lora import is_adapter
 from tests.support import checkpoints, w2v_bert_2
 
 transformers = pytest.importorskip("transformers")
@@ -358,13 +356,8 @@ def test_modules_that_cannot_be_copied(tmp_path, monkeypatch):
 def test_adapters_are_merged(tmp_path, sounds):
     """The model with adapters, whose sums are not merged, is the reference."""
     saved = checkpoints.save(tmp_path / "run", *checkpoints.CTC)
-    trunk, state = saved.model.encoder.trunk, torch.load(saved.path, weights_only=False)
-    adapt(trunk, 2)
-    for name, parameter in trunk.named_parameters():
-        if is_adapter(name):
-            torch.nn.init.normal_(parameter, std=0.3)
-    state["cfg"]["model"]["lora_rank"] = 2
-    torch.save({**state, "model": saved.model.state_dict()}, saved.path)
+    checkpoints.add_adapters(saved)
+    trunk = saved.model.encoder.trunk
     report = export_weights(saved.path, tmp_path / "hf")
     assert report[-1].startswith("merged: adapters") and "left out: nothing" in report
     features, padding_mask = features_of(sounds, trunk.front_end)

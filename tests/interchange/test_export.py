@@ -15,9 +15,7 @@ from slam_plugin.interchange import export, tokenizer
 from slam_plugin.interchange.export import export_weights
 from slam_plugin.interchange.folders import Weights
 from slam_plugin.interchange.w2v_bert_2 import import_weights
-from slam_plugin.models.base.adapters import adapt
 from slam_plugin.modules.front_end import FrontEnd
-from slam_plugin.modules.lora import is_adapter
 from tests.support import checkpoints, w2v_bert_2
 
 transformers = pytest.importorskip("transformers")
@@ -241,13 +239,8 @@ def test_the_trunk_of_a_recognizer_is_a_model_too(recognizer, sounds):
 def test_adapters_are_merged(tmp_path, sounds):
     """The model with adapters, whose sums are not merged, is the reference."""
     saved = checkpoints.save(tmp_path / "run", *ctc(seed=1))
-    trunk, state = saved.model.encoder.trunk, torch.load(saved.path, weights_only=False)
-    adapt(trunk, 2)
-    for name, parameter in trunk.named_parameters():
-        if is_adapter(name):
-            torch.nn.init.normal_(parameter, std=0.3)
-    state["cfg"]["model"]["lora_rank"] = 2
-    torch.save({**state, "model": saved.model.state_dict()}, saved.path)
+    checkpoints.add_adapters(saved)
+    trunk = saved.model.encoder.trunk
     report = export_weights(saved.path, tmp_path / "hf")
     assert report[-1].startswith("merged: adapters") and "left out: nothing" in report
     check_states(load(tmp_path / "hf", "AutoModel")[0], trunk, sounds)

@@ -20,9 +20,7 @@ from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.interchange import programs
 from slam_plugin.interchange.programs import export_program
 from slam_plugin.interchange.waveforms import Waveforms
-from slam_plugin.models.base.adapters import adapt
 from slam_plugin.modules.front_end import FrontEnd
-from slam_plugin.modules.lora import is_adapter
 from tests.support import checkpoints
 
 RATE = 16000
@@ -162,13 +160,7 @@ def test_a_recognizer_of_the_shape_of_w2v_bert_2(folder, sounds):
     """Built for torch.compile, with relative keys, and adapters whose sums are not merged in the reference."""
     pytest.importorskip("onnxruntime")
     saved = checkpoints.save(folder / "bert.run", *ctc(*W2V_BERT, *sizes(2)))
-    trunk, state = saved.model.encoder.trunk, torch.load(saved.path, weights_only=False)
-    adapt(trunk, 2)
-    for name, parameter in trunk.named_parameters():
-        if is_adapter(name):
-            torch.nn.init.normal_(parameter, std=0.3)
-    state["cfg"]["model"].update(lora_rank=2, compile=True)
-    torch.save({**state, "model": saved.model.state_dict()}, saved.path)
+    checkpoints.add_adapters(saved, compile=True)
     export_program(saved.path, folder / "bert")
     check_recognizer(saved, folder / "bert/model.onnx", sounds)
 

@@ -73,6 +73,24 @@ def save(folder: Path, *flags: str, fill: Callable[[Path], None] = lambda data: 
     return Saved(folder / "model.pt", task, model.eval())
 
 
+def add_adapters(saved: Saved, **changes: Any) -> None:
+    """Give the trunk of a fine-tuned model adapters with random weights, and write its checkpoint again.
+
+    Args:
+        changes: other fields of the model's configuration in the checkpoint.
+    """
+    from slam_plugin.models.base.adapters import adapt
+    from slam_plugin.modules.lora import is_adapter
+
+    trunk, state = saved.model.encoder.trunk, torch.load(saved.path, weights_only=False)
+    adapt(trunk, 2)
+    for name, parameter in trunk.named_parameters():
+        if is_adapter(name):
+            torch.nn.init.normal_(parameter, std=0.3)
+    state["cfg"]["model"].update(lora_rank=2, **changes)
+    torch.save({**state, "model": saved.model.state_dict()}, saved.path)
+
+
 def task_of(model: str) -> str:
     """Return the first task that builds a model of the plugin."""
     from slam_plugin.saved.names import TASKS
