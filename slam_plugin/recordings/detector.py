@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 WINDOW = 512  # samples at 16 kHz of one probability: 32 ms
 _CONTEXT = 64  # samples of the window before that belong to its input
 _DIM = 128  # of the LSTM's state
-# Windows that are computed at once: a minute.
-_AT_ONCE = 2048
+# Windows that are computed at once: 8 s. 2048 windows are no faster, and an hour of sound takes 80 MB more with them.
+_AT_ONCE = 256
 _MODEL = "silero_vad_16k_sequence.onnx"
 _INPUTS, _OUTPUTS = ["input", "h", "c"], ["speech_probs", "hn", "cn"]
 

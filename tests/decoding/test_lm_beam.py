@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ pytest.importorskip("flashlight.lib.text")
 from slam_plugin.decoding.lm_beam import LmBeam
 
 BLANK, WIDE = 0, 10_000
+KENLM = Path(__file__).parents[1] / "fixtures/kenlm"
 LETTERS = ["<s>", "▁", "a", "b", "<unk>"]
 PIECES = ["<s>", "▁a", "b", "a", "▁ab"]
 TEXTS = ["ab a", "a b ab", "ba ab a", "ab", "a a b"]
@@ -36,9 +38,14 @@ def search(symbols, log_probs, beam=WIDE, **options):
 
 
 def model_of(path, sentences, order):
-    """Write an n-gram model and return naive log10 probabilities of whole sentences, read from the file by its rule."""
+    """Write an n-gram model and return its naive log10 probabilities of whole sentences."""
     model = estimate(sentences, order)
     write_arpa(path, [len(each.words) for each in model.orders], model.sections())
+    return arpa(path, order)
+
+
+def arpa(path, order):
+    """Return naive log10 probabilities of whole sentences, read from an ARPA file by its rule."""
     log_probs, backoffs = {}, {}
     for line in path.read_text().splitlines():
         fields = line.split("\t")
@@ -74,6 +81,14 @@ def agree(found, expected):
         assert hypothesis.score == pytest.approx(possible[hypothesis.tokens], abs=1e-4)
     assert found[0].tokens == max(possible, key=possible.get)
     assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["probing", "trie", "quantized"])
+def test_a_binary_of_kenlm_adds_what_its_arpa_says(kind):
+    # Made of units.arpa by KenLM's build_binary, at 4cb443e: "probing", "trie" and "-q 8 -b 8 trie".
+    sentence, log_probs = arpa(KENLM / "units.arpa", 3), random_log_probs(5)
+    found = search(LETTERS, log_probs, lm=str(KENLM / f"{kind}.bin"), lm_weight=0.7)
+    agree(found, expected(LETTERS, log_probs, lambda pieces: 0.7 * sentence(pieces)))
 
 
 def words_of(pieces):

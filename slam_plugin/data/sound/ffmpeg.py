@@ -91,13 +91,14 @@ def blocks_of(file: BinaryIO, container: Container, name: str, values: int) -> I
         cures = ", or ".join(filter(None, (container.cure, _CURE)))
         raise DataError(f"{name}: is {container.name}; {cures}") from error
     waiting: list[np.ndarray] = []
-    rate = 0
+    size = rate = 0
     try:
         for block, rate in _frames(av, file, container, name):
             waiting.append(block)
-            if sum(one.size for one in waiting) >= values:
+            size += block.size
+            if size >= values:
                 yield np.concatenate(waiting), rate
-                waiting = []
+                waiting, size = [], 0
     except (av.error.FFmpegError, ValueError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
