@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from slam_plugin.kernels import choice
 from slam_plugin.kernels.ngrams import MODULE
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class FusedPath(NamedTuple):
 def fused_paths() -> dict[str, FusedPath]:
     """Return the path in use of each operation that has a fused one."""
     return {
+        "Conformer layer": FusedPath(_layer()),
         "layer norm": FusedPath(_layer_norm()),
         "attention": FusedPath(_attention()),
         "optimizer": FusedPath(_optimizer()),
@@ -36,6 +38,12 @@ def fused_paths() -> dict[str, FusedPath]:
 def log_fused_paths() -> None:
     """Log one line about the fused paths, once per process."""
     logger.info("fused paths: %s", "; ".join(f"{piece}: {path.found}" for piece, path in fused_paths().items()))
+
+
+def _layer() -> str:
+    if choice.has_kernels():
+        return "our Triton kernels, unless --plain-kernels"
+    return "torch's operations" + (" (Triton is not installed)" if torch.cuda.is_available() else " (no CUDA device)")
 
 
 def _layer_norm() -> str:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slam_plugin.kernels import choice
 from slam_plugin.kernels.attention import attend, attention_weights
+from slam_plugin.kernels.choice import fused_layer, runs_on
 from slam_plugin.kernels.depthwise import depthwise_conv
 from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
 from slam_plugin.modules.relative_key import Columns, RelativeKey
@@ -153,7 +153,7 @@ class ConformerLayer(nn.Module):
         fused: bool = True,
     ) -> None:
         super().__init__()
-        self.fused = fused and norm is nn.LayerNorm
+        self.run_fused = fused_layer() if fused and norm is nn.LayerNorm else None
         self.first_ffn = FeedForward(dim, ffn_dim, dropout, norm)
         self.attention = SelfAttention(dim, heads, dropout, norm, relative_key)
         self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm, causal, conv_bias)
@@ -173,10 +173,8 @@ class ConformerLayer(nn.Module):
             positions: ``distance_columns`` if the layer has relative keys, else ``rotary_angles``, or None for
                 attention without positions (the paper's choice).
         """
-        if self.fused and choice.fused_on(x.device):
-            from slam_plugin.modules import fused_layer  # imports Triton
-
-            return fused_layer.run(self, x.to(fused_layer.stream_type(x)), padding_mask, positions)
+        if self.run_fused is not None and runs_on(x.device):
+            return self.run_fused(self, x, padding_mask, positions)
         x = x.add(self.first_ffn(x), alpha=0.5)
         x = x + self.attention(x, padding_mask, positions)
         x = x + self.conv(x, padding_mask)

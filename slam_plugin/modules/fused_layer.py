@@ -18,7 +18,7 @@ from slam_plugin.modules.norm import MaskedGroupNorm
 
 def run(layer: ConformerLayer, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
     """Compute ``layer(x, padding_mask, positions)``. Its norms are ``nn.LayerNorm``."""
-    norm = layer.first_ffn.norm
+    x, norm = x.to(_stream_type(x)), layer.first_ffn.norm
     normed = layer_norm(x, norm.weight, norm.bias, norm.eps)
     branch = _feed_forward(layer.first_ffn, normed)
     x, normed = _add(x, branch, layer.first_ffn.dropout, 0.5, layer.attention.norm)
@@ -68,7 +68,7 @@ def _add(
     return add_norm(x, output, bias, scale, norm.weight, norm.bias, norm.eps)
 
 
-def stream_type(x: Tensor) -> torch.dtype:
+def _stream_type(x: Tensor) -> torch.dtype:
     """Return the type of the residual stream that begins with x: autocast's if it is on, else x's own."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

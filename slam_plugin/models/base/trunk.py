@@ -49,6 +49,7 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, s
         vocab_size=vocab_size,
         padding_idx=padding_idx,
         checkpoint_activations=config.checkpoint_activations,
+        fused=not config.plain_kernels,
         norm=LayerNorm,  # fairseq's: apex's fused one if apex is installed and there is a GPU, else torch's
     )
     for layers in (*((trunk.speech_layers,) if speech else ()), trunk.multimodal_layers):
