@@ -54,30 +54,37 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
         """Map x (batch, time, dim), padding_mask (batch, time) and positions to (batch, time, dim)."""
-        return self.dropout(self.out(self.mix(self.norm(x), padding_mask, positions)))
+        return self.dropout(self.out(self.mix(*self.project(self.norm(x)), padding_mask, positions)))
 
-    def mix(self, normed: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
-        """Return the heads' weighted values (batch, time, dim) of states (batch, time, dim) after the layer norm."""
-        query, key, value, bias = self._project(normed, positions)
+    def mix(
+        self, query: Tensor, key: Tensor, value: Tensor, padding_mask: Tensor | None, positions: Positions
+    ) -> Tensor:
+        """Return the heads' weighted values (batch, time, dim) of (batch, heads, time, head_dim) each."""
+        query, key, bias = self._positioned(query, key, positions)
         dropout = self.attention_dropout if self.training else 0.0
         mixed = attend(query, key, value, padding_mask, dropout, bias)  # (batch, heads, time, head_dim)
         return mixed.transpose(1, 2).flatten(2)
 
     def weights(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
         """Return the attention weights (batch, heads, time, time), for inspection, not for training."""
-        query, key, _, bias = self._project(self.norm(x), positions)
+        query, key, _ = self.project(self.norm(x))
+        query, key, bias = self._positioned(query, key, positions)
         return attention_weights(query, key, padding_mask, bias)
 
-    def _project(self, normed: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return query, key and value, (batch, heads, time, head_dim) each, and the bias by distance, if any."""
+    def project(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value, (batch, heads, time, head_dim) each, of normed states (batch, time, dim)."""
         batch, time, dim = normed.shape
         qkv = self.qkv(normed).view(batch, time, 3, self.heads, dim // self.heads)
-        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (batch, heads, time, head_dim)
+        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
+        return query, key, value
+
+    def _positioned(self, query: Tensor, key: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return query and key with their positions, and the bias by distance, if any."""
         if self.relative_key is not None:
-            return query, key, value, self.relative_key(query, positions)
+            return query, key, self.relative_key(query, positions)
         if positions is not None:
             query, key = rotate(query, positions), rotate(key, positions)
-        return query, key, value, None
+        return query, key, None
 
 
 class ConvModule(nn.Module):

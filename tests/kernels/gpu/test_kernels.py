@@ -42,7 +42,9 @@ def padding_of(device, time, gap):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("rows", "dim", "scale", "biased"), [(37, 48, 0.5, True), (16, 64, 1.0, False), (1, 5, 1.0, True)])
+@pytest.mark.parametrize(
+    ("rows", "dim", "scale", "biased"), [(37, 48, 0.5, True), (16, 64, 1.0, False), (1, 5, 1.0, True)]
+)
 def test_add_norm(device, dtype, rows, dim, scale, biased):
     from slam_plugin.kernels.gpu.add_norm import add_norm, add_norm_plain
 
@@ -56,14 +58,26 @@ def test_add_norm(device, dtype, rows, dim, scale, biased):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_layer_norm(device, dtype):
-    from slam_plugin.kernels.gpu.norm_swish import layer_norm
+def test_a_layer_norm_that_hands_its_input_on(device, dtype):
+    from slam_plugin.kernels.gpu.norm_swish import stream_norm
 
     def plain(x, weight, shift):
-        return (F.layer_norm(x, (50,), weight, shift, 1e-5),)
+        return x, F.layer_norm(x, (50,), weight, shift, 1e-5)
 
     leaves = inputs(device, dtype, (2, 19, 50), (50,), (50,))
-    agree(lambda x, weight, shift: (layer_norm(x, weight, shift, 1e-5),), plain, leaves, dtype)
+    agree(lambda x, weight, shift: stream_norm(x, weight, shift, 1e-5), plain, leaves, dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_query_key_and_value(device, dtype):
+    from slam_plugin.kernels.gpu.projection import project_heads
+
+    def plain(x, weight, bias):
+        product = F.linear(x, weight, bias)
+        return [part.unflatten(2, (4, 5)).transpose(1, 2) for part in product.chunk(3, dim=-1)]
+
+    leaves = inputs(device, dtype, (2, 7, 20), (60, 20), (60,))
+    agree(lambda x, weight, bias: project_heads(x, weight, bias, 4), plain, leaves, dtype)
 
 
 @pytest.mark.parametrize("used", [0, 1])
@@ -84,17 +98,19 @@ def test_add_norm_with_one_of_its_outputs_used(device, used):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("rows", "dim"), [(70, 130), (1, 3)])
-def test_bias_swish(device, dtype, rows, dim):
+@pytest.mark.parametrize(("rows", "dim", "scale"), [(70, 130, 1.0), (1, 3, 0.5)])
+def test_bias_swish(device, dtype, rows, dim, scale):
     from slam_plugin.kernels.gpu.bias_swish import bias_swish, bias_swish_plain
 
     leaves = inputs(device, dtype, (2, rows, dim), (dim,))
-    agree(lambda x, b: (bias_swish(x, b),), lambda x, b: (bias_swish_plain(x, b),), leaves, dtype)
+    agree(lambda x, b: (bias_swish(x, b, scale),), lambda x, b: (bias_swish_plain(x, b, scale),), leaves, dtype)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize(("time", "channels", "groups", "biased"), [(37, 20, 4, True), (130, 32, 2, True), (3, 6, 2, False)])
+@pytest.mark.parametrize(
+    ("time", "channels", "groups", "biased"), [(37, 20, 4, True), (130, 32, 2, True), (3, 6, 2, False)]
+)
 @pytest.mark.parametrize(("kernel", "causal"), [(5, False), (4, True)])
 def test_the_convolution_with_group_norm(device, dtype, padded, time, channels, groups, biased, kernel, causal):
     from slam_plugin.kernels.gpu.gated_conv import gated_conv, gated_conv_plain
