@@ -135,6 +135,8 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
 
 
 def _write_once(temporary: Path, write: Callable[[IO[bytes]], None]) -> None:
+    # A run that was killed in link_or_copy leaves a second name of a checkpoint, which must not be written into.
+    temporary.unlink(missing_ok=True)
     with temporary.open("wb") as file:
         write(file)
         file.flush()

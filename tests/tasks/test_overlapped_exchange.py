@@ -83,12 +83,9 @@ def test_four_ranks_agree_to_rounding(data, tmp_path):
     for update in range(1, FLAGS["max_update"] + 1):
         whole, overlapping = (states(run, update)["model"] for run in runs)
         for name, value in whole.items():
+            where = f"{name} after {update}"
             torch.testing.assert_close(
-                overlapping[name],
-                value,
-                rtol=1e-5,
-                atol=2e-6,
-                msg=lambda m, what=f"{name} after {update}": f"{what}: {m}",
+                overlapping[name], value, rtol=1e-5, atol=2e-6, msg=lambda m, where=where: f"{where}: {m}"
             )
 
 
