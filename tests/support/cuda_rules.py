@@ -3,9 +3,9 @@
     with cuda_rules(), torch.autocast("cpu", torch.bfloat16):
         layer(states, padding_mask)
 
-torch's autocast for processors keeps layer norm, softmax and sums in bf16; CUDA's computes them in fp32 and returns fp32
-(pytorch/aten/src/ATen/autocast_mode.h). The rules are set where autocast itself applies them, below Python, so they hold
-inside compositions such as cross-entropy, with fake tensors and under ``torch.compile``.
+torch's autocast for processors keeps layer norm, softmax and sums in bf16. CUDA's computes them in fp32 and returns
+fp32 (aten/src/ATen/autocast_mode.h in torch's source). The rules are set where autocast itself applies them, below
+Python, so they hold inside compositions such as cross-entropy, with fake tensors and under ``torch.compile``.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ import slam_plugin.modules.conformer as conformer
 
 # Operations that CUDA's autocast computes in fp32 and the processor's in the input's type.
 FP32 = (
-    "layer_norm native_layer_norm group_norm exp expm1 log log10 log2 log1p reciprocal rsqrt softplus cosine_similarity "
-    "nll_loss nll_loss_nd nll_loss2d kl_div l1_loss smooth_l1_loss huber_loss mse_loss "
+    "layer_norm native_layer_norm group_norm exp expm1 log log10 log2 log1p reciprocal rsqrt softplus "
+    "cosine_similarity nll_loss nll_loss_nd nll_loss2d kl_div l1_loss smooth_l1_loss huber_loss mse_loss "
     "binary_cross_entropy_with_logits logsumexp cdist pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar"
 ).split()
 # Operations for which it sets an output type of fp32, unless the call names another one.
