@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.kernels import choice
 from slam_plugin.kernels.attention import attend, attention_weights
 from slam_plugin.kernels.depthwise import depthwise_conv
 from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
@@ -53,20 +54,24 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
         """Map x (batch, time, dim), padding_mask (batch, time) and positions to (batch, time, dim)."""
-        query, key, value, bias = self._project(x, positions)
+        return self.dropout(self.out(self.mix(self.norm(x), padding_mask, positions)))
+
+    def mix(self, normed: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
+        """Return the heads' weighted values (batch, time, dim) of states (batch, time, dim) after the layer norm."""
+        query, key, value, bias = self._project(normed, positions)
         dropout = self.attention_dropout if self.training else 0.0
         mixed = attend(query, key, value, padding_mask, dropout, bias)  # (batch, heads, time, head_dim)
-        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+        return mixed.transpose(1, 2).flatten(2)
 
     def weights(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
         """Return the attention weights (batch, heads, time, time), for inspection, not for training."""
-        query, key, _, bias = self._project(x, positions)
+        query, key, _, bias = self._project(self.norm(x), positions)
         return attention_weights(query, key, padding_mask, bias)
 
-    def _project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def _project(self, normed: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return query, key and value, (batch, heads, time, head_dim) each, and the bias by distance, if any."""
-        batch, time, dim = x.shape
-        qkv = self.qkv(self.norm(x)).view(batch, time, 3, self.heads, dim // self.heads)
+        batch, time, dim = normed.shape
+        qkv = self.qkv(normed).view(batch, time, 3, self.heads, dim // self.heads)
         query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (batch, heads, time, head_dim)
         if self.relative_key is not None:
             return query, key, value, self.relative_key(query, positions)
@@ -129,6 +134,7 @@ class ConformerLayer(nn.Module):
         relative_key: learned vectors by distance in self-attention; ``positions`` are then ``distance_columns``.
         causal: the convolution sees no later state.
         conv_bias: whether the conv module's three convolutions have biases.
+        fused: run by our Triton kernels on a GPU (:mod:`slam_plugin.modules.fused_layer`), if the norm is torch's.
     """
 
     def __init__(
@@ -144,8 +150,10 @@ class ConformerLayer(nn.Module):
         relative_key: bool = False,
         causal: bool = False,
         conv_bias: bool = True,
+        fused: bool = True,
     ) -> None:
         super().__init__()
+        self.fused = fused and norm is nn.LayerNorm
         self.first_ffn = FeedForward(dim, ffn_dim, dropout, norm)
         self.attention = SelfAttention(dim, heads, dropout, norm, relative_key)
         self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm, causal, conv_bias)
@@ -165,6 +173,10 @@ class ConformerLayer(nn.Module):
             positions: ``distance_columns`` if the layer has relative keys, else ``rotary_angles``, or None for
                 attention without positions (the paper's choice).
         """
+        if self.fused and choice.fused_on(x.device):
+            from slam_plugin.modules import fused_layer  # imports Triton
+
+            return fused_layer.run(self, x.to(fused_layer.stream_type(x)), padding_mask, positions)
         x = x.add(self.first_ffn(x), alpha=0.5)
         x = x + self.attention(x, padding_mask, positions)
         x = x + self.conv(x, padding_mask)
