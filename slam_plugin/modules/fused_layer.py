@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.kernels.attention import Keys
 from slam_plugin.kernels.gpu.add_norm import add_norm
 from slam_plugin.kernels.gpu.bias_swish import bias_swish
 from slam_plugin.kernels.gpu.gated_conv import gated_conv
@@ -16,13 +17,15 @@ from slam_plugin.modules.conformer import ConformerLayer, ConvModule, FeedForwar
 from slam_plugin.modules.norm import MaskedGroupNorm
 
 
-def run(layer: ConformerLayer, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
-    """Compute ``layer(x, padding_mask, positions)``. Its norms are ``nn.LayerNorm``."""
+def run(
+    layer: ConformerLayer, x: Tensor, padding_mask: Tensor | None, positions: Positions, keys: Keys | None = None
+) -> Tensor:
+    """Compute ``layer(x, padding_mask, positions, keys)``. Its norms are ``nn.LayerNorm``."""
     norm = layer.first_ffn.norm
     normed = layer_norm(x, norm.weight, norm.bias, norm.eps)
     branch = _feed_forward(layer.first_ffn, normed)
     x, normed = _add(x, branch, layer.first_ffn.dropout, 0.5, layer.attention.norm)
-    branch = _product(layer.attention.out, layer.attention.mix(normed, padding_mask, positions))
+    branch = _product(layer.attention.out, layer.attention.mix(normed, padding_mask, positions, keys))
     x, normed = _add(x, branch, layer.attention.dropout, 1.0, layer.conv.norm)
     branch = _convolution(layer.conv, normed, padding_mask)
     x, normed = _add(x, branch, layer.conv.dropout, 1.0, layer.second_ffn.norm)

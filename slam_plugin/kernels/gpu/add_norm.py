@@ -35,7 +35,20 @@ def add_norm_plain(
 
 @triton.jit
 def _forward_kernel(
-    x, branch, bias, weight, shift, total, normed, means, scales, factor, dim, eps, HAS_BIAS: tl.constexpr, D: tl.constexpr
+    x,
+    branch,
+    bias,
+    weight,
+    shift,
+    total,
+    normed,
+    means,
+    scales,
+    factor,
+    dim,
+    eps,
+    HAS_BIAS: tl.constexpr,
+    D: tl.constexpr,
 ):
     """One row a program."""
     row = tl.program_id(0).to(tl.int64)

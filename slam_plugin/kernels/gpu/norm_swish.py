@@ -145,7 +145,9 @@ def _group_backward_kernel(
     tl.store(grad_x + at, found.to(grad_x.dtype.element_ty), mask=(frame < time)[:, None] & exists[None, :])
 
 
-def _group_launch(x: Tensor, statistics: Tensor, padding: Tensor | None) -> tuple[tuple[int, int, int], list[int], dict]:
+def _group_launch(
+    x: Tensor, statistics: Tensor, padding: Tensor | None
+) -> tuple[tuple[int, int, int], list[int], dict]:
     """Return the grid, the sizes and the constants of a kernel over all groups and blocks."""
     batch, time, channels = x.shape
     _, _, groups, blocks = statistics.shape

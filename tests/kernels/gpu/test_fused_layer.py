@@ -107,9 +107,7 @@ def test_recomputed_layers_and_adapters(device, on):
     nn.init.normal_(layer.first_ffn.expand.lora_up)
     plain = copy.deepcopy(layer)
     plain.fused = False
-    out, grads = passes(
-        layer, x, mask, positions, lambda *given: checkpoint(layer, *given, use_reentrant=False)
-    )
+    out, grads = passes(layer, x, mask, positions, lambda *given: checkpoint(layer, *given, use_reentrant=False))
     expected, expected_grads = passes(plain, x, mask, positions)
     assert differ(out, expected) < 1e-5
     trained = [name for name in grads if "lora_down" not in name]  # of an adapter that is still zero it is zero

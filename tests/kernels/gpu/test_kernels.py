@@ -42,7 +42,9 @@ def padding_of(device, time, gap):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("rows", "dim", "scale", "biased"), [(37, 48, 0.5, True), (16, 64, 1.0, False), (1, 5, 1.0, True)])
+@pytest.mark.parametrize(
+    ("rows", "dim", "scale", "biased"), [(37, 48, 0.5, True), (16, 64, 1.0, False), (1, 5, 1.0, True)]
+)
 def test_add_norm(device, dtype, rows, dim, scale, biased):
     from slam_plugin.kernels.gpu.add_norm import add_norm, add_norm_plain
 
@@ -94,7 +96,9 @@ def test_bias_swish(device, dtype, rows, dim):
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize(("time", "channels", "groups", "biased"), [(37, 20, 4, True), (130, 32, 2, True), (3, 6, 2, False)])
+@pytest.mark.parametrize(
+    ("time", "channels", "groups", "biased"), [(37, 20, 4, True), (130, 32, 2, True), (3, 6, 2, False)]
+)
 @pytest.mark.parametrize(("kernel", "causal"), [(5, False), (4, True)])
 def test_the_convolution_with_group_norm(device, dtype, padded, time, channels, groups, biased, kernel, causal):
     from slam_plugin.kernels.gpu.gated_conv import gated_conv, gated_conv_plain
