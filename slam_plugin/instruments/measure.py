@@ -53,7 +53,7 @@ def fresh_values(model: nn.Module, batches: Batches) -> dict[str, float]:
     """
     if not model.trunk.has_speech:
         return {}
-    config = OmegaConf.merge(model.config, {"compile": False})
+    config = OmegaConf.merge(model.config, {"compile": False, "apex_norm": False})
     embedding = model.trunk.text_embedding.tokens
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(FRESH_SEED)  # not torch.manual_seed: it seeds the GPUs as well

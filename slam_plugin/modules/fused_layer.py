@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.kernels.attention import Keys
 from slam_plugin.kernels.gpu.add_norm import add_norm
 from slam_plugin.kernels.gpu.bias_swish import bias_swish
 from slam_plugin.kernels.gpu.gated_conv import gated_conv
@@ -27,13 +28,15 @@ class Branch(NamedTuple):
     scale: float = 1.0
 
 
-def run(layer: ConformerLayer, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
-    """Compute ``layer(x, padding_mask, positions)``. Its norms are ``nn.LayerNorm``."""
+def run(
+    layer: ConformerLayer, x: Tensor, padding_mask: Tensor | None, positions: Positions, keys: Keys | None = None
+) -> Tensor:
+    """Compute ``layer(x, padding_mask, positions, keys)``. Its norms are ``nn.LayerNorm``."""
     norm = layer.first_ffn.norm
     x, normed = stream_norm(x.to(_stream_type(x)), norm.weight, norm.bias, norm.eps)
     branch = _half_feed_forward(layer.first_ffn, normed)
     x, normed = _add(x, branch, layer.first_ffn.dropout, layer.attention.norm)
-    branch = _attention(layer.attention, normed, padding_mask, positions)
+    branch = _attention(layer.attention, normed, padding_mask, positions, keys)
     x, normed = _add(x, branch, layer.attention.dropout, layer.conv.norm)
     branch = _convolution(layer.conv, normed, padding_mask)
     x, normed = _add(x, branch, layer.conv.dropout, layer.second_ffn.norm)
@@ -54,12 +57,14 @@ def _half_feed_forward(module: FeedForward, normed: Tensor) -> Branch:
     return Branch(output if before == 0.5 else 0.5 * output, bias, 0.5)
 
 
-def _attention(module: SelfAttention, normed: Tensor, padding_mask: Tensor | None, positions: Positions) -> Branch:
+def _attention(
+    module: SelfAttention, normed: Tensor, padding_mask: Tensor | None, positions: Positions, keys: Keys | None
+) -> Branch:
     if type(module.qkv) is nn.Linear:
         heads = project_heads(normed, module.qkv.weight, module.qkv.bias, module.heads)
     else:
         heads = module.project(normed)
-    return _product(module.out, module.mix(*heads, padding_mask, positions))
+    return _product(module.out, module.mix(*heads, padding_mask, positions, keys))
 
 
 def _convolution(module: ConvModule, normed: Tensor, padding_mask: Tensor | None) -> Branch:

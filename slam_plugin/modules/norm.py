@@ -34,6 +34,6 @@ class MaskedLayerNorm(nn.LayerNorm):
     """Layer norm with the signature of :class:`MaskedGroupNorm`. Its statistics are those of a single frame."""
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """Map x (batch, time, dim) and padding_mask (batch, time) to (batch, time, dim)."""
+        """Map x (batch, time, dim) and padding_mask (batch, time) to (batch, time, dim) in x's type."""
         del padding_mask
-        return super().forward(x)
+        return super().forward(x).to(x.dtype)
