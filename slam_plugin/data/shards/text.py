@@ -17,6 +17,7 @@ from slam_plugin.data.text.blocks import find_blocks
 from slam_plugin.data.text.indexed import Sentences, index_hash, open_indexed
 from slam_plugin.data.text.normalization import decoded_sample
 from slam_plugin.data.text.vocabulary import MASK
+from slam_plugin.modules.selection import pack, select_positions
 
 MIN_BLOCK = 8  # tokens; hardly a sentence fits into fewer
 
@@ -83,14 +84,16 @@ class TextShard:
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed.
 
-        token_mask_indices is missing without masking, and token_padding_mask is None without padding.
+        token_mask_indices is missing without masking, and token_padding_mask is None without padding. The lists of
+        masked positions are included.
         """
-        return {
+        batch = {
             "kind": self.kind,
             "seed": seed_of(*(part for item in items for part in item["key"])),
             "n_frames": 0,
             **collate_text(items, self.pad, self.budget),
         }
+        return {**batch, **pack(select_positions(batch, None))}
 
 
 def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, torch.Tensor]:
