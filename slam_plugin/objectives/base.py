@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slam_plugin.modules.front_end import FrontEnd
+from slam_plugin.modules.pseudo_speech import PseudoSpeechSpec
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.selection import LISTS, Selection, select_positions, unpack
 
@@ -38,6 +39,7 @@ class MaskingSpec:
         false_pairs: source of false partners, "batch", "hard" or "text"; None makes true pairs only.
         augmentation: SpecAugment of the copy of the speech for the pass "augmented"; None makes no copy.
         partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
+        pseudo_speech: how unpaired text is spoken; None leaves it silent.
     """
 
     speech_mask: SpanMask | None = None
@@ -45,6 +47,7 @@ class MaskingSpec:
     false_pairs: str | None = None
     augmentation: SpecMask | None = None
     partners: str | None = None
+    pseudo_speech: PseudoSpeechSpec | None = None
 
 
 # The passes of a micro-batch through the trunk. A pass runs once, and only if an objective reads it.

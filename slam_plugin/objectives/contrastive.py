@@ -166,9 +166,9 @@ class Contrastive(MaskedObjective):
         counted = candidates > 1
         # A tie is not correct: otherwise every frame would be once all targets have collapsed onto one.
         correct = ((kept[:, 0] > kept[:, 1:].amax(-1)) & counted).sum()
-        loss = (torch.logsumexp(kept, dim=-1) - kept[:, 0]).where(counted, 0.0).sum()
+        loss = (torch.logsumexp(kept, dim=-1) - kept[:, 0]).masked_fill(~counted, 0.0).sum()
         choices = candidates.clamp(min=1).float()
-        chance = (1.0 / choices).where(counted, 0.0).sum()
+        chance = (1.0 / choices).masked_fill(~counted, 0.0).sum()
         return Contrast(Classified(loss, correct, counted.sum()), chance, choices.log().sum())
 
     def predict(self, view: MaskedPass, true_pairs: bool = False) -> Output:
