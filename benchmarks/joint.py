@@ -1,7 +1,7 @@
 """The joint model with random batches of every kind, for measurements without a corpus."""
 
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
@@ -39,14 +39,25 @@ class Batch(NamedTuple):
         return self.items * self.frames / FRAMES_PER_SECOND
 
 
-def joint_model(objectives: Sequence[str], vocabulary: int, config: SlamPretrainingConfig) -> SlamPretraining:
-    """Return a model in training mode with these objectives' defaults and one learned vector for masked states."""
+def joint_model(
+    objectives: Sequence[str],
+    vocabulary: int,
+    config: SlamPretrainingConfig,
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> SlamPretraining:
+    """Return a model in training mode with one learned vector for masked states.
+
+    Args:
+        options: of the objectives, by name, where they differ from the defaults.
+    """
     dictionary = Dictionary()
     for number in range(vocabulary - len(dictionary)):
         dictionary.add_symbol(f"piece{number}")
     task = SimpleNamespace(
         source_dictionary=dictionary,
-        corpora=SimpleNamespace(objectives={name: SimpleNamespace(weight=1.0, options={}) for name in objectives}),
+        corpora=SimpleNamespace(
+            objectives={name: SimpleNamespace(weight=1.0, options=options.get(name, {})) for name in objectives}
+        ),
         vocabulary=SimpleNamespace(hash="00"),
     )
     return SlamPretraining.build_model(config, task).train()

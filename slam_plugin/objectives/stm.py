@@ -103,5 +103,5 @@ class Stm(Objective):
         false = view.encode_rematched(self.inputs, encoded, partners.clamp(min=0))
         states = torch.cat([item.text[:, 0].index_select(0, scored) for item in (encoded, false)])
         matches = torch.ones(len(states), dtype=torch.long, device=states.device)
-        matches[len(states) // 2 :] = 0
+        matches[len(states) // 2 :].zero_()
         return states, matches
