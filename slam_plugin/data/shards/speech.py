@@ -15,6 +15,7 @@ from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length, 
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.specaugment import SpecAugment
+from slam_plugin.modules.selection import pack, select_positions
 
 
 class SpeechShard:
@@ -63,6 +64,17 @@ class SpeechShard:
         return f"{self.manifest.path}:{line_of(index)}: {self.manifest.value(index, 'id')}"
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return :meth:`padded`, with the lists of its masked positions."""
+        batch = self.padded(items)
+        return {**batch, **pack(select_positions(batch, self.state_padding(items, batch)))}
+
+    def state_padding(self, items: Sequence[Mapping[str, Any]], batch: Mapping[str, Any]) -> torch.Tensor | None:
+        """Return the padding mask (batch, T) of the states that the front end makes of a batch's features."""
+        states_of = self.setting.front_end.states_of
+        counts = [states_of(len(item["features"])) for item in items]
+        return padding_mask_of(counts, states_of(batch["features"].size(1)))
+
+    def padded(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return features (batch, frames, 80), feature_padding_mask (batch, frames) or None, and seed.
 
         ``frames`` comes from :func:`padded_length`. If the setting asks for them, mask_indices (batch, T) and
