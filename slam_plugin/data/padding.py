@@ -12,7 +12,7 @@ from torch import Tensor
 
 # The laptop recipe's 365 shapes of speech batches become 67, for 3 % more frames. 64 would give 52 shapes for 4 %.
 FRAMES_MULTIPLE = 32  # of 10 ms
-# On a GPU each shape costs more: kernels are chosen, and memory is cut, anew. Of 2,537 shapes (batches of 48,000 frames,
+# On a GPU each shape costs more: kernels are chosen, and memory is cut, anew. Of 2,537 shapes (48,000 frames a batch,
 # utterances of 15 s on average) 240 are left by 32, and 201 by 64 for 1.1 % padding. 64 frames are 16 states.
 FRAMES_MULTIPLE_ON_GPU = 64
 TOKENS_MULTIPLE = 8
