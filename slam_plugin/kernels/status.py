@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend
 
+from slam_plugin.kernels import choice
 from slam_plugin.kernels.ngrams import MODULE
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class FusedPath(NamedTuple):
 def fused_paths() -> dict[str, FusedPath]:
     """Return the path in use of each operation that has a fused one."""
     return {
+        "Conformer layer": FusedPath(_layer()),
         "layer norm": FusedPath(_layer_norm()),
         "attention": FusedPath(_attention()),
         "optimizer": FusedPath(_optimizer()),
@@ -55,6 +57,12 @@ def apex_norm() -> Callable[[int], nn.Module]:
         missing = "CUDA device" if layer_norm.has_fused_layernorm else "apex"
         raise ValueError(f"--apex-norm: found no {missing}; leave the flag out for torch's layer norm")
     return layer_norm.LayerNorm
+
+
+def _layer() -> str:
+    if choice.has_kernels():
+        return "our Triton kernels, unless --plain-kernels"
+    return "torch's operations" + (" (Triton is not installed)" if torch.cuda.is_available() else " (no CUDA device)")
 
 
 def _layer_norm() -> str:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slam_plugin.kernels import choice
 from slam_plugin.kernels.attention import Keys, attend, attention_weights
+from slam_plugin.kernels.choice import fused_layer, runs_on
 from slam_plugin.kernels.depthwise import depthwise_conv
 from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
 from slam_plugin.modules.relative_key import Columns, RelativeKey
@@ -54,32 +54,43 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None, positions: Positions, keys: Keys | None = None) -> Tensor:
         """Map x (batch, time, dim), padding_mask (batch, time), positions and keys to (batch, time, dim)."""
-        return self.dropout(self.out(self.mix(self.norm(x).to(x.dtype), padding_mask, positions, keys)))
+        return self.dropout(self.out(self.mix(*self.project(self.norm(x).to(x.dtype)), padding_mask, positions, keys)))
 
     def mix(
-        self, normed: Tensor, padding_mask: Tensor | None, positions: Positions, keys: Keys | None = None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        padding_mask: Tensor | None,
+        positions: Positions,
+        keys: Keys | None = None,
     ) -> Tensor:
-        """Return the heads' weighted values (batch, time, dim) of states (batch, time, dim) after the layer norm."""
-        query, key, value, bias = self._project(normed, positions)
+        """Return the heads' weighted values (batch, time, dim) of (batch, heads, time, head_dim) each."""
+        query, key, bias = self._positioned(query, key, positions)
         dropout = self.attention_dropout if self.training else 0.0
         mixed = attend(query, key, value, padding_mask, dropout, bias, keys)  # (batch, heads, time, head_dim)
         return mixed.transpose(1, 2).flatten(2)
 
     def weights(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
         """Return the attention weights (batch, heads, time, time), for inspection, not for training."""
-        query, key, _, bias = self._project(self.norm(x).to(x.dtype), positions)
+        query, key, _ = self.project(self.norm(x).to(x.dtype))
+        query, key, bias = self._positioned(query, key, positions)
         return attention_weights(query, key, padding_mask, bias)
 
-    def _project(self, normed: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return query, key and value, (batch, heads, time, head_dim) each, and the bias by distance, if any."""
+    def project(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value, (batch, heads, time, head_dim) each, of normed states (batch, time, dim)."""
         batch, time, dim = normed.shape
         qkv = self.qkv(normed).view(batch, time, 3, self.heads, dim // self.heads)
-        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (batch, heads, time, head_dim)
+        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
+        return query, key, value
+
+    def _positioned(self, query: Tensor, key: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return query and key with their positions, and the bias by distance, if any."""
         if self.relative_key is not None:
-            return query, key, value, self.relative_key(query, positions)
+            return query, key, self.relative_key(query, positions)
         if positions is not None:
             query, key = rotate(query, positions), rotate(key, positions)
-        return query, key, value, None
+        return query, key, None
 
 
 class ConvModule(nn.Module):
@@ -155,7 +166,7 @@ class ConformerLayer(nn.Module):
         fused: bool = True,
     ) -> None:
         super().__init__()
-        self.fused = fused and norm is nn.LayerNorm
+        self.run_fused = fused_layer() if fused and norm is nn.LayerNorm else None
         self.first_ffn = FeedForward(dim, ffn_dim, dropout, norm)
         self.attention = SelfAttention(dim, heads, dropout, norm, relative_key)
         self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm, causal, conv_bias)
@@ -184,10 +195,8 @@ class ConformerLayer(nn.Module):
                 attention without positions (the paper's choice).
             keys: ``padding_mask`` as attention takes it, made once for a stack by ``visible_keys``; None makes it here.
         """
-        if self.fused and choice.fused_on(x.device):
-            from slam_plugin.modules import fused_layer  # imports Triton
-
-            return fused_layer.run(self, x.to(fused_layer.stream_type(x)), padding_mask, positions, keys)
+        if self.run_fused is not None and runs_on(x.device):
+            return self.run_fused(self, x, padding_mask, positions, keys)
         x = x.add(self.first_ffn(x), alpha=0.5)
         x = x + self.attention(x, padding_mask, positions, keys)
         x = x + self.conv(x, padding_mask)

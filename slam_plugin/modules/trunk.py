@@ -63,6 +63,7 @@ class Trunk(nn.Module):
         causal: the depthwise convolutions see no later state.
         conv_bias: whether the convolution modules' convolutions have biases.
         speech_projection: whether a linear layer is between the speech encoder and the shared layers.
+        fused: run the Conformer layers by our Triton kernels on a GPU.
         compile_layers: compile the Conformer layers (``torch.compile``), all by the same few graphs.
     """
 
@@ -88,6 +89,7 @@ class Trunk(nn.Module):
         causal: bool = False,
         conv_bias: bool = True,
         speech_projection: bool = True,
+        fused: bool = True,
         compile_layers: bool = False,
     ) -> None:
         super().__init__()
@@ -104,7 +106,7 @@ class Trunk(nn.Module):
 
         def layers(count: int) -> nn.ModuleList:
             sizes = (dim, heads, ffn_dim, kernel, conv_groups, dropout)
-            options = (positions == RELATIVE_KEY, causal, conv_bias)
+            options = (positions == RELATIVE_KEY, causal, conv_bias, fused)
             return nn.ModuleList(ConformerLayer(*sizes, residual_scale, norm, *options) for _ in range(count))
 
         self.has_speech = speech_layers is not None

@@ -22,6 +22,7 @@ from tests.support import training
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "examples/slam/cluster"
 RANKS = {"distributed_backend": "gloo", "ddp_backend": "legacy_ddp", "disable_validation": True}
+OVERLAPPING = {"ddp_backend": "pytorch_ddp", "find_unused_parameters": True, "gradient_as_bucket_view": True}
 
 # Tasks as slurmstepd would start them. One that fails ends the others. The file `tasks` has their process numbers.
 SRUN = f"""#!{sys.executable}
@@ -117,8 +118,9 @@ def test_a_job_under_slurm_saves_at_the_signal_is_queued_again_and_ends_with_the
 def test_ranks_of_torchrun_train_as_those_that_are_started_by_hand_and_stop_at_a_signal(
     toy, tmp_path, reference_of_two
 ):
+    """Under torchrun with torch's DDP, by hand with legacy_ddp: the sum of two numbers has one order."""
     log, saved = tmp_path / "log", tmp_path / "saved"
-    command = training.command(toy, saved, **RANKS, max_update=1000, save_interval_updates=1)
+    command = training.command(toy, saved, **RANKS | OVERLAPPING, max_update=1000, save_interval_updates=1)
     process = start(tmp_path, CLUSTER / "torchrun.sh", "fairseq-train", *command, NPROC="2")
     wait_for(process, lambda: has_logged(log, 2), log)
     process.send_signal(signal.SIGUSR1)
@@ -134,16 +136,20 @@ def test_what_a_rank_ends_with(tmp_path):
     """Code 75 becomes the file, and every other code stays. srun's variables become torchrun's."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/python"
-    program.write_text('#!/bin/sh\necho "$RANK $LOCAL_RANK $WORLD_SIZE $@" >> log.of.rank\nexit $CODE\n')
+    program.write_text(
+        '#!/bin/sh\necho "$RANK $LOCAL_RANK $WORLD_SIZE $PYTORCH_CUDA_ALLOC_CONF $@" >> log.of.rank\nexit $CODE\n'
+    )
     program.chmod(0o755)
     srun = {"SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8", "SLAM_STOPPED": "marker"}
-    own = {"RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "4", **srun}
+    own = {"RANK": "2", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "PYTORCH_CUDA_ALLOC_CONF": "mine", **srun}
     for code, variables in ((0, srun), (1, srun), (75, own)):
         expected = 0 if code == 75 else code
         assert start(tmp_path, CLUSTER / "rank.sh", "a", "b c", CODE=str(code), **variables).wait() == expected
         assert (tmp_path / "marker").exists() == (code == 75)
     lines = (tmp_path / "log.of.rank").read_text().splitlines()
-    assert lines == ["5 1 8 -m slam_plugin.launch a b c"] * 2 + ["2 0 4 -m slam_plugin.launch a b c"]
+    assert lines == ["5 1 8 expandable_segments:True -m slam_plugin.launch a b c"] * 2 + [
+        "2 0 4 mine -m slam_plugin.launch a b c"
+    ]
 
 
 @pytest.mark.parametrize("arguments", [[], ["fairseq-trian", "data"]])

@@ -57,6 +57,15 @@ def found(piece: str) -> str:
     return status.fused_paths()[piece].found
 
 
+@pytest.mark.parametrize("triton", [False, True])
+def test_the_layer_runs_by_our_kernels_on_a_gpu_with_triton(monkeypatch, gpu, triton):
+    spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec(name) if triton or name != "triton" else None)
+    expected = {(True, True): "our Triton kernels, unless --plain-kernels"}
+    without = {True: "torch's operations (Triton is not installed)", False: "torch's operations (no CUDA device)"}
+    assert found("Conformer layer") == expected.get((gpu, triton), without[gpu])
+
+
 @pytest.mark.parametrize("apex", [False, True])
 def test_layer_norm_is_torchs_unless_a_flag_asks_for_apex(monkeypatch, gpu, apex):
     monkeypatch.setattr(layer_norm, "has_fused_layernorm", apex)

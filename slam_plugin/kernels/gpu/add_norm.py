@@ -6,17 +6,18 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional as F
 
-_ROWS = 16  # that a program of the backward pass adds up
+_ROWS = 32  # that a program of the backward pass adds up
 
 
 def add_norm(
     x: Tensor, branch: Tensor, bias: Tensor | None, scale: float, weight: Tensor, shift: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Return ``total = x + scale * (branch + bias)`` and its layer norm, computed in fp32 and stored in x's type.
+    """Return ``total = x + branch + scale * bias`` and its layer norm, computed in fp32 and stored in x's type.
 
     Args:
         x, branch: (..., dim).
         bias: (dim,) of the linear layer that made ``branch``; None for none.
+        scale: factor of the bias. The branch has its factor from the layers that made it.
         weight, shift: (dim,) of the layer norm.
     Returns:
         total and norm, (..., dim) each
@@ -29,7 +30,7 @@ def add_norm_plain(
     x: Tensor, branch: Tensor, bias: Tensor | None, scale: float, weight: Tensor, shift: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
     """Compute :func:`add_norm` by its definition."""
-    total = x + scale * (branch if bias is None else branch + bias)
+    total = x + branch if bias is None else x + branch + scale * bias
     return total, F.layer_norm(total, weight.shape, weight, shift, eps)
 
 
@@ -55,10 +56,10 @@ def _forward_kernel(
     column = tl.arange(0, D)
     inside = column < dim
     at = row * dim + column
-    added = tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
+    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(branch + at, mask=inside, other=0.0).to(tl.float32)
     if HAS_BIAS:
-        added += tl.load(bias + column, mask=inside, other=0.0).to(tl.float32)
-    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + factor * added
+        value += factor * tl.load(bias + column, mask=inside, other=0.0).to(tl.float32)
     stored = value.to(total.dtype.element_ty)
     tl.store(total + at, stored, mask=inside)
     value = stored.to(tl.float32)  # the norm of what the backward pass reads
@@ -74,19 +75,16 @@ def _forward_kernel(
 
 @triton.jit
 def _backward_kernel(
-    grad_total, grad_normed, total, weight, means, scales, grad_x, grad_branch, sums,
-    factor, rows, dim, HAS_TOTAL: tl.constexpr, HAS_BRANCH: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
+    grad_total, grad_normed, total, weight, means, scales, grad, sums,
+    rows, dim, HAS_TOTAL: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """ROWS rows a program, and its partial sums (3, dim): of the gradients of weight, shift and bias.
-
-    The gradient of the branch is written if it differs from that of x.
-    """
+    """ROWS rows a program, and its partial sums (3, dim): for weight and shift, and of the gradient of the total."""
     program = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, D)
     inside = column < dim
     of_weight = tl.zeros((D,), tl.float32)
     of_shift = tl.zeros((D,), tl.float32)
-    of_bias = tl.zeros((D,), tl.float32)
+    of_total = tl.zeros((D,), tl.float32)
     gamma = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
     for turn in range(ROWS):
         row = program * ROWS + turn
@@ -95,23 +93,21 @@ def _backward_kernel(
         mean = tl.load(means + row, mask=row < rows, other=0.0)
         scale = tl.load(scales + row, mask=row < rows, other=0.0)
         unit = tl.where(live, (tl.load(total + at, mask=live, other=0.0).to(tl.float32) - mean) * scale, 0.0)
-        grad = tl.load(grad_normed + at, mask=live, other=0.0).to(tl.float32)
-        of_weight += grad * unit
-        of_shift += grad
-        grad *= gamma
+        outer = tl.load(grad_normed + at, mask=live, other=0.0).to(tl.float32)
+        of_weight += outer * unit
+        of_shift += outer
+        outer *= gamma
         # Through the mean the gradient loses its mean, through the variance its component along the input.
-        inner = scale * (grad - tl.sum(grad, 0) / dim - unit * (tl.sum(grad * unit, 0) / dim))
+        inner = scale * (outer - tl.sum(outer, 0) / dim - unit * (tl.sum(outer * unit, 0) / dim))
         if HAS_TOTAL:
             inner += tl.load(grad_total + at, mask=live, other=0.0).to(tl.float32)
         inner = tl.where(live, inner, 0.0)
-        of_bias += factor * inner
-        tl.store(grad_x + at, inner.to(grad_x.dtype.element_ty), mask=live)
-        if HAS_BRANCH:
-            tl.store(grad_branch + at, (factor * inner).to(grad_branch.dtype.element_ty), mask=live)
+        of_total += inner
+        tl.store(grad + at, inner.to(grad.dtype.element_ty), mask=live)
     place = sums + program * 3 * dim + column
     tl.store(place, of_weight, mask=inside)
     tl.store(place + dim, of_shift, mask=inside)
-    tl.store(place + 2 * dim, of_bias, mask=inside)
+    tl.store(place + 2 * dim, of_total, mask=inside)
 
 
 @torch.library.custom_op("slam::add_norm", mutates_args=())
@@ -139,34 +135,24 @@ def _(x, branch, bias, factor, weight, shift, eps):
 
 @torch.library.custom_op("slam::add_norm_backward", mutates_args=())
 def _backward(
-    grad_total: Tensor | None, grad_normed: Tensor, total: Tensor, weight: Tensor, means: Tensor, scales: Tensor,
-    factor: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Return the gradients of x and of the branch, and partial sums (programs, 3, dim) for the parameters.
-
-    The branch's is empty if it is that of x, with a factor of 1.
-    """
+    grad_total: Tensor | None, grad_normed: Tensor, total: Tensor, weight: Tensor, means: Tensor, scales: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient of x, which is also the branch's, and partial sums (programs, 3, dim) for the parameters."""
     dim = total.size(-1)
     rows = total.numel() // dim
     programs = triton.cdiv(rows, _ROWS)
-    grad_x = torch.empty_like(total)
-    grad_branch = total.new_empty(0) if factor == 1.0 else torch.empty_like(total)
-    sums = torch.empty(programs, 3, dim, device=total.device)
+    grad, sums = torch.empty_like(total), torch.empty(programs, 3, dim, device=total.device)
     given = grad_normed if grad_total is None else grad_total
-    constants = {"HAS_TOTAL": grad_total is not None, "HAS_BRANCH": factor != 1.0}
-    _backward_kernel[(programs,)](
-        given, grad_normed, total, weight, means, scales, grad_x, grad_branch, sums,
-        factor, rows, dim, ROWS=_ROWS, D=triton.next_power_of_2(dim), **constants,
-    )  # fmt: skip
-    return grad_x, grad_branch, sums
+    constants = {"HAS_TOTAL": grad_total is not None, "ROWS": _ROWS, "D": triton.next_power_of_2(dim)}
+    _backward_kernel[(programs,)](given, grad_normed, total, weight, means, scales, grad, sums, rows, dim, **constants)
+    return grad, sums
 
 
 @_backward.register_fake
-def _(grad_total, grad_normed, total, weight, means, scales, factor):
+def _(grad_total, grad_normed, total, weight, means, scales):
     dim = total.size(-1)
     programs = (total.numel() // dim + _ROWS - 1) // _ROWS
-    sums = total.new_empty(programs, 3, dim, dtype=torch.float32)
-    return torch.empty_like(total), total.new_empty(0) if factor == 1.0 else torch.empty_like(total), sums
+    return torch.empty_like(total), total.new_empty(programs, 3, dim, dtype=torch.float32)
 
 
 def _keep(ctx, inputs, output) -> None:
@@ -181,11 +167,10 @@ def _gradients(ctx, grad_total, grad_normed, _means, _scales):
     total, weight, means, scales = ctx.saved_tensors
     grad_total = None if grad_total is None else grad_total.contiguous()
     grad_normed = torch.zeros_like(total) if grad_normed is None else grad_normed.contiguous()
-    grad_x, grad_branch, sums = _backward(grad_total, grad_normed, total, weight, means, scales, ctx.factor)
-    of_weight, of_shift, of_bias = sums.sum(0).unbind(0)
-    grad_branch = grad_x if ctx.factor == 1.0 else grad_branch
-    grad_bias = None if ctx.bias_type is None else of_bias.to(ctx.bias_type)
-    return grad_x, grad_branch, grad_bias, None, of_weight.to(weight.dtype), of_shift.to(ctx.shift_type), None
+    grad, sums = _backward(grad_total, grad_normed, total, weight, means, scales)
+    of_weight, of_shift, of_total = sums.sum(0).unbind(0)
+    grad_bias = None if ctx.bias_type is None else (ctx.factor * of_total).to(ctx.bias_type)
+    return grad, grad, grad_bias, None, of_weight.to(weight.dtype), of_shift.to(ctx.shift_type), None
 
 
 torch.library.register_autograd("slam::add_norm", _gradients, setup_context=_keep)

@@ -16,7 +16,9 @@ def gated_conv(
     x: Tensor, bias: Tensor | None, padding_mask: Tensor | None, weight: Tensor, conv_bias: Tensor | None,
     left: int, groups: int | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Return the depthwise convolution over time of ``glu(x + bias)``, zero at padding, and statistics for a group norm.
+    """Return the depthwise convolution over time of ``glu(x + bias)``, and statistics for a group norm.
+
+    Padding is zero before the convolution.
 
     Args:
         x: (batch, time, 2 channels).

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from slam_plugin.kernels.gpu.gated_conv import FRAMES, valid_frames
 from slam_plugin.kernels.group_norm import masked_group_norm_plain
 
-_ROWS = 16  # of a program of the layer norm's backward pass
+_ROWS = 32  # of a program of the layer norm's backward pass
 
 
 def group_norm_swish(
@@ -34,9 +34,12 @@ def group_norm_swish_plain(
     return F.silu(masked_group_norm_plain(x, weight, shift, padding_mask, groups, eps))
 
 
-def layer_norm(x: Tensor, weight: Tensor, shift: Tensor, eps: float) -> Tensor:
-    """Return the layer norm of x (..., dim), in x's type, computed in fp32."""
-    return _layer_forward(x.contiguous(), weight, shift, eps, False)
+def stream_norm(x: Tensor, weight: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return x (..., dim) and its layer norm, in x's type and computed in fp32.
+
+    Whoever goes on with x takes the one that is returned: its gradient and the norm's are added in one pass.
+    """
+    return _StreamNorm.apply(x.contiguous(), weight, shift, eps)
 
 
 def layer_norm_swish(x: Tensor, weight: Tensor, shift: Tensor, eps: float) -> Tensor:
@@ -255,8 +258,9 @@ def _layer_forward_kernel(x, weight, shift, out, dim, eps, SWISH: tl.constexpr, 
 
 @triton.jit
 def _layer_backward_kernel(
-    grad, x, weight, shift, grad_x, sums, rows, dim, eps, SWISH: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr
-):
+    grad, stream, x, weight, shift, grad_x, sums, rows, dim, eps,
+    SWISH: tl.constexpr, HAS_STREAM: tl.constexpr, ROWS: tl.constexpr, D: tl.constexpr,
+):  # fmt: skip
     """ROWS rows a program, and its sums (2, dim) for the parameters."""
     program = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, D)
@@ -275,6 +279,8 @@ def _layer_backward_kernel(
         of_shift += found
         found *= gamma
         inner = scale * (found - tl.sum(found, 0) / dim - unit * (tl.sum(found * unit, 0) / dim))
+        if HAS_STREAM:
+            inner += tl.load(stream + at, mask=live, other=0.0).to(tl.float32)
         tl.store(grad_x + at, inner.to(grad_x.dtype.element_ty), mask=live)
     place = sums + program * 2 * dim + column
     tl.store(place, of_weight, mask=inside)
@@ -296,20 +302,21 @@ def _(x, weight, shift, eps, swish):
 
 @torch.library.custom_op("slam::layer_norm_backward", mutates_args=())
 def _layer_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, shift: Tensor, eps: float, swish: bool
+    grad: Tensor, stream: Tensor | None, x: Tensor, weight: Tensor, shift: Tensor, eps: float, swish: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradient of x and partial sums (programs, 2, dim) for the parameters."""
+    """Return the gradient of x, to which the stream's is added, and partial sums (programs, 2, dim) for parameters."""
     dim = x.size(-1)
     rows, grad_x = x.numel() // dim, torch.empty_like(x)
     programs = triton.cdiv(rows, _ROWS)
     sums = x.new_empty(programs, 2, dim, dtype=torch.float32)
-    constants = {"SWISH": swish, "ROWS": _ROWS, "D": triton.next_power_of_2(dim)}
-    _layer_backward_kernel[(programs,)](grad, x, weight, shift, grad_x, sums, rows, dim, eps, **constants)
+    constants = {"SWISH": swish, "HAS_STREAM": stream is not None, "ROWS": _ROWS, "D": triton.next_power_of_2(dim)}
+    given = grad if stream is None else stream
+    _layer_backward_kernel[(programs,)](grad, given, x, weight, shift, grad_x, sums, rows, dim, eps, **constants)
     return grad_x, sums
 
 
 @_layer_backward.register_fake
-def _(grad, x, weight, shift, eps, swish):
+def _(grad, stream, x, weight, shift, eps, swish):
     dim = x.size(-1)
     programs = (x.numel() // dim + _ROWS - 1) // _ROWS
     return torch.empty_like(x), x.new_empty(programs, 2, dim, dtype=torch.float32)
@@ -322,9 +329,26 @@ def _keep_layer(ctx, inputs, output) -> None:
 
 def _layer_gradients(ctx, grad):
     x, weight, shift = ctx.saved_tensors
-    grad_x, sums = _layer_backward(grad.contiguous(), x, weight, shift, ctx.eps, ctx.swish)
+    grad_x, sums = _layer_backward(grad.contiguous(), None, x, weight, shift, ctx.eps, ctx.swish)
     of_weight, of_shift = sums.sum(0).unbind(0)
     return grad_x, of_weight.to(weight.dtype), of_shift.to(shift.dtype), None, None
 
 
 torch.library.register_autograd("slam::layer_norm", _layer_gradients, setup_context=_keep_layer)
+
+
+class _StreamNorm(torch.autograd.Function):
+    """A layer norm that hands its input on. An operator of torch.library may not return its input."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, weight, shift)
+        ctx.eps = eps
+        return x.view_as(x), _layer_forward(x, weight, shift, eps, False)
+
+    @staticmethod
+    def backward(ctx, stream: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, shift = ctx.saved_tensors
+        grad_x, sums = _layer_backward(grad.contiguous(), stream.contiguous(), x, weight, shift, ctx.eps, False)
+        of_weight, of_shift = sums.sum(0).unbind(0)
+        return grad_x, of_weight.to(weight.dtype), of_shift.to(shift.dtype), None

@@ -56,6 +56,7 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, s
         checkpoint_activations=config.checkpoint_activations,
         norm=apex_norm() if config.apex_norm else nn.LayerNorm,
         compile_layers=config.compile,
+        fused=not config.plain_kernels,
     )
     for layers in (*((trunk.speech_layers,) if speech else ()), trunk.multimodal_layers):
         mark_matrices(layers)

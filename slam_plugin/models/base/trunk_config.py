@@ -103,6 +103,10 @@ class TrunkConfig(FairseqDataclass):
         default=False,
         metadata={"help": "save memory: recompute the Conformer layers' activations in the backward pass"},
     )
+    plain_kernels: bool = field(
+        default=False,
+        metadata={"help": "on a GPU, run the Conformer layers by torch's operations in place of our Triton kernels"},
+    )
     compile: bool = field(
         default=False,
         metadata={"help": "torch.compile the Conformer layers; for GPUs: a CPU compiles for a minute and gains little"},

@@ -1,4 +1,4 @@
-"""Triton's kernels run by its interpreter on a processor, which ``tests/conftest.py`` turns on, and as such on a GPU."""
+"""On a processor Triton's interpreter runs the kernels: ``tests/conftest.py`` turns it on."""
 
 import pytest
 import torch

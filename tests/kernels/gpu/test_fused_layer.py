@@ -23,7 +23,8 @@ VARIANTS = {
 @pytest.fixture
 def on(monkeypatch):
     """Within a test, the kernels run on every device."""
-    monkeypatch.setattr(choice, "fused_on", lambda device: True)
+    monkeypatch.setattr(choice, "has_kernels", lambda: True)
+    monkeypatch.setattr(choice, "DEVICES", ("cpu", "cuda"))
 
 
 def layer_of(device, **options):
@@ -62,7 +63,7 @@ def test_it_is_the_plain_layer(device, on, options):
     x, mask, positions = inputs(device)
     layer = layer_of(device, **options)
     exact = copy.deepcopy(layer).double()
-    exact.fused = False
+    exact.run_fused = None
     out, grads = passes(layer, x, mask, positions)
     expected, expected_grads = passes(exact, x.double(), mask, positions.to(torch.complex128))
     assert differ(out, expected) < 2e-6
@@ -72,8 +73,9 @@ def test_it_is_the_plain_layer(device, on, options):
 def test_under_autocast_the_stream_has_one_type_and_parameters_keep_theirs(device, on):
     x, mask, positions = inputs(device)
     layer = layer_of(device)
+    assert layer.run_fused is not None
     exact = copy.deepcopy(layer).double()
-    exact.fused = False
+    exact.run_fused = None
 
     def run(*arguments):
         with torch.autocast(device.type, torch.bfloat16):
@@ -106,7 +108,7 @@ def test_recomputed_layers_and_adapters(device, on):
     nn.init.normal_(layer.conv.expand.lora_up)
     nn.init.normal_(layer.first_ffn.expand.lora_up)
     plain = copy.deepcopy(layer)
-    plain.fused = False
+    plain.run_fused = None
     out, grads = passes(layer, x, mask, positions, lambda *given: checkpoint(layer, *given, use_reentrant=False))
     expected, expected_grads = passes(plain, x, mask, positions)
     assert differ(out, expected) < 1e-5
@@ -122,11 +124,11 @@ def test_dropout_falls_on_the_branches_alone(device, on):
     assert differ(out, layer.final_norm(x)) < 1e-5
 
 
-def test_another_norm_takes_the_plain_path(device, on, monkeypatch):
+def test_another_norm_takes_the_plain_path(device, on):
     class Other(nn.LayerNorm):
         pass
 
     x, mask, positions = inputs(device)
     layer = ConformerLayer(DIM, HEADS, FFN, conv_groups=4, norm=Other).to(device)
-    assert not layer.fused
+    assert layer.run_fused is None
     assert torch.isfinite(layer(x, mask, positions)).all()

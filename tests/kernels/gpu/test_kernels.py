@@ -58,14 +58,26 @@ def test_add_norm(device, dtype, rows, dim, scale, biased):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_layer_norm(device, dtype):
-    from slam_plugin.kernels.gpu.norm_swish import layer_norm
+def test_a_layer_norm_that_hands_its_input_on(device, dtype):
+    from slam_plugin.kernels.gpu.norm_swish import stream_norm
 
     def plain(x, weight, shift):
-        return (F.layer_norm(x, (50,), weight, shift, 1e-5),)
+        return x, F.layer_norm(x, (50,), weight, shift, 1e-5)
 
     leaves = inputs(device, dtype, (2, 19, 50), (50,), (50,))
-    agree(lambda x, weight, shift: (layer_norm(x, weight, shift, 1e-5),), plain, leaves, dtype)
+    agree(lambda x, weight, shift: stream_norm(x, weight, shift, 1e-5), plain, leaves, dtype)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_query_key_and_value(device, dtype):
+    from slam_plugin.kernels.gpu.projection import project_heads
+
+    def plain(x, weight, bias):
+        product = F.linear(x, weight, bias)
+        return [part.unflatten(2, (4, 5)).transpose(1, 2) for part in product.chunk(3, dim=-1)]
+
+    leaves = inputs(device, dtype, (2, 7, 20), (60, 20), (60,))
+    agree(lambda x, weight, bias: project_heads(x, weight, bias, 4), plain, leaves, dtype)
 
 
 @pytest.mark.parametrize("used", [0, 1])
@@ -86,12 +98,12 @@ def test_add_norm_with_one_of_its_outputs_used(device, used):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("rows", "dim"), [(70, 130), (1, 3)])
-def test_bias_swish(device, dtype, rows, dim):
+@pytest.mark.parametrize(("rows", "dim", "scale"), [(70, 130, 1.0), (1, 3, 0.5)])
+def test_bias_swish(device, dtype, rows, dim, scale):
     from slam_plugin.kernels.gpu.bias_swish import bias_swish, bias_swish_plain
 
     leaves = inputs(device, dtype, (2, rows, dim), (dim,))
-    agree(lambda x, b: (bias_swish(x, b),), lambda x, b: (bias_swish_plain(x, b),), leaves, dtype)
+    agree(lambda x, b: (bias_swish(x, b, scale),), lambda x, b: (bias_swish_plain(x, b, scale),), leaves, dtype)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
