@@ -273,6 +273,9 @@ class Trunk(nn.Module):
         if self.compile_layers:
             # One form of the mask: torch compiles each form, and runs eagerly what comes after the eighth.
             padding_mask = _or_valid(padding_mask, states).contiguous()
+            # Else a batch as large as one of these would be taken for it, and compiled for this size alone.
+            for tensor in (states, positions) if self.positions == ROTARY else (states,):
+                torch._dynamo.mark_static(tensor, tensor.dim() - 1)
         keys = self._visible_keys(padding_mask, states.dtype, at_end=sides is None)
         for layer in layers:
             if self.checkpoint_activations:
@@ -286,7 +289,9 @@ class Trunk(nn.Module):
     def _visible_keys(self, padding_mask: Tensor | None, dtype: torch.dtype, at_end: bool) -> Keys | None:
         """Return the padding mask as attention takes it. ``at_end``: there is no padding but at the end of rows."""
         plain = self.positions != RELATIVE_KEY and not (self.training and self.attention_dropout)
-        return visible_keys(padding_mask, dtype, self.head_dim, segments=at_end and plain)
+        # Compiled layers keep the mask, which pairs need: two forms would be twice the graphs.
+        segments = at_end and plain and not self.compile_layers
+        return visible_keys(padding_mask, dtype, self.head_dim, segments)
 
     def _positions_in(self, lengths: Sequence[int], device: torch.device) -> Positions:
         """Return what the layers need to know of positions in a sequence of parts of ``lengths``, None for nothing."""

@@ -11,7 +11,7 @@ from slam_plugin.data.manifests.manifest import Manifest, line_of
 from slam_plugin.data.manifests.validate import ensure_valid
 from slam_plugin.data.masks import span_mask
 from slam_plugin.data.options import Option
-from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length, padding_mask_of
+from slam_plugin.data.padding import frames_multiple, pad_stack, padded_length, padding_mask_of
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.specaugment import SpecAugment
@@ -29,7 +29,7 @@ class SpeechShard:
     def __init__(self, manifest: Manifest, root: Path, setting: Setting, budget: int) -> None:
         """Take the maximum number of frames in a batch, padding included, as ``budget``."""
         self.manifest, self.root, self.setting, self.budget = manifest, root, setting, budget
-        self.lengths = manifest.column("n_frames")
+        self.lengths, self.frames_multiple = manifest.column("n_frames"), frames_multiple()
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: Setting) -> "SpeechShard":
@@ -81,7 +81,7 @@ class SpeechShard:
         augmented_features (batch, frames, 80) are included.
         """
         lengths = [len(item["features"]) for item in items]
-        frames = padded_length(lengths, FRAMES_MULTIPLE, self.budget)
+        frames = padded_length(lengths, self.frames_multiple, self.budget)
         batch = {
             "kind": self.kind,
             "seed": seed_of(*(part for item in items for part in item["key"])),
