@@ -104,4 +104,5 @@ def _names_no_type(operator, args, kwargs) -> bool:
 
 def _depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, causal: bool = False) -> Tensor:
     left = weight.size(1) - 1 if causal else weight.size(1) // 2
-    return depthwise.depthwise_conv_plain(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), left)
+    # In fp32: a processor takes minutes for some shapes in bf16. The type of the output is the GPU's.
+    return depthwise.depthwise_conv_plain(x.float(), weight, bias, left).to(x.dtype)
