@@ -58,6 +58,7 @@ def test_every_import_is_of_a_package_that_setup_names(package):
     named, providers = required(), packages_distributions()
     found = imported(package)
     assert {"numpy", "torch", "fairseq"} <= found
+    found -= {"triton"}  # torch brings it where there are GPUs, and only files that run there import it
     missing = {name for name in found if not named & {normalized(each) for each in providers.get(name, ())}}
     assert not missing, f"setup.py does not name the packages of {sorted(missing)}"
 

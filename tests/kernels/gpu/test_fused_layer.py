@@ -132,3 +132,14 @@ def test_another_norm_takes_the_plain_path(device, on):
     layer = ConformerLayer(DIM, HEADS, FFN, conv_groups=4, norm=Other).to(device)
     assert layer.run_fused is None
     assert torch.isfinite(layer(x, mask, positions)).all()
+
+
+def test_by_operations_hooks_of_its_modules_run(device, on):
+    x, mask, positions = inputs(device)
+    layer, seen = layer_of(device), []
+    layer.attention.register_forward_pre_hook(lambda module, given: seen.append(given))
+    expected = layer(x, mask, positions)
+    assert not seen
+    with layer.by_operations():
+        assert differ(layer(x, mask, positions) * ~mask[..., None], expected * ~mask[..., None]) < 1e-5
+    assert len(seen) == 1 and layer.run_fused is not None
