@@ -30,7 +30,7 @@ from slam_plugin.models.pretraining import SlamPretraining
 from slam_plugin.tasks.pretraining import SlamPretrainingTask
 
 GOAL, UNIT = Goal("<=", 0.03), "share of a step"
-PLUGIN = Path(compat.__file__).parent
+PLUGIN = Path(compat.__file__).parents[1]
 REST = "rest"
 # A part's time excludes the time of other parts that run inside it.
 PARTS: dict[str, tuple[tuple[type, str], ...]] = {

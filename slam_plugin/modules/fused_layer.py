@@ -6,7 +6,6 @@ add is one kernel with the norm after it. The residual stream has one type: that
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,11 +16,11 @@ from slam_plugin.kernels.gpu.gated_conv import gated_conv
 from slam_plugin.kernels.gpu.norm_swish import group_norm_swish, layer_norm_swish, stream_norm
 from slam_plugin.kernels.gpu.projection import project_heads
 from slam_plugin.modules.conformer import ConformerLayer, ConvModule, FeedForward, Positions, SelfAttention
-from slam_plugin.modules.norm import MaskedGroupNorm
+from slam_plugin.modules.norm import MaskedGroupNorm, stream_type
 
 
 class Branch(NamedTuple):
-    """What a module adds to the stream, before its dropout: ``output + scale * bias``."""
+    """Output of a module before its dropout, which is added to the stream: ``output + scale * bias``."""
 
     output: Tensor  # (batch, time, dim)
     bias: Tensor | None  # (dim,)
@@ -33,7 +32,7 @@ def run(
 ) -> Tensor:
     """Compute ``layer(x, padding_mask, positions, keys)``. Its norms are ``nn.LayerNorm``."""
     norm = layer.first_ffn.norm
-    x, normed = stream_norm(x.to(_stream_type(x)), norm.weight, norm.bias, norm.eps)
+    x, normed = stream_norm(x.to(stream_type(x)), norm.weight, norm.bias, norm.eps)
     branch = _half_feed_forward(layer.first_ffn, normed)
     x, normed = _add(x, branch, layer.first_ffn.dropout, layer.attention.norm)
     branch = _attention(layer.attention, normed, padding_mask, positions, keys)
@@ -93,9 +92,3 @@ def _add(x: Tensor, branch: Branch, dropout: nn.Dropout, norm: nn.LayerNorm) -> 
     if dropout.training and dropout.p > 0.0:
         output, bias = dropout(output if bias is None else output + (scale * bias).to(output.dtype)), None
     return add_norm(x, output, bias, scale, norm.weight, norm.bias, norm.eps)
-
-
-def _stream_type(x: Tensor) -> torch.dtype:
-    """Return the type of the residual stream that begins with x: autocast's if it is on, else x's own."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

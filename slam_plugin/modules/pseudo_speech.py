@@ -41,7 +41,7 @@ def stretch_of(front_end: FrontEnd) -> int:
 
 
 class PseudoSpeechSpec(NamedTuple):
-    """How a batch of text is spoken: tokens of a row, share of the rows that is used, and masked spans of frames."""
+    """Options of pseudo-speech: tokens of a row, share of the rows that is used, and masked spans of frames."""
 
     length: int
     share: float

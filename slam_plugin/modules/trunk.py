@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from slam_plugin.kernels.attention import Keys, visible_keys
 from slam_plugin.modules.conformer import ConformerLayer, NormFactory, Positions
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
+from slam_plugin.modules.norm import stream_type
 from slam_plugin.modules.relative_key import distance_columns
 from slam_plugin.modules.rotary import rotary_angles
 from slam_plugin.modules.subsampler import build_front_end
@@ -302,16 +303,6 @@ class Trunk(nn.Module):
             places = torch.cat([torch.arange(length, device=device) for length in lengths])
             return rotary_angles(places, self.head_dim)
         return None
-
-
-def stream_type(states: Tensor) -> torch.dtype:
-    """Return the type of states between layers: autocast's if it is on, else their own.
-
-    Named here because autocast would not choose it: on a GPU it computes norms in fp32, so that states would become
-    fp32 after the first layer, and a residual twice as large.
-    """
-    kind = states.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
 
 
 def _or_valid(padding_mask: Tensor | None, states: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class MaskingSpec:
         false_pairs: source of false partners, "batch", "hard" or "text"; None makes true pairs only.
         augmentation: SpecAugment of the copy of the speech for the pass "augmented"; None makes no copy.
         partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
-        pseudo_speech: how unpaired text is spoken; None leaves it silent.
+        pseudo_speech: spec of the pseudo-speech made of unpaired text; None makes none.
     """
 
     speech_mask: SpanMask | None = None

@@ -136,7 +136,7 @@ def test_a_gpu_takes_segments_where_flash_attention_runs(monkeypatch, dtype, hea
 
 
 def test_torchs_kernel_takes_what_it_is_given():
-    """The call's arguments bind to torch's signature; the call itself needs a GPU."""
+    """Torch's function accepts the names and number of the arguments. It runs on GPUs alone."""
     import inspect
 
     from torch.nn.attention.varlen import varlen_attn

@@ -40,7 +40,7 @@ class Setting:
         augmentation: SpecAugment of a second copy of the speech; None makes no copy.
         partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
         front_end: geometry of the model's front end.
-        pseudo_speech: how unpaired text is spoken; None leaves it silent.
+        pseudo_speech: spec of the pseudo-speech made of unpaired text; None makes none.
     """
 
     seed: int

@@ -16,7 +16,7 @@ from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.text.blocks import find_blocks
 from slam_plugin.data.text.indexed import Sentences, index_hash, open_indexed
 from slam_plugin.data.text.normalization import decoded_sample
-from slam_plugin.data.text.pieces import WORD_START
+from slam_plugin.data.text.pieces import word_starts
 from slam_plugin.data.text.vocabulary import MASK
 from slam_plugin.modules.pseudo_speech import spoken_of, stretch_of
 from slam_plugin.modules.selection import pack, select_positions
@@ -40,6 +40,8 @@ class TextShard:
         self.sentences, self.setting, self.budget = sentences, setting, budget
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
+        # Not at each batch: a vocabulary is long.
+        self.word_starts = torch.tensor(word_starts(dictionary.symbols)) if setting.pseudo_speech else None
         self.first, self.sizes = None, sentences.sizes  # of each item without <s>: first sentence, and tokens
         if block is not None:
             self.first, self.sizes = find_blocks(sentences.sizes, block - 1, f"{sentences.path}.bin")
@@ -102,10 +104,10 @@ class TextShard:
         spec, setting = self.setting.pseudo_speech, self.setting
         if spec is None:
             return {}
-        starts = torch.tensor([symbol.startswith(WORD_START) for symbol in setting.vocabulary.dictionary.symbols])
         given, draws = (batch["token_targets"], batch["token_padding_mask"]), torch.Generator()
         draws.manual_seed(batch["seed"])
-        return spoken_of(*given, spec, starts, (self.bos, self.eos), stretch_of(setting.front_end), draws).entries()
+        symbols, stretch = (self.bos, self.eos), stretch_of(setting.front_end)
+        return spoken_of(*given, spec, self.word_starts, symbols, stretch, draws).entries()
 
 
 def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, torch.Tensor]:

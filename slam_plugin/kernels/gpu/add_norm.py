@@ -6,6 +6,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional as F
 
+from slam_plugin.kernels.gpu.rows import input_gradient, standardize
+
 _ROWS = 32  # that a program of the backward pass adds up
 
 
@@ -63,12 +65,10 @@ def _forward_kernel(
     stored = value.to(total.dtype.element_ty)
     tl.store(total + at, stored, mask=inside)
     value = stored.to(tl.float32)  # the norm of what the backward pass reads
-    mean = tl.sum(tl.where(inside, value, 0.0), 0) / dim
-    centered = tl.where(inside, value - mean, 0.0)
-    scale = 1.0 / tl.sqrt(tl.sum(centered * centered, 0) / dim + eps)
+    unit, mean, scale = standardize(value, inside, dim, eps)
     tl.store(means + row, mean)
     tl.store(scales + row, scale)
-    out = centered * scale * tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    out = unit * tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
     out += tl.load(shift + column, mask=inside, other=0.0).to(tl.float32)
     tl.store(normed + at, out.to(normed.dtype.element_ty), mask=inside)
 
@@ -97,8 +97,7 @@ def _backward_kernel(
         of_weight += outer * unit
         of_shift += outer
         outer *= gamma
-        # Through the mean the gradient loses its mean, through the variance its component along the input.
-        inner = scale * (outer - tl.sum(outer, 0) / dim - unit * (tl.sum(outer * unit, 0) / dim))
+        inner = input_gradient(outer, unit, scale, dim)
         if HAS_TOTAL:
             inner += tl.load(grad_total + at, mask=live, other=0.0).to(tl.float32)
         inner = tl.where(live, inner, 0.0)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from slam_plugin.kernels.gpu.gated_conv import FRAMES, valid_frames
+from slam_plugin.kernels.gpu.rows import input_gradient, standardize
 from slam_plugin.kernels.group_norm import masked_group_norm_plain
 
 _ROWS = 32  # of a program of the layer norm's backward pass
@@ -57,10 +58,10 @@ def layer_norm_swish_plain(x: Tensor, weight: Tensor, shift: Tensor, eps: float)
 
 
 @triton.jit
-def _combined(statistics, batch, group, blocks, total, eps, P: tl.constexpr):
-    """Return mean, 1 / deviation and number of values of a group, from those of its blocks (Chan et al. 1979)."""
+def _combined(statistics, blocks, total, eps, P: tl.constexpr):
+    """Return mean, 1 / deviation and size of the program's group, from those of its blocks (Chan et al. 1979)."""
     block = tl.arange(0, P)
-    place = statistics + (batch * tl.num_programs(1) + group) * blocks + block
+    place = statistics + (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * blocks + block
     count = tl.load(place, mask=block < blocks, other=0.0)
     mean = tl.load(place + total, mask=block < blocks, other=0.0)
     squares = tl.load(place + 2 * total, mask=block < blocks, other=0.0)
@@ -68,6 +69,22 @@ def _combined(statistics, batch, group, blocks, total, eps, P: tl.constexpr):
     middle = tl.sum(count * mean, 0) / values
     variance = (tl.sum(squares, 0) + tl.sum(count * (mean - middle) * (mean - middle), 0)) / values
     return middle, 1.0 / tl.sqrt(variance + eps), values
+
+
+@triton.jit
+def _tile(padding, time, channels, width, HAS_PADDING: tl.constexpr, T: tl.constexpr, C: tl.constexpr):
+    """Return the channels of the program's group (C,) and which of them exist, and of its (T, C) values the places.
+
+    Then which of the values exist, and which of these are not padding.
+    """
+    batch = tl.program_id(2).to(tl.int64)
+    frame = tl.program_id(0) * T + tl.arange(0, T)
+    within = tl.arange(0, C)
+    channel, exists = tl.program_id(1) * width + within, within < width
+    at = (batch * time + frame)[:, None] * channels + channel[None, :]
+    inside = (frame < time)[:, None] & exists[None, :]
+    valid = valid_frames(padding, batch, frame, time, HAS_PADDING)[:, None] & exists[None, :]
+    return channel, exists, at, inside, valid
 
 
 @triton.jit
@@ -87,14 +104,8 @@ def _group_forward_kernel(
     x, statistics, weight, shift, padding, out, time, channels, width, blocks, total, eps,
     HAS_PADDING: tl.constexpr, T: tl.constexpr, C: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
-    block, group, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    mean, scale, _ = _combined(statistics, batch, group, blocks, total, eps, P)
-    frame = block * T + tl.arange(0, T)
-    within = tl.arange(0, C)
-    channel, exists = group * width + within, within < width
-    inside = (frame < time)[:, None] & exists[None, :]
-    valid = valid_frames(padding, batch, frame, time, HAS_PADDING)[:, None] & exists[None, :]
-    at = (batch * time + frame)[:, None] * channels + channel[None, :]
+    mean, scale, _ = _combined(statistics, blocks, total, eps, P)
+    channel, exists, at, inside, valid = _tile(padding, time, channels, width, HAS_PADDING, T, C)
     unit = (tl.load(x + at, mask=valid, other=0.0).to(tl.float32) - mean) * scale
     value = unit * tl.load(weight + channel, mask=exists, other=0.0).to(tl.float32)[None, :]
     value += tl.load(shift + channel, mask=exists, other=0.0).to(tl.float32)[None, :]
@@ -108,17 +119,12 @@ def _group_sums_kernel(
     HAS_PADDING: tl.constexpr, T: tl.constexpr, C: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
     """For each block of frames, sums (2, channels) of the norm's gradient, and of it times the normalized x."""
-    block, group, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    mean, scale, _ = _combined(statistics, batch, group, blocks, total, eps, P)
-    frame = block * T + tl.arange(0, T)
-    within = tl.arange(0, C)
-    channel, exists = group * width + within, within < width
-    valid = valid_frames(padding, batch, frame, time, HAS_PADDING)[:, None] & exists[None, :]
-    at = (batch * time + frame)[:, None] * channels + channel[None, :]
+    mean, scale, _ = _combined(statistics, blocks, total, eps, P)
+    channel, exists, at, _, valid = _tile(padding, time, channels, width, HAS_PADDING, T, C)
     gamma = tl.load(weight + channel, mask=exists, other=0.0).to(tl.float32)[None, :]
     beta = tl.load(shift + channel, mask=exists, other=0.0).to(tl.float32)[None, :]
     found, unit = _before_swish(grad, x, at, valid, gamma, beta, mean, scale, True)
-    place = sums + (batch * blocks + block) * 2 * channels + channel
+    place = sums + (tl.program_id(2).to(tl.int64) * blocks + tl.program_id(0)) * 2 * channels + channel
     tl.store(place, tl.sum(found, 0), mask=exists)
     tl.store(place + channels, tl.sum(found * unit, 0), mask=exists)
 
@@ -128,24 +134,19 @@ def _group_backward_kernel(
     grad, x, statistics, weight, shift, padding, sums, grad_x, time, channels, width, blocks, total, eps,
     HAS_PADDING: tl.constexpr, T: tl.constexpr, C: tl.constexpr, P: tl.constexpr,
 ):  # fmt: skip
-    block, group, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    mean, scale, values = _combined(statistics, batch, group, blocks, total, eps, P)
-    frame = block * T + tl.arange(0, T)
-    within = tl.arange(0, C)
-    channel, exists = group * width + within, within < width
+    mean, scale, values = _combined(statistics, blocks, total, eps, P)
+    channel, exists, at, inside, valid = _tile(padding, time, channels, width, HAS_PADDING, T, C)
     gamma = tl.load(weight + channel, mask=exists, other=0.0).to(tl.float32)
     beta = tl.load(shift + channel, mask=exists, other=0.0).to(tl.float32)
     # Through the mean the gradient loses its mean, through the variance its component along x.
     part = tl.arange(0, P)
-    place = sums + (batch * blocks + part)[:, None] * 2 * channels + channel[None, :]
+    place = sums + (tl.program_id(2).to(tl.int64) * blocks + part)[:, None] * 2 * channels + channel[None, :]
     there = (part < blocks)[:, None] & exists[None, :]
     from_mean = tl.sum(tl.sum(tl.load(place, mask=there, other=0.0), 0) * gamma, 0) / values
     from_variance = tl.sum(tl.sum(tl.load(place + channels, mask=there, other=0.0), 0) * gamma, 0) / values
-    valid = valid_frames(padding, batch, frame, time, HAS_PADDING)[:, None] & exists[None, :]
-    at = (batch * time + frame)[:, None] * channels + channel[None, :]
     found, unit = _before_swish(grad, x, at, valid, gamma[None, :], beta[None, :], mean, scale, True)
     found = tl.where(valid, scale * (found * gamma[None, :] - from_mean - unit * from_variance), 0.0)
-    tl.store(grad_x + at, found.to(grad_x.dtype.element_ty), mask=(frame < time)[:, None] & exists[None, :])
+    tl.store(grad_x + at, found.to(grad_x.dtype.element_ty), mask=inside)
 
 
 def _group_launch(
@@ -235,21 +236,12 @@ torch.library.register_autograd("slam::group_norm_swish", _group_gradients, setu
 
 
 @triton.jit
-def _row_statistics(x, at, inside, dim, eps):
-    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    mean = tl.sum(value, 0) / dim
-    centered = tl.where(inside, value - mean, 0.0)
-    return mean, 1.0 / tl.sqrt(tl.sum(centered * centered, 0) / dim + eps)
-
-
-@triton.jit
 def _layer_forward_kernel(x, weight, shift, out, dim, eps, SWISH: tl.constexpr, D: tl.constexpr):
     column = tl.arange(0, D)
     inside = column < dim
     at = tl.program_id(0).to(tl.int64) * dim + column
-    mean, scale = _row_statistics(x, at, inside, dim, eps)
-    value = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - mean) * scale
-    value = value * tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    unit, _, _ = standardize(tl.load(x + at, mask=inside, other=0.0).to(tl.float32), inside, dim, eps)
+    value = unit * tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(shift + column, mask=inside, other=0.0).to(tl.float32)
     if SWISH:
         value *= tl.sigmoid(value)
@@ -273,12 +265,12 @@ def _layer_backward_kernel(
         row = program * ROWS + turn
         live = inside & (row < rows)
         at = row * dim + column
-        mean, scale = _row_statistics(x, at, live, dim, eps)
+        _, mean, scale = standardize(tl.load(x + at, mask=live, other=0.0).to(tl.float32), live, dim, eps)
         found, unit = _before_swish(grad, x, at, live, gamma, beta, mean, scale, SWISH)
         of_weight += found * unit
         of_shift += found
         found *= gamma
-        inner = scale * (found - tl.sum(found, 0) / dim - unit * (tl.sum(found * unit, 0) / dim))
+        inner = input_gradient(found, unit, scale, dim)
         if HAS_STREAM:
             inner += tl.load(stream + at, mask=live, other=0.0).to(tl.float32)
         tl.store(grad_x + at, inner.to(grad_x.dtype.element_ty), mask=live)
