@@ -11,6 +11,7 @@ from slam_plugin.data.plan.batching import cut
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END
+from slam_plugin.modules.selection import pack, select_positions
 from slam_plugin.objectives.base import SpanMask
 from slam_plugin.objectives.contrastive import Options
 
@@ -37,7 +38,8 @@ def with_states(batch: dict[str, Any]) -> dict[str, Any]:
     lengths = torch.full((len(batch["features"]),), frames) if padding is None else (~padding).sum(1)
     states = None if padding is None else padding[:, :: DEFAULT_FRONT_END.frames_per_state]
     masks = equal_masks(batch["mask_indices"], states, torch.Generator().manual_seed(SEED))
-    return {**batch, "lengths": lengths, "state_padding_mask": states, "mask_indices": masks}
+    batch = {**batch, "lengths": lengths, "state_padding_mask": states, "mask_indices": masks}
+    return {**batch, **pack(select_positions(batch, states))}
 
 
 def equal_masks(masks: Tensor, padding_mask: Tensor | None, generator: torch.Generator) -> Tensor:

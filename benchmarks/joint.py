@@ -1,15 +1,18 @@
 """The joint model with random batches of every kind, for measurements without a corpus."""
 
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 from fairseq.data import Dictionary
+from fairseq.utils import apply_to_sample
 
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
+from slam_plugin.modules.ctc_paths import find_paths
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
+from slam_plugin.modules.selection import pack, select_positions
 from slam_plugin.objectives import contrastive, span_mlm, tlm
 
 SPEECH = ("contrastive", "masked_prediction")
@@ -36,14 +39,25 @@ class Batch(NamedTuple):
         return self.items * self.frames / FRAMES_PER_SECOND
 
 
-def joint_model(objectives: Sequence[str], vocabulary: int, config: SlamPretrainingConfig) -> SlamPretraining:
-    """Return a model in training mode with these objectives' defaults and one learned vector for masked states."""
+def joint_model(
+    objectives: Sequence[str],
+    vocabulary: int,
+    config: SlamPretrainingConfig,
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> SlamPretraining:
+    """Return a model in training mode with one learned vector for masked states.
+
+    Args:
+        options: of the objectives, by name, where they differ from the defaults.
+    """
     dictionary = Dictionary()
     for number in range(vocabulary - len(dictionary)):
         dictionary.add_symbol(f"piece{number}")
     task = SimpleNamespace(
         source_dictionary=dictionary,
-        corpora=SimpleNamespace(objectives={name: SimpleNamespace(weight=1.0, options={}) for name in objectives}),
+        corpora=SimpleNamespace(
+            objectives={name: SimpleNamespace(weight=1.0, options=options.get(name, {})) for name in objectives}
+        ),
         vocabulary=SimpleNamespace(hash="00"),
     )
     return SlamPretraining.build_model(config, task).train()
@@ -68,9 +82,12 @@ def random_batch(shape: Batch, vocabulary: int, seed: int = 1) -> dict[str, Any]
         batch["token_mask_indices"] = torch.rand(size, generator=draw) < rate
     if paired:
         batch["matches"] = torch.arange(shape.items) % 2 == 0
-    return batch
+        targets, states = batch["token_targets"][:, 1:-1], torch.full((shape.items,), shape.states)
+        paths = find_paths(targets, torch.ones_like(targets, dtype=torch.bool), states, batch["matches"])
+        batch |= paths.entries()
+    return {**batch, **pack(select_positions(batch, None))}
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """Return the batch with its tensors on ``device``."""
-    return {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}
+    return apply_to_sample(lambda tensor: tensor.to(device), batch)

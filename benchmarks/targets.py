@@ -86,7 +86,7 @@ def _contrast(scale: Scale) -> Figure:
     leaves = (given.context, given.targets)
 
     def mine() -> Sequence[Tensor]:
-        loss = our_loss(given, *draw_distractors(counts, DISTRACTORS, generator))
+        loss = our_loss(given, *draw_distractors(counts, MASKED, DISTRACTORS, generator))
         return torch.autograd.grad(loss, leaves)
 
     def theirs() -> Sequence[Tensor]:

@@ -31,6 +31,7 @@ FAILURES = [
     ("stop_at_a_signal", "orderly stop", "died of signal 15"),
     ("lose_a_rank", "meeting of ranks", "the other rank died of signal 14"),
     ("launch_on_processors", "launched ranks", "modulo by zero"),
+    ("exchange_on_processors", "exchange on processors", "device_ids and output_device arguments only work"),
     ("launch_with_a_gpu_each", "launched ranks", "found (None, 1, 0, 0)"),
     ("launch_on_unequal_machines", "launched ranks", "found ('env://', 6, 2, 2)"),
     ("track_two_epochs", "one tracked run", "started 4 times"),

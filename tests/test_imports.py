@@ -27,7 +27,7 @@ ROOMS = {
         "launch": {"compat"},
         "checkpoints": {"compat", "saved"},
         "scoring": {"data"},
-        "models": {"checkpoints", "compat", "modules", "objectives", "data", "optim", "decoding"},
+        "models": {"checkpoints", "compat", "kernels", "modules", "objectives", "data", "optim", "decoding"},
         "criterions": {"objectives", "data"},
         "instruments": {"models", "modules", "data", "decoding", "scoring"},
         "tasks": {

@@ -1,10 +1,11 @@
-"""Workaround for ranks that torchrun, or srun with torchrun's variables, has started."""
+"""Workarounds for ranks that torchrun, or srun with torchrun's variables, has started, and for ranks without GPUs."""
 
 import functools
 import os
 
 import torch
 from fairseq.distributed import utils as distributed_utils
+from fairseq.models import distributed_fairseq_model
 
 from slam_plugin.compat.workaround import Workaround
 
@@ -34,6 +35,18 @@ def _read_variables(cfg) -> None:
     cfg.distributed_no_spawn = True
 
 
+def _exchange_on_processors() -> None:
+    original = distributed_fairseq_model.DistributedDataParallel
+
+    @functools.wraps(original, updated=())
+    def DistributedDataParallel(module, device_ids=None, output_device=None, **options):
+        if all(parameter.device.type == "cpu" for parameter in module.parameters()):
+            device_ids = output_device = None
+        return original(module, device_ids=device_ids, output_device=output_device, **options)
+
+    distributed_fairseq_model.DistributedDataParallel = DistributedDataParallel
+
+
 WORKAROUNDS = (
     Workaround(
         "launched ranks",
@@ -41,5 +54,10 @@ WORKAROUNDS = (
         "one GPU or none does not read them without --distributed-world-size, and trains alone. Its GPU follows from "
         "its number among all ranks, which is wrong if machines have different numbers of ranks",
         _take_launched_ranks,
+    ),
+    Workaround(
+        "exchange on processors",
+        "fairseq gives torch's DDP the number of a GPU also if the model is on a processor, which torch refuses",
+        _exchange_on_processors,
     ),
 )

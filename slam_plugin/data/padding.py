@@ -4,6 +4,7 @@ oneDNN compiles convolutions and bf16 products for each shape and keeps them. If
 row, a third of the batches would have a shape of their own, and memory would grow with them.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,19 @@ from torch import Tensor
 
 # The laptop recipe's 365 shapes of speech batches become 67, for 3 % more frames. 64 would give 52 shapes for 4 %.
 FRAMES_MULTIPLE = 32  # of 10 ms
+# On a GPU each shape costs more: kernels are chosen, and memory is cut, anew. Of 2,537 shapes (48,000 frames a batch,
+# utterances of 15 s on average) 240 are left by 32, and 201 by 64 for 1.1 % padding. 64 frames are 16 states.
+FRAMES_MULTIPLE_ON_GPU = 64
 TOKENS_MULTIPLE = 8
+
+
+@functools.cache
+def frames_multiple() -> int:
+    """Return the multiple that batches' frames are padded to on this machine.
+
+    Datasets ask once, when they are made: the processes that load data must not ask about GPUs.
+    """
+    return FRAMES_MULTIPLE_ON_GPU if torch.cuda.is_available() else FRAMES_MULTIPLE
 
 
 def padded_length(lengths: Sequence[int], multiple: int, budget: int | None = None) -> int:

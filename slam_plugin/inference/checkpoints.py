@@ -224,6 +224,7 @@ def _pretrained_trunk(path: str | Path, state: Mapping[str, Any], vocabulary: Vo
     """Return the trunk without its objectives: only training needs them, and their corpora.yaml may be gone."""
     config = merge_with_parent(SlamPretrainingConfig(), state["cfg"]["model"], remove_missing=True)
     config.compile = False  # only pays in training
+    config.apex_norm = False  # the weights fit torch's, which is there on any machine
     dictionary = vocabulary.dictionary
     trunk = build_trunk(config, len(dictionary), dictionary.pad())
     load_trunk(trunk, SourceCheckpoint(str(path), config, state["model"], state["task_state"]))

@@ -59,11 +59,13 @@ def attention(checkpoint: Checkpoint, speech: Speech, text: str) -> Attention:
     caught: list[Tensor] = []
 
     def catch(module: nn.Module, inputs: tuple) -> None:
-        weights = module.weights(*inputs)  # (1, heads, L + gap + T, L + gap + T)
+        x, padding_mask, positions, _ = inputs
+        weights = module.weights(x, padding_mask, positions)  # (1, heads, L + gap + T, L + gap + T)
         caught.append(weights[0, :, :end, end + trunk.gap :].float().cpu())
 
     with contextlib.ExitStack() as hooks:
         for layer in trunk.multimodal_layers:
+            hooks.enter_context(layer.by_operations())
             hooks.enter_context(layer.attention.register_forward_pre_hook(catch))
         checkpoint.run_trunk(features=features, tokens=tokens)
     weights = torch.stack(caught)

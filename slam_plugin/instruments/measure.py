@@ -13,6 +13,8 @@ from slam_plugin.instruments.gradients import gradient_norms, shares
 from slam_plugin.instruments.recognition import decode
 from slam_plugin.instruments.states import effective_rank, mean_pooled, own_share, probed_frames, retrieval_accuracy
 from slam_plugin.models.base.trunk import build_trunk
+from slam_plugin.modules.ctc_paths import PATHS
+from slam_plugin.modules.selection import LISTS, SIZES
 from slam_plugin.modules.trunk import Encoded, Front, Trunk
 from slam_plugin.scoring import text as scoring
 
@@ -53,7 +55,7 @@ def fresh_values(model: nn.Module, batches: Batches) -> dict[str, float]:
     """
     if not model.trunk.has_speech:
         return {}
-    config = OmegaConf.merge(model.config, {"compile": False})
+    config = OmegaConf.merge(model.config, {"compile": False, "apex_norm": False})
     embedding = model.trunk.text_embedding.tokens
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(FRESH_SEED)  # not torch.manual_seed: it seeds the GPUs as well
@@ -190,7 +192,8 @@ def _with_other_speech(batch: Batch) -> dict[str, Any]:
     """Return the batch with each transcript paired with the speech of the next pair."""
     speech = ("features", "feature_padding_mask", "mask_indices", "augmented_features")
     moved = {name: batch[name].roll(1, dims=0) for name in speech if batch.get(name) is not None}
-    return {**batch, **moved}
+    lists = (LISTS, SIZES, PATHS)  # of the places before the move
+    return {**{name: value for name, value in batch.items() if name not in lists}, **moved}
 
 
 def _text_alone(batch: Batch) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def export_with_code(source: SourceCheckpoint, differences: Sequence[str]) -> Ex
     weights = {_PREFIX[kind] + name: value for name, value in _speech_side(source, arguments).items()}
     front_end = arguments.pop("front_end")
     config: dict[str, Any] = {"architectures": [kind], "auto_map": _AUTO_MAP, "model_type": MODEL_TYPE}
-    config |= {"trunk": arguments, "front_end": front_end}
+    # Without our kernels: transformers would refuse files that import a package which may be absent.
+    config |= {"trunk": {**arguments, "fused": False}, "front_end": front_end}
     taken = {name for name in source.weights if is_adapter(name)}
     taken |= {name for name in source.weights for ours in weights if name.endswith(ours.removeprefix("slam."))}
     code = [_CONFIGURATION, _MODELING, _FEATURE_EXTRACTION]

@@ -4,14 +4,24 @@ import functools
 import importlib.util
 import logging
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import NamedTuple
 
 import torch
+from torch import nn
+from torch.nn.attention import SDPBackend
 
+from slam_plugin.kernels import choice
 from slam_plugin.kernels.ngrams import MODULE
 
 logger = logging.getLogger(__name__)
+BACKENDS = {
+    SDPBackend.FLASH_ATTENTION: "flash",
+    SDPBackend.EFFICIENT_ATTENTION: "memory-efficient",
+    SDPBackend.CUDNN_ATTENTION: "cuDNN (only with --cudnn-attention)",
+    SDPBackend.MATH: "math",
+}
 BUILD = "slam build-kernel --fairseq-source DIR"
 
 
@@ -25,6 +35,7 @@ class FusedPath(NamedTuple):
 def fused_paths() -> dict[str, FusedPath]:
     """Return the path in use of each operation that has a fused one."""
     return {
+        "Conformer layer": FusedPath(_layer()),
         "layer norm": FusedPath(_layer_norm()),
         "attention": FusedPath(_attention()),
         "optimizer": FusedPath(_optimizer()),
@@ -38,25 +49,51 @@ def log_fused_paths() -> None:
     logger.info("fused paths: %s", "; ".join(f"{piece}: {path.found}" for piece, path in fused_paths().items()))
 
 
+def _layer() -> str:
+    if choice.has_kernels():
+        return "our Triton kernels, unless --plain-kernels"
+    return "torch's operations" + (" (Triton is not installed)" if torch.cuda.is_available() else " (no CUDA device)")
+
+
+def apex_norm() -> Callable[[int], nn.Module]:
+    """Return apex's layer norm, called with the dimension. Raises ValueError without apex or a GPU."""
+    from fairseq.modules import layer_norm
+
+    if not (layer_norm.has_fused_layernorm and torch.cuda.is_available()):
+        missing = "CUDA device" if layer_norm.has_fused_layernorm else "apex"
+        raise ValueError(f"--apex-norm: found no {missing}; leave the flag out for torch's layer norm")
+    return layer_norm.LayerNorm
+
+
 def _layer_norm() -> str:
     from fairseq.modules.layer_norm import has_fused_layernorm
 
-    if has_fused_layernorm and torch.cuda.is_available():
-        return "apex FusedLayerNorm, through fairseq"
-    return "torch native" + ("" if torch.cuda.is_available() else " (no CUDA device)")
+    if not torch.cuda.is_available():
+        return "torch native (no CUDA device)"
+    return "torch native" + (" (--apex-norm uses apex, which is installed)" if has_fused_layernorm else "")
 
 
 def _attention() -> str:
     if not torch.cuda.is_available():
         return "torch SDPA in fp32, plain products for short bf16 (no CUDA device)"
+    return f"varlen flash without bias, else torch SDPA, tried in this order: {', '.join(attention_order())}"
+
+
+def attention_order() -> list[str]:
+    """Return the backends that are on in the order in which torch tries them.
+
+    cuDNN's is listed with its flag: a model turns it on or off when it runs
+    (:func:`slam_plugin.kernels.attention.use_cudnn`).
+    """
     backends = torch.backends.cuda
-    switches = {
-        "flash": backends.flash_sdp_enabled() and backends.is_flash_attention_available(),
-        "memory-efficient": backends.mem_efficient_sdp_enabled(),
-        "cuDNN": backends.cudnn_sdp_enabled(),
-        "math": backends.math_sdp_enabled(),
+    enabled = {
+        SDPBackend.FLASH_ATTENTION: backends.flash_sdp_enabled() and backends.is_flash_attention_available(),
+        SDPBackend.EFFICIENT_ATTENTION: backends.mem_efficient_sdp_enabled(),
+        SDPBackend.CUDNN_ATTENTION: True,
+        SDPBackend.MATH: backends.math_sdp_enabled(),
     }
-    return f"torch SDPA ({', '.join(name for name, enabled in switches.items() if enabled)})"
+    order = (SDPBackend(number) for number in torch._C._get_sdp_priority_order())
+    return [BACKENDS[backend] for backend in order if enabled.get(backend, False)]
 
 
 def _optimizer() -> str:

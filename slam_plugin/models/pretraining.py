@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
 from slam_plugin.data.constants import MEL_BINS
-from slam_plugin.data.text.pieces import WORD_START
+from slam_plugin.data.text.pieces import word_starts
 from slam_plugin.data.text.vocabulary import check_hashes
 from slam_plugin.models.base.passes import Passes, places_read
 from slam_plugin.models.base.presets import SIZES, set_size
@@ -66,7 +66,7 @@ class SlamPretraining(BaseFairseqModel):
             front_end=trunk.front_end,
             text_embedding=trunk.text_embedding.tokens,
             token_counts=torch.tensor(dictionary.count),
-            word_starts=torch.tensor([symbol.startswith(WORD_START) for symbol in dictionary.symbols]),
+            word_starts=torch.tensor(word_starts(dictionary.symbols)),
             bos=dictionary.bos(),
             eos=dictionary.eos(),
             teacher=Teacher,

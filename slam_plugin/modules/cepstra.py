@@ -49,5 +49,5 @@ def dct(size: int, coefficients: int, device: torch.device) -> Tensor:
     """Return the first columns (size, coefficients) of the orthonormal DCT-II, to multiply rows of ``size`` by."""
     place = (torch.arange(size, device=device) + 0.5)[:, None] * torch.arange(coefficients, device=device)
     scale = torch.full((coefficients,), math.sqrt(2 / size), device=device)
-    scale[0] = math.sqrt(1 / size)
+    scale[:1].fill_(math.sqrt(1 / size))  # not by assignment, for which torch makes a tensor on the host
     return torch.cos(math.pi / size * place) * scale

@@ -1,12 +1,14 @@
 """The Conformer layer (Gulati et al. 2020) as SLAM uses it: group norm in the conv module, padding without effect."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slam_plugin.kernels.attention import attend, attention_weights
+from slam_plugin.kernels.attention import Keys, attend, attention_weights
+from slam_plugin.kernels.choice import fused_layer, runs_on
 from slam_plugin.kernels.depthwise import depthwise_conv
 from slam_plugin.modules.norm import MaskedGroupNorm, MaskedLayerNorm
 from slam_plugin.modules.relative_key import Columns, RelativeKey
@@ -28,7 +30,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, time, dim) to (batch, time, dim)."""
-        return self.dropout(self.contract(self.dropout(F.silu(self.expand(self.norm(x))))))
+        return self.dropout(self.contract(self.dropout(F.silu(self.expand(self.norm(x).to(x.dtype))))))
 
 
 class SelfAttention(nn.Module):
@@ -51,28 +53,46 @@ class SelfAttention(nn.Module):
         self.relative_key = RelativeKey(dim // heads) if relative_key else None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
-        """Map x (batch, time, dim), padding_mask (batch, time) and positions to (batch, time, dim)."""
-        query, key, value, bias = self._project(x, positions)
+    def forward(self, x: Tensor, padding_mask: Tensor | None, positions: Positions, keys: Keys | None = None) -> Tensor:
+        """Map x (batch, time, dim), padding_mask (batch, time), positions and keys to (batch, time, dim)."""
+        heads = self.project(self.norm(x).to(x.dtype))
+        return self.dropout(self.out(self.mix(*heads, padding_mask, positions, keys)))
+
+    def mix(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        padding_mask: Tensor | None,
+        positions: Positions,
+        keys: Keys | None = None,
+    ) -> Tensor:
+        """Return the heads' weighted values (batch, time, dim) of (batch, heads, time, head_dim) each."""
+        query, key, bias = self._positioned(query, key, positions)
         dropout = self.attention_dropout if self.training else 0.0
-        mixed = attend(query, key, value, padding_mask, dropout, bias)  # (batch, heads, time, head_dim)
-        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+        mixed = attend(query, key, value, padding_mask, dropout, bias, keys)  # (batch, heads, time, head_dim)
+        return mixed.transpose(1, 2).flatten(2)
 
     def weights(self, x: Tensor, padding_mask: Tensor | None, positions: Positions) -> Tensor:
         """Return the attention weights (batch, heads, time, time), for inspection, not for training."""
-        query, key, _, bias = self._project(x, positions)
+        query, key, _ = self.project(self.norm(x).to(x.dtype))
+        query, key, bias = self._positioned(query, key, positions)
         return attention_weights(query, key, padding_mask, bias)
 
-    def _project(self, x: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return query, key and value, (batch, heads, time, head_dim) each, and the bias by distance, if any."""
-        batch, time, dim = x.shape
-        qkv = self.qkv(self.norm(x)).view(batch, time, 3, self.heads, dim // self.heads)
-        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (batch, heads, time, head_dim)
+    def project(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value, (batch, heads, time, head_dim) each, of normed states (batch, time, dim)."""
+        batch, time, dim = normed.shape
+        qkv = self.qkv(normed).view(batch, time, 3, self.heads, dim // self.heads)
+        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
+        return query, key, value
+
+    def _positioned(self, query: Tensor, key: Tensor, positions: Positions) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return query and key with their positions, and the bias by distance, if any."""
         if self.relative_key is not None:
-            return query, key, value, self.relative_key(query, positions)
+            return query, key, self.relative_key(query, positions)
         if positions is not None:
             query, key = rotate(query, positions), rotate(key, positions)
-        return query, key, value, None
+        return query, key, None
 
 
 class ConvModule(nn.Module):
@@ -110,7 +130,7 @@ class ConvModule(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
         """Map x (batch, time, dim) and padding_mask (batch, time) to (batch, time, dim)."""
-        gated = F.glu(self.expand(self.norm(x)), dim=-1)
+        gated = F.glu(self.expand(self.norm(x).to(x.dtype)), dim=-1)
         if padding_mask is not None:
             gated = gated * (~padding_mask).to(gated.dtype).unsqueeze(2)
         mixed = depthwise_conv(gated, self.depthwise_weight, self.depthwise_bias, self.causal)
@@ -129,6 +149,7 @@ class ConformerLayer(nn.Module):
         relative_key: learned vectors by distance in self-attention; ``positions`` are then ``distance_columns``.
         causal: the convolution sees no later state.
         conv_bias: whether the conv module's three convolutions have biases.
+        fused: run by our Triton kernels on a GPU (:mod:`slam_plugin.modules.fused_layer`), if the norm is torch's.
     """
 
     def __init__(
@@ -144,8 +165,10 @@ class ConformerLayer(nn.Module):
         relative_key: bool = False,
         causal: bool = False,
         conv_bias: bool = True,
+        fused: bool = True,
     ) -> None:
         super().__init__()
+        self.run_fused = fused_layer() if fused and norm is nn.LayerNorm else None
         self.first_ffn = FeedForward(dim, ffn_dim, dropout, norm)
         self.attention = SelfAttention(dim, heads, dropout, norm, relative_key)
         self.conv = ConvModule(dim, kernel, conv_groups, dropout, norm, causal, conv_bias)
@@ -156,17 +179,37 @@ class ConformerLayer(nn.Module):
             if branch_end.bias is not None:
                 nn.init.zeros_(branch_end.bias)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None, positions: Positions = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        padding_mask: Tensor | None = None,
+        positions: Positions = None,
+        keys: Keys | None = None,
+    ) -> Tensor:
         """Run the layer. Values at valid positions do not depend on the content or the amount of padding.
+
+        The output has x's type: norms, which CUDA's autocast computes in fp32, are rounded to it.
 
         Args:
             x: (batch, time, dim).
             padding_mask: (batch, time), True at padding; None without padding.
             positions: ``distance_columns`` if the layer has relative keys, else ``rotary_angles``, or None for
                 attention without positions (the paper's choice).
+            keys: ``padding_mask`` as attention takes it, made once for a stack by ``visible_keys``; None makes it here.
         """
+        if self.run_fused is not None and runs_on(x.device):
+            return self.run_fused(self, x, padding_mask, positions, keys)
         x = x.add(self.first_ffn(x), alpha=0.5)
-        x = x + self.attention(x, padding_mask, positions)
+        x = x + self.attention(x, padding_mask, positions, keys)
         x = x + self.conv(x, padding_mask)
         x = x.add(self.second_ffn(x), alpha=0.5)
-        return self.final_norm(x)
+        return self.final_norm(x).to(x.dtype)
+
+    @contextlib.contextmanager
+    def by_operations(self) -> Iterator[None]:
+        """Within, the layer runs by torch's operations everywhere: our kernels skip the modules' hooks."""
+        run_fused, self.run_fused = self.run_fused, None
+        try:
+            yield
+        finally:
+            self.run_fused = run_fused

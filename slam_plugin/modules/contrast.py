@@ -5,20 +5,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def draw_distractors(counts: Tensor, distractors: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_distractors(
+    counts: Tensor, largest: int, distractors: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Choose distractors for every masked frame from the other masked frames of its utterance.
 
     With at most ``distractors`` other masked frames, all of them are used. Otherwise they are drawn uniformly, with
     replacement.
 
     Args:
-        counts: (batch,) number of masked frames per utterance; M is the maximum.
+        counts: (batch,) number of masked frames per utterance.
+        largest: M, their maximum.
         distractors: K.
     Returns:
         indices (batch, M, K) into the utterance's masked frames, and usable (batch, M, K): False if there is no such
         frame or distractor.
     """
-    batch, largest = counts.numel(), int(counts.max())
+    batch = counts.numel()
     own = torch.arange(largest, device=counts.device)[None, :, None]  # (1, M, 1)
     others = (counts - 1)[:, None, None]  # (batch, 1, 1)
     uniform = torch.rand((batch, largest, distractors), generator=generator, device=counts.device)

@@ -1,4 +1,4 @@
-"""Group norm with statistics that exclude padding."""
+"""Norms with padding masks, and the type of the states between them."""
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,16 @@ class MaskedLayerNorm(nn.LayerNorm):
     """Layer norm with the signature of :class:`MaskedGroupNorm`. Its statistics are those of a single frame."""
 
     def forward(self, x: Tensor, padding_mask: Tensor | None) -> Tensor:
-        """Map x (batch, time, dim) and padding_mask (batch, time) to (batch, time, dim)."""
+        """Map x (batch, time, dim) and padding_mask (batch, time) to (batch, time, dim) in x's type."""
         del padding_mask
-        return super().forward(x)
+        return super().forward(x).to(x.dtype)
+
+
+def stream_type(states: Tensor) -> torch.dtype:
+    """Return the type of states between layers: autocast's if it is on, else their own.
+
+    Named here because autocast would not choose it: on a GPU it computes norms in fp32, so that states would become
+    fp32 after the first layer, and a residual twice as large.
+    """
+    kind = states.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype

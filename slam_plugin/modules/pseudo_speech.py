@@ -3,15 +3,19 @@
 Durations below are in states of 40 ms.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from slam_plugin.modules.front_end import FrontEnd
+
 GAP = -1  # the unit of a frame in a pause
 REPEATS = (0.4, 0.4, 0.2)  # shares of units that last 1, 2 and 3 frames; the mean is 1.8
 GAP_SHARE = 0.25  # share of words with a pause before them
+_FRAMES_PER_DURATION = 4  # log-mel frames of 10 ms in the unit of the durations
 MAX_GAP = 4  # frames of a pause, drawn uniformly from 0
 
 
@@ -29,6 +33,75 @@ class PseudoSpeech(NamedTuple):
     frame_counts: Tensor  # (rows,)
     units: Tensor  # (rows, U), 0 at padding
     unit_counts: Tensor  # (rows,)
+
+
+def stretch_of(front_end: FrontEnd) -> int:
+    """Return the states of a front end in 40 ms."""
+    return _FRAMES_PER_DURATION // front_end.frames_per_state
+
+
+class PseudoSpeechSpec(NamedTuple):
+    """Options of pseudo-speech: tokens of a row, share of the rows that is used, and masked spans of frames."""
+
+    length: int
+    share: float
+    mask_rate: float
+    mask_span: int
+
+
+class Spoken(NamedTuple):
+    """Masked pseudo-speech of a batch of text.
+
+    Attributes:
+        frames, units: as in :class:`PseudoSpeech`.
+        mask, padding: (rows, T), True at masked frames and at padding.
+        frame_counts, unit_counts: of each row, on the host, where torch's CTC loss wants them.
+    """
+
+    frames: Tensor
+    units: Tensor
+    mask: Tensor
+    padding: Tensor
+    frame_counts: list[int]
+    unit_counts: list[int]
+
+    def entries(self) -> dict[str, Any]:
+        """Return the entries of a batch that hold it."""
+        return {f"spoken_{name}": value for name, value in self._asdict().items()}
+
+    @classmethod
+    def of_batch(cls, batch: Mapping[str, Any]) -> "Spoken | None":
+        """Return what a batch holds, None if it holds no pseudo-speech."""
+        return cls(*(batch[f"spoken_{name}"] for name in cls._fields)) if "spoken_frames" in batch else None
+
+
+def spoken_of(
+    tokens: Tensor,
+    padding_mask: Tensor | None,
+    spec: PseudoSpeechSpec,
+    word_starts: Tensor,
+    symbols: tuple[int, int],
+    stretch: int,
+    generator: torch.Generator,
+) -> Spoken:
+    """Return the masked pseudo-speech of texts. It has no row if there is no unit.
+
+    Args:
+        tokens, padding_mask: as in :func:`take_apart`.
+        word_starts, stretch: as in :func:`speak`.
+        symbols: ``<s>`` and ``</s>``.
+    """
+    rows = take_apart(tokens, padding_mask, *symbols, spec.length)
+    if len(rows.units) and spec.share < 1:
+        rows = draw_rows(rows, spec.share, generator)
+    spoken = speak(rows, word_starts, generator, stretch)
+    counts, length = spoken.frame_counts, spoken.frames.size(1)
+    if len(rows.units):
+        mask = span_masks(counts, length, spec.mask_rate, spec.mask_span, generator)
+    else:
+        mask = torch.zeros_like(spoken.frames, dtype=torch.bool)
+    padding = torch.arange(length, device=counts.device) >= counts[:, None]
+    return Spoken(spoken.frames, spoken.units, mask, padding, counts.tolist(), spoken.unit_counts.tolist())
 
 
 def take_apart(tokens: Tensor, padding_mask: Tensor | None, bos: int, eos: int, length: int) -> Rows:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from slam_plugin.kernels.attention import Keys, visible_keys
 from slam_plugin.modules.conformer import ConformerLayer, NormFactory, Positions
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
+from slam_plugin.modules.norm import stream_type
 from slam_plugin.modules.relative_key import distance_columns
 from slam_plugin.modules.rotary import rotary_angles
 from slam_plugin.modules.subsampler import build_front_end
@@ -62,6 +64,8 @@ class Trunk(nn.Module):
         causal: the depthwise convolutions see no later state.
         conv_bias: whether the convolution modules' convolutions have biases.
         speech_projection: whether a linear layer is between the speech encoder and the shared layers.
+        fused: run the Conformer layers by our Triton kernels on a GPU.
+        compile_layers: compile the Conformer layers (``torch.compile``), all by the same few graphs.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class Trunk(nn.Module):
         causal: bool = False,
         conv_bias: bool = True,
         speech_projection: bool = True,
+        fused: bool = True,
+        compile_layers: bool = False,
     ) -> None:
         super().__init__()
         if positions not in (NONE, ROTARY, RELATIVE_KEY):
@@ -93,6 +99,7 @@ class Trunk(nn.Module):
         self.front_end = front_end
         self.dim, self.gap = dim, kernel - 1 if causal else (kernel - 1) // 2
         self.positions, self.head_dim = positions, dim // heads
+        self.attention_dropout, self.compile_layers = dropout, compile_layers
         self.checkpoint_activations = checkpoint_activations
 
         depth = (speech_layers or 0) + multimodal_layers
@@ -100,7 +107,7 @@ class Trunk(nn.Module):
 
         def layers(count: int) -> nn.ModuleList:
             sizes = (dim, heads, ffn_dim, kernel, conv_groups, dropout)
-            options = (positions == RELATIVE_KEY, causal, conv_bias)
+            options = (positions == RELATIVE_KEY, causal, conv_bias, fused)
             return nn.ModuleList(ConformerLayer(*sizes, residual_scale, norm, *options) for _ in range(count))
 
         self.has_speech = speech_layers is not None
@@ -114,6 +121,9 @@ class Trunk(nn.Module):
                 nn.init.zeros_(self.speech_projection.bias)
         self.multimodal_layers = layers(multimodal_layers)
         self.text_embedding = None if vocab_size is None else TextEmbedding(vocab_size, dim, padding_idx, dropout)
+        if compile_layers:
+            for layer in (*(self.speech_layers if self.has_speech else ()), *self.multimodal_layers):
+                layer.compile(dynamic=True)  # in place: parameters keep their names
 
     def forward(
         self,
@@ -167,7 +177,8 @@ class Trunk(nn.Module):
         """Run the front end alone: (batch, frames, 80) and mask (batch, frames) -> (batch, T, D) and (batch, T)."""
         if not self.has_speech:
             raise ValueError("this trunk has no speech side: it was built for text alone")
-        return Front(*self.subsampler(features, padding_mask))
+        states, padding_mask = self.subsampler(features, padding_mask)
+        return Front(states.to(stream_type(states)), padding_mask)
 
     def encode_speech(self, features: Tensor, padding_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Encode unmasked speech: (batch, frames, 80) and mask (batch, frames) -> (batch, T, D) and (batch, T)."""
@@ -203,7 +214,8 @@ class Trunk(nn.Module):
     def _embed(self, tokens: Tensor) -> Tensor:
         if self.text_embedding is None:
             raise ValueError("this trunk has no text side: it was built without a vocabulary")
-        return self.text_embedding(tokens)
+        states = self.text_embedding(tokens)
+        return states.to(stream_type(states))
 
     def _encode_context(
         self, front: Front, mask_indices: Tensor | None, mask_vectors: Tensor | None, kept: list[Tensor] | None
@@ -257,15 +269,30 @@ class Trunk(nn.Module):
             sides: the parts that ``states`` (batch, time, D) was concatenated from, if several.
             kept: list to which the output of every layer is appended.
         """
+        states = states.to(stream_type(states))
         positions = self._positions_in([side.size(1) for side in sides or (states,)], states.device)
+        if self.compile_layers:
+            # One form of the mask: torch compiles each form, and runs eagerly what comes after the eighth.
+            padding_mask = _or_valid(padding_mask, states).contiguous()
+            # Else a batch as large as one of these would be taken for it, and compiled for this size alone.
+            for tensor in (states, positions) if self.positions == ROTARY else (states,):
+                torch._dynamo.mark_static(tensor, tensor.dim() - 1)
+        keys = self._visible_keys(padding_mask, states.dtype, at_end=sides is None)
         for layer in layers:
             if self.checkpoint_activations:
-                states = checkpoint(layer, states, padding_mask, positions, use_reentrant=False)
+                states = checkpoint(layer, states, padding_mask, positions, keys, use_reentrant=False)
             else:
-                states = layer(states, padding_mask, positions)
+                states = layer(states, padding_mask, positions, keys)
             if kept is not None:
                 kept.append(states)
         return states
+
+    def _visible_keys(self, padding_mask: Tensor | None, dtype: torch.dtype, at_end: bool) -> Keys | None:
+        """Return the padding mask as attention takes it. ``at_end``: there is no padding but at the end of rows."""
+        plain = self.positions != RELATIVE_KEY and not (self.training and self.attention_dropout)
+        # Compiled layers keep the mask, which pairs need: two forms would be twice the graphs.
+        segments = at_end and plain and not self.compile_layers
+        return visible_keys(padding_mask, dtype, self.head_dim, segments)
 
     def _positions_in(self, lengths: Sequence[int], device: torch.device) -> Positions:
         """Return what the layers need to know of positions in a sequence of parts of ``lengths``, None for nothing."""

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slam_plugin.modules.front_end import FrontEnd
+from slam_plugin.modules.pseudo_speech import PseudoSpeechSpec
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.selection import LISTS, Selection, select_positions, unpack
 
 
 class SpanMask(NamedTuple):
@@ -37,6 +39,7 @@ class MaskingSpec:
         false_pairs: source of false partners, "batch", "hard" or "text"; None makes true pairs only.
         augmentation: SpecAugment of the copy of the speech for the pass "augmented"; None makes no copy.
         partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
+        pseudo_speech: spec of the pseudo-speech made of unpaired text; None makes none.
     """
 
     speech_mask: SpanMask | None = None
@@ -44,6 +47,7 @@ class MaskingSpec:
     false_pairs: str | None = None
     augmentation: SpecMask | None = None
     partners: str | None = None
+    pseudo_speech: PseudoSpeechSpec | None = None
 
 
 # The passes of a micro-batch through the trunk. A pass runs once, and only if an objective reads it.
@@ -89,10 +93,19 @@ class MaskedPass:
         """Return the trunk's ``Encoded`` of the masked pass."""
         return self.encoding(MASKED)
 
-    def masked_speech(self) -> Tensor:
-        """Return (batch, T), True at the states that are masked and valid."""
-        masked, padding_mask = self.batch["mask_indices"], self.encoded.speech_padding_mask
-        return masked if padding_mask is None else masked & ~padding_mask
+    def selected(self, name: str) -> Selection:
+        """Return the positions ``name`` of the batch: one of the names of :mod:`slam_plugin.modules.selection`.
+
+        A collated batch brings their lists along. For one that was made by hand they are made here from its masks, for
+        which a GPU has to be waited for.
+        """
+        return self.shared("selections", self._selections)[name]
+
+    def _selections(self) -> dict[str, Selection]:
+        if LISTS in self.batch:
+            return unpack(self.batch)
+        padding_mask = self.encoded.speech_padding_mask if "mask_indices" in self.batch else None
+        return select_positions(self.batch, padding_mask)
 
 
 @dataclass(frozen=True)
@@ -213,8 +226,8 @@ class MaskedObjective(Objective):
 
     predicted: ClassVar[Mapping[str, str]]
 
-    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
-        """Return loss and logs over the utterances or sentences selected by ``rows`` (batch,), all by default."""
+    def predict(self, view: MaskedPass, true_pairs: bool = False) -> Output:
+        """Return loss and logs over the batch, or over its true pairs alone."""
         raise NotImplementedError
 
     def forward(self, view: MaskedPass) -> Output:
@@ -306,14 +319,6 @@ def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
 def counts_key(histogram: str) -> str:
     """Return the key under which the counts (codes,) of a :class:`Schema`'s histogram are logged."""
     return f"_{histogram}_counts"
-
-
-def of_rows(rows: Tensor | None, masked: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-    """Return the ``values`` (N, ...), one per True in ``masked`` (batch, length), of the selected ``rows`` (batch,)."""
-    if rows is None:
-        return values
-    kept = rows[:, None].expand_as(masked)[masked]  # (N,)
-    return tuple(value[kept] for value in values)
 
 
 class Classified(NamedTuple):

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from slam_plugin.modules.random_projection import RandomProjectionQuantizer, stack_frames
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.selection import Selection
 from slam_plugin.objectives.base import (
     SHARE,
     BuildContext,
@@ -67,9 +68,9 @@ class BestRq(CodePrediction):
     def masking_spec(cls, options: Options) -> MaskingSpec:
         return MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
-    def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
+    def codes_of(self, view: MaskedPass, frames: Selection) -> Tensor:
         stacked = view.shared(
             "stacked_frames",
             lambda: stack_frames(view.batch["features"], view.batch["feature_padding_mask"], self.front_end),
         )
-        return self.quantizer(stacked[frames])
+        return self.quantizer(frames.take(stacked))

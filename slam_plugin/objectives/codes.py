@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from slam_plugin.modules.frequencies import RunningFrequencies
+from slam_plugin.modules.frequencies import RunningFrequencies, histogram
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.selection import MASKED_SPEECH, UNMASKED_SPEECH, Selection
 from slam_plugin.objectives.base import (
     MASKED,
     Bound,
@@ -18,7 +19,6 @@ from slam_plugin.objectives.base import (
     classify,
     counts_key,
     mean_or_zero,
-    of_rows,
     one_of,
 )
 
@@ -80,18 +80,19 @@ class CodePrediction(MaskedObjective):
         super().set_num_updates(num_updates)
         self.unmasked_weight = self.unmasked_weights(num_updates)
 
-    def masked_codes(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
-        """Return (batch, T), True at masked valid frames, and their codes (N,), row by row."""
-        masked = view.masked_speech()
-        return masked, view.shared(f"{self.name}_masked_codes", lambda: self.codes_of(view, masked))
+    def masked_codes(self, view: MaskedPass) -> Tensor:
+        """Return the codes (N,) of the masked valid frames, row by row."""
+        return view.shared(f"{self.name}_masked_codes", lambda: self.codes_of(view, view.selected(MASKED_SPEECH)))
 
-    def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
-        """Return the codes (N,) of the frames that are True in ``frames`` (batch, T), row by row."""
+    def codes_of(self, view: MaskedPass, frames: Selection) -> Tensor:
+        """Return the codes (N,) of the selected frames, row by row."""
         raise NotImplementedError
 
-    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
-        masked, ids = self.masked_codes(view)
-        states, ids = of_rows(rows, masked, view.encoded.states(self.place)[masked], ids)  # (N, dim), (N,)
+    def predict(self, view: MaskedPass, true_pairs: bool = False) -> Output:
+        masked, ids = view.selected(MASKED_SPEECH), self.masked_codes(view)
+        if true_pairs:
+            masked, ids = masked.of_true_pairs(), ids.index_select(0, masked.true)
+        states = masked.take(view.encoded.states(self.place))  # (N, dim)
         if self.frequencies is not None and view.training:
             self.frequencies.update(ids)
         return self._named(self.name, states, ids)
@@ -101,11 +102,11 @@ class CodePrediction(MaskedObjective):
         loss, logs = self.predict(view)
         if self.unmasked_weights.peak > 0:
             frames = self._unmasked_frames(view)
-            states = view.encoded.states(self.place)[frames]
+            states = frames.take(view.encoded.states(self.place))
             unmasked = self._named(_unmasked(self.name), states, self.codes_of(view, frames))
             loss, logs = loss + self.unmasked_weight * unmasked.loss, {**logs, **unmasked.logs}
         if self.logged.histogram is not None and not view.training:
-            logs[counts_key(self.logged.histogram)] = torch.bincount(self.masked_codes(view)[1], minlength=self.codes)
+            logs[counts_key(self.logged.histogram)] = histogram(self.masked_codes(view), self.codes)
         return Output(loss, logs)
 
     def zero_logs(self) -> dict[str, float | Tensor]:
@@ -122,12 +123,10 @@ class CodePrediction(MaskedObjective):
         logits = self.to_codes(states).float()
         return logits if self.frequencies is None else logits + self.frequencies.log_shares()
 
-    def _unmasked_frames(self, view: MaskedPass) -> Tensor:
-        """Return (batch, T), True at valid unmasked frames, but all False in training with a weight of 0."""
-        masked, padding_mask = view.batch["mask_indices"], view.encoded.speech_padding_mask
-        if view.training and self.unmasked_weight == 0:
-            return torch.zeros_like(masked)
-        return ~masked if padding_mask is None else ~masked & ~padding_mask
+    def _unmasked_frames(self, view: MaskedPass) -> Selection:
+        """Return the valid unmasked frames, but none in training with a weight of 0."""
+        frames = view.selected(UNMASKED_SPEECH)
+        return frames._replace(flat=frames.flat[:0]) if view.training and self.unmasked_weight == 0 else frames
 
     def _named(self, name: str, states: Tensor, ids: Tensor) -> Output:
         """Return the mean loss of states (N, dim) against codes (N,), logged under ``name``."""

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from slam_plugin.modules.contrast import contrastive_logits, draw_distractors
+from slam_plugin.modules.frequencies import histogram
 from slam_plugin.modules.quantizer import GumbelQuantizer, Quantized, normalize_over_time
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.selection import MASKED_SPEECH, Selection
 from slam_plugin.objectives.base import (
     MASKED,
     POSITIVE,
@@ -28,13 +30,6 @@ from slam_plugin.objectives.base import (
     one_of,
     register,
 )
-
-
-class SpeechTargets(NamedTuple):
-    """The N quantized masked frames of a pass, row by row."""
-
-    masked: Tensor  # (batch, T) masked and valid
-    quantized: Quantized
 
 
 class Contrast(NamedTuple):
@@ -131,18 +126,17 @@ class Contrastive(MaskedObjective):
     def masking_spec(cls, options: Options) -> MaskingSpec:
         return MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
-    def targets(self, view: MaskedPass) -> SpeechTargets:
-        """Return the pass's quantized targets, computed once for all objectives."""
+    def targets(self, view: MaskedPass) -> Quantized:
+        """Return the N quantized masked frames of the pass, row by row, computed once for all objectives."""
         return view.shared("speech_targets", lambda: self._quantize(view))
 
-    def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
-        """Return the most likely codes (N,) of the frames that are True in ``frames`` (batch, T), row by row."""
-        return self.quantizer.likeliest(self._states(view)[frames])
+    def codes_of(self, view: MaskedPass, frames: Selection) -> Tensor:
+        """Return the most likely codes (N,) of the selected frames, row by row."""
+        return self.quantizer.likeliest(frames.take(self._states(view)))
 
-    def _quantize(self, view: MaskedPass) -> SpeechTargets:
-        masked = view.masked_speech()
-        generator = view.generator if view.training else None
-        return SpeechTargets(masked, self.quantizer(self._states(view)[masked], self.temperature, generator))
+    def _quantize(self, view: MaskedPass) -> Quantized:
+        frames = view.selected(MASKED_SPEECH).take(self._states(view))
+        return self.quantizer(frames, self.temperature, view.generator if view.training else None)
 
     def _states(self, view: MaskedPass) -> Tensor:
         """Return the input of the quantizer: front-end states (batch, T, dim) of the unmasked speech, in fp32."""
@@ -151,37 +145,34 @@ class Contrastive(MaskedObjective):
         states, padding_mask = view.encoded.subsampled.detach(), view.encoded.speech_padding_mask
         return view.shared("normalized_states", lambda: normalize_over_time(states, padding_mask))
 
-    def contrast(self, view: MaskedPass, rows: Tensor | None = None) -> Contrast:
-        """Return the task's sums over the utterances selected by ``rows`` (batch,), all by default."""
-        masked, quantized = self.targets(view)
-        counts = masked.sum(1)
-        largest = int(counts.max())
-        place = torch.arange(largest, device=masked.device) < counts[:, None]  # (batch, M) filled from the left
-        states = view.encoded.states(self.place)
-        context = self.project_context(states[masked])  # (N, code_dim)
+    def contrast(self, view: MaskedPass, true_pairs: bool = False) -> Contrast:
+        """Return the task's sums over the batch, or over its true pairs alone."""
+        masked, quantized = view.selected(MASKED_SPEECH), self.targets(view)
+        context = self.project_context(masked.take(view.encoded.states(self.place)))  # (N, code_dim)
         targets = self.project_targets(quantized.vectors)
-        indices, usable = draw_distractors(counts, self.options.distractors, view.generator)
+        indices, usable = draw_distractors(masked.counts, masked.largest, self.options.distractors, view.generator)
         logits = contrastive_logits(
-            _spread(context, place),
-            _spread(targets, place),
-            _spread(quantized.chosen, place),
+            masked.spread(context),
+            masked.spread(targets),
+            masked.spread(quantized.chosen),
             indices,
             usable,
             self.options.similarity_temperature,
         )  # (batch, M, 1 + K)
-        candidates = torch.isfinite(logits).sum(-1)  # (batch, M)
-        counted = place & (candidates > 1)
-        if rows is not None:
-            counted = counted & rows[:, None]
-        kept = logits[counted].view(-1, logits.size(-1))
+        scored = masked.of_true_pairs() if true_pairs else masked
+        kept = logits.flatten(0, 1).index_select(0, scored.slots)  # (N, 1 + K)
+        candidates = torch.isfinite(kept).sum(-1)  # (N,)
+        # Frames without a distractor do not count. They are masked and not removed: only the device knows their number.
+        counted = candidates > 1
         # A tie is not correct: otherwise every frame would be once all targets have collapsed onto one.
-        correct = (kept[:, 0] > kept[:, 1:].amax(-1)).sum()
-        loss = (torch.logsumexp(kept, dim=-1) - kept[:, 0]).sum()
-        choices = candidates[counted].float()
-        return Contrast(Classified(loss, correct, counted.sum()), (1.0 / choices).sum(), choices.log().sum())
+        correct = ((kept[:, 0] > kept[:, 1:].amax(-1)) & counted).sum()
+        loss = (torch.logsumexp(kept, dim=-1) - kept[:, 0]).masked_fill(~counted, 0.0).sum()
+        choices = candidates.clamp(min=1).float()
+        chance = (1.0 / choices).masked_fill(~counted, 0.0).sum()
+        return Contrast(Classified(loss, correct, counted.sum()), chance, choices.log().sum())
 
-    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
-        contrast = self.contrast(view, rows)
+    def predict(self, view: MaskedPass, true_pairs: bool = False) -> Output:
+        contrast = self.contrast(view, true_pairs)
         loss, correct, count = contrast.classified
         logs = {
             "contrastive_loss": loss.detach(),
@@ -195,10 +186,10 @@ class Contrastive(MaskedObjective):
     def forward(self, view: MaskedPass) -> Output:
         """Return the prediction loss plus the weighted diversity loss of the codebook."""
         loss, logs = self.predict(view)
-        quantized = self.targets(view).quantized
+        quantized = self.targets(view)
         frames = quantized.ids.numel()
         diversity = quantized.diversity_loss if frames else quantized.vectors.sum()
-        counts = torch.bincount(quantized.ids, minlength=self.options.codes)
+        counts = histogram(quantized.ids, self.options.codes)
         one = float(frames > 0)
         logs |= {
             "diversity_loss": diversity.detach(),
@@ -215,13 +206,6 @@ class Contrastive(MaskedObjective):
         if not self.training:
             logs[counts_key("code")] = self.project_context.weight.new_zeros(self.options.codes, dtype=torch.long)
         return logs
-
-
-def _spread(rows: Tensor, place: Tensor) -> Tensor:
-    """Return rows (N, ...) as (batch, M, ...), at the N True of ``place`` (batch, M) in order, zeros elsewhere."""
-    out = rows.new_zeros(*place.shape, *rows.shape[1:])
-    out[place] = rows
-    return out
 
 
 def perplexity(counts: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
 """CTC on the speech of pairs, after mSLAM (Bapna et al. 2022): predict the transcript from the speech alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.modules.ctc_paths import PATHS, Paths, find_paths
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     ALONE,
@@ -88,26 +91,28 @@ class Ctc(Objective):
     def forward(self, view: MaskedPass) -> Output:
         encoded = view.encoding(self.inputs)
         speech = encoded.states(self.place)  # (batch, T, dim)
-        true_pairs, transcripts = view.batch["matches"], view.batch["token_targets"]  # (batch,), (batch, L)
-        states = _valid(encoded.speech_padding_mask, speech).sum(1)  # (batch,)
-        inside = _valid(view.batch["token_padding_mask"], transcripts)[:, 2:]  # a path contains neither <s> nor </s>
-        targets, tokens = transcripts[:, 1:-1], inside.sum(1)  # (batch, L - 2), (batch,)
-        # Between two equal tokens a path needs a blank.
-        repeats = ((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:]).sum(1)
-        possible = tokens + repeats <= states
-        kept = true_pairs & possible
-        log_probs = self.log_probs(speech[kept]).transpose(0, 1)  # (T, pairs, symbols)
+        paths = self._paths(view.batch, encoded.speech_padding_mask, speech)
+        log_probs = self.log_probs(speech.index_select(0, paths.rows)).transpose(0, 1)  # (T, pairs, symbols)
         loss = log_probs.sum()  # for no pair: a zero in the graph
-        if kept.any():
-            given = targets[kept], states[kept], tokens[kept]
-            loss = F.ctc_loss(log_probs, *given, blank=self.blank, reduction="sum")
+        if paths.states:
+            targets = view.batch["token_targets"][:, 1:-1].index_select(0, paths.rows)
+            loss = F.ctc_loss(log_probs, targets, paths.states, paths.tokens, blank=self.blank, reduction="sum")
         logs = {
             "ctc_loss": loss.detach(),
-            "ctc_tokens": tokens[kept].sum(),
-            "ctc_left_out": (true_pairs & ~possible).sum(),
-            "ctc_pairs": true_pairs.sum(),
+            "ctc_tokens": loss.new_full((), sum(paths.tokens)).detach(),
+            "ctc_left_out": loss.new_full((), paths.left_out).detach(),
+            "ctc_pairs": loss.new_full((), len(paths.states) + paths.left_out).detach(),
         }
         return Output(mean_or_zero(loss, logs["ctc_tokens"]), logs)
+
+    @staticmethod
+    def _paths(batch: Mapping[str, Any], padding_mask: Tensor | None, speech: Tensor) -> Paths:
+        """Return the batch's paths. One that was made by hand may lack them: then a GPU has to be waited for."""
+        if PATHS in batch:
+            return Paths.of_batch(batch)
+        transcripts = batch["token_targets"]
+        inside = _valid(batch["token_padding_mask"], transcripts)[:, 2:]  # a path contains neither <s> nor </s>
+        return find_paths(transcripts[:, 1:-1], inside, _valid(padding_mask, speech).sum(1), batch["matches"])
 
 
 class TiedOutput(nn.Module):

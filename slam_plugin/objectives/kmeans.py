@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from slam_plugin.modules.centroids import NearestCentroid
 from slam_plugin.modules.cepstra import COEFFICIENTS, cepstra
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.selection import Selection
 from slam_plugin.objectives.base import (
     SHARE,
     BuildContext,
@@ -83,8 +84,8 @@ class KMeans(CodePrediction):
     def masking_spec(cls, options: Options) -> MaskingSpec:
         return MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
 
-    def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
-        return self.nearest(view.shared("clustered", lambda: self._clustered(view))[frames])
+    def codes_of(self, view: MaskedPass, frames: Selection) -> Tensor:
+        return self.nearest(frames.take(view.shared("clustered", lambda: self._clustered(view))))
 
     def _clustered(self, view: MaskedPass) -> Tensor:
         """Return the vectors (batch, T, D) whose nearest centroids are the targets."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.selection import Selection
 from slam_plugin.objectives.base import BuildContext, MaskedPass, check_bounds, register
 from slam_plugin.objectives.codes import PLACE, CodePrediction, code_metrics, code_schema
 
@@ -44,9 +45,8 @@ class MaskedPrediction(CodePrediction):
         # In a tuple, so that the sibling's parameters are not registered here.
         self._siblings = (contrastive,)
 
-    def masked_codes(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
-        masked, quantized = self._siblings[0].targets(view)
-        return masked, quantized.ids
+    def masked_codes(self, view: MaskedPass) -> Tensor:
+        return self._siblings[0].targets(view).ids
 
-    def codes_of(self, view: MaskedPass, frames: Tensor) -> Tensor:
+    def codes_of(self, view: MaskedPass, frames: Selection) -> Tensor:
         return self._siblings[0].codes_of(view, frames)

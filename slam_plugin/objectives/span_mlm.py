@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.selection import MASKED_TEXT
 from slam_plugin.objectives.base import (
     SHARE,
     BuildContext,
@@ -75,12 +76,12 @@ class SpanMlm(MaskedObjective):
         """Return the logits (N, vocabulary) of states (N, dim)."""
         return F.linear(self.transform(states), self._embedding[0].weight, self.bias)
 
-    def predict(self, view: MaskedPass, rows: Tensor | None = None) -> Output:
-        masked = view.batch["token_mask_indices"]  # (batch, L)
-        if rows is not None:
-            masked = masked & rows[:, None]
-        targets = view.batch["token_targets"][masked]  # (N,)
-        loss, correct, count = classify(self.logits(view.encoded.text[masked]), targets)
+    def predict(self, view: MaskedPass, true_pairs: bool = False) -> Output:
+        masked = view.selected(MASKED_TEXT)
+        if true_pairs:
+            masked = masked.of_true_pairs()
+        targets = masked.take(view.batch["token_targets"])  # (N,)
+        loss, correct, count = classify(self.logits(masked.take(view.encoded.text)), targets)
         logs = {
             "span_mlm_loss": loss.detach(),
             "span_mlm_accuracy": correct,

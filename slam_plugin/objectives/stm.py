@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from slam_plugin.modules.schedule import Schedule
+from slam_plugin.modules.selection import REMATCHED
 from slam_plugin.objectives.base import (
     CLEAN,
     MASKED,
@@ -98,9 +99,9 @@ class Stm(Objective):
     def _both_partners(self, view: MaskedPass) -> tuple[Tensor, Tensor]:
         """Return the ``<s>`` outputs (2 * texts, dim) of the true pairs, then the false ones, and their classes."""
         partners = view.batch["false_partners"]  # (batch,), -1 for none
-        encoded, scored = view.encoding(self.inputs), partners >= 0
+        encoded, scored = view.encoding(self.inputs), view.selected(REMATCHED).flat
         false = view.encode_rematched(self.inputs, encoded, partners.clamp(min=0))
-        states = torch.cat([item.text[scored, 0] for item in (encoded, false)])
+        states = torch.cat([item.text[:, 0].index_select(0, scored) for item in (encoded, false)])
         matches = torch.ones(len(states), dtype=torch.long, device=states.device)
-        matches[len(states) // 2 :] = 0
+        matches[len(states) // 2 :].zero_()
         return states, matches

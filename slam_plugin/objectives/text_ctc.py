@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slam_plugin.modules.pseudo_speech import GAP, PseudoSpeech, draw_rows, span_masks, speak, take_apart
+from slam_plugin.modules.pseudo_speech import GAP, PseudoSpeechSpec, Spoken, spoken_of, stretch_of
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     SHARE,
     Bound,
     BuildContext,
     MaskedPass,
+    MaskingSpec,
     Objective,
     Output,
     Schema,
@@ -21,8 +22,6 @@ from slam_plugin.objectives.base import (
     mean_or_zero,
     register,
 )
-
-_FRAMES_PER_DURATION = 4  # log-mel frames of 10 ms in the unit of the pseudo-speech's durations
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,9 @@ class Options:
         part = Bound("more than 0 and at most 1", lambda value: 0 < value <= 1)
         check_bounds("text_ctc", self, length=at_least(1), share=part, mask_rate=SHARE, mask_span=at_least(1))
 
+    def speech(self) -> PseudoSpeechSpec:
+        return PseudoSpeechSpec(self.length, self.share, self.mask_rate, self.mask_span)
+
 
 @register
 class TextCtc(Objective):
@@ -64,7 +66,7 @@ class TextCtc(Objective):
     def __init__(self, context: BuildContext, weight: Schedule | float, options: Options) -> None:
         super().__init__(weight)
         self.options, ctc = options, context.built["ctc"]
-        self.stretch = _FRAMES_PER_DURATION // context.front_end.frames_per_state
+        self.stretch = stretch_of(context.front_end)
         if ctc.place == "speech":
             raise ValueError(
                 "objectives.text_ctc: needs ctc.layer: middle or top, states of the shared layers; found speech"
@@ -76,31 +78,33 @@ class TextCtc(Objective):
         self.mask_vector = nn.Parameter(torch.randn(context.dim))
         self.register_buffer("word_starts", context.word_starts, persistent=False)
 
+    @classmethod
+    def masking_spec(cls, options: Options) -> MaskingSpec:
+        return MaskingSpec(pseudo_speech=options.speech())
+
     def forward(self, view: MaskedPass) -> Output:
         ctc, _ = self._others
-        batch, options = view.batch, self.options
-        given = batch["token_targets"], batch["token_padding_mask"]
-        rows = take_apart(*given, self.bos, self.eos, options.length)
-        if not len(rows.units):
+        spoken = Spoken.of_batch(view.batch) or self._speak(view)
+        if not spoken.unit_counts:
             return Output(
                 0.0 * self.mask_vector.sum(), {key: self.mask_vector.new_zeros(()) for key in self.zero_logs()}
             )
-        if options.share < 1:
-            rows = draw_rows(rows, options.share, view.generator)
-        spoken = speak(rows, self.word_starts, view.generator, self.stretch)
-        length = spoken.frames.size(1)
-        mask = span_masks(spoken.frame_counts, length, options.mask_rate, options.mask_span, view.generator)
-        padding = torch.arange(length, device=mask.device) >= spoken.frame_counts[:, None]
-        states = view.encode_states(self.frames(spoken, mask), padding, ctc.place)
+        states = view.encode_states(self.frames(spoken.frames, spoken.mask), spoken.padding, ctc.place)
         log_probs = ctc.log_probs(states).transpose(0, 1)  # (T, rows, symbols)
         targets = spoken.units, spoken.frame_counts, spoken.unit_counts
         loss = F.ctc_loss(log_probs, *targets, blank=ctc.blank, reduction="sum")
-        count = spoken.unit_counts.sum()
+        count = loss.new_full((), sum(spoken.unit_counts)).detach()
         return Output(mean_or_zero(loss, count), {"text_ctc_loss": loss.detach(), "text_ctc_tokens": count})
 
-    def frames(self, spoken: PseudoSpeech, mask: Tensor) -> Tensor:
-        """Return the vectors (rows, T, dim) of frames under a mask (rows, T)."""
+    def _speak(self, view: MaskedPass) -> Spoken:
+        """Draw pseudo-speech for a batch that was made by hand. A GPU then has to be waited for."""
+        given = view.batch["token_targets"], view.batch["token_padding_mask"]
+        symbols = self.bos, self.eos
+        return spoken_of(*given, self.options.speech(), self.word_starts, symbols, self.stretch, view.generator)
+
+    def frames(self, units: Tensor, mask: Tensor) -> Tensor:
+        """Return the vectors (rows, T, dim) of the frames of ``units`` (rows, T) under a mask (rows, T)."""
         _, embedding = self._others
-        vectors = F.layer_norm(embedding(spoken.frames.clamp(min=0)).float(), self.gap_vector.shape)
-        vectors = torch.where((spoken.frames == GAP).unsqueeze(-1), self.gap_vector, vectors)
+        vectors = F.layer_norm(embedding(units.clamp(min=0)).float(), self.gap_vector.shape)
+        vectors = torch.where((units == GAP).unsqueeze(-1), self.gap_vector, vectors)
         return torch.where(mask.unsqueeze(-1), self.mask_vector, vectors)

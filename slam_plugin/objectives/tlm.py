@@ -79,7 +79,7 @@ class Tlm(Objective):
         return Schema(ratios, guesses=guesses)
 
     def forward(self, view: MaskedPass) -> Output:
-        outputs = [sibling.predict(view, view.batch["matches"]) for sibling in self._siblings]
+        outputs = [sibling.predict(view, true_pairs=True) for sibling in self._siblings]
         logs = {f"tlm_{key}": value for output in outputs for key, value in output.logs.items()}
         return Output(sum(output.loss for output in outputs), logs)
 

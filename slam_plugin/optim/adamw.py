@@ -1,7 +1,7 @@
 """``slam_adamw``: torch's fused AdamW, with a learning rate and a warm-up per group of parameters."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, List, NamedTuple  # noqa: UP035  (fairseq makes flags of typing.List only)
 
@@ -9,7 +9,10 @@ import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from omegaconf import II
+from torch import Tensor
 from torch.nn import Parameter
+
+from slam_plugin.optim.clipping import clip_gradients
 
 
 @dataclass
@@ -92,6 +95,24 @@ class SlamAdamW(FairseqOptimizer):
         self._lr = lr
         for group in self.param_groups:
             group["lr"] = lr * group["lr_scale"]
+
+    def multiply_grads(self, c: float | Tensor) -> None:
+        """Multiply the gradients by ``c``, the number of ranks divided by the sample size.
+
+        Nothing is launched for 1, which a plan gives at every update without ``--update-freq``. fairseq has just
+        compared the sample size with 0, so that comparing ``c`` with 1 waits for nothing that it has not waited for.
+        """
+        if float(c) != 1.0:
+            super().multiply_grads(c)
+
+    def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return the norm of the gradients, and clip them by it. See :func:`clip_gradients`.
+
+        Raises ValueError if ranks hold parts of the gradients (``--ddp-backend fully_sharded``).
+        """
+        if aggregate_norm_fn is not None:
+            raise ValueError(f"--ddp-backend fully_sharded: {self.cfg._name} needs whole gradients on every rank")
+        return clip_gradients(self.params, max_norm)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], optimizer_overrides: Mapping[str, Any] | None = None

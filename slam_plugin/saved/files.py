@@ -1,8 +1,10 @@
 """Checkpoint files on disk: written whole or not at all, and checked to the last byte before they are read."""
 
+import errno
 import fcntl
 import logging
 import os
+import shutil
 import socket
 import time
 import zipfile
@@ -21,6 +23,9 @@ _BLOCK, _THREADS = 1 << 20, 4
 
 Signature = tuple[int, int, int]  # inode, size, time of the last change
 _known_whole: dict[str, Signature] = {}
+
+# What a file system answers that has no hard links, or no more of them, or has the other folder elsewhere.
+_NO_LINK = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 
 LOCK = ".lock"
 _held: dict[Path, IO[str]] = {}  # open until the process ends
@@ -130,12 +135,36 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
 
 
 def _write_once(temporary: Path, write: Callable[[IO[bytes]], None]) -> None:
+    # A run that was killed in link_or_copy leaves a second name of a checkpoint, which must not be written into.
+    temporary.unlink(missing_ok=True)
     with temporary.open("wb") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
     _known_whole.pop(str(temporary), None)
     check_whole(temporary)
+
+
+def link_or_copy(source: str | Path, path: str | Path) -> None:
+    """Make ``path`` a second name of the checkpoint ``source``: no byte is written. Copy it if links are not supported.
+
+    Both names stay what they are if one is saved again, because saves rename a new file to their name and never write
+    into an old one (:func:`write_whole`).
+    """
+    temporary = Path(f"{path}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        logger.info("%s: copied, because the file system makes no hard link (%s)", path, error.strerror)
+        write_whole(path, lambda file: shutil.copyfile(source, file.name))
+        return
+    try:
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # renaming a file to its own second name leaves both
 
 
 def hold_folder(folder: str | Path) -> None:

@@ -138,6 +138,7 @@ class SlamPretrainingTask(PlannedTask):
         """
         if from_checkpoint:
             cfg.compile = False  # only pays in training
+            cfg.apex_norm = False  # the weights fit torch's, which is there on any machine
             model = super().build_model(cfg, True)
             self.front_end = model.trunk.front_end
             return model

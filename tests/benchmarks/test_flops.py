@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import flops, joint
 from slam_plugin.models.base.presets import SIZES
 from slam_plugin.models.pretraining import SlamPretrainingConfig, build_trunk
+from slam_plugin.modules.selection import pack, select_positions
 
 UTTERANCES, FRAMES, STATES, TOKENS = 3, 1000, 250, 200
 # The counter takes a depthwise convolution's gradients for less than they are. In a narrow model, a wide kernel counts.
@@ -63,6 +64,7 @@ def test_the_objectives_operations(kind):
     batch = joint.random_batch(shape, vocabulary)
     # As many in each, so that no row of the contrastive products is padding.
     states, tokens = (equal(batch[name]) if name in batch else 0 for name in ("mask_indices", "token_mask_indices"))
+    batch |= pack(select_positions(batch, None))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         sum(output.loss for output in model(batch).values()).backward()
     if kind == "speech":

@@ -17,6 +17,7 @@ from slam_plugin.data.shards.pairs import PairsShard
 from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.data.shards.text import TextShard
 from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.modules.selection import LISTS, SIZES, unpack
 from slam_plugin.objectives.base import SpecMask
 
 # An empty line ends a document.
@@ -454,6 +455,11 @@ def test_both_partners_leave_the_masks_and_the_speech_as_they_are(folder):
         batches.append(corpus.collate([corpus.item(i, 3) for i in range(6)]))
     plain, both = batches
     partners = both.pop("false_partners")
+    listed = [unpack(batch) for batch in batches]
+    assert listed[1].pop("rematched").flat.tolist() == (partners >= 0).nonzero().flatten().tolist()
+    assert all(same(*(lists[name]._asdict() for lists in listed)) for name in listed[0] | listed[1])
+    for batch in batches:
+        del batch[LISTS], batch[SIZES]
     assert same(plain, both) and partners.dtype == torch.long
     again = open_corpus(folder, "pairs", false_pairs="hard", partners="both")
     assert torch.equal(again.collate([again.item(i, 3) for i in range(6)])["false_partners"], partners)

@@ -6,7 +6,7 @@ import torch
 from slam_plugin.data.errors import DataError
 from slam_plugin.hub import Slam
 from slam_plugin.inference import batches, checkpoints
-from slam_plugin.modules.rotary import rotary_angles
+from slam_plugin.modules.rotary import rotary_angles, rotate
 from tests.support.checkpoints import batch_of
 
 
@@ -98,7 +98,8 @@ def test_attention_is_what_the_layers_attend_to(pretraining, sounds):
     padding[:, words : words + gap] = True
     for weights, layer in zip(found.weights, trunk.multimodal_layers, strict=True):
         x = states + 0.5 * layer.first_ffn(states)
-        query, key, _, _ = layer.attention._project(x, angles)
+        query, key, _ = layer.attention.project(layer.attention.norm(x))
+        query, key = rotate(query, angles), rotate(key, angles)
         for head in range(2):
             scores = query[0, head] @ key[0, head].T / 8**0.5
             scores[:, words : words + gap] = -torch.inf

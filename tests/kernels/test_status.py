@@ -10,6 +10,7 @@ import fairseq
 import pytest
 import torch
 from fairseq import ngram_repeat_block
+from fairseq.data import Dictionary
 from fairseq.modules import layer_norm
 from omegaconf import OmegaConf
 from torch.nn import functional as F
@@ -18,9 +19,18 @@ from slam_plugin.commands import doctor
 from slam_plugin.kernels import attention, status
 from slam_plugin.kernels.ngrams import MODULE
 from slam_plugin.kernels.status import BUILD
+from slam_plugin.models.base.decoder import DecodedTrunkConfig, Decoder
+from slam_plugin.models.base.trunk import TrunkConfig, autocast, build_trunk
 from slam_plugin.optim.adamw import SlamAdamW, SlamAdamWConfig
 
 KERNEL = f"fairseq.{MODULE}"
+
+
+class FakeApex(torch.nn.Module):
+    """Stands in for apex's layer norm."""
+
+    def __init__(self, *arguments):
+        super().__init__()
 
 
 @pytest.fixture(params=[False, True], ids=["CPU", "GPU"])
@@ -47,18 +57,40 @@ def found(piece: str) -> str:
     return status.fused_paths()[piece].found
 
 
+@pytest.mark.parametrize("triton", [False, True])
+def test_the_layer_runs_by_our_kernels_on_a_gpu_with_triton(monkeypatch, gpu, triton):
+    spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec(name) if triton or name != "triton" else None)
+    expected = {(True, True): "our Triton kernels, unless --plain-kernels"}
+    without = {True: "torch's operations (Triton is not installed)", False: "torch's operations (no CUDA device)"}
+    assert found("Conformer layer") == expected.get((gpu, triton), without[gpu])
+
+
 @pytest.mark.parametrize("apex", [False, True])
-def test_layer_norm_is_apexs_where_fairseq_takes_it(monkeypatch, gpu, apex):
+def test_layer_norm_is_torchs_unless_a_flag_asks_for_apex(monkeypatch, gpu, apex):
     monkeypatch.setattr(layer_norm, "has_fused_layernorm", apex)
-    expected = {(True, True): "apex FusedLayerNorm, through fairseq", (True, False): "torch native"}
-    assert found("layer norm") == expected.get((gpu, apex), "torch native (no CUDA device)")
+    monkeypatch.setattr(layer_norm, "FusedLayerNorm", FakeApex, raising=False)
+    assert type(build_trunk(TrunkConfig(), None, 0).multimodal_layers[0].final_norm) is torch.nn.LayerNorm
+    notes = {(True, True): " (--apex-norm uses apex, which is installed)", (True, False): ""}
+    assert found("layer norm") == "torch native" + notes.get((gpu, apex), " (no CUDA device)")
+    if gpu and apex:
+        norms = [type(m) for m in build_trunk(TrunkConfig(apex_norm=True), None, 0).speech_layers.modules()]
+        assert FakeApex in norms
+        return
+    with pytest.raises(ValueError, match="--apex-norm: found no (apex|CUDA device); leave the flag out"):
+        build_trunk(TrunkConfig(apex_norm=True), None, 0)
 
 
-def test_layer_norm_of_fairseq_is_torchs_here():
-    if torch.cuda.is_available() and layer_norm.has_fused_layernorm:
-        pytest.skip("apex is there")
-    assert type(layer_norm.LayerNorm(4)) is torch.nn.LayerNorm
-    assert "torch native" in found("layer norm")
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_decoders_norms_follow_the_flag(monkeypatch, asked):
+    """fairseq builds them, and takes apex by itself if it is installed."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(layer_norm, "has_fused_layernorm", True)
+    monkeypatch.setattr(layer_norm, "FusedLayerNorm", FakeApex, raising=False)
+    decoder = Decoder.build(DecodedTrunkConfig(apex_norm=asked), Dictionary(), 16)
+    assert {type(m) for m in decoder.modules() if "Norm" in type(m).__name__ or isinstance(m, FakeApex)} == {
+        FakeApex if asked else torch.nn.LayerNorm
+    }
 
 
 def test_attention_on_a_cpu_is_fused_in_fp32_and_plain_in_short_bf16(monkeypatch):
@@ -76,18 +108,25 @@ def test_attention_on_a_cpu_is_fused_in_fp32_and_plain_in_short_bf16(monkeypatch
 
 
 @pytest.mark.parametrize("flash", [False, True])
-def test_attention_on_a_gpu_names_the_switches_that_are_on(monkeypatch, flash):
+def test_attention_on_a_gpu_names_the_order_in_which_torch_tries_what_is_on(monkeypatch, flash):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    backends = torch.backends.cuda
-    for name, value in {
-        "flash_sdp_enabled": True,
-        "is_flash_attention_available": flash,
-        "mem_efficient_sdp_enabled": True,
-        "cudnn_sdp_enabled": False,
-        "math_sdp_enabled": True,
-    }.items():
-        monkeypatch.setattr(backends, name, lambda value=value: value)
-    assert found("attention") == f"torch SDPA ({'flash, ' if flash else ''}memory-efficient, math)"
+    monkeypatch.setattr(torch._C, "_get_sdp_priority_order", lambda: [3, 1, 2, 0, 4])  # as on Hopper
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: flash)
+    monkeypatch.setattr(torch.backends.cuda, "mem_efficient_sdp_enabled", lambda: False)
+    order = f"cuDNN (only with --cudnn-attention), {'flash, ' if flash else ''}math"
+    assert found("attention") == f"varlen flash without bias, else torch SDPA, tried in this order: {order}"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_cudnns_attention_is_off_unless_a_flag_asks_for_it(monkeypatch, asked):
+    state = {"on": True}
+    monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: state["on"])
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", lambda on: state.update(on=on))
+    autocast(TrunkConfig(cudnn_attention=asked), torch.device("cpu"))
+    assert state["on"], "only a GPU's model changes it"
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: None)
+    autocast(TrunkConfig(cudnn_attention=asked), torch.device("cuda"))
+    assert state["on"] == asked
 
 
 def test_the_optimizer_is_fused(gpu):

@@ -11,7 +11,7 @@ CODES, DIM, TEMPERATURE = 6, 8, 0.1
 
 
 def draws(counts, distractors, seed=0):
-    return draw_distractors(torch.tensor(counts), distractors, torch.Generator().manual_seed(seed))
+    return draw_distractors(torch.tensor(counts), max(counts), distractors, torch.Generator().manual_seed(seed))
 
 
 def frames(counts, seed=0):

@@ -48,7 +48,9 @@ def sums_of_a_loop(built, view, rows=None):
     """Return loss, accuracy, chance, chance loss and count, frame by frame, without noise."""
     mask, encoded = view.batch["mask_indices"] & ~padding(), view.encoded
     frames = normalize_over_time(encoded.subsampled, padding())
-    distractors, _ = draw_distractors(mask.sum(1), built.options.distractors, torch.Generator().manual_seed(SEED))
+    distractors, _ = draw_distractors(
+        mask.sum(1), int(mask.sum(1).max()), built.options.distractors, torch.Generator().manual_seed(SEED)
+    )
     sums = dict.fromkeys(("loss", "correct", "chance", "chance_loss", "count"), 0.0)
     for b in range(len(LENGTHS)):
         places = mask[b].nonzero().flatten().tolist()
@@ -94,8 +96,10 @@ def test_a_tie_is_not_right():
 
 def test_rows_choose_utterances_whose_distractors_stay_the_same():
     built, rows = objective(), torch.tensor([True, False, False, True])
-    expected = sums_of_a_loop(built, view_of(random_mask()), rows)
-    found = built.contrast(view_of(random_mask()), rows)
+    view = view_of(random_mask())
+    expected = sums_of_a_loop(built, view, rows)
+    view.batch["matches"] = rows
+    found = built.contrast(view, true_pairs=True)
     assert found.classified.count == expected["count"] > 0
     assert abs(found.classified.loss.item() - expected["loss"]) < 1e-3
     assert abs(found.chance.item() - expected["chance"]) < 1e-4
@@ -106,17 +110,18 @@ def test_targets_are_the_unmasked_states_of_masked_valid_frames_quantized_once(m
     calls = []
     quantize = built.quantizer.forward
     monkeypatch.setattr(built.quantizer, "forward", lambda *given: calls.append(given) or quantize(*given))
-    masked, quantized = built.targets(view)
+    quantized = built.targets(view)
     built(view)
     ((frames, temperature, generator),) = calls
-    assert torch.equal(masked, random_mask() & ~padding()) and quantized.ids.shape == (masked.sum(),)
+    masked = random_mask() & ~padding()
+    assert quantized.ids.shape == (masked.sum(),)
     torch.testing.assert_close(frames, normalize_over_time(view.encoded.subsampled, padding())[masked])
     assert temperature == built.temperature and generator is view.generator
 
 
 def test_noise_is_for_training_alone():
     mask = random_mask()
-    trained, evaluated = (objective(flag).targets(view_of(mask, flag)).quantized for flag in (True, False))
+    trained, evaluated = (objective(flag).targets(view_of(mask, flag)) for flag in (True, False))
     assert torch.equal(trained.ids, evaluated.ids) and torch.equal(evaluated.ids, evaluated.chosen)
     assert not torch.equal(trained.ids, trained.chosen)
 
@@ -140,7 +145,7 @@ def test_perplexity_in_closed_form():
     expected = math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
     assert abs(perplexity(torch.tensor([30, 10, 0])).item() - expected) < 1e-5
     built, view = objective(), view_of(random_mask())
-    counts = torch.bincount(built.targets(view).quantized.ids, minlength=12)
+    counts = torch.bincount(built.targets(view).ids, minlength=12)
     logs = built(view).logs
     assert abs(logs["batch_code_perplexity"].item() - perplexity(counts).item()) < 1e-5
     assert logs[counts_key("code")].tolist() == counts.tolist()

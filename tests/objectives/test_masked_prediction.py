@@ -48,7 +48,9 @@ def test_it_names_the_most_likely_code_of_every_masked_valid_frame(rows):
                 loss += math.log(sum(map(math.exp, scores))) - scores[code]
                 correct += scores.index(max(scores)) == code
                 count += 1
-    mean, logs = built["masked_prediction"].predict(view, None if rows is None else torch.tensor(rows))
+    if rows is not None:
+        view.batch["matches"] = torch.tensor(rows)
+    mean, logs = built["masked_prediction"].predict(view, true_pairs=rows is not None)
     assert count > 5 and abs(mean.item() - loss / count) < 1e-4
     expected = {"loss": loss, "accuracy": correct, "frames": count}
     assert logs == {f"masked_prediction_{key}": pytest.approx(value, abs=1e-3) for key, value in expected.items()}

@@ -45,7 +45,9 @@ def test_it_names_the_original_of_every_masked_token(rows):
             loss += math.log(sum(map(math.exp, scores))) - scores[target]
             correct += scores.index(max(scores)) == target
             count += 1
-    mean, logs = built.predict(view, None if rows is None else torch.tensor(rows))
+    if rows is not None:
+        view.batch["matches"] = torch.tensor(rows)
+    mean, logs = built.predict(view, true_pairs=rows is not None)
     assert logs["span_mlm_tokens"] == count > 5 and logs["span_mlm_accuracy"] == correct
     assert abs(logs["span_mlm_loss"].item() - loss) < 1e-3 and abs(mean.item() - loss / count) < 1e-4
     if rows is None:

@@ -15,7 +15,7 @@ import torch
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.saved import files
-from slam_plugin.saved.files import DamagedError, check_whole, write_whole
+from slam_plugin.saved.files import DamagedError, check_whole, link_or_copy, write_whole
 from slam_plugin.saved.reading import read_state
 
 STATE = {"model": {f"w{i}": torch.arange(40.0) * i for i in range(5)}, "extra_state": {"epoch": 3}}
@@ -193,3 +193,45 @@ def test_a_real_limit_on_the_disk_that_goes_away(path):
             os._exit(0)
     os.waitpid(child, 0)
     assert same(read_state(path)) and os.listdir(path.parent) == [path.name]
+
+
+def save_version(path: Path, version: int) -> None:
+    write_whole(path, lambda file: torch.save({"version": version}, file))
+
+
+def version_of(path: Path) -> int:
+    return torch.load(path)["version"]
+
+
+def test_a_second_name_costs_no_bytes_and_later_saves_leave_it_alone(tmp_path):
+    best, last = tmp_path / "best.pt", tmp_path / "last.pt"
+    save_version(best, 1)
+    for _ in range(2):  # the second time, it is a name of the file already
+        link_or_copy(best, last)
+        assert last.samefile(best) and best.stat().st_nlink == 2
+    save_version(last, 2)
+    assert (version_of(best), version_of(last)) == (1, 2) and best.stat().st_nlink == 1
+    link_or_copy(last, best)
+    save_version(best, 3)
+    assert (version_of(best), version_of(last)) == (3, 2)
+    assert sorted(tmp_path.iterdir()) == [best, last]
+
+
+def test_a_second_name_that_a_killed_run_left_unfinished_is_not_written_into(tmp_path):
+    best, last = tmp_path / "best.pt", tmp_path / "last.pt"
+    save_version(best, 1)
+    os.link(best, f"{last}.tmp")  # killed before the renaming
+    save_version(last, 2)
+    assert (version_of(best), version_of(last)) == (1, 2)
+
+
+def test_a_file_system_without_links_gets_a_copy(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    best, last = tmp_path / "best.pt", tmp_path / "last.pt"
+    save_version(best, 1)
+    link_or_copy(best, last)
+    assert version_of(last) == 1 and not last.samefile(best)
+    assert sorted(tmp_path.iterdir()) == [best, last]

@@ -8,6 +8,7 @@ import torch
 from fairseq.dataclass.configs import DistributedTrainingConfig
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import progress_bar
+from fairseq.models import DistributedFairseqModel
 
 from tests.support.compat_running import expect, train
 
@@ -33,6 +34,16 @@ def expect_launched(cfg: DistributedTrainingConfig, rank: int, world_size: int, 
 def launch_on_processors(folder: Path) -> None:
     del folder
     expect_launched(launched(0, 1, 1, 2, distributed_world_size=2), 1, 2, 0)
+
+
+def exchange_on_processors(folder: Path) -> None:
+    """One rank wraps a model on a processor as fairseq's trainer does on several ranks."""
+    torch.distributed.init_process_group("gloo", f"file://{folder / 'store'}", rank=0, world_size=1)
+    cfg = DistributedTrainingConfig(ddp_backend="pytorch_ddp", device_id=0, tpu=False)
+    model = torch.nn.Linear(2, 1)
+    wrapped = DistributedFairseqModel(cfg, model, torch.distributed.group.WORLD, torch.device("cpu"))
+    wrapped(torch.ones(1, 2)).sum().backward()
+    expect(bool((model.weight.grad == 1).all()), "the gradient is not that of the model")
 
 
 def launch_with_a_gpu_each(folder: Path) -> None:

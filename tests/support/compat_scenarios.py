@@ -34,6 +34,7 @@ from slam_plugin import compat
 from slam_plugin.data.errors import DataError
 from tests.support import hostile
 from tests.support.compat_launching import (
+    exchange_on_processors,
     launch_on_processors,
     launch_on_unequal_machines,
     launch_with_a_gpu_each,
@@ -348,6 +349,7 @@ SCENARIOS = [
     (stop_at_a_signal, "orderly stop"),
     (lose_a_rank, "meeting of ranks"),
     (launch_on_processors, "launched ranks"),
+    (exchange_on_processors, "exchange on processors"),
     (launch_with_a_gpu_each, "launched ranks"),
     (launch_on_unequal_machines, "launched ranks"),
     (track_two_epochs, "one tracked run"),

@@ -48,6 +48,12 @@ def doubled(states: Tensor, padding_mask: Tensor | None, until: str) -> Tensor:
     return states if padding_mask is None else states.masked_fill(padding_mask.unsqueeze(-1), 0.0)
 
 
+def valid_masked(view: MaskedPass) -> Tensor:
+    """Return (batch, T), True at the states of a pass that are masked and valid."""
+    masked, padding_mask = view.batch["mask_indices"], view.encoded.speech_padding_mask
+    return masked if padding_mask is None else masked & ~padding_mask
+
+
 def write_centroids(path: Path, centroids: Tensor, counts: Sequence[int] | None = None, **recipe: Any) -> Path:
     """Write a file of clusters of cepstra as ``slam cluster`` does, equally frequent by default."""
     found = np.ones(len(centroids), dtype=np.int64) if counts is None else np.array(counts)

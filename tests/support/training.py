@@ -271,7 +271,8 @@ def train(
         address = {"distributed_init_method": f"tcp://127.0.0.1:{free_port()}", "distributed_world_size": ranks}
         # With the variables of torchrun, fairseq would divide by the number of GPUs.
         how = {"distributed_no_spawn": True, "distributed_backend": "gloo", "ddp_backend": "legacy_ddp", "device_id": 0}
-        commands = [command(data, folder, **flags, **address, **how, distributed_rank=rank) for rank in range(ranks)]
+        flags = {**how, **flags, **address}
+        commands = [command(data, folder, **flags, distributed_rank=rank) for rank in range(ranks)]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, "tests.support.training"])
     logs = [folder / f"rank{rank}.log" for rank in range(ranks)]

@@ -14,7 +14,7 @@ from tests.torture.disturbance import MANNERS, PHASES, Disturbance
 
 UPDATES = {1: 4, 2: 3}  # by ranks; a shard changes after the third
 KILLS = {
-    1: ["SIGKILL writing 3 300000 0 self", "SIGKILL changing-shard 1 700 0 self", "SIGKILL ending 1 0 0 self"],
+    1: ["SIGKILL writing 2 300000 0 self", "SIGKILL changing-shard 1 700 0 self", "SIGKILL ending 1 0 0 self"],
     2: ["SIGKILL stepping 3 2000 1 self", "SIGKILL renaming 2 0 0 both"],
 }
 

@@ -5,12 +5,14 @@
 #                                  under srun they follow from SLURM's variables
 #   MASTER_ADDR, MASTER_PORT       where the ranks meet
 #   SLAM_STOPPED                   a file that says that the training was stopped by a signal, and has saved
+#   PYTORCH_CUDA_ALLOC_CONF        expandable_segments:True, unless it is set: batches of all lengths then share memory
 #
 # A training that a signal stops ends with code 75. torchrun, and srun on some clusters, take that for a failure and
 # kill the other ranks. So it becomes the file and code 0.
 set -u
 export RANK="${RANK:-$SLURM_PROCID}" LOCAL_RANK="${LOCAL_RANK:-$SLURM_LOCALID}"
 export WORLD_SIZE="${WORLD_SIZE:-$SLURM_NTASKS}"
+export PYTORCH_CUDA_ALLOC_CONF="${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}"
 
 trap : USR1 TERM   # they are for the program; the shell waits for it
 {   # the shell reads this part as a whole: the file may change while the program runs

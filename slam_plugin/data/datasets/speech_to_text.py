@@ -14,7 +14,7 @@ from torch import Tensor
 from slam_plugin.data.audio import load_features, normalize
 from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.manifests.manifest import Manifest, line_of
-from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length
+from slam_plugin.data.padding import frames_multiple, pad_stack, padded_length
 from slam_plugin.data.randomness import generator
 from slam_plugin.data.state_masks import collate_masks
 from slam_plugin.data.text.languages import start_symbols
@@ -62,7 +62,7 @@ class SpeechToTextDataset(FairseqDataset):
     ) -> None:
         self.front_end = front_end
         self.manifest, self.root, self.augment, self.seed, self.shuffle = manifest, root, augment, seed, shuffle
-        self.budget = budget
+        self.budget, self.frames_multiple = budget, frames_multiple()
         self.pad, self.eos = vocabulary.dictionary.pad(), vocabulary.dictionary.eos()
         self.starts = start_symbols(manifest, vocabulary, tgt_lang)
         self.frames, self.limits = manifest.column("n_frames"), limits
@@ -127,7 +127,7 @@ class SpeechToTextDataset(FairseqDataset):
             return {}
         features = [sample["features"] for sample in samples]
         lengths = [len(f) for f in features]
-        frames = padded_length(lengths, FRAMES_MULTIPLE, self.budget)
+        frames = padded_length(lengths, self.frames_multiple, self.budget)
         starts = [sample["start"] for sample in samples]
         previous, target, ntokens = collate_targets(starts, [s["target"] for s in samples], self.pad, self.eos)
         batch = {

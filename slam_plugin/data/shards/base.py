@@ -9,6 +9,7 @@ import numpy as np
 
 from slam_plugin.data.options import Option
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
+from slam_plugin.modules.pseudo_speech import PseudoSpeechSpec
 
 
 class Span(Protocol):
@@ -39,6 +40,7 @@ class Setting:
         augmentation: SpecAugment of a second copy of the speech; None makes no copy.
         partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
         front_end: geometry of the model's front end.
+        pseudo_speech: spec of the pseudo-speech made of unpaired text; None makes none.
     """
 
     seed: int
@@ -51,6 +53,7 @@ class Setting:
     augmentation: Widths | None = None
     partners: str | None = None
     front_end: FrontEnd = DEFAULT_FRONT_END
+    pseudo_speech: PseudoSpeechSpec | None = None
 
 
 class Shard(Protocol):

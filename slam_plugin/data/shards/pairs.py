@@ -14,6 +14,7 @@ from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.data.shards.text import collate_text, mask_text
 from slam_plugin.data.text.normalization import sampled
+from slam_plugin.modules.ctc_paths import Paths, find_paths
 
 FALSE_SHARE = 0.5
 BOTH = "both"  # partners of a transcript
@@ -45,7 +46,7 @@ class PairsShard(SpeechShard):
         item["false"] = single and rng.random() < FALSE_SHARE
         return item
 
-    def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def padded(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the speech batch, the text batch, and matches (batch,), True if the transcript is the utterance's own.
 
         If each transcript has both partners, false_partners (batch,) are the rows of the false ones, -1 for none.
@@ -55,12 +56,21 @@ class PairsShard(SpeechShard):
             tokens = self._false_tokens(i, items) if item["false"] else self._encode(item["transcript"])
             sides.append(mask_text(tokens, item["key"], self.setting))
         matches = torch.tensor([not item["false"] for item in items])
-        batch = {**super().collate(items), **collate_text(sides, self.pad), "matches": matches}
+        batch = {**super().padded(items), **collate_text(sides, self.pad), "matches": matches}
         if self.setting.partners == BOTH:
             draws = [generator(*item["key"], "false_partner") for item in items]
             partners = [self._false_partner(i, items, rng) for i, rng in enumerate(draws)]
             batch["false_partners"] = torch.tensor([-1 if row is None else row for row in partners])
-        return batch
+        return {**batch, **self._paths(items, sides, batch).entries()}
+
+    def _paths(
+        self, items: Sequence[Mapping[str, Any]], sides: Sequence[Mapping[str, Any]], batch: Mapping[str, Any]
+    ) -> Paths:
+        """Return which true pairs have a CTC path. A path contains neither <s> nor </s>."""
+        states = torch.tensor([self.setting.front_end.states_of(len(item["features"])) for item in items])
+        tokens = torch.tensor([len(side["tokens"]) - 2 for side in sides])
+        targets = batch["token_targets"][:, 1:-1]
+        return find_paths(targets, torch.arange(targets.size(1)) < tokens[:, None], states, batch["matches"])
 
     def _encode(self, transcript: str) -> np.ndarray:
         ids = self.setting.vocabulary.encode(transcript).numpy().astype(np.int64)

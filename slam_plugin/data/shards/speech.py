@@ -11,10 +11,11 @@ from slam_plugin.data.manifests.manifest import Manifest, line_of
 from slam_plugin.data.manifests.validate import ensure_valid
 from slam_plugin.data.masks import span_mask
 from slam_plugin.data.options import Option
-from slam_plugin.data.padding import FRAMES_MULTIPLE, pad_stack, padded_length, padding_mask_of
+from slam_plugin.data.padding import frames_multiple, pad_stack, padded_length, padding_mask_of
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.specaugment import SpecAugment
+from slam_plugin.modules.selection import pack, select_positions
 
 
 class SpeechShard:
@@ -28,7 +29,7 @@ class SpeechShard:
     def __init__(self, manifest: Manifest, root: Path, setting: Setting, budget: int) -> None:
         """Take the maximum number of frames in a batch, padding included, as ``budget``."""
         self.manifest, self.root, self.setting, self.budget = manifest, root, setting, budget
-        self.lengths = manifest.column("n_frames")
+        self.lengths, self.frames_multiple = manifest.column("n_frames"), frames_multiple()
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: Setting) -> "SpeechShard":
@@ -63,13 +64,24 @@ class SpeechShard:
         return f"{self.manifest.path}:{line_of(index)}: {self.manifest.value(index, 'id')}"
 
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return :meth:`padded`, with the lists of its masked positions."""
+        batch = self.padded(items)
+        return {**batch, **pack(select_positions(batch, self.state_padding(items, batch)))}
+
+    def state_padding(self, items: Sequence[Mapping[str, Any]], batch: Mapping[str, Any]) -> torch.Tensor | None:
+        """Return the padding mask (batch, T) of the states that the front end makes of a batch's features."""
+        states_of = self.setting.front_end.states_of
+        counts = [states_of(len(item["features"])) for item in items]
+        return padding_mask_of(counts, states_of(batch["features"].size(1)))
+
+    def padded(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return features (batch, frames, 80), feature_padding_mask (batch, frames) or None, and seed.
 
         ``frames`` comes from :func:`padded_length`. If the setting asks for them, mask_indices (batch, T) and
         augmented_features (batch, frames, 80) are included.
         """
         lengths = [len(item["features"]) for item in items]
-        frames = padded_length(lengths, FRAMES_MULTIPLE, self.budget)
+        frames = padded_length(lengths, self.frames_multiple, self.budget)
         batch = {
             "kind": self.kind,
             "seed": seed_of(*(part for item in items for part in item["key"])),

@@ -16,7 +16,10 @@ from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.text.blocks import find_blocks
 from slam_plugin.data.text.indexed import Sentences, index_hash, open_indexed
 from slam_plugin.data.text.normalization import decoded_sample
+from slam_plugin.data.text.pieces import word_starts
 from slam_plugin.data.text.vocabulary import MASK
+from slam_plugin.modules.pseudo_speech import spoken_of, stretch_of
+from slam_plugin.modules.selection import pack, select_positions
 
 MIN_BLOCK = 8  # tokens; hardly a sentence fits into fewer
 
@@ -37,6 +40,8 @@ class TextShard:
         self.sentences, self.setting, self.budget = sentences, setting, budget
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
+        # Not at each batch: a vocabulary is long.
+        self.word_starts = torch.tensor(word_starts(dictionary.symbols)) if setting.pseudo_speech else None
         self.first, self.sizes = None, sentences.sizes  # of each item without <s>: first sentence, and tokens
         if block is not None:
             self.first, self.sizes = find_blocks(sentences.sizes, block - 1, f"{sentences.path}.bin")
@@ -83,14 +88,26 @@ class TextShard:
     def collate(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return tokens, token_targets, token_mask_indices and token_padding_mask, each (batch, length), and seed.
 
-        token_mask_indices is missing without masking, and token_padding_mask is None without padding.
+        token_mask_indices is missing without masking, and token_padding_mask is None without padding. The lists of
+        masked positions are included.
         """
-        return {
+        batch = {
             "kind": self.kind,
             "seed": seed_of(*(part for item in items for part in item["key"])),
             "n_frames": 0,
             **collate_text(items, self.pad, self.budget),
         }
+        return {**batch, **pack(select_positions(batch, None)), **self._spoken(batch)}
+
+    def _spoken(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the entries of the batch's pseudo-speech, none if the setting has no spec."""
+        spec, setting = self.setting.pseudo_speech, self.setting
+        if spec is None:
+            return {}
+        given, draws = (batch["token_targets"], batch["token_padding_mask"]), torch.Generator()
+        draws.manual_seed(batch["seed"])
+        symbols, stretch = (self.bos, self.eos), stretch_of(setting.front_end)
+        return spoken_of(*given, spec, self.word_starts, symbols, stretch, draws).entries()
 
 
 def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, torch.Tensor]:

@@ -1,9 +1,15 @@
 """Text of SentencePiece pieces."""
 
 import re
+from collections.abc import Iterable
 
 WORD_START = "▁"  # first character of a piece that begins a word
 _BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
+
+
+def word_starts(symbols: Iterable[str]) -> list[bool]:
+    """Return which symbols begin a word."""
+    return [symbol.startswith(WORD_START) for symbol in symbols]
 
 
 def join_pieces(pieces: str) -> str:

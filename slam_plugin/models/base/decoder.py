@@ -109,6 +109,7 @@ def _fairseq_config(config: DecodedTrunkConfig, sizes: dict[str, int], encoder_d
             normalize_before=True,
         ),
         quant_noise=QuantNoiseConfig(),
+        export=not config.apex_norm,  # fairseq's layer norms are torch's, not apex's by themselves if it is installed
         max_target_positions=config.decoder_max_positions,
         share_decoder_input_output_embed=config.share_output,
     )

@@ -25,7 +25,8 @@ class Teacher(nn.Module):
         super().__init__()
         speech = min(trunk["speech_layers"], layer + 1)
         layers = {"speech_layers": speech, "multimodal_layers": layer + 1 - speech}
-        fixed = {"dropout": 0.0, "checkpoint_activations": False, "compile": False, "size": None}
+        off = dict.fromkeys(("checkpoint_activations", "plain_kernels", "compile", "apex_norm"), False)
+        fixed = {**off, "dropout": 0.0, "size": None}
         self.place = "top" if layers["multimodal_layers"] else "speech"
         self.trunk = build_trunk(SimpleNamespace(**{**trunk, **layers, **fixed}), vocab_size=None, padding_idx=0)
         self.front_end = self.trunk.front_end

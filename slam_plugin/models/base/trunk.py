@@ -1,17 +1,22 @@
 """Building the trunk (:mod:`slam_plugin.modules.trunk`) from its configuration, and its autocast."""
 
 import contextlib
+import logging
 from typing import Any
 
 import torch
-from fairseq.modules import LayerNorm
+from torch import nn
 
 from slam_plugin.data.constants import MEL_BINS
+from slam_plugin.kernels.attention import use_cudnn
+from slam_plugin.kernels.status import apex_norm
 from slam_plugin.models.base.presets import CAUSAL, LEARNED, LINEAR, architecture
 from slam_plugin.models.base.trunk_config import TrunkConfig
 from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.modules.trunk import Trunk
 from slam_plugin.optim.muon import mark_matrices
+
+logger = logging.getLogger(__name__)
 
 
 def trunk_arguments(config: TrunkConfig) -> dict[str, Any]:
@@ -49,16 +54,22 @@ def build_trunk(config: TrunkConfig, vocab_size: int | None, padding_idx: int, s
         vocab_size=vocab_size,
         padding_idx=padding_idx,
         checkpoint_activations=config.checkpoint_activations,
-        norm=LayerNorm,  # fairseq's: apex's fused one if apex is installed and there is a GPU, else torch's
+        norm=apex_norm() if config.apex_norm else nn.LayerNorm,
+        fused=not config.plain_kernels,
+        compile_layers=config.compile,
     )
     for layers in (*((trunk.speech_layers,) if speech else ()), trunk.multimodal_layers):
         mark_matrices(layers)
-    if config.compile:
-        for layer in (*(trunk.speech_layers if speech else ()), *trunk.multimodal_layers):
-            layer.compile(dynamic=True)  # in place: parameters keep their names
+    if config.apex_norm:
+        logger.info("layer norm: apex FusedLayerNorm (--apex-norm)")
     return trunk
 
 
 def autocast(config: TrunkConfig, device: torch.device) -> contextlib.AbstractContextManager:
-    """Return the context of ``config.autocast``: models enter it in ``forward``, fairseq's own autocast stays off."""
+    """Return the context of ``config.autocast``: models enter it in ``forward``, fairseq's own autocast stays off.
+
+    On a GPU, attention's backends are chosen here as well (``config.cudnn_attention``): every model comes through here.
+    """
+    if device.type == "cuda":
+        use_cudnn(config.cudnn_attention)
     return torch.autocast(device.type, torch.bfloat16, enabled=str(config.autocast) == "bf16")

@@ -103,7 +103,19 @@ class TrunkConfig(FairseqDataclass):
         default=False,
         metadata={"help": "save memory: recompute the Conformer layers' activations in the backward pass"},
     )
+    plain_kernels: bool = field(
+        default=False,
+        metadata={"help": "on a GPU, run the Conformer layers by torch's operations in place of our Triton kernels"},
+    )
     compile: bool = field(
         default=False,
         metadata={"help": "torch.compile the Conformer layers; for GPUs: a CPU compiles for a minute and gains little"},
+    )
+    cudnn_attention: bool = field(
+        default=False,
+        metadata={"help": "on a GPU, let torch use cuDNN's attention; it plans anew for each batch size and length"},
+    )
+    apex_norm: bool = field(
+        default=False,
+        metadata={"help": "layer norms by apex, which must be installed; by default torch's, whatever is installed"},
     )

@@ -125,6 +125,7 @@ class FineTuningTask(ReadsText, GuardedTask):
         self._trains = not from_checkpoint
         if from_checkpoint:
             cfg.compile = False  # only pays in training
+            cfg.apex_norm = False  # the weights fit torch's, which is there on any machine
             return super().build_model(cfg, True)
         return self._build_new(cfg)
 

@@ -10,6 +10,7 @@ from slam_plugin.data.errors import DataError
 
 _CASTING = ("fp16", "bf16", "amp")
 _WHOLE_EXCHANGE = ("legacy_ddp", "no_c10d")
+_OVERLAPPING = ("pytorch_ddp", "c10d")  # torch's own DDP: it sends gradients during the backward pass
 _GROUPED = ("slam_adamw", "slam_muon")  # optimizers with a learning rate for each parameter group
 
 
@@ -38,16 +39,22 @@ def refuse_asynchronous_saves(task: Any) -> None:
 
 
 def refuse_partial_exchange(cfg: Any) -> None:
-    """Raise ValueError if several ranks would exchange gradients before the end of the step.
+    """Raise ValueError if several ranks would wait for gradients that a plan step does not compute.
 
-    A micro-batch reaches only some of the parameters, and torch's own DDP waits for the others.
+    A micro-batch reaches only some of the parameters. Torch's own DDP waits for the others unless it looks for them.
     """
     met = torch.distributed.is_initialized()  # as many ranks as torchrun started, whatever the flag says
     ranks = torch.distributed.get_world_size() if met else cfg.distributed_world_size
-    if ranks > 1 and cfg.ddp_backend not in _WHOLE_EXCHANGE:
+    if ranks < 2 or cfg.ddp_backend in _WHOLE_EXCHANGE:
+        return
+    if cfg.ddp_backend not in _OVERLAPPING:
         raise ValueError(
-            f"--ddp-backend {cfg.ddp_backend}: found with {ranks} ranks, expected legacy_ddp; "
-            "a micro-batch reaches only some of the parameters"
+            f"--ddp-backend {cfg.ddp_backend}: found with {ranks} ranks, expected pytorch_ddp or legacy_ddp"
+        )
+    if not cfg.find_unused_parameters:
+        raise ValueError(
+            f"--ddp-backend {cfg.ddp_backend}: found with {ranks} ranks and without --find-unused-parameters, expected "
+            "legacy_ddp, or --find-unused-parameters with it; a micro-batch reaches only some of the parameters"
         )
 
 

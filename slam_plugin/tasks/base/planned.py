@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,7 @@ class PlannedTaskConfig(GuardConfig):
     update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")
     train_subset: str = II("dataset.train_subset")
     ddp_backend: str = II("distributed_training.ddp_backend")
+    find_unused_parameters: bool = II("distributed_training.find_unused_parameters")
     distributed_world_size: int = II("distributed_training.distributed_world_size")
 
 
@@ -83,9 +84,13 @@ class PlannedTask(ReadsText, GuardedTask):
 
     A subclass names its ``kinds`` of corpora, sets ``corpora`` and defines what a shard is opened with
     (:meth:`setting`). Other subsets are left to the next class in the method resolution order.
+
+    Attributes:
+        widest: kinds whose micro-batches reach most parameters, most first.
     """
 
     kinds: ClassVar[Mapping[str, type[Shard]]]
+    widest: ClassVar[Sequence[str]] = ("pairs", "speech", "text")
     cfg: PlannedTaskConfig
     corpora: Corpora
     _steps: PlanIterator | None = None
@@ -232,26 +237,31 @@ class PlannedTask(ReadsText, GuardedTask):
     ) -> tuple[Tensor, int, dict[str, Any]]:
         """Run forward and backward on every micro-batch of a plan step. The last one synchronizes the gradients.
 
-        The loss is the mean over micro-batches of one kind, summed over kinds. The sample size is 1.
+        The loss is the mean over micro-batches of one kind, summed over kinds. The sample size is 1. Several ranks
+        take the micro-batches in :func:`exchange_order`, one rank in the plan's.
         """
         model.train()
         model.set_num_updates(update_num)
-        batches = sample["batches"]
+        batches, exchanges = sample["batches"], hasattr(model, "no_sync")
         of_kind = Counter(batch["kind"] for batch in batches)
+        order = list(range(len(batches)))
+        if exchanges:
+            order = exchange_order([batch["kind"] for batch in batches], self.widest)
         total, logs = 0.0, []
-        for i, batch in enumerate(batches):
-            waiting = i < len(batches) - 1 and hasattr(model, "no_sync")
-            with model.no_sync() if waiting else contextlib.nullcontext():
-                try:
-                    loss, sample_size, log = criterion(model, batch)
-                    loss = loss / sample_size / of_kind[batch["kind"]] * (0.0 if ignore_grad else 1.0)
-                    optimizer.backward(loss)
-                except torch.OutOfMemoryError as error:
-                    # fairseq would catch it and skip the update, on this rank alone
-                    raise MemoryError(_too_large(sample["plan_step"], batch)) from error
-            total = total + loss.detach()
-            self.guard.note(partial(describe_batch, self.datasets[self.cfg.train_subset], sample, i), loss)
-            logs.append(self.log_of(batch["kind"], log))
+        with kept_casts():
+            for i in order:
+                batch = batches[i]
+                with model.no_sync() if exchanges and i != order[-1] else contextlib.nullcontext():
+                    try:
+                        loss, sample_size, log = criterion(model, batch)
+                        loss = loss / sample_size / of_kind[batch["kind"]] * (0.0 if ignore_grad else 1.0)
+                        optimizer.backward(loss)
+                    except torch.OutOfMemoryError as error:
+                        # fairseq would catch it and skip the update, on this rank alone
+                        raise MemoryError(_too_large(sample["plan_step"], batch)) from error
+                total = total + loss.detach()
+                self.guard.note(partial(describe_batch, self.datasets[self.cfg.train_subset], sample, i), loss)
+                logs.append(self.log_of(batch["kind"], log))
         self._idle = [parameter for parameter in model.parameters() if parameter.grad is None]
         allocator.count_step()
         return total, 1, {**_add_up(logs), "data_wait": self._steps.take_waited(), "data_wait_steps": 1.0}
@@ -263,9 +273,9 @@ class PlannedTask(ReadsText, GuardedTask):
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Step without the parameters that no objective of this update reached, on any rank.
 
-        The plan gives every rank the same kinds, so a parameter without a gradient here has none on any rank. With two
-        ranks, fairseq's gradient exchange has turned None into zeros by now, and weight decay and momentum would move
-        the parameter; with one rank the gradient is still None.
+        The plan gives every rank the same kinds, so a parameter without a gradient here has none on any rank. On
+        several ranks, ``legacy_ddp`` has turned None into zeros by now, and weight decay and momentum would move the
+        parameter; torch's DDP leaves None, as one rank does.
         """
         for parameter in self._idle:
             parameter.grad = None
@@ -277,6 +287,43 @@ class PlannedTask(ReadsText, GuardedTask):
         if "data_wait" in logging_outputs[0]:  # validation does not measure it
             waited, steps = (sum(log[key] for log in logging_outputs) for key in ("data_wait", "data_wait_steps"))
             metrics.log_scalar("data_wait", waited / steps, steps, priority=520, round=4)
+
+
+def exchange_order(kinds: Sequence[str], widest: Sequence[str]) -> list[int]:
+    """Return the order in which several ranks take the micro-batches of a plan step, as places in ``kinds``.
+
+    The last micro-batch of the widest kind goes last, all others keep the plan's order. Torch's DDP sends gradients
+    during the backward pass of the last micro-batch: each one as soon as it is complete, so a pass that computes most
+    of them spreads the exchange over most of its time.
+
+    Args:
+        kinds: kinds of the micro-batches in the plan's order, the same on every rank.
+        widest: kinds whose micro-batches reach most parameters, most first. Kinds that are not listed count as last.
+    """
+    places = list(range(len(kinds)))
+    last = max(places, key=lambda place: (-_place_in(widest, kinds[place]), place))
+    return [place for place in places if place != last] + [last]
+
+
+def _place_in(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else len(names)
+
+
+@contextlib.contextmanager
+def kept_casts() -> Iterator[None]:
+    """Keep autocast's copies of weights until the end of the context, so that each weight is cast once within it.
+
+    torch forgets them when the outermost autocast context ends. This one is outermost and casts nothing itself, so
+    losses and the backward pass keep their types. No weight may change, or be used without gradients first, within it:
+    a copy that was made under ``no_grad`` would give its weight no gradient. The copies take 2 bytes for each weight;
+    within a micro-batch only those of weights that it does not read are in addition to what it kept anyway.
+    """
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
 
 
 def _too_large(plan_step: int, batch: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Our Triton kernels, each beside the plain definition that it equals. Imported only where they run (``fused.py``)."""
