@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import flops
-from benchmarks.gpu import PEAKS
+from benchmarks.gpu.machine import PEAKS
 from benchmarks.markdown import table
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS, SAMPLE_RATE
 from slam_plugin.data.files import atomic_write

@@ -1,1 +1,1 @@
-"""Measurements on one GPU, in stages: the products, attention, our kernels, a layer, whole updates, a training run."""
+"""Measurements on one GPU, in stages: the products, our kernels, attention, a layer, whole updates, a training run."""

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.gpu.records import Log, both_passes, milliseconds, seconds
-from benchmarks.gpu.scale import Scale
+from benchmarks.gpu.kernels import padding_of
+from benchmarks.gpu.records import Record, both_passes, milliseconds, seconds
+from benchmarks.gpu.scale import Job, Scale
+from slam_plugin.kernels.segments import attend_in_segments, segment_offsets, segments_on
 
 BACKENDS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -19,26 +21,27 @@ BACKENDS = {
 SHAPES = 6
 
 
-def run(log: Log, scale: Scale) -> None:
+def run(log: Record, job: Job) -> None:
     """Log the time of each backend, and of a first call at a new length with and without cuDNN's."""
-    projected = _projected(scale, scale.states)
-    states = torch.arange(scale.states, device=scale.device)
-    lengths = torch.linspace(0.9 * scale.states, scale.states, scale.items, device=scale.device).round()
-    valid = (states < lengths[:, None])[:, None, None, :]  # (batch, 1, 1, time)
+    scale = job.scale
+    projected, padding = _projected(scale, scale.states), padding_of(scale)
+    valid = ~padding[:, None, None, :]  # (batch, 1, 1, time)
     for name, backend in BACKENDS.items():
         for mask in (None, valid):
             words = f"{name}, {'no mask' if mask is None else 'mask'}"
             try:
                 with sdpa_kernel([backend]):
                     took = milliseconds(both_passes(_attention(projected, mask), [projected]), scale.device)
-            except RuntimeError as error:  # "No available kernel": flash takes no mask, and a processor has one backend
+            except RuntimeError as error:  # flash takes no mask, and a processor has one backend
                 print(f"{words}: refused ({str(error).splitlines()[0]})", flush=True)
                 continue
             log(words, took, "ms")
-    if scale.device.type == "cuda":
-        log("order of the backends", 0.0, "", order=[int(number) for number in torch._C._get_sdp_priority_order()])
+    if segments_on(scale.device, projected.dtype, projected.size(-1)):
+        log("in segments", milliseconds(both_passes(_in_segments(projected, padding), [projected]), scale.device), "ms")
+    if scale.on_gpu:
         for allowed in (True, False):
             log(f"a new shape, cuDNN {'allowed' if allowed else 'off'}", _new_shapes(scale, allowed), "ms")
+        log("first backends that torch tries", 0.0, "", order=[int(one) for one in torch._C._get_sdp_priority_order()])
 
 
 def _projected(scale: Scale, states: int) -> Tensor:
@@ -56,8 +59,13 @@ def _attention(projected: Tensor, mask: Tensor | None) -> Callable[[], Tensor]:
     return forward
 
 
+def _in_segments(projected: Tensor, padding: Tensor) -> Callable[[], Tensor]:
+    offsets = segment_offsets(padding)
+    return lambda: attend_in_segments(*(part.transpose(1, 2) for part in projected.unbind(2)), offsets)
+
+
 def _new_shapes(scale: Scale, allowed: bool) -> float:
-    """Return the median milliseconds of the first two passes at lengths that were not seen before."""
+    """Return the median milliseconds of the first passes at lengths that were not seen before."""
     torch.backends.cuda.enable_cudnn_sdp(allowed)
     try:
         inputs = [_projected(scale, scale.states - 1 - turn - SHAPES * allowed) for turn in range(SHAPES)]

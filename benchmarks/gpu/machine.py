@@ -4,8 +4,8 @@ import re
 
 import torch
 
-from benchmarks.gpu.records import Log, milliseconds
-from benchmarks.gpu.scale import Scale
+from benchmarks.gpu.records import Record, milliseconds
+from benchmarks.gpu.scale import Job
 
 # Dense bf16 in TFLOPS, from the maker's data sheets; the first name that occurs in the device's name is used.
 PEAKS = {
@@ -29,10 +29,11 @@ def peak_of(device: str) -> float:
     return found[0] * 1e12
 
 
-def run(log: Log, scale: Scale) -> None:
+def run(log: Record, job: Job) -> None:
     """Log the versions, the memory, and the bandwidth of a copy."""
+    scale = job.scale
     notes = {"torch": torch.__version__}
-    if scale.device.type == "cuda":
+    if scale.on_gpu:
         memory = torch.cuda.get_device_properties(scale.device).total_memory
         notes |= {"cuda": str(torch.version.cuda), "cudnn": torch.backends.cudnn.version(), "memory_gb": memory / 1e9}
     source = torch.empty(scale.copied, dtype=torch.uint8, device=scale.device)

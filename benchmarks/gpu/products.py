@@ -3,21 +3,24 @@
 import torch
 from torch.nn import functional as F
 
-from benchmarks.gpu.records import Log, milliseconds
-from benchmarks.gpu.scale import Scale
+from benchmarks.gpu.records import Record, milliseconds
+from benchmarks.gpu.scale import Job
 
 
-def run(log: Log, scale: Scale) -> None:
+def run(log: Record, job: Job) -> None:
     """Log the rate of each product, forward and for both gradients, and of all of a layer."""
+    scale = job.scale
     dim, ffn = scale.sizes.dim, scale.sizes.ffn_dim
+    shapes = (ffn, dim, 2), (dim, ffn, 2), (3 * dim, dim, 1), (dim, dim, 2), (2 * dim, dim, 1)
     for rows in scale.rows:
         spent = work = 0.0
-        for outputs, inputs, count in ((ffn, dim, 2), (dim, ffn, 2), (3 * dim, dim, 1), (dim, dim, 2), (2 * dim, dim, 1)):
+        for outputs, inputs, count in shapes:
             operations = 2 * rows * outputs * inputs
             for name, took in _product(rows, outputs, inputs, scale.device).items():
                 log(f"{name}, {rows} x {inputs} to {outputs}", operations / took / 1e9, "TFLOP/s")
                 spent, work = spent + count * took, work + count * operations
-        log(f"all of a layer, {rows} rows", work / spent / 1e9, "TFLOP/s", share_of_peak=1e3 * work / spent / scale.peak)
+        share = 1e3 * work / spent / scale.peak
+        log(f"all of a layer, {rows} rows", work / spent / 1e9, "TFLOP/s", share_of_peak=round(share, 4))
 
 
 def _product(rows: int, outputs: int, inputs: int, device: torch.device) -> dict[str, float]:

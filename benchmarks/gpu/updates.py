@@ -1,11 +1,8 @@
 """Whole updates of the paper's recipe, as the plan cuts its batches: fairseq's trainer, optimizer and logs included."""
 
-import gc
 import statistics
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,18 +10,18 @@ from fairseq import metrics
 from fairseq.trainer import Trainer
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import flops, paper
-from benchmarks.gpu.records import Log, finish, seconds
-from benchmarks.gpu.scale import Scale
+from benchmarks import flops
+from benchmarks.gpu.data import CORPORA, WARM
+from benchmarks.gpu.records import Record, finish, seconds
+from benchmarks.gpu.scale import Job
 from benchmarks.share import build_trainer, configured
 from slam_plugin.data.constants import FRAMES_PER_SECOND
 
-WAYS: Mapping[str, Mapping[str, Any]] = {
-    "plain": {"fused-kernels": False},
-    "fused": {"fused-kernels": True},
-    "fused, compiled": {"fused-kernels": True, "compile": True},
+FLAGS: Mapping[str, Mapping[str, bool]] = {
+    "plain": {"plain_kernels": True},
+    "fused": {},
+    "compiled": {"compile": True},
 }
-WARM = 3
 KERNELS = 20  # the busiest, which are logged
 
 
@@ -36,60 +33,53 @@ class Event(NamedTuple):
     calls: int
 
 
-def run(log: Log, scale: Scale) -> None:
-    """Log for each way the time of updates of one shape and of new shapes, memory, waits for the device, kernels."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        corpora = paper.write_data(folder, WARM + sum(scale.steps), scale.pieces, scale.shorter)
-        for name, flags in WAYS.items():
-            if "compile" in flags and scale.device.type != "cuda":
-                continue  # a processor compiles for minutes
-            _measure(log, scale, name, lambda flags=flags: _trainer(folder, corpora, scale, flags))
-            _free(scale.device)
-
-
-def _measure(log: Log, scale: Scale, name: str, build: Callable[[], Trainer]) -> None:
-    """Measure one way. The trainer is freed when this returns."""
-    metrics.reset()
-    trainer = build()
+def run(log: Record, job: Job) -> None:
+    """Log the time of updates of one shape and of new shapes, memory, waits for the device, and the busiest kernels."""
+    scale = job.scale
+    if job.way == "compiled" and not scale.on_gpu:
+        return  # a processor compiles for minutes
+    trainer = _trainer(job)
     samples: Iterator[Any] = iter(trainer.get_train_iterator(1).next_epoch_itr(shuffle=False))
-    same, new = scale.steps
     sample = next(samples)
-    if scale.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    for _ in range(WARM):
-        trainer.train_step([sample])
-    took = [seconds(lambda: trainer.train_step([sample]), scale.device) for _ in range(same)]
-    median, work = statistics.median(took), flops_of(scale.sizes, sample)
-    notes = {"audio_s_per_s": round(audio_seconds(sample) / median), "share_of_peak": round(work / median / scale.peak, 4)}
-    log(f"{name}, one shape", 1e3 * median, "ms", slowest_ms=round(1e3 * max(took), 1), **notes)
-    fresh = [(batch, seconds(lambda batch=batch: trainer.train_step([batch]), scale.device)) for batch, _ in zip(samples, range(new))]
-    spent, done = sum(took for _, took in fresh), sum(flops_of(scale.sizes, batch) for batch, _ in fresh)
-    log(f"{name}, new shapes", 1e3 * spent / new, "ms", share_of_peak=round(done / spent / scale.peak, 4))
-    if scale.device.type == "cuda":
-        log(f"{name}, most memory allocated", torch.cuda.max_memory_allocated() / 1e9, "GB")
-        log(f"{name}, waits for the device in an update", waits(lambda: trainer.train_step([sample])), "")
-    for event in profiled(lambda: trainer.train_step([sample]), scale.device)[:KERNELS]:
-        log(f"{name}, kernel {event.name[:80]}", 1e3 * event.seconds, "ms", calls=event.calls)
+
+    def update(step: Any = sample) -> None:
+        trainer.train_step([step])
+
+    log("first update", seconds(update, scale.device), "s")
+    for _ in range(WARM - 1):
+        update()
+    took = [seconds(update, scale.device) for _ in range(scale.same)]
+    median, share = statistics.median(took), flops_of(scale.sizes, sample) / scale.peak
+    rate = round(audio_seconds(sample) / median)
+    notes = {"audio_s_per_s": rate, "share_of_peak": round(share / median, 4)}
+    log("one shape", 1e3 * median, "ms", slowest_ms=round(1e3 * max(took), 1), **notes)
+    fresh = [next(samples) for _ in range(scale.new)]
+    spent = [seconds(lambda step=step: update(step), scale.device) for step in fresh]
+    share = sum(flops_of(scale.sizes, step) for step in fresh) / scale.peak
+    log("new shapes", 1e3 * statistics.mean(spent), "ms", share_of_peak=round(share / sum(spent), 4))
+    if scale.on_gpu:
+        log("most memory allocated", torch.cuda.max_memory_allocated() / 1e9, "GB")
+        log("waits for the device in an update", waits(update), "")
+    for event in profiled(update, scale.device)[:KERNELS]:
+        log(f"kernel {event.name[:80]}", 1e3 * event.seconds, "ms", calls=event.calls)
 
 
-def _trainer(folder: Path, corpora: Path, scale: Scale, flags: Mapping[str, Any]) -> Trainer:
-    steps = WARM + sum(scale.steps)
+def _trainer(job: Job) -> Trainer:
+    scale = job.scale
+    metrics.reset()
     config = configured(
-        folder, arch=f"slam_pretraining_{scale.size}", corpora=corpora, autocast="bf16", dropout=0.0, steps_per_epoch=steps
+        job.data,
+        arch=f"slam_pretraining_{scale.size}",
+        corpora=job.data / CORPORA,
+        autocast="bf16",
+        dropout=0.0,
+        log_interval=100,  # the recipe's
+        steps_per_epoch=WARM + scale.same + scale.new,
     )
-    config.common.cpu = scale.device.type != "cuda"
-    for flag, value in flags.items():
-        setattr(config.model, flag.replace("-", "_"), value)
+    config.common.cpu = not scale.on_gpu
+    for flag, value in FLAGS[job.way].items():
+        setattr(config.model, flag, value)
     return build_trainer(config)[0]
-
-
-def _free(device: torch.device) -> None:
-    """Free what a trainer leaves: it is part of a cycle, and compiled code keeps its model."""
-    torch._dynamo.reset()
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def audio_seconds(sample: Mapping[str, Any]) -> float:

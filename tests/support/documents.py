@@ -40,7 +40,7 @@ NOT_RUN = {
     "python -m examples.slam.w2v_bert_2": "tests/end_to_end/test_w2v_bert_2.py runs it",
     "hf": "the network",
     "python -m benchmarks.continued": "tests/documents/test_continue_w2v_bert_2.py runs it",
-    "python -m benchmarks.gpu": "tests/benchmarks/test_gpu.py runs it",
+    **dict.fromkeys(("python -m benchmarks.gpu", "benchmarks/h200.sh"), "tests/benchmarks/test_gpu.py runs it"),
     "python -m benchmarks.exported": "tests/benchmarks/test_exported.py runs it",
     "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
     "python -m benchmarks.recordings": "tests/benchmarks/test_recordings.py runs it",
