@@ -1,7 +1,7 @@
 """Time of the exchange of gradients between GPUs, in closed form, on nodes of eight with an adapter for each GPU.
 
-NCCL's rings are assumed, one for each adapter, each with a share of the gradients: within a node a ring passes all GPUs
-over NVLink, and it leaves the node through its own adapter. Rates are the makers', without losses.
+NCCL's rings are assumed, one for each adapter, each with an eighth of the gradients: within a node a ring passes all
+GPUs over NVLink, and it leaves the node through its own adapter. Rates are the makers', without losses.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,11 @@ def sent(size: float, ranks: int) -> float:
 def seconds(size: float, ranks: int) -> float:
     """Return the time in which ``ranks`` GPUs sum ``size`` bytes: that of the slower of NVLink and adapters.
 
-    An adapter carries the share of one of the node's eight rings, NVLink all of them.
+    A GPU sends what belongs to one of the node's eight rings through its adapter, and the rest over NVLink.
     """
-    within = sent(size, ranks) / NVLINK
-    return within if ranks <= NODE else max(within, sent(size, ranks) / NODE / ADAPTER)
+    if ranks <= NODE:
+        return sent(size, ranks) / NVLINK
+    return max(sent(size, ranks) * (NODE - 1) / NODE / NVLINK, sent(size, ranks) / NODE / ADAPTER)
 
 
 def exposed(buckets: Sequence[Bucket], backward: float, ranks: int) -> float:
