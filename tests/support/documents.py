@@ -45,6 +45,7 @@ NOT_RUN = {
     "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
     "python -m benchmarks.recordings": "tests/benchmarks/test_recordings.py runs it",
     "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",
+    "python -m benchmarks.traffic": "tests/benchmarks/test_traffic.py counts with it",
     "slam align": "tests/commands/test_align.py runs it",
     **dict.fromkeys(("slam serve", "curl"), "tests/serving/test_live.py runs it"),
     "slam prepare synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
