@@ -87,10 +87,12 @@ class PlannedTask(ReadsText, GuardedTask):
 
     Attributes:
         widest: kinds whose micro-batches reach most parameters, most first.
+        even_sample_sizes: all ranks have the same sample size, so its sum need not be fetched.
     """
 
     kinds: ClassVar[Mapping[str, type[Shard]]]
     widest: ClassVar[Sequence[str]] = ("pairs", "speech", "text")
+    even_sample_sizes: ClassVar[bool] = True
     cfg: PlannedTaskConfig
     corpora: Corpora
     _steps: PlanIterator | None = None
