@@ -14,7 +14,17 @@ from fairseq import models, tasks
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
-from slam_plugin.compat import checkpoints, finishing, generation, launching, logs, meeting, stopping, tracking, training
+from slam_plugin.compat import (
+    checkpoints,
+    finishing,
+    generation,
+    launching,
+    logs,
+    meeting,
+    stopping,
+    tracking,
+    training,
+)
 from slam_plugin.compat.workaround import Workaround
 from slam_plugin.saved.configuration import check_configuration
 from slam_plugin.saved.reading import check_state

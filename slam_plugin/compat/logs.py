@@ -100,10 +100,10 @@ def _read_logs_late() -> None:
     @functools.wraps(log)
     def _reduce_and_log_stats(self, logging_outputs, sample_size, grad_norm=None):
         guard = getattr(self.task, "guard", None)
-        if guard is None or grad_norm is None:  # None in validation, which has its own meters
+        if guard is None or guard.skipped or grad_norm is None:  # None in validation, which has its own meters
             return log(self, logging_outputs, sample_size, grad_norm)
         packed = PackedLogs(logging_outputs, self.device)
-        if not guard.skipped and _may_wait():
+        if _may_wait():
             _unread.append(_Update(packed, functools.partial(log, self, sample_size=sample_size, grad_norm=grad_norm)))
             return {}  # fairseq's loop only asks whether it is None
         read_logs()
