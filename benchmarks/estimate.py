@@ -242,12 +242,12 @@ class Estimate(NamedTuple):
         return self.operations / self.seconds / PEAK
 
 
-def estimate(way: Way, gpu: str = "H100", widest: Sequence[str] = SlamPretrainingTask.widest) -> Estimate:
-    """Return the estimate for one of ``RANKS`` ranks. ``widest`` orders the micro-batches, as the task's does."""
+def estimate(way: Way, gpu: str = "H100", last_kinds: Sequence[str] = SlamPretrainingTask.last_kinds) -> Estimate:
+    """Return the estimate for one of ``RANKS`` ranks. ``last_kinds`` orders the micro-batches, as the task's does."""
     memory, parts = MEMORY[gpu].value, []
     order = range(len(way.parts))
     if way.overlapped:
-        order = exchange_order([part.kind for part in way.parts], widest)
+        order = exchange_order([part.kind for part in way.parts], last_kinds)
     ordered = [way.parts[place] for place in order]
     for place, part in enumerate(ordered):
         parts.append((part, micro_batch(part, way, memory, ordered[:place])))
@@ -292,8 +292,7 @@ def ways() -> str:
 def remaining() -> str:
     """Return the table of the largest terms besides the products of the joint update on an H100, with our kernels.
 
-    Beside each stands the share of the peak that would be reached without it, and at the end those of faster products,
-    and of another order of the micro-batches.
+    Beside each stands the share of the peak that would be reached without it, and at the end those of faster products.
     """
     found = estimate(OURS)
     others = sorted((name for name in found.terms if name != "products"), key=lambda name: -found.terms[name])
@@ -306,9 +305,6 @@ def remaining() -> str:
     for faster in (650e12, 700e12):
         saved = found.terms["products"] * (1 - PRODUCTS.value / faster)
         rows.append(row(f"products at {faster / 1e12:.0f} TFLOP/s", saved))
-    saved = found.seconds - estimate(OURS, widest=("speech", "pairs", "text")).seconds
-    if saved:  # the task has another order
-        rows.append(row("speech goes last", saved))
     return table(("an H100, joint", "ms saved", "of the update", "share of the peak"), rows)
 
 

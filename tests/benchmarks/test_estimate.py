@@ -142,7 +142,7 @@ def test_buckets_hold_every_gradient_in_the_reverse_order_of_the_parameters():
 @needs_triton
 def test_an_exchange_beside_a_long_pass_shows_its_last_bucket():
     """With speech last. With pairs last, the layers' gradients wait for that of the text embedding."""
-    speech, pairs = (estimate.estimate(OURS, widest=(kind,)) for kind in ("speech", "pairs"))
+    speech, pairs = (estimate.estimate(OURS, last_kinds=(kind,)) for kind in ("speech", "pairs"))
     assert [part.kind for part, _ in speech.parts] == ["text", "text", "pairs", "speech"]
     assert 0 < speech.end["exchange after the backward pass"] < 1e-3
     whole = exchange.seconds(4 * PARAMETERS, estimate.RANKS)
