@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import itertools
 import re
 import runpy
 import shlex
@@ -156,7 +157,8 @@ def yaml_blocks(text: str) -> list[str]:
 
 
 def kind(words: Sequence[str]) -> str:
-    """Return the key of a command in ``SMALLER``."""
+    """Return the key of a command in ``SMALLER``, without the variables that it begins with."""
+    words = list(itertools.dropwhile(lambda word: re.fullmatch(r"[A-Z_]+=.*", word), words))
     program = words[0].rpartition("/")[2] if words[0] not in NOT_RUN else words[0]
     if program == "python":
         return " ".join((program, *words[1:3]))
