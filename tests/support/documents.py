@@ -1,8 +1,8 @@
 """The commands in the project's documents: extracted, made small, and run."""
 
+import itertools
 import multiprocessing
 import os
-import itertools
 import re
 import runpy
 import shlex
