@@ -8,12 +8,12 @@ TREE is what ``slam fetch --set english-tasks`` unpacks, ``--vocabulary`` the da
 - ``sentiment``, ``paraphrase``: sentences and pairs of them with labels (:mod:`data_prep.text.sentences`), and as
   ``{split}.tsv``;
 - ``normalization``: written and spoken sentences, ``{split}.written-spoken.*``, and each one's class. Sentences that
-  the vocabulary cannot write are left out and counted: one of letters and digits has no ``$3.50``. Sentences of ``test``
-  and ``valid`` are of glosses that ``slam prepare english`` validates pre-training with;
+  the vocabulary cannot write are left out and counted: one of letters and digits has no ``$3.50``. ``valid`` and
+  ``test`` are of glosses that ``slam prepare english`` validates pre-training with;
 - ``corpora``: the corpora that the packages became, with lists of what was left out.
 
-Test sentences of these tasks are in no text that ``slam prepare english`` pre-trains on. The folder appears whole or not
-at all. If it exists already, nothing is done.
+Test sentences of these tasks are in no text that ``slam prepare english`` pre-trains on. The folder appears whole or
+not at all. If it exists already, nothing is done.
 """
 
 import argparse

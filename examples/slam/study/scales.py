@@ -38,7 +38,12 @@ def _columns(asr10: int, asr30: int, asr100: int, clauses: int, translation: int
 # cpu: half a core-hour of pre-training: an update on 50 s of pairs takes 1.15 s of a core with AVX2.
 SCALES: Mapping[str, Scale] = {
     "cpu": Scale(
-        "tiny", 1600, 400, 1.0, _columns(400, 600, 800, 300, 600, 600), _columns(8000, 8200, 8400, 5700, 6000, 6000)
+        size="tiny",
+        pretrain=1600,
+        epoch=400,
+        budget=1.0,
+        fine_tuning=_columns(400, 600, 800, 300, 600, 600),
+        total=_columns(8000, 8200, 8400, 5700, 6000, 6000),
     ),
     "cpu-long": Scale(
         size="tiny",
