@@ -71,6 +71,7 @@ SMALLER = {
     ],
     "slam fetch": ["--debs", "debs"],
     "slam prepare english": ["--limit", "40"],
+    "slam prepare english-tasks": ["--limit", "8"],
     "slam vocab": ["--size", str(VOCABULARY)],
     "slam binarize": [],
     "slam ngram": [],
