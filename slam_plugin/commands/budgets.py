@@ -66,10 +66,12 @@ class Fit(NamedTuple):
         return f"{told}, or for the same batch to {part:,} with a quota of {number} for {self.corpus.kind}"
 
     def largest(self, room: float) -> int:
-        """Return the largest budget that fits ``room`` bytes, rounded down to two digits and a half."""
+        """Return the largest budget that fits ``room`` bytes, rounded down to a number that is easy to write."""
         most = int(self.bytes_of.most(room))
         step = 10 ** max(0, len(str(most)) - 2) // 2 or 1
-        return most // step * step
+        rounded = most // step * step
+        # A budget below the maximum length would be refused.
+        return self.corpus.max_length if rounded < self.corpus.max_length <= most else rounded
 
 
 def room_of(memory: float | None) -> Room:

@@ -21,7 +21,7 @@ from slam_plugin.objectives.base import MaskingSpec, SpanMask
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY = 2000
-SHAPES = (Shape("speech", 1200, 8), Shape("text", 512, 8), Shape("pairs", 1200, 8))
+SHAPES = (Shape("speech", 600, 6), Shape("text", 256, 6), Shape("pairs", 600, 6))
 SPEC = MaskingSpec(speech_mask=SpanMask(0.49, 10), text_mask=SpanMask(0.4, 5), false_pairs="batch")
 
 
