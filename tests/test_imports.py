@@ -29,7 +29,7 @@ ROOMS = {
         "scoring": {"data"},
         "models": {"checkpoints", "compat", "kernels", "modules", "objectives", "data", "optim", "decoding"},
         "criterions": {"objectives", "data"},
-        "instruments": {"models", "modules", "data", "decoding", "scoring"},
+        "instruments": {"kernels", "models", "modules", "objectives", "data", "decoding", "scoring"},
         "tasks": {
             *("allocator", "compat", "data", "kernels", "modules", "optim", "decoding", "objectives", "models"),
             *("criterions", "instruments", "saved", "scoring"),
@@ -45,7 +45,7 @@ ROOMS = {
         "serving": {"data", "hub", "reporting"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),
-            *("decoding", "scoring", "tasks"),
+            *("decoding", "instruments", "scoring", "tasks"),
             *("inference", "interchange", "hub", "recordings", "reporting", "serving"),
         },
     },

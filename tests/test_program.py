@@ -211,7 +211,7 @@ def test_help_shows_an_example(name, capsys):
     out, err = capsys.readouterr()
     typed = re.escape(" ".join(("slam", *name)))
     assert err == "" and re.match(rf"usage: {typed} ", out)
-    # The command and what comes after it, the usage aside; doctor takes no arguments.
+    # The command and what comes after it, the usage aside; some need no arguments.
     assert re.search(rf"^ *{typed}( \S.*)?$", out, re.MULTILINE)
     assert "``" not in out and ":mod:`" not in out and ":func:`" not in out
 

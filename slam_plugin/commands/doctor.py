@@ -1,9 +1,13 @@
 """Check this machine and its packages for the plugin: what works, what does not, and how to fix it.
 
     slam doctor
+    slam doctor --size xl --autocast bf16 --memory 80
 
 Needs only Python, so that it can report a missing or broken torch or fairseq. The exit code is 1 if something must be
 fixed before training.
+
+With --size it prints instead which budgets of a corpora file fit the memory, in pre-training with AdamW. That needs
+torch, and takes a minute at xl: a step runs on tensors without memory, and what it would need is counted.
 """
 
 import argparse
@@ -18,7 +22,7 @@ from typing import NamedTuple
 
 from slam_plugin.data.constants import SAMPLE_RATE
 from slam_plugin.machine import NVIDIA_DRIVER, bf16_supported, cores, import_error, installed_version, memory_gib
-from slam_plugin.program import Program
+from slam_plugin.program import Program, ProgramError, positive
 
 PYTHONS = ((3, 11), (3, 12))
 # distribution: (module, versions in requirements.lock, with which the tests ran)
@@ -48,8 +52,26 @@ class Finding(NamedTuple):
     fatal: bool = False
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("--size", help="print which budgets fit a model of this size, such as xl, in place of checks")
+    parser.add_argument(
+        "--autocast", choices=("none", "bf16"), default="none", help="as in training (default: %(default)s)"
+    )
+    parser.add_argument("--checkpoint-activations", action="store_true", help="as in training")
+    parser.add_argument(
+        "--memory", type=positive, metavar="GIB", help="plan for a GPU of this memory (default: this machine's, or RAM)"
+    )
+    parser.add_argument(
+        "--corpora", type=Path, metavar="FILE", help="whose budgets to check (default: the recipe of SLAM-TLM-STM)"
+    )
+    parser.add_argument("--vocabulary", type=positive, metavar="N", help="symbols of the text side (default: 32000)")
+
+
 def run(options: argparse.Namespace) -> int:
     """Print the report. Return 0 if nothing fatal was found, else 1."""
+    if options.size is not None:
+        return _budgets(options)
     findings = [finding for check in CHECKS for finding in check()]
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
@@ -60,6 +82,19 @@ def run(options: argparse.Namespace) -> int:
     fatal = sum(finding.fatal for finding in findings)
     print(f"\n{fatal} of {len(findings)} checks failed" if fatal else "\nall checks passed")
     return 1 if fatal else 0
+
+
+def _budgets(options: argparse.Namespace) -> int:
+    """Print which budgets fit. Return 0."""
+    for module in ("torch", "fairseq"):
+        if (error := import_error(module)) is not None:
+            raise ProgramError(f"--size needs {module}: {error}; without --size this program says what to install")
+    from slam_plugin.commands.budgets import report
+
+    given = {"corpora": options.corpora, "vocabulary": options.vocabulary}
+    given = {name: value for name, value in given.items() if value is not None}
+    print(report(options.size, options.autocast, options.checkpoint_activations, options.memory, **given))
+    return 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -195,4 +230,4 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_fused_paths,
 )
 
-main = Program("slam doctor", __doc__, lambda parser: None, run)
+main = Program("slam doctor", __doc__, add_arguments, run)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from slam_plugin.kernels.choice import is_processor
 from slam_plugin.kernels.segments import attend_in_segments, segment_offsets, segments_on
 
 # Below about this length, torch's fused kernel in bf16 takes twice as long on a CPU as plain products.
@@ -59,7 +60,7 @@ def attend(
     Returns:
         (batch, heads, time, head_dim)
     """
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and key.size(2) < CPU_BF16_FUSED_FROM:
+    if is_processor(query.device) and query.dtype == torch.bfloat16 and key.size(2) < CPU_BF16_FUSED_FROM:
         return attend_plain(query, key, value, key_padding_mask, dropout, bias)
     keys = visible_keys(key_padding_mask, query.dtype) if keys is None else keys
     if keys is not None and keys.offsets is not None:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from slam_plugin.kernels.choice import is_processor
+
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, causal: bool = False) -> Tensor:
     """Convolve every channel with its own kernel, zero-padded to the same length.
@@ -18,7 +20,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, causal: bool 
         (batch, time, channels) in x's type.
     """
     left = weight.size(1) - 1 if causal else weight.size(1) // 2
-    if x.device.type == "cpu":
+    if is_processor(x.device):
         return _OnCpu.apply(x.to(weight.dtype), weight, bias, left).to(x.dtype)
     return depthwise_conv_plain(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), left)
 

@@ -71,12 +71,16 @@ class Corpora:
 
 
 def read_corpora(
-    path: str | Path, root: str | Path, kinds: Mapping[str, Kind], objectives: Mapping[str, Mapping[str, Option]]
+    path: str | Path,
+    root: str | Path,
+    kinds: Mapping[str, Kind],
+    objectives: Mapping[str, Mapping[str, Option]],
+    files: bool = True,
 ) -> Corpora:
     """Read ``path`` (YAML) against the registered ``kinds`` and ``objectives`` (name to declared options).
 
     A task without registered objectives has no such section. ``path`` may be anywhere. Paths in it are relative to
-    ``root``, the data folder.
+    ``root``, the data folder. Without ``files``, those of the shards need not exist.
 
     Defaults: ``mode`` is ``all``, every kind is active from step 0 with a quota of 1, ``min_length`` is 1,
     ``max_length`` is the budget, and weights are 1. Raises :class:`DataError` that lists the faults: file, line, key,
@@ -86,7 +90,7 @@ def read_corpora(
     layered = read_layered(path, joined=("corpora", "objectives"))
     faults = layered.faults
     names = _NAMES if objectives else tuple(name for name in _NAMES if name != "objectives")
-    top = _Section(layered.values, (), _Report(layered, Path(root)), names)
+    top = _Section(layered.values, (), _Report(layered, Path(root), files), names)
     mode = top.choice("mode", MODES, default="all")
     corpora = _corpora(top, kinds)
     named = _objectives(top, objectives) if objectives else {}
@@ -186,10 +190,15 @@ def _objectives(top: "_Section", declared: Mapping[str, Mapping[str, Option]]) -
 
 
 class _Report:
-    """Faults, each with the file and the line of its key. ``root`` is the data folder."""
+    """Faults, each with the file and the line of its key.
 
-    def __init__(self, layered: Layered, root: Path) -> None:
-        self.places, self.faults, self.root = layered.places, layered.faults, root
+    Attributes:
+        root: the data folder.
+        files: whether files that do not exist are faults.
+    """
+
+    def __init__(self, layered: Layered, root: Path, files: bool) -> None:
+        self.places, self.faults, self.root, self.files = layered.places, layered.faults, root, files
 
     def add(self, key: Key, found: str, expected: str) -> None:
         known = next(key[:n] for n in range(len(key), -1, -1) if key[:n] in self.places)
@@ -298,7 +307,7 @@ class _Section:
         return paths
 
     def _exists(self, key: Key, path: Path, suffixes: tuple[str, ...]) -> None:
-        for suffix in suffixes:
+        for suffix in suffixes if self.report.files else ():
             if not os.path.isfile(f"{path}{suffix}"):  # not Path.is_file, which raises for a name that is too long
                 self.report.add(key, f"no file {path}{suffix}", "a file that exists")
                 return
