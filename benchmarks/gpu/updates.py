@@ -43,7 +43,9 @@ def run(log: Record, job: Job) -> None:
     sample = next(samples)
 
     def update(step: Any = sample) -> None:
-        trainer.train_step([step])
+        # As in fairseq's loop, where logs are fetched when an interval is printed.
+        with metrics.aggregate("train"), metrics.aggregate("train_inner"):
+            trainer.train_step([step])
 
     log("first update", seconds(update, scale.device), "s")
     for _ in range(WARM - 1):
@@ -73,7 +75,6 @@ def _trainer(job: Job) -> Trainer:
         corpora=job.data / CORPORA,
         autocast="bf16",
         dropout=0.0,
-        log_interval=100,  # the recipe's
         steps_per_epoch=WARM + scale.same + scale.new,
     )
     config.common.cpu = not scale.on_gpu
