@@ -196,6 +196,7 @@ def _table(found: Sequence[Fit], left: float) -> list[str]:
 
 def _notes(held: Held) -> list[str]:
     return [
-        "Several ranks need no more with pytorch_ddp and gradient_as_bucket_view; without this flag"
-        f" {held.gradients / GIB:.1f} GiB more, with legacy_ddp {held.legacy_buffer / GIB:.1f} GiB more.",
+        "Several ranks need no more with pytorch_ddp and gradient_as_bucket_view.",
+        f"Without this flag they need {held.gradients / GIB:.1f} GiB more, with legacy_ddp"
+        f" {held.legacy_buffer / GIB:.1f} GiB more.",
     ]
