@@ -2,79 +2,45 @@
 
     python -m benchmarks.scaling
 
-writes each table between the marks of its name in that page. All tables are computed from the constants here and from
-``benchmarks.flops``. Only the memory of a position was measured.
+writes each table between the marks of its name in that page. All tables are computed from ``benchmarks.workload``, from
+closed forms (``benchmarks.flops``, ``benchmarks.exchange``) and from counted bytes (``benchmarks.estimate``). Only the
+memory of a position was measured.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from benchmarks import flops
-from benchmarks.gpu import PEAKS
+from benchmarks import estimate, exchange, flops
+from benchmarks.exchange import NODE
 from benchmarks.markdown import table
+from benchmarks.workload import (
+    BLOCKS,
+    FIRST_STAGE,
+    PAIRS,
+    PARAMETERS,
+    PEAK,
+    RANKS,
+    SECOND_STAGES,
+    SENTENCES,
+    SIZES,
+    SPEECH,
+    run,
+    update,
+)
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS, SAMPLE_RATE
 from slam_plugin.data.files import atomic_write
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/scaling.md"
 
-SIZES = flops.sizes_of("xl")._replace(code_dim=1024)  # w2v-BERT's codebook, as in the recipes
-PARAMETERS = sum(flops.parameters(SIZES).values())
-FIRST_STAGE, SECOND_STAGES = 500_000, (250_000, 500_000)  # updates
-RANKS = 64
 LIBRI_LIGHT_HOURS = 60_000
 LIBRI_LM_WORDS, TOKENS_PER_WORD = 803e6, 1.3
-PEAK = PEAKS["H100"] * 1e12
 UTILIZATIONS, GOAL = (0.30, 0.45, 0.60), 0.45
 DAY, HOUR = 86_400, 3600
 GPU_MEMORY = 80e9
 # Bytes of activations per position: ``benchmarks.memory`` at xl, in bf16, on utterances of 12 s, on a CPU.
 KEPT, CHECKPOINTED = 1.95e6, 0.18e6
 FP32, BF16 = 4, 2  # bytes
-EXCHANGE_BUFFER = 2**28  # numbers, of fairseq's legacy_ddp
-NVLINK, INFINIBAND = 450e9, 50e9  # bytes per second and direction for each GPU of an H100 node; 400 Gbit/s
-NODE = 8  # GPUs
 PCM, FLAC_SHARE = 2 * SAMPLE_RATE, 0.5  # bytes a second of 16-bit sound, what FLAC leaves of them
-
-
-class Part(NamedTuple):
-    """The items of one kind in an update."""
-
-    name: str
-    count: int
-    states: int = 0
-    tokens: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """The seconds of audio in an update."""
-        return self.count * self.states / SIZES.states_per_second
-
-    def cost(self, passes: int = flops.TRAINING) -> float:
-        """Return the operations of one item."""
-        if not self.tokens:
-            parts = flops.speech(SIZES, self.states, passes=passes)
-        elif not self.states:
-            parts = flops.text(SIZES, self.tokens, passes=passes)
-        else:
-            parts = flops.pair(SIZES, self.states, self.tokens, passes=passes)
-        return sum(parts.values())
-
-
-SPEECH = Part("speech: 15 s", 2048, states=375)
-BLOCKS = Part("text: blocks of 512 tokens", 8192, tokens=512)
-SENTENCES = Part("text: sentences of 25 tokens", 8192, tokens=25)
-PAIRS = Part("pairs: 12.3 s, 44 tokens", 256, states=308, tokens=44)
-
-
-def update(*parts: Part, passes: int = flops.TRAINING) -> float:
-    """Return the operations of one update."""
-    return sum(part.count * part.cost(passes) for part in parts)
-
-
-def run(text: Part, second_stage: int) -> float:
-    """Return the operations of both stages."""
-    return (FIRST_STAGE + second_stage) * update(SPEECH, text) + second_stage * update(PAIRS)
 
 
 def arithmetic() -> str:
@@ -125,23 +91,35 @@ def state_bytes() -> dict[str, float]:
         "weights, fp32": FP32 * PARAMETERS,
         "gradients, fp32": FP32 * PARAMETERS,
         "AdamW's two means, fp32": 2 * FP32 * PARAMETERS,
-        "bf16 copies of the weights, during a pass": BF16 * PARAMETERS,
-        "fairseq's buffer of the exchange": FP32 * EXCHANGE_BUFFER,
+        "bf16 copies of the weights, during a step": BF16 * PARAMETERS,
+        "buckets of torch's DDP": FP32 * PARAMETERS,
     }
+
+
+def text_position(size: float) -> float:
+    """Return the bytes of a position of text, if one of speech takes ``size``: text skips the speech layers."""
+    return size * SIZES.multimodal_layers / (SIZES.speech_layers + SIZES.multimodal_layers)
 
 
 def memory() -> str:
     """Return the table of one GPU's memory with the recipe's budgets, and of what would fit."""
     state = sum(state_bytes().values())
-    states = SPEECH.count // RANKS * SPEECH.states
+    states, tokens = SPEECH.items * SPEECH.states, BLOCKS.items * BLOCKS.tokens
     more = update(SPEECH, BLOCKS, PAIRS, passes=flops.RECOMPUTED) / update(SPEECH, BLOCKS, PAIRS)
     rows = [(name, f"{size / 1e9:.2f} GB", f"{size / 1e9:.2f} GB") for name, size in state_bytes().items()]
     ways = (KEPT, CHECKPOINTED)
+    largest = [max(states * size, tokens * text_position(size)) for size in ways]
     rows += [
         ("**sum**", *[f"**{state / 1e9:.1f} GB**"] * 2),
-        ("activations of a position (measured)", *(f"{size / 1e6:.2f} MB" for size in ways)),
-        (f"{SPEECH.count // RANKS} utterances of 15 s", *(f"{states * size / 1e9:.1f} GB" for size in ways)),
-        ("positions beside the sum in 80 GB", *(f"{(GPU_MEMORY - state) / size:,.0f}" for size in ways)),
+        ("activations of a position of speech (measured)", *(f"{size / 1e6:.2f} MB" for size in ways)),
+        (f"{SPEECH.items} utterances of 15 s", *(f"{states * size / 1e9:.1f} GB" for size in ways)),
+        (f"{tokens:,} tokens of text", *(f"{tokens * text_position(size) / 1e9:.1f} GB" for size in ways)),
+        ("**sum with the largest micro-batch**", *(f"**{(state + size) / 1e9:.1f} GB**" for size in largest)),
+        (
+            f"the same with {BLOCKS.quota * tokens:,} tokens in one micro-batch",
+            *(f"{(state + BLOCKS.quota * tokens * text_position(size)) / 1e9:.1f} GB" for size in ways),
+        ),
+        ("positions of speech beside the sum in 80 GB", *(f"{(GPU_MEMORY - state) / size:,.0f}" for size in ways)),
         ("arithmetic", "1.00", f"{more:.2f}"),
     ]
     return table(("on each GPU", "all activations kept", "--checkpoint-activations"), rows)
@@ -153,26 +131,31 @@ def network() -> str:
     rows = []
     for ranks in (8, 16, 32, 64, 128):
         speed = ranks * PEAK * GOAL
-        seconds = work / speed
-        sent = 2 * (ranks - 1) / ranks * FP32 * PARAMETERS
-        exchange = sent / (NVLINK if ranks <= NODE else INFINIBAND)
+        arithmetic = work / speed
+        sent = exchange.sent(FP32 * PARAMETERS, ranks)
+        lost = exchange.seconds(FP32 * PARAMETERS, ranks)
+        hidden = run(BLOCKS, SECOND_STAGES[1]) / speed / DAY
         rows.append(
             (
                 f"{ranks}",
-                f"{seconds:.2f} s",
+                f"{arithmetic:.2f} s",
                 f"{sent / 1e9:.2f} GB",
-                f"{exchange * 1e3:.0f} ms",
-                f"{100 * exchange / (seconds + exchange):.0f} %",
-                f"{(run(BLOCKS, SECOND_STAGES[1]) / speed + updates * exchange) / DAY:.1f}",
+                f"{sent / NODE / 1e9:.2f} GB" if ranks > NODE else "",
+                f"{lost * 1e3:.1f} ms",
+                f"{100 * lost / (arithmetic + lost):.1f} %",
+                f"{hidden:.1f}",
+                f"{hidden + updates * lost / DAY:.1f}",
             )
         )
     head = (
         "GPUs",
         "arithmetic of an update",
         "sent by each GPU",
+        "through each adapter",
         "exchange",
-        "its share",
-        f"days for {updates:,} updates",
+        "its share with legacy_ddp",
+        f"days for {updates:,} updates, exchange hidden",
+        "with legacy_ddp",
     )
     return table(head, rows)
 
@@ -210,7 +193,11 @@ def split() -> str:
     return table(("ranks", "nodes of 8", "utterances", "blocks", "pairs", "--update-freq"), rows)
 
 
-TABLES: Sequence[Callable[[], str]] = (arithmetic, passes_over_data, days, memory, network, storage, split)
+TABLES: Sequence[Callable[[], str]] = (
+    *(arithmetic, passes_over_data, days),
+    *estimate.TABLES,
+    *(memory, network, storage, split),
+)
 
 
 def written(page: str, tables: Sequence[Callable[[], str]] = TABLES) -> str:

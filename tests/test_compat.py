@@ -38,6 +38,8 @@ FAILURES = [
     ("track_a_resumed_run", "one tracked run", "Attempted to change value of key optimization"),
     ("start_a_finished_run_again", "finished runs", "--max-update=2: it was trained further, to update 3"),
     ("skip_a_bad_update", "bad updates", "gradients are Nan/Inf"),
+    ("log_at_an_interval", "late logs", "it does update log update log update log"),
+    ("add_ranks_without_numbers_of_the_host", "sums on the device", "it copies extra_stats_0, extra_stats_1"),
     ("generate", "last batch", "8 hypotheses"),
     ("repeat_nothing", "n-gram blocking", "it says "),
     ("score_empty_sentences", "empty sentences", "died of signal 11"),

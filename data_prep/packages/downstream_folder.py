@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,11 +14,17 @@ from data_prep.manifests.pack import pack_manifests
 from data_prep.packages import bibles, fillets, fortunes, movie_reviews, normalization, wordnet
 from data_prep.packages.documents import Documents, read_documents
 from data_prep.packages.folder_parts import MAX_SYMBOLS, alphabet, check, describe, texts, write_text
-from data_prep.text.binarize import Binarized, binarize
-from data_prep.text.labeled import read_rows, write_rows
+from data_prep.packages.task_parts import (
+    binarize_sides,
+    read_sentences,
+    sizes,
+    write_classified,
+    write_normalization,
+)
+from data_prep.text.labeled import read_rows
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out
-from data_prep.text.parallel import FILES, SIDES
-from data_prep.text.sentences import place_vocabulary, write_sentences
+from data_prep.text.parallel import SIDES
+from data_prep.text.sentences import place_vocabulary
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.constants import TRAIN, VALID
 from slam_plugin.data.files import atomic_write
@@ -65,7 +70,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, announce: Callable
     }
     for split in PRETRAINING_SPLITS:
         documents[f"en_{split}"] = _english(SPLIT_OF_FAIRSEQ[split], corpora, limit)
-    sentences = {split: _read_sentences(corpora / "normalization", split)[:limit] for split in SPLIT_OF_FAIRSEQ}
+    sentences = {split: read_sentences(corpora / "normalization", split)[:limit] for split in SPLIT_OF_FAIRSEQ}
 
     announce("vocabularies: joint pieces, characters, pieces of the translations with language tags")
     transcripts = texts(out / "asr/train.tsv")
@@ -84,10 +89,9 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, announce: Callable
 
     announce("text: sentences to numbers")
     text = {name: write_text(out / "text" / name, chosen, out) for name, chosen in documents.items()}
-    tasks = {"sentiment": "movie_reviews", "paraphrase": "bibles"}
-    classified = {task: _write_labeled(out / task, corpora / name, out, limit) for task, name in tasks.items()}
+    classified = write_classified(corpora, out, out, limit)
     translated = {f"st/mt/{language}": _write_translated(out, language) for language in LANGUAGES}
-    normalized = {"normalization": _write_normalization(out / "normalization", sentences, out)}
+    normalized = {"normalization": write_normalization(out / "normalization", sentences, out)}
 
     announce("check of every utterance")
     check(manifests, jobs)
@@ -159,11 +163,6 @@ def _english(split: str, corpora: Path, limit: int | None) -> Documents:
     return [document for source in sources for document in source[:limit]]
 
 
-def _read_sentences(folder: Path, split: str) -> list[normalization.Sentence]:
-    sides = ((folder / f"{split}.{name}").read_text(encoding="utf-8").split("\n")[:-1] for name in FILES)
-    return [normalization.Sentence(*each) for each in zip(*sides, strict=True)]
-
-
 def _thinned(sentences: Sequence[str], length: float) -> Sequence[str]:
     """Return every n-th sentence, with about ``length`` characters in total."""
     return sentences[:: max(1, round(sum(map(len, sentences)) / max(length, 1)))]
@@ -177,18 +176,6 @@ def _with_all_characters(chosen: list[str], sentences: Iterable[str]) -> list[st
             chosen.append(sentence)
             known |= set(sentence)
     return chosen
-
-
-def _write_labeled(folder: Path, corpus: Path, vocabulary: Path, limit: int | None) -> dict[str, dict]:
-    """Write sentences with labels as fairseq's task reads them, and as text."""
-    rows = {name: read_rows(corpus / f"{split}.tsv")[:limit] for name, split in SPLIT_OF_FAIRSEQ.items()}
-    done = write_sentences(rows, vocabulary, folder, TEXT_CORPORA[corpus.name].LABELS)
-    for name, chosen in rows.items():
-        write_rows(folder / f"{name}.tsv", chosen)
-    return {
-        name: {"rows": len(chosen), "labels": _counts(row.label for row in chosen), **sizes(done[name])}
-        for name, chosen in rows.items()
-    }
 
 
 def _write_translated(out: Path, language: str) -> dict[str, dict]:
@@ -205,36 +192,3 @@ def _write_translated(out: Path, language: str) -> dict[str, dict]:
         done = binarize_sides(folder, name, {side: vocabulary for side, (_, vocabulary) in sides.items()})
         counts[name] = {"rows": len(rows), **sizes(done)}
     return counts
-
-
-def _write_normalization(
-    folder: Path, splits: Mapping[str, Sequence[normalization.Sentence]], vocabulary: Path
-) -> dict[str, dict]:
-    counts = {}
-    for name, sentences in splits.items():
-        for part, lines in zip(FILES, zip(*sentences, strict=True), strict=True):
-            with atomic_write(folder / f"{name}.{part}") as file:
-                file.writelines(f"{line}\n" for line in lines)
-        done = binarize_sides(folder, name, dict.fromkeys(SIDES, vocabulary))
-        classes = _counts(sentence.kind for sentence in sentences)
-        counts[name] = {"rows": len(sentences), "classes": classes, **sizes(done)}
-    place_vocabulary(vocabulary, folder)
-    return counts
-
-
-def binarize_sides(folder: Path, name: str, vocabularies: Mapping[str, Path]) -> list[Binarized]:
-    """Binarize ``NAME.SIDE`` of both sides as ``NAME.SIDE-SIDE.SIDE``, the names of fairseq's translation task."""
-    both = "-".join(vocabularies)
-    return [
-        binarize(folder / f"{name}.{side}", vocabulary, folder / f"{name}.{both}.{side}")
-        for side, vocabulary in vocabularies.items()
-    ]
-
-
-def sizes(done: Sequence[Binarized]) -> dict[str, list[int]]:
-    """Return the numbers of tokens and of unknown tokens of each input or side."""
-    return {"tokens": [each.tokens for each in done], "unknown": [each.unknown for each in done]}
-
-
-def _counts(names: Sequence[str]) -> dict[str, int]:
-    return dict(sorted(Counter(names).items()))

@@ -10,7 +10,6 @@ from data_prep.manifests.check_overlaps import refuse_shared_sentences
 from data_prep.manifests.pack import pack_manifests
 from data_prep.packages import amazon_queen, bibles, clauses, drascula, steel_sky, wesnoth, wordnet
 from data_prep.packages.documents import Documents, read_documents
-from data_prep.packages.downstream_folder import binarize_sides, sizes
 from data_prep.packages.english_rows import (
     LABEL_MINUTES,
     Roles,
@@ -25,6 +24,7 @@ from data_prep.packages.english_rows import (
 from data_prep.packages.fetch import read_record
 from data_prep.packages.folder_parts import MAX_SYMBOLS, alphabet, check, describe, texts, write_text
 from data_prep.packages.synthetic import Synthetic, draw_sentences
+from data_prep.packages.task_parts import binarize_sides, sizes
 from data_prep.text.sentences import place_vocabulary
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.files import atomic_write

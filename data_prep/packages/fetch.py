@@ -1,6 +1,6 @@
 """Download packages and unpack them into a folder: no root, nothing installed, the system untouched.
 
-    slam fetch --out TREE [--set english|downstream | --packages NAME...] [--debs FOLDER]
+    slam fetch --out TREE [--set english|english-tasks|downstream | --packages NAME...] [--debs FOLDER]
 
 Most are Debian's. Without ``--debs`` apt downloads them. If the system's package lists do not know a package, lists are
 fetched into a private folder. The sources of a Python package come from PyPI by pip, one version with its hash.
@@ -51,9 +51,11 @@ ENGLISH_PACKAGES = (
     "beneath-a-steel-sky", "drascula", "flight-of-the-amazon-queen", "wesnoth-data", "wordnet-base", "sword-text-web",
     "sword-text-sparv",
 )  # fmt: skip
+TASK_PACKAGES = ("sword-text-web", "sword-text-kjv", "wordnet-base", *PYTHON_SOURCES)
 SETS = {
     "english": ENGLISH_PACKAGES,
-    "downstream": (*CZECH_PACKAGES, "sword-text-web", "sword-text-kjv", "wordnet-base", *PYTHON_SOURCES),
+    "english-tasks": TASK_PACKAGES,
+    "downstream": (*CZECH_PACKAGES, *TASK_PACKAGES),
 }
 RECORD = "packages.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,99}")  # of a package of Debian or Python

@@ -91,14 +91,26 @@ def data_steps(
         debs: folder to take the packages from; None for apt.
         limit: of utterances, sentences and documents in each split.
     """
-    packages = tree or run / "packages"
+    return folder_steps(run / "data", package_set, tree, run / "packages", debs, limit)
+
+
+def folder_steps(
+    out: Path,
+    package_set: str,
+    tree: Path | None,
+    packages: Path,
+    debs: str | None,
+    limit: int | None = None,
+    flags: Sequence[str] = (),
+) -> list[Step]:
+    """Return the steps that fetch packages into ``packages``, unless ``tree`` holds them, and prepare ``out``."""
     fetch = [script("slam"), "fetch", "--out", str(packages), "--set", package_set]
     fetch += ["--debs", debs] if debs else []
-    prepare = [script("slam"), "prepare", package_set, "--tree", str(packages), "--out", str(run / "data")]
+    prepare = [script("slam"), "prepare", package_set, "--tree", str(tree or packages), "--out", str(out)]
     prepare += ["--limit", str(limit)] if limit else []
     return [
         *([] if tree else [Step("fetch", fetch, outputs=[packages])]),
-        Step("prepare", prepare, outputs=[run / "data" / "stats.json"], resumes_from=[run / "data"]),
+        Step("prepare", [*prepare, *flags], outputs=[out / "stats.json"], resumes_from=[out]),
     ]
 
 
@@ -144,10 +156,12 @@ def fine_tune_twin(run: Path, task: FineTuning, twin: str, seed: int = 1) -> Ste
     return fine_tune(run / f"{task.name}-{twin}", run / "data" / task.data, task, start, max(1, cores() // 2), seed)
 
 
-def decode(name: str, data: Path, checkpoint: Path, out: Path, flags: Sequence[str] = ()) -> Step:
+def decode(
+    name: str, data: Path, checkpoint: Path, out: Path, flags: Sequence[str] = (), task: str = "slam_speech_to_text"
+) -> Step:
     """Return the decoding of the test set in ``data`` by fairseq-generate, into ``out/generate-test.txt``."""
     command = [script("fairseq-generate"), str(data), "--user-dir", str(PLUGIN)]
-    command += ["--task", "slam_speech_to_text", "--path", str(checkpoint), "--gen-subset", "test", "--beam", "5"]
+    command += ["--task", task, "--path", str(checkpoint), "--gen-subset", "test", "--beam", "5"]
     command += ["--max-tokens", "8000", "--results-path", str(out), "--log-format", "simple", "--log-interval", "1"]
     return Step(
         name,
@@ -155,6 +169,12 @@ def decode(name: str, data: Path, checkpoint: Path, out: Path, flags: Sequence[s
         outputs=[out / "generate-test.txt"],
         environment={"OMP_NUM_THREADS": "1"},
     )
+
+
+def classify(name: str, data: Path, checkpoint: Path, out: Path) -> Step:
+    """Return the classification of the test set in ``data`` by slam predict, into ``out/test.tsv``."""
+    command = [script("slam"), "predict", str(data), "--checkpoint", str(checkpoint), "--subset", "test"]
+    return Step(name, [*command, "--out", str(out)], outputs=[out / "test.tsv"], environment={"OMP_NUM_THREADS": "1"})
 
 
 def recognition(name: str, minutes: int, updates: int, size: str = "tiny") -> FineTuning:

@@ -14,7 +14,17 @@ from fairseq import models, tasks
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
-from slam_plugin.compat import checkpoints, finishing, generation, launching, meeting, stopping, tracking, training
+from slam_plugin.compat import (
+    checkpoints,
+    finishing,
+    generation,
+    launching,
+    logs,
+    meeting,
+    stopping,
+    tracking,
+    training,
+)
 from slam_plugin.compat.workaround import Workaround
 from slam_plugin.saved.configuration import check_configuration
 from slam_plugin.saved.reading import check_state
@@ -84,6 +94,7 @@ WORKAROUNDS = (
     *finishing.WORKAROUNDS,
     *generation.WORKAROUNDS,
     *launching.WORKAROUNDS,
+    *logs.WORKAROUNDS,  # after those of training: it defers their judgment of a loss
     *meeting.WORKAROUNDS,
     *stopping.WORKAROUNDS,
     *tracking.WORKAROUNDS,

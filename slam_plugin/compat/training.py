@@ -6,9 +6,12 @@ import sys
 import numpy as np
 import torch
 from fairseq.data import data_utils
+from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
+from torch import Tensor
 
+from slam_plugin.compat.logs import read_logs
 from slam_plugin.compat.workaround import Workaround
 
 
@@ -42,16 +45,26 @@ def early_stopping_counters() -> dict[str, float]:
 
 
 def _judge_updates() -> None:
-    clip, log = Trainer.clip_grad_norm, Trainer._reduce_and_log_stats
+    clip, check, log = Trainer.clip_grad_norm, Trainer._check_grad_norms, Trainer._reduce_and_log_stats
 
     @functools.wraps(clip)
     def clip_grad_norm(self, clip_norm):
         norm = clip(self, clip_norm)
         guard = getattr(self.task, "guard", None)
-        if guard is None or not guard.skips(norm):
+        if guard is None:
+            return norm
+        norm, self.slam_norms_differ = _fetch_norm(self, norm)
+        if not bool(torch.isfinite(norm).all()):
+            read_logs()  # of the updates before it, which may end in an error here
+        if not guard.skips(norm):
             return norm
         self.zero_grad()  # to None, so that the optimizer leaves all parameters and their states alone
         return torch.zeros_like(norm)
+
+    @functools.wraps(check)
+    def _check_grad_norms(self, grad_norm):
+        if getattr(self.task, "guard", None) is None or self.slam_norms_differ:
+            check(self, grad_norm)
 
     @functools.wraps(log)
     def _reduce_and_log_stats(self, logging_outputs, sample_size, grad_norm=None):
@@ -65,7 +78,24 @@ def _judge_updates() -> None:
         guard.follow(logged.get("loss", 0.0))
         return logged
 
-    Trainer.clip_grad_norm, Trainer._reduce_and_log_stats = clip_grad_norm, _reduce_and_log_stats
+    Trainer.clip_grad_norm, Trainer._check_grad_norms = clip_grad_norm, _check_grad_norms
+    Trainer._reduce_and_log_stats = _reduce_and_log_stats
+
+
+def _fetch_norm(trainer: Trainer, norm: Tensor) -> tuple[Tensor, bool]:
+    """Return the norm () on the host, and whether the ranks' norms differ: all that an update has to fetch.
+
+    fairseq reads the norm three times more, to check, to log and to judge it: all without a device from here on. On
+    GPUs it also compares the norms of all ranks (``_grad_norm_buf``), which is left out if they are equal.
+    """
+    norms = trainer._grad_norm_buf
+    if norms is None:  # one rank, or processors
+        return norm.cpu(), False
+    norms.zero_()
+    norms[trainer.data_parallel_rank] = norm
+    distributed_utils.all_reduce(norms, group=trainer.data_parallel_process_group)
+    fetched = norms.cpu()
+    return fetched[trainer.data_parallel_rank].to(norm.dtype), bool((fetched != fetched[0]).any())
 
 
 def _keep_last_batch() -> None:

@@ -39,7 +39,7 @@ class SlamJointTranslationTask(PlannedTask, SlamSpeechToTextTask):
     """
 
     kinds = TRANSLATION_KINDS
-    widest = ("speech_translation", "text_translation")
+    last_kinds = ("speech_translation", "text_translation")
     cfg: SlamJointTranslationTaskConfig
 
     def __init__(

@@ -1,22 +1,39 @@
-"""The GPU benchmark on a CPU: everything except the device's clock and kernels."""
+"""The GPU benchmark on a processor: everything except the device's clock and kernels."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
 
-from benchmarks import corpus, flops, gpu, joint, loading
-from benchmarks.figures import SCALES
+from benchmarks import flops
+from benchmarks.gpu import __main__ as program
+from benchmarks.gpu import attention, data, kernels, machine, products, records, stages, training, updates
+from benchmarks.gpu.scale import Job, Scale, paper, tiny
+from benchmarks.share import PLUGIN
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END
 
 CPU = torch.device("cpu")
-ITEMS = (2, 2, 2)
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr(gpu, "WARM", 0)
-    monkeypatch.setattr(gpu, "STEPS", 1)
-    monkeypatch.setattr(gpu, "FRAMES", 200)
-    monkeypatch.setattr(gpu, "BLOCK", 64)
-    monkeypatch.setattr(gpu, "VOCABULARY", 300)
+class Figures(dict):
+    """Keeps figures by name."""
+
+    def __call__(self, name, value, unit, **notes):
+        assert name not in self
+        self[name] = (value, unit, notes)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A tiny job whose data are written."""
+    job = Job(tiny(), tmp_path_factory.mktemp("data"))
+    data.run(Figures(), job)
+    return job
 
 
 @pytest.mark.parametrize(
@@ -30,7 +47,7 @@ def quick(monkeypatch):
     ],
 )
 def test_known_peaks(device, expected):
-    assert gpu.peak_of(device) == expected * 1e12
+    assert machine.peak_of(device) == expected * 1e12
 
 
 @pytest.mark.parametrize(
@@ -38,100 +55,164 @@ def test_known_peaks(device, expected):
 )
 def test_an_unknown_peak_names_the_device(device):
     with pytest.raises(ValueError, match=f"found {device}, whose bf16 peak is unknown: set --peak"):
-        gpu.peak_of(device)
+        machine.peak_of(device)
 
 
 def test_without_a_device_one_line_and_an_exit_code_of_1(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpu.main([]) == 1
+    assert program.main([]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("found no CUDA device") and captured.err.count("\n") == 1
 
 
-def test_a_step_counts_what_its_batches_hold():
-    batches = gpu.batches_of((3, 5, 7), "base")
-    sizes = flops.sizes_of("base")
-    expected = [
-        3 * sum(flops.speech(sizes, 300).values()),
-        5 * sum(flops.text(sizes, 512).values()),
-        7 * sum(flops.pair(sizes, 300, 48).values()),
-    ]
-    assert [gpu.flops_of("base", batch) for batch in batches] == pytest.approx(expected)
-    assert [batch.seconds for batch in batches] == [36, 0, 84]
+def test_a_scale_comes_back_from_json():
+    for scale in (tiny(), paper("NVIDIA H100", 989e12, "base")):
+        back = Scale.from_json(scale.to_json())
+        assert back == scale._replace(rows=list(scale.rows)) and back.sizes == scale.sizes
 
 
-def test_utilisation_is_operations_over_time_and_peak():
-    row = gpu.Measured("whole step", 0.5, gpu.Step(lambda: None, flops=2e14, seconds=600, tokens=5000))
-    assert row.cells(peak=1e15) == ("whole step", "500.0", "1,200", "10,000", "400.0", "40.0 %")
-    optimizer = gpu.Measured("clipping and optimizer", 0.25, gpu.Step(lambda: None))
-    assert optimizer.cells(peak=1e15) == ("clipping and optimizer", "250.0", "", "", "", "")
+# ---------------------------------------------------------------------------------------------------------------------
+# stages in processes of their own
 
 
-def test_wall_is_the_median_without_warming_up(monkeypatch):
-    now, costs = 0.0, iter([9.0, 9.0, 1.0, 3.0, 2.0])
-
-    def run():
-        nonlocal now
-        now += next(costs)
-
-    monkeypatch.setattr(gpu.time, "perf_counter", lambda: now)
-    assert gpu.wall(run, CPU, warm=2, steps=3) == 2.0
+def follow(log, code, limit=60.0):
+    log.follow("stage", [sys.executable, "-c", code], {}, limit)
 
 
-def test_a_section_measures_every_part_and_names_the_attention(quick):
-    text, audio_rate = gpu.section("tiny", ITEMS, False, CPU, 1e15)
-    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    parts = [row[0].removeprefix("| ") for row in rows]
-    whole = rows[parts.index("whole step")]
-    assert parts[2:7] == ["speech", "text", "pairs", "clipping and optimizer", "whole step"]
-    assert float(whole[2].replace(",", "")) == pytest.approx(audio_rate, abs=1) and audio_rate > 0
-    kernels = rows[parts.index("kernel") + 2 :]
-    assert len(kernels) == gpu.KERNELS
-    spent = [float(row[1]) for row in kernels]
-    assert spent == sorted(spent, reverse=True) and spent[0] > 0
-    assert "A step: 2 of speech (each 2 s), 2 of text (each 64 tokens), 2 of pairs (each 2 s and 48 tokens)." in text
+def test_figures_are_kept_and_other_lines_passed_on(tmp_path, capsys):
+    log = records.Log(tmp_path / "gpu.json", seconds=100)
+    follow(log, 'print("words"); print(5); print(\'{"name": "one", "value": 2.0, "unit": "ms", "calls": 3}\')')
+    assert log.figures == [{"stage": "stage", "name": "one", "value": 2.0, "unit": "ms", "calls": 3}]
+    assert not log.failed and json.loads((tmp_path / "gpu.json").read_text()) == log.figures
+    out = capsys.readouterr().out.splitlines()
+    assert out[:2] == ["words", "5"] and out[2].endswith("stage: one: 2 ms, calls 3")
 
 
-def test_an_update_moves_parameters_and_keeps_gradients_at_zero(quick):
-    training = gpu.Training("tiny", gpu.batches_of(ITEMS, "tiny"), False, CPU)
-    before = [parameter.detach().clone() for parameter in training.model.parameters()]
-    training.steps["whole step"].run()
-    for parameter, old in zip(training.model.parameters(), before, strict=True):
-        assert parameter.grad is not None and not parameter.grad.any()
-        assert not torch.equal(parameter, old)
+FIGURE = 'print(\'{"name": "one", "value": 1, "unit": ""}\', flush=True);'
 
 
-def test_attention_backends_are_told_by_their_operators():
-    query = torch.randn(1, 2, 8, 16, requires_grad=True)
-
-    def run():
-        torch.nn.functional.scaled_dot_product_attention(query, query, query).sum().backward()
-
-    events, backends = gpu.profiled(run, CPU)
-    assert backends == ["flash_attention_for_cpu"]
-    assert {"aten::sum", "aten::_scaled_dot_product_flash_attention_for_cpu"} <= {event.name for event in events}
+def test_a_stage_that_fails_keeps_what_it_printed():
+    log = records.Log(None, seconds=100)
+    follow(log, FIGURE + "import os; os.abort()")
+    follow(log, FIGURE)
+    assert log.failed == ["stage"]
+    assert [figure.get("failed") for figure in log.figures] == [None, "exit status -6", None]
 
 
-def test_a_batch_that_does_not_fit_is_named(quick, monkeypatch):
-    def full(batch):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmuch")
-
-    monkeypatch.setattr(joint.SlamPretraining, "forward", lambda self, batch: full(batch))
-    text, audio_rate = gpu.section("tiny", ITEMS, True, CPU, 1e15)
-    assert audio_rate == 0
-    assert "### tiny, --compile" in text
-    assert "Not measured: a batch of 2 of speech (each 2 s) does not fit" in text
+def test_a_stage_that_hangs_is_ended_with_what_it_started():
+    log = records.Log(None, seconds=100)
+    start = time.monotonic()
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(300)'])"
+    follow(log, FIGURE + code, limit=2)
+    assert time.monotonic() - start < 60
+    assert [figure.get("failed") for figure in log.figures] == [None, "ended after 2 s"]
 
 
-def test_workers_are_held_against_what_a_step_takes(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(loading, "audio_seconds_per_second", lambda *given: asked.append(given) or 1234.0)
-    text = gpu.workers_section(tmp_path, {"xl": 3500.0, "base": 0.0}, 16, 5)
-    assert "| a step of xl takes | 3,500 |" in text and "base" not in text
-    assert text.count("| 1,234 |") == 2 and "FLAC" in text and "stored zip" in text
-    assert [(workers, batches) for _, workers, batches in asked] == [(gpu.WORKERS, 5)] * 2
+def test_stages_after_the_end_of_the_time_do_not_start():
+    log = records.Log(None, seconds=0)
+    follow(log, FIGURE)
+    assert log.failed == ["stage"] and log.figures == [{"stage": "stage", "failed": "no time: 0 s of 0 have passed"}]
 
 
-def test_workers_deliver_audio(tmp_path):
-    source = corpus.sound_corpus(tmp_path, SCALES["smoke"].batch * 8)
-    assert loading.audio_seconds_per_second(source, 1, 3) > 0
+def test_the_script_runs_its_stages(tmp_path):
+    script = PLUGIN.parent / "benchmarks/h200.sh"
+    environment = {**os.environ, "OUT": str(tmp_path)}
+    subprocess.run([script, "--tiny", "--stages", "products", "updates-compiled"], env=environment, check=True)
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert {figure["stage"] for figure in found} == {"products"}  # a processor does not compile
+    assert len(found) == 3 * (5 * 3 + 1)
+
+
+def test_every_stage_has_a_module():
+    assert len(set(stages.NAMES)) == len(stages.NAMES)
+    assert all(importlib.util.find_spec(f"benchmarks.gpu.{stage.module}") for stage in stages.STAGES)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the recipe's data and updates
+
+
+def test_the_recipe_has_every_kind_in_its_first_step(job):
+    trainer = updates._trainer(job._replace(way="fused"))
+    sample = next(iter(trainer.get_train_iterator(1).next_epoch_itr(shuffle=False)))
+    kinds = sorted(batch["kind"] for batch in sample["batches"])
+    assert kinds == ["pairs", "speech", "text", "text"]
+    # The operations of a step, by a loop over its rows.
+    expected, sizes = 0.0, job.scale.sizes
+    for batch in sample["batches"]:
+        for row in range(len(batch["tokens"] if batch["kind"] == "text" else batch["features"])):
+            frames, tokens = (valid(batch, row, *names) for names in (AUDIO, TEXT))
+            states = DEFAULT_FRONT_END.states_of(frames) if frames else 0
+            if not tokens:
+                parts = flops.speech(sizes, states)
+            else:
+                parts = flops.pair(sizes, states, tokens) if states else flops.text(sizes, tokens)
+            expected += sum(parts.values())
+    assert updates.flops_of(sizes, sample) == pytest.approx(expected)
+    assert updates.audio_seconds(sample) == sum(batch["n_frames"] for batch in sample["batches"]) / 100
+
+
+AUDIO, TEXT = ("features", "feature_padding_mask"), ("tokens", "token_padding_mask")
+
+
+def valid(batch, row, name, mask):
+    """The length of a row without padding."""
+    if name not in batch:
+        return 0
+    length = len(batch[name][row])
+    return length if batch[mask] is None else length - sum(batch[mask][row].tolist())
+
+
+def test_updates_are_timed_and_profiled(job, monkeypatch):
+    monkeypatch.setattr(updates, "WARM", 1)
+    figures = Figures()
+    updates.run(figures, job._replace(way="plain"))
+    assert {"first update", "one shape", "new shapes"} <= set(figures)
+    assert figures["one shape"][2]["share_of_peak"] > 0
+    spent = [value for name, (value, _, _) in figures.items() if name.startswith("kernel ")]
+    assert len(spent) == updates.KERNELS and spent == sorted(spent, reverse=True) and spent[0] > 0
+
+
+def test_only_the_plain_way_leaves_our_kernels_out(job):
+    assert updates._trainer(job._replace(way="plain")).model.config.plain_kernels
+    assert not updates._trainer(job._replace(way="fused")).model.config.plain_kernels
+
+
+def test_the_log_of_a_run_is_read():
+    line = '2026 | INFO | train_inner | {"epoch": 1, "ups": "%s", "data_wait": "0"}'
+    found = training.last_log("\n".join((line % "1.5", "words", line % "2.5", '{"train_ups": "9"}')))
+    assert found["ups"] == "2.5"
+
+
+def test_products_are_those_of_a_layer():
+    figures = Figures()
+    scale = tiny()
+    products.run(figures, Job(scale, None))
+    rates = [name for name in figures if name.startswith("forward, 48 x")]
+    assert len(rates) == 5 and all(figures[name][0] > 0 for name in rates)
+
+
+def test_backends_that_refuse_are_left_out(capsys):
+    figures = Figures()
+    attention.run(figures, Job(tiny(), None))
+    assert "flash, no mask" in figures and "cuDNN, mask" not in figures
+    assert "cuDNN, mask: refused" in capsys.readouterr().out
+
+
+def test_kernels_equal_torchs_operations():
+    figures = Figures()
+    kernels.run(figures, Job(tiny()._replace(items=2, states=6), None))
+    differences = [value for name, (value, _, _) in figures.items() if "difference" in name]
+    assert len(differences) == 3 and max(differences) < 0.1
+
+
+def test_a_twentieth_of_the_batch_is_padding():
+    padding = kernels.padding_of(paper("", 1.0)._replace(on_gpu=False))
+    assert padding.shape == (32, 375) and not padding[-1].any()
+    assert padding.float().mean() == pytest.approx(0.05, abs=0.003)
+
+
+def test_milliseconds_of_one_call_on_a_processor():
+    calls = []
+    assert records.milliseconds(lambda: calls.append(1), CPU) >= 0
+    assert calls == [1]

@@ -46,7 +46,7 @@ EXPECTED = {
 
 def study(folder: Path, scale: str = "cpu") -> plan.Study:
     numbers = QUICK if scale == "quick" else SCALES[scale]
-    return plan.Study(folder / "run", folder / "data", scale, numbers, 1)
+    return plan.Study(folder / "run", folder / "data", folder / "text_data", scale, numbers, 1)
 
 
 def trainings(setting: plan.Study, row: str, columns: list[str], seed: int = 1) -> dict[str, list[str]]:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.text.vocab import train_vocabulary
 from examples.slam.steps import Step
 from examples.slam.study import __main__ as command
 from examples.slam.study import records
+from examples.slam.study.outputs import CLASSES
 from slam_plugin.reporting.logs import Record
 from tests.data_prep.layouts.games import write_english
+from tests.data_prep.packages.test_english_tasks import LETTERS_AND_DIGITS, write_tree
 from tests.support.documents import SMALLER, execute, kind
 
 
@@ -104,3 +107,38 @@ def test_the_claim_on_both_rows_is_compared(finished):
     scratch, pretrained = (run["scores"]["cer"] for run in records.read(finished / "results.json")["runs"])
     assert found["difference"] == pytest.approx(pretrained - scratch, abs=1e-3)
     assert found["low"] <= found["high"] and found["seeds"] == [1]
+
+
+# ---- text tasks
+
+
+def test_classes_are_read_beside_their_references(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/test.tsv").write_text("index\tprediction\n0\tsame\n1\tdifferent\n2\tsame\n")
+    (tmp_path / "test.tsv").write_text('same\ta "b\tc\ndifferent\td\te\ndifferent\tf"\tg\n')
+    hypotheses, references = CLASSES.read(tmp_path / "out", tmp_path)
+    assert hypotheses == ["same", "different", "same"] and references == ["same", "different", "different"]
+
+
+@pytest.fixture(scope="module")
+def text_tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of text tasks, on the data of an earlier one."""
+    folder = tmp_path_factory.mktemp("text")
+    train_vocabulary([" ".join(LETTERS_AND_DIGITS)] * 20, folder / "data", 100, "char")
+    words = ["--quick", "--rows", "0", "--columns", "sentiment", "normalization", "--seeds", "1"]
+    words += ["--data", str(folder / "data"), "--tree", str(write_tree(folder / "tree")), "--run", str(folder / "run")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "run_steps", run_shortly)
+        assert command.main(words) == 0
+    return folder / "run"
+
+
+def test_text_tasks_have_their_records(text_tasks):
+    normalization, sentiment = records.read(text_tasks / "results.json")["runs"]
+    assert (normalization["column"], sentiment["column"]) == ("normalization", "sentiment")
+    assert 0 <= sentiment["scores"]["accuracy"] <= 100 and normalization["scores"]["wer"] > 0
+    assert sentiment["curves"]["accuracy"][-1][0] == 2
+    predicted = (text_tasks / "generated/0-seed1-sentiment/test.tsv").read_text().splitlines()[1:]
+    given = (text_tasks / "text_data/sentiment/test.tsv").read_text().splitlines()
+    right = sum(p.split("\t")[1] == g.split("\t")[0] for p, g in zip(predicted, given, strict=True))
+    assert sentiment["scores"]["accuracy"] == pytest.approx(100 * right / len(given))

@@ -101,6 +101,42 @@ def skip_a_bad_update(folder: Path) -> None:
     expect(all(value.isfinite().all() for value in state["model"].values()), "weights are not finite")
 
 
+def log_at_an_interval(folder: Path) -> None:
+    """Of three updates in a log interval, the first is logged at once, for the clocks, and the others at the end."""
+    from slam_plugin.tasks.base.bad_updates import UpdateGuard
+
+    step, reduce, done = TranslationTask.train_step, TranslationTask.reduce_metrics, []
+
+    def train_step(self, *arguments, **options):
+        done.append("update")
+        return step(self, *arguments, **options)
+
+    def reduce_metrics(self, logging_outputs, criterion):
+        done.append("log")
+        reduce(self, logging_outputs, criterion)
+
+    TranslationTask.train_step, TranslationTask.reduce_metrics = train_step, reduce_metrics
+    TranslationTask.guard = UpdateGuard(limit=0)
+    train(f"--save-dir={folder}", "--max-tokens=12", "--max-update=3", "--log-interval=3", "--disable-validation")
+    expected = ["update", "log", "update", "update", "log", "log"]
+    expect(done == expected, f"it does {' '.join(done)}")
+
+
+def add_ranks_without_numbers_of_the_host(folder: Path) -> None:
+    """What two ranks add up is on the device when fairseq gets it, so that it copies nothing."""
+    from slam_plugin.tasks.base.bad_updates import UpdateGuard
+
+    add = distributed_utils.all_reduce_dict
+
+    def all_reduce_dict(data, device, group):
+        numbers = [name for name, value in data.items() if not torch.is_tensor(value)]
+        expect(not numbers, f"it copies {', '.join(numbers)}")
+        return add(data, device, group)
+
+    distributed_utils.all_reduce_dict, TranslationTask.guard = all_reduce_dict, UpdateGuard(limit=0)
+    expect_ranks_to_train(folder, "--max-epoch=1", "--disable-validation")
+
+
 def stop_after_interruptions(folder: Path) -> None:
     """Nothing is learned at rate 0, so patience 2 ends training in the third epoch, interrupted or not."""
 
@@ -130,9 +166,12 @@ def start_a_finished_run_again(folder: Path) -> None:
 
 def resume_on_two_ranks(folder: Path) -> None:
     """Rank 0 sends the configuration, an omegaconf object, to rank 1."""
+    expect_ranks_to_train(folder, "--restore-file=once/checkpoint_last.pt", "--max-epoch=2")
 
+
+def expect_ranks_to_train(folder: Path, *arguments: str) -> None:
     def rank(number: int) -> None:
-        train("--restore-file=once/checkpoint_last.pt", f"--save-dir={folder / 'resumed'}", "--max-epoch=2",
+        train(*arguments, f"--save-dir={folder / 'resumed'}",
               f"--distributed-init-method=file://{folder / 'store'}", "--distributed-world-size=2", "--device-id=0",
               f"--distributed-rank={number}", "--distributed-no-spawn", "--distributed-backend=gloo",
               "--ddp-backend=legacy_ddp")  # fmt: skip

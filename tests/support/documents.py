@@ -1,5 +1,6 @@
 """The commands in the project's documents: extracted, made small, and run."""
 
+import itertools
 import multiprocessing
 import os
 import re
@@ -40,11 +41,12 @@ NOT_RUN = {
     "python -m examples.slam.w2v_bert_2": "tests/end_to_end/test_w2v_bert_2.py runs it",
     "hf": "the network",
     "python -m benchmarks.continued": "tests/documents/test_continue_w2v_bert_2.py runs it",
-    "python -m benchmarks.gpu": "tests/benchmarks/test_gpu.py runs it",
+    **dict.fromkeys(("python -m benchmarks.gpu", "benchmarks/h200.sh"), "tests/benchmarks/test_gpu.py runs it"),
     "python -m benchmarks.exported": "tests/benchmarks/test_exported.py runs it",
     "python -m benchmarks.memory": "tests/benchmarks/test_memory.py runs it",
     "python -m benchmarks.recordings": "tests/benchmarks/test_recordings.py runs it",
     "python -m benchmarks.scaling": "tests/benchmarks/test_scaling.py runs it",
+    "python -m benchmarks.traffic": "tests/benchmarks/test_traffic.py counts with it",
     "slam align": "tests/commands/test_align.py runs it",
     **dict.fromkeys(("slam serve", "curl"), "tests/serving/test_live.py runs it"),
     "slam prepare synthetic": "tests/data_prep/packages/test_synthetic.py runs it",
@@ -69,6 +71,7 @@ SMALLER = {
     ],
     "slam fetch": ["--debs", "debs"],
     "slam prepare english": ["--limit", "40"],
+    "slam prepare english-tasks": ["--limit", "8"],
     "slam vocab": ["--size", str(VOCABULARY)],
     "slam binarize": [],
     "slam ngram": [],
@@ -155,7 +158,8 @@ def yaml_blocks(text: str) -> list[str]:
 
 
 def kind(words: Sequence[str]) -> str:
-    """Return the key of a command in ``SMALLER``."""
+    """Return the key of a command in ``SMALLER``, without the variables that it begins with."""
+    words = list(itertools.dropwhile(lambda word: re.fullmatch(r"[A-Z_]+=.*", word), words))
     program = words[0].rpartition("/")[2] if words[0] not in NOT_RUN else words[0]
     if program == "python":
         return " ".join((program, *words[1:3]))

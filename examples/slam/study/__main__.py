@@ -19,7 +19,7 @@ from examples.slam.study.columns import COLUMNS, needed
 from examples.slam.study.plan import Study, plans, record_path, shown
 from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import QUICK, SCALES
-from examples.slam.training_steps import ROOT, cluster, data_steps
+from examples.slam.training_steps import ROOT, cluster, data_steps, folder_steps
 
 FIRST_ROWS = ["0", "4", "K", "6", "P", "C", "8", "9", "J"]
 FIRST_COLUMNS = ["asr10", "asr100", "st-de"]
@@ -31,19 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, scale = ("quick", QUICK) if options.quick else (options.scale, SCALES[options.scale])
     run = (options.run or ROOT / "runs" / f"study-{name}").absolute()
     data = options.data.absolute() if options.data else run / "data"
-    study, columns = Study(run, data, name, scale, options.threads), needed(options.columns)
+    study, columns = Study(run, data, run / "text_data", name, scale, options.threads), needed(options.columns)
     prepared = [] if options.data else _prepared(run, options.tree, scale.limit)
+    text = [] if not any(COLUMNS[column].of_text for column in columns) else _text_tasks(study, options.tree)
     if options.print:
         print("# in the repository, with its environment active")
-        steps = [*prepared]
+        steps = [*prepared, *text]
         for seed in options.seeds:
             for row in options.rows:
                 steps += [step for plan in plans(study, row, columns, seed) for step in plan.steps]
         print(shown(steps))
         return 0
     results = options.results or (run / "results.json" if options.quick else records.RESULTS)
-    if prepared:
-        run_steps(prepared, run / "logs" / "data")
+    for steps, logs in ((prepared, "data"), (text, "text_data")):
+        if steps:
+            run_steps(steps, run / "logs" / logs)
     for seed in options.seeds:
         for row in options.rows:
             for plan in plans(study, row, columns, seed):
@@ -63,6 +65,13 @@ def _prepared(run: Path, tree: Path | None, limit: int | None) -> list[Step]:
     """Return the steps that make ``run/data``."""
     debs, data = os.environ.get("DEBS") or None, run / "data"
     return [*data_steps(run, "english", tree, debs, limit), cluster(data, data / "kmeans.npz")]
+
+
+def _text_tasks(study: Study, tree: Path | None) -> list[Step]:
+    """Return the steps that make the data of text tasks, with the vocabulary of ``study.data``."""
+    flags, debs = ["--vocabulary", str(study.data)], os.environ.get("DEBS") or None
+    packages = study.run / "text_packages"
+    return folder_steps(study.text_data, "english-tasks", tree, packages, debs, study.scale.limit, flags)
 
 
 def _parser() -> argparse.ArgumentParser:

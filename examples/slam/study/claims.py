@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from examples.slam.study.scales import TEXT_TASKS
+
 
 class Claim(NamedTuple):
     """A claim, the rows that it compares, and what the paper measured.
@@ -50,4 +52,13 @@ OPEN = tuple(
     )
     for column in ("asr10", "clauses", "st-de")
 )
-CLAIMS = PAPER + OPEN
+TEXT = tuple(
+    Claim(words, better, worse, column, None)
+    for words, better, worse in (
+        ("Text alone beats no pre-training", "T", "0"),
+        ("Speech beside it costs what text learns (SLAM)", "T", "6"),
+        ("A joint recipe (D) beats text alone", "D", "T"),
+    )
+    for column in TEXT_TASKS
+)
+CLAIMS = PAPER + OPEN + TEXT

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from examples.slam.study.outputs import CLASSES, Output, texts
 from examples.slam.study.rows import CONFIG
 from examples.slam.training_steps import SPEECH_TO_TEXT, TRANSLATION, FineTuning, clauses, recognition, validated
 
+ACCURACY = ("--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric")
 HIGHER_IS_BETTER = ("bleu", "chrf", "accuracy", "listening")
 
 
@@ -17,13 +19,15 @@ class Column(NamedTuple):
         title: in tables.
         metrics: of the test set; the first one stands for the column.
         task: returns the fine-tuning for a number of updates and a model size.
-        decoding: flags of fairseq-generate.
+        output: how the test set is decoded and read.
+        of_text: its data are in the folder of ``slam prepare english-tasks``.
     """
 
     title: str
     metrics: tuple[str, ...]
     task: Callable[[int, str], FineTuning]
-    decoding: Sequence[str] = ()
+    output: Output = texts()
+    of_text: bool = False
 
 
 def _recognition(minutes: int) -> Column:
@@ -41,7 +45,7 @@ def _translation(language: str, name: str, title: str, after: str | None, joint:
         flags = _joint(language, updates) if joint else [*SPEECH_TO_TEXT, *validated(updates)]
         return FineTuning(name, f"st/{language}", updates, [*flags, *shared], after, optimizer="slam_muon", lr=0.002)
 
-    return Column(title, ("chrf", "bleu"), task, ("--max-len-b", "60"))
+    return Column(title, ("chrf", "bleu"), task, texts("--max-len-b", "60"))
 
 
 def _joint(language: str, updates: int) -> list[str]:
@@ -52,6 +56,22 @@ def _joint(language: str, updates: int) -> list[str]:
     return [*flags, "--batch-size", "1", "--batch-size-valid", "64", "--max-tokens-valid", "8000"]
 
 
+def _classification(name: str, positive: str, title: str) -> Column:
+    def task(updates: int, size: str) -> FineTuning:
+        flags = ["--task", "slam_sentence_prediction", "--arch", f"slam_classifier_{size}"]
+        flags += ["--criterion", "sentence_prediction", "--positive-label", positive, "--max-tokens", "4000"]
+        return FineTuning(name, name, updates, [*flags, *ACCURACY, *validated(updates)])
+
+    return Column(title, ("accuracy",), task, CLASSES, of_text=True)
+
+
+def _normalization(updates: int, size: str) -> FineTuning:
+    flags = ["--task", "slam_translation", "--arch", f"slam_text_to_text_{size}", "--max-tokens", "4000"]
+    flags += ["--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "0.1"]
+    flags += ["--eval-accuracy", "--eval-args", '{"max_len_a": 2, "max_len_b": 20}']
+    return FineTuning("normalization", "normalization", updates, [*flags, *ACCURACY, *validated(updates)])
+
+
 COLUMNS: Mapping[str, Column] = {
     **{f"asr{minutes}": _recognition(minutes) for minutes in (10, 30, 100)},
     "clauses": Column("translation of short synthetic clauses to es", ("chrf", "bleu"), partial(clauses, "clauses")),
@@ -59,6 +79,15 @@ COLUMNS: Mapping[str, Column] = {
     # Translation of real speech learns little in so few updates: these start from the row's own recognizer.
     "st-de-asr": _translation("de", "st-de-asr", "translation to de, after recognition", "asr100"),
     "st-de-mt": _translation("de", "st-de-mt", "speech and text translation to de", "asr100", joint=True),
+    "sentiment": _classification("sentiment", "positive", "sentiment of movie reviews"),
+    "paraphrase": _classification("paraphrase", "same", "paraphrases of Bible verses"),
+    "normalization": Column(
+        "text normalization",
+        ("accuracy", "wer"),
+        _normalization,
+        texts("--max-len-a", "2", "--max-len-b", "20", task="slam_translation"),
+        of_text=True,
+    ),
 }
 
 

@@ -17,7 +17,6 @@ from examples.slam.training_steps import (
     PreTraining,
     cluster,
     content_hash,
-    decode,
     fine_tune,
     fingerprint,
     pretrain,
@@ -32,12 +31,14 @@ class Study(NamedTuple):
     Attributes:
         run: folder of all trainings.
         data: folder made by ``slam prepare english``.
+        text_data: folder made by ``slam prepare english-tasks``.
         scale_name, scale: the scale and its name.
         threads: of each training.
     """
 
     run: Path
     data: Path
+    text_data: Path
     scale_name: str
     scale: Scale
     threads: int
@@ -68,6 +69,12 @@ def plans(study: Study, row: str, columns: Sequence[str], seed: int) -> Iterator
 def record_path(study: Study, row: str, column: str, seed: int) -> Path:
     """Return the file of the record of a cell of the table."""
     return study.run / "records" / f"{name_of(row, seed, column)}.json"
+
+
+def data_of(study: Study, column: str) -> Path:
+    """Return the data folder of a column's fine-tuning."""
+    settings = COLUMNS[column]
+    return (study.text_data if settings.of_text else study.data) / settings.task(1, study.scale.size).data
 
 
 def name_of(row: str, seed: int, column: str | None = None) -> str:
@@ -134,14 +141,15 @@ def _cell(study: Study, row: str, column: str, seed: int, built_on: dict[str | N
         start = study.run / name_of(row, seed, task.after) / "checkpoint_best.pt"
     task, folder = task.for_pretrained() if settings.gentle else task, study.run / name_of(row, seed, column)
     files = content_hash(*(Path(flag) for flag in task.flags if flag.endswith(".yaml")))
-    trained = fine_tune(folder, study.data / task.data, task, start, study.threads, seed)
+    data = data_of(study, column)
+    trained = fine_tune(folder, data, task, start, study.threads, seed)
     trained = replace(trained, depends_on={"BUILT_ON": built_on[task.after], "FILES": files})
     out = study.run / "generated" / folder.name
     checkpoint = folder / "checkpoint_best.pt"
-    decoded = decode(f"{folder.name}-decode", study.data / task.data, checkpoint, out, COLUMNS[column].decoding)
+    decoded = COLUMNS[column].output.step(f"{folder.name}-decode", data, checkpoint, out)
     record = record_path(study, row, column, seed)
     pretraining = _log(study, name_of(row, seed)) if pretrained else None
-    places = Places(record, pretraining, _log(study, folder.name), out / "generate-test.txt")
+    places = Places(record, pretraining, _log(study, folder.name), out, data)
     cell = Cell(study.scale_name, row, column, seed, seed)
     return [trained, decoded, Step(f"{folder.name}-record", partial(write_record, cell, places), outputs=[record])]
 

@@ -16,7 +16,7 @@ RESULTS = ROOT / "examples/slam/study/results.json"
 # Log keys of validations that are kept.
 PRETRAINING_CURVES = ("own", "rank_top", "ctc_loss", "ctc_cer", "ctc_blanks", "span_mlm_loss", "code_perplexity")
 PRETRAINING_CURVES += ("tlm_text_own", "tlm_text_other", "tlm_text_none", "kmeans_accuracy", "contrastive_accuracy")
-CURVES = ("loss", "nll_loss", "cer", "wer", "bleu", "listening")
+CURVES = ("loss", "nll_loss", "cer", "wer", "bleu", "listening", "accuracy")
 
 
 class Cell(NamedTuple):
@@ -30,12 +30,21 @@ class Cell(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Paths of a cell's files. ``pretraining`` is a log, None for a row without pre-training."""
+    """Paths of a cell's files.
+
+    Attributes:
+        record: file to write.
+        pretraining: log; None for a row without pre-training.
+        fine_tuning: log.
+        output: folder of the decoded test set.
+        data: folder of the data.
+    """
 
     record: Path
     pretraining: Path | None
     fine_tuning: Path
-    generated: Path
+    output: Path
+    data: Path
 
 
 def write_record(cell: Cell, places: Places) -> None:
@@ -43,13 +52,13 @@ def write_record(cell: Cell, places: Places) -> None:
     # Imported here: the runner must start fast and must not start threads.
     from examples.slam.study.columns import COLUMNS
     from slam_plugin.machine import machine, versions
-    from slam_plugin.scoring.text import score_file
+    from slam_plugin.scoring.text import score
 
-    curves = curves_of(places.fine_tuning, CURVES)
+    column, curves = COLUMNS[cell.column], curves_of(places.fine_tuning, CURVES)
     record = {
         **cell._asdict(),
         "commit": commit(),
-        "scores": score_file(places.generated, COLUMNS[cell.column].metrics),
+        "scores": score(*column.output.read(places.output, places.data), column.metrics),
         "curves": curves,
         "pretraining": None if places.pretraining is None else pretraining_of(places.pretraining),
         "cpu_seconds": cpu_seconds_of(places.fine_tuning.parent)[places.fine_tuning.stem],

@@ -86,11 +86,13 @@ class PlannedTask(ReadsText, GuardedTask):
     (:meth:`setting`). Other subsets are left to the next class in the method resolution order.
 
     Attributes:
-        widest: kinds whose micro-batches reach most parameters, most first.
+        last_kinds: kinds of micro-batches that several ranks take last, the preferred one first.
+        even_sample_sizes: all ranks have the same sample size, so its sum need not be fetched.
     """
 
     kinds: ClassVar[Mapping[str, type[Shard]]]
-    widest: ClassVar[Sequence[str]] = ("pairs", "speech", "text")
+    last_kinds: ClassVar[Sequence[str]] = ("speech", "pairs", "text")
+    even_sample_sizes: ClassVar[bool] = True
     cfg: PlannedTaskConfig
     corpora: Corpora
     _steps: PlanIterator | None = None
@@ -246,7 +248,7 @@ class PlannedTask(ReadsText, GuardedTask):
         of_kind = Counter(batch["kind"] for batch in batches)
         order = list(range(len(batches)))
         if exchanges:
-            order = exchange_order([batch["kind"] for batch in batches], self.widest)
+            order = exchange_order([batch["kind"] for batch in batches], self.last_kinds)
         total, logs = 0.0, []
         with kept_casts():
             for i in order:
@@ -289,19 +291,20 @@ class PlannedTask(ReadsText, GuardedTask):
             metrics.log_scalar("data_wait", waited / steps, steps, priority=520, round=4)
 
 
-def exchange_order(kinds: Sequence[str], widest: Sequence[str]) -> list[int]:
+def exchange_order(kinds: Sequence[str], last_kinds: Sequence[str]) -> list[int]:
     """Return the order in which several ranks take the micro-batches of a plan step, as places in ``kinds``.
 
-    The last micro-batch of the widest kind goes last, all others keep the plan's order. Torch's DDP sends gradients
-    during the backward pass of the last micro-batch: each one as soon as it is complete, so a pass that computes most
-    of them spreads the exchange over most of its time.
+    One goes last, all others keep the plan's order. Torch's DDP sends gradients in buckets during the backward pass of
+    the last micro-batch, in the reverse order of the parameters. What that pass does not reach is complete when it
+    begins. So a long pass over speech hides the exchange, while in a short one over pairs the gradient of the text
+    embedding, complete only after the layers that both share, would hold back the others.
 
     Args:
         kinds: kinds of the micro-batches in the plan's order, the same on every rank.
-        widest: kinds whose micro-batches reach most parameters, most first. Kinds that are not listed count as last.
+        last_kinds: kinds of which one goes last, the preferred one first. Others are taken if none of them is there.
     """
     places = list(range(len(kinds)))
-    last = max(places, key=lambda place: (-_place_in(widest, kinds[place]), place))
+    last = max(places, key=lambda place: (-_place_in(last_kinds, kinds[place]), place))
     return [place for place in places if place != last] + [last]
 
 
