@@ -196,6 +196,6 @@ def _table(found: Sequence[Fit], left: float) -> list[str]:
 
 def _notes(held: Held) -> list[str]:
     return [
-        f"Several ranks need {held.gradients / GIB:.1f} GiB more with pytorch_ddp, whose buckets stand beside gradients,",
+        f"Several ranks need {held.gradients / GIB:.1f} GiB more with pytorch_ddp, for its buckets,",
         f"and {held.legacy_buffer / GIB:.1f} GiB more with legacy_ddp.",
     ]
