@@ -27,7 +27,8 @@ from slam_plugin.scoring.significance import Interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTES = (10, 30, 100)
-PLOTTED = ("0", "4", "K", "P", "C", "J")  # one line each, in the colors of the style sheet
+# One line each, in the colors of the style sheet.
+PLOTTED = {"0": "scratch", "4": "w2v-BERT", "P": "pairs", "D": "joint"}
 LISTENING = "listening"
 
 
@@ -102,12 +103,12 @@ def label_charts(runs: Sequence[Record]) -> list[Chart]:
     charts = []
     for metric in ("cer", "wer"):
         lines = []
-        for style, row in zip(PALETTE, PLOTTED, strict=True):
+        for style, (row, name) in zip(PALETTE[: len(PLOTTED)], PLOTTED.items(), strict=True):
             cells = [(minutes, interval_of(runs, row, f"asr{minutes}", metric)) for minutes in MINUTES]
             points = [(float(minutes), cell.mean) for minutes, cell in cells if cell]
-            lines.append(Line(f"row {ROWS[row].label}", style, points, marks=True))
+            lines.append(Line(name, style, points, marks=True))
         if any(line.points for line in lines):
-            caption = f"{metric.upper()} in percent, by minutes of labels"
+            caption = f"{metric.upper()} in percent, by minutes of labels, by pre-training"
             charts.append(Chart(caption, line_chart(lines, caption, MINUTES[-1], plain, unit="minutes")))
     return charts
 
