@@ -10,19 +10,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.markdown import table
-from slam_plugin.kernels import attention, choice
-from slam_plugin.kernels.depthwise import depthwise_conv_plain
+from slam_plugin.instruments.memory import NormsInFp32
+from slam_plugin.kernels import choice
 from slam_plugin.modules import conformer
 
 PRODUCTS = {"mm", "addmm", "addmm_", "bmm", "baddbmm"}
@@ -84,30 +81,10 @@ def _bytes(tensor: Tensor) -> int:
     return elements * tensor.element_size()
 
 
-class _NormsInFp32(TorchFunctionMode):
-    """CUDA's autocast, unlike the processor's, computes layer norm in fp32 and returns fp32."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.layer_norm and torch.is_autocast_enabled("cpu"):
-            args = (args[0].float(), *args[1:])
-        return func(*args, **(kwargs or {}))
-
-
 @contextlib.contextmanager
 def as_on_a_gpu() -> Iterator[None]:
     """Within, a processor takes the branches that a GPU takes, and autocast casts as it does there."""
-
-    def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, causal: bool = False) -> Tensor:
-        left = weight.size(1) - 1 if causal else weight.size(1) // 2
-        return depthwise_conv_plain(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype), left)
-
-    with (
-        mock.patch.object(attention, "CPU_BF16_FUSED_FROM", 0),
-        mock.patch.object(conformer, "depthwise_conv", depthwise),
-        mock.patch.object(choice, "has_kernels", lambda: True),
-        mock.patch.object(choice, "DEVICES", ("cpu",)),
-        _NormsInFp32(),
-    ):
+    with choice.as_on_a_gpu(), NormsInFp32():
         yield
 
 

@@ -61,7 +61,7 @@ class LiveBytes(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
 
-class _NormsInFp32(TorchFunctionMode):
+class NormsInFp32(TorchFunctionMode):
     """CUDA's autocast, unlike the processor's, computes layer norm in fp32 and returns fp32."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -109,7 +109,7 @@ def without_memory(gpu: bool) -> Iterator[Counter]:
     with contextlib.ExitStack() as stack:
         if gpu:
             stack.enter_context(as_on_a_gpu())
-            stack.enter_context(_NormsInFp32())
+            stack.enter_context(NormsInFp32())
         fake = stack.enter_context(FakeTensorMode())
         live = stack.enter_context(LiveBytes())
         stack.enter_context(torch.autocast("cpu", enabled=False))
