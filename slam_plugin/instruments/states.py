@@ -72,5 +72,15 @@ def retrieval_accuracy(queries: Tensor, keys: Tensor) -> float:
     return float((own > others.amax(1)).float().mean())
 
 
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """Return the linear CKA of two sets of states of the same N items, (N, D) and (N, E): 1 if one is the other turned.
+
+    Kornblith et al., "Similarity of neural network representations revisited", ICML 2019, equation 2 with a linear
+    kernel. NaN if one side is constant.
+    """
+    x, y = (side.double() - side.double().mean(0) for side in (x, y))
+    return float((x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
+
+
 def _directions(rows: Tensor) -> Tensor:
     return F.normalize(rows.float() - rows.float().mean(0), dim=-1)

@@ -13,6 +13,7 @@ from slam_plugin.data.files import atomic_write
 
 Record = dict[str, Any]
 RESULTS = ROOT / "examples/slam/study/results.json"
+KINDS = ("runs", "comparisons", "alignment")
 # Log keys of validations that are kept.
 PRETRAINING_CURVES = ("own", "rank_top", "ctc_loss", "ctc_cer", "ctc_blanks", "span_mlm_loss", "code_perplexity")
 PRETRAINING_CURVES += ("tlm_text_own", "tlm_text_other", "tlm_text_none", "kmeans_accuracy", "contrastive_accuracy")
@@ -122,8 +123,9 @@ def commit() -> str | None:
 
 
 def read(path: Path) -> dict[str, list[Record]]:
-    """Return the file's ``runs`` and ``comparisons``, both empty if there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"runs": [], "comparisons": []}
+    """Return the file's lists of :data:`KINDS`, all empty if there is no file."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {kind: found.get(kind, []) for kind in KINDS}
 
 
 def merge(path: Path, kind: str, names: Sequence[str], records: Sequence[Record]) -> None:
