@@ -161,6 +161,7 @@ def held_and_lines(
     before = counter.live.now
     lines = []
     for few, many, items in batches:
+        counter.peak(model, few)  # casts the weights, as the first micro-batch of a step does for all others
         low, high = counter.peak(model, few), counter.peak(model, many)
         each = (high - low) / items
         lines.append(Line(low - each * items, each))
