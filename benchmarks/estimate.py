@@ -145,12 +145,13 @@ def of_layer(fused: bool) -> tuple[float, int]:
     return sum(found.moved.values()) / (traffic.BATCH * traffic.TIME * traffic.DIM), found.launches
 
 
-def micro_batch(part: Part, way: Way, memory: float, before: Sequence[Part]) -> Terms:
+def micro_batch(part: Part, way: Way, memory: float, before: Sequence[Part], exchanges: bool = False) -> Terms:
     """Return the terms of one micro-batch.
 
     Args:
         memory: bytes per second.
         before: the micro-batches of this update that were run before it.
+        exchanges: torch's DDP sends gradients during its backward pass, for which all weights are cast anew.
     """
     products, attention = operations(part)
     visits = sum(part.items * each.length * each.layers for each in stacks(part))  # positions times layers
@@ -158,7 +159,7 @@ def micro_batch(part: Part, way: Way, memory: float, before: Sequence[Part]) -> 
     layers, (bytes_of_layer, launches_of_layer) = sum(each.layers for each in stacks(part)), of_layer(way.fused)
     outside, own = model_traffic.of_part(part), reached(part)
     there = {name for other in before for name in reached(other)}
-    new = sum(size for name, size in own.items() if name not in there)
+    new = sum(size for name, size in own.items() if exchanges or name not in there)
     casts = CAST * (sum(own.values()) + new) + ACCUMULATE * (sum(own.values()) - new)
     launches = layers * launches_of_layer + outside.launches
     seconds = (
@@ -250,7 +251,8 @@ def estimate(way: Way, gpu: str = "H100", last_kinds: Sequence[str] = SlamPretra
         order = exchange_order([part.kind for part in way.parts], last_kinds)
     ordered = [way.parts[place] for place in order]
     for place, part in enumerate(ordered):
-        parts.append((part, micro_batch(part, way, memory, ordered[:place])))
+        exchanges = way.overlapped and place == len(ordered) - 1
+        parts.append((part, micro_batch(part, way, memory, ordered[:place], exchanges)))
     last, terms = parts[-1]
     end = end_of_update(way, memory, last, 2 / 3 * sum(terms.values()))  # twice as long as the forward pass
     return Estimate(parts, end, sum(part.items * part.cost() for part in way.parts))

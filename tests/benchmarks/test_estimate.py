@@ -105,12 +105,13 @@ def test_adamw_moves_seven_numbers_an_element():
 
 
 def test_casts_of_a_weight_once_an_update():
-    """The second micro-batch of text casts no weight, and adds all its gradients."""
+    """The second micro-batch of text casts no weight, and adds all its gradients. One with an exchange casts anew."""
     way, memory = WAYS[0], 1.0  # bytes per second, so that a term is in bytes
     first = estimate.micro_batch(BLOCKS, way, memory, [])["casts of weights, sums of gradients"]
     second = estimate.micro_batch(BLOCKS, way, memory, [BLOCKS])["casts of weights, sums of gradients"]
+    last = estimate.micro_batch(BLOCKS, way, memory, [BLOCKS], exchanges=True)["casts of weights, sums of gradients"]
     elements = sum(estimate.reached(BLOCKS).values())
-    assert (first, second) == (12 * elements, 18 * elements)
+    assert (first, second, last) == (12 * elements, 18 * elements, 24 * elements)
 
 
 def test_small_micro_batches_wait_for_the_host():

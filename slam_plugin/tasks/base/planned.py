@@ -253,6 +253,10 @@ class PlannedTask(ReadsText, GuardedTask):
         with kept_casts():
             for i in order:
                 batch = batches[i]
+                if exchanges and i == order[-1]:
+                    # Autograd runs last what was made first: through a copy of an earlier micro-batch, a weight would
+                    # get its gradient at the end of the backward pass, and no exchange could begin before.
+                    torch.clear_autocast_cache()
                 with model.no_sync() if exchanges and i != order[-1] else contextlib.nullcontext():
                     try:
                         loss, sample_size, log = criterion(model, batch)
@@ -314,7 +318,9 @@ def _place_in(names: Sequence[str], name: str) -> int:
 
 @contextlib.contextmanager
 def kept_casts() -> Iterator[None]:
-    """Keep autocast's copies of weights until the end of the context, so that each weight is cast once within it.
+    """Keep autocast's copies of weights until the end of the context or until they are cleared within it.
+
+    So each weight is cast once for all micro-batches of a step.
 
     torch forgets them when the outermost autocast context ends. This one is outermost and casts nothing itself, so
     losses and the backward pass keep their types. No weight may change, or be used without gradients first, within it:

@@ -46,6 +46,25 @@ def step(toy, checkpoint_activations: bool, counted: bool) -> tuple[dict, Counte
     return {name: p.grad for name, p in model.named_parameters()}, casts.counts
 
 
+def events_of_the_last_pass(toy) -> list[str]:
+    """What of the last micro-batch's backward pass comes first: states of the first layer, or a weight of the last."""
+    task = training.make_task(toy)
+    model = training.build_model(task, dropout=0.0, autocast="bf16")
+    model.no_sync = contextlib.nullcontext  # as several ranks
+    task.load_dataset("train")
+    steps = list(task.get_batch_iterator(task.datasets["train"]).next_epoch_itr())
+    events: list[str] = []
+
+    def watch(module, inputs, output):
+        output.register_hook(lambda gradient: events.append("states"))
+
+    model.trunk.speech_layers[0].register_forward_hook(watch)
+    weight = model.trunk.multimodal_layers[-1].first_ffn.expand.weight
+    weight.register_post_accumulate_grad_hook(lambda weight: events.append("weight"))
+    task.train_step(steps[5], model, SlamPretrainingCriterion(task), Plain(), 0)
+    return events[-2:]
+
+
 class Plain:
     """Stands in for an optimizer."""
 
@@ -70,3 +89,10 @@ def test_each_weight_is_cast_once_in_a_step(toy, monkeypatch):
     monkeypatch.setattr(planned, "kept_casts", contextlib.nullcontext)
     _, often = step(toy, False, counted=True)
     assert once.keys() < often.keys() and max(often.values()) == 4
+
+
+def test_gradients_of_the_last_pass_come_as_it_goes(toy, monkeypatch):
+    """So that several ranks can exchange them beside it."""
+    assert events_of_the_last_pass(toy) == ["weight", "states"]
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: None)
+    assert events_of_the_last_pass(toy) == ["states", "weight"]
