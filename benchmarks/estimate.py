@@ -159,8 +159,8 @@ def micro_batch(part: Part, way: Way, memory: float, before: Sequence[Part], exc
     layers, (bytes_of_layer, launches_of_layer) = sum(each.layers for each in stacks(part)), of_layer(way.fused)
     outside, own = model_traffic.of_part(part), reached(part)
     there = {name for other in before for name in reached(other)}
-    new = sum(size for name, size in own.items() if exchanges or name not in there)
-    casts = CAST * (sum(own.values()) + new) + ACCUMULATE * (sum(own.values()) - new)
+    elements, new = sum(own.values()), sum(size for name, size in own.items() if name not in there)
+    casts = CAST * (elements + (elements if exchanges else new)) + ACCUMULATE * (elements - new)
     launches = layers * launches_of_layer + outside.launches
     seconds = (
         products / (SMALL if smallest < SMALL_BELOW else PRODUCTS).value,

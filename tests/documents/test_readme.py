@@ -137,7 +137,7 @@ def test_flags_named_in_sentences_exist():
     modules = [module for menu in (COMMANDS, CORPORA) for group in menu.values() for module in group.values()]
     for module in (*modules, "examples.slam.demo", "examples.slam.downstream", "examples.slam.study.__main__"):
         known |= flags_of(module)
-    known |= {"--peak", "--items", "--help"} | {"--root", "--tree"}
+    known |= {"--peak", "--stages", "--tiny", "--help"} | {"--root", "--tree"}
     for document in [README, *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))]:
         sentences = re.sub(r"^```.*?^```$", "", read(document), flags=re.MULTILINE | re.DOTALL)
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", sentences))

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from slam_plugin.instruments.states import effective_rank, mean_pooled, own_share, probed_frames, retrieval_accuracy
+from slam_plugin.instruments.states import (
+    effective_rank,
+    linear_cka,
+    mean_pooled,
+    own_share,
+    probed_frames,
+    retrieval_accuracy,
+)
 
 LENGTHS = torch.tensor([7, 4, 5])
 PADDING = torch.arange(7) >= LENGTHS[:, None]
@@ -90,3 +97,25 @@ def test_retrieval_is_the_argmax_of_centered_cosines_and_a_tie_is_not_right():
         right += cosines.index(max(cosines)) == row
     assert retrieval_accuracy(queries, keys) == pytest.approx(right / 9)
     assert retrieval_accuracy(queries, torch.ones(9, 5)) == 0.0
+
+
+def naive_cka(x, y):
+    """Kornblith et al. 2019, equations 1 and 2, by their definition with Gram matrices."""
+
+    def hsic(k, m):
+        n = len(k)
+        centering = torch.eye(n, dtype=torch.double) - 1 / n
+        return torch.trace(k @ centering @ m @ centering) / (n - 1) ** 2
+
+    k, m = (side.double() @ side.double().T for side in (x, y))
+    return float(hsic(k, m) / (hsic(k, k) * hsic(m, m)) ** 0.5)
+
+
+def test_cka_is_that_of_its_definition_and_does_not_see_rotations():
+    torch.manual_seed(1)
+    x, y = torch.randn(40, 6) + 3, torch.randn(40, 9)
+    y[:, :2] += x[:, :2]
+    assert linear_cka(x, y) == pytest.approx(naive_cka(x, y))
+    turned = x @ torch.linalg.qr(torch.randn(6, 6))[0] * 0.1 + 7
+    assert linear_cka(x, turned) == pytest.approx(1.0, abs=1e-5)
+    assert linear_cka(x, y) < linear_cka(x, y[:, :2]) < 1

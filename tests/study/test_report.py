@@ -78,6 +78,19 @@ def test_tables_of_an_incomplete_study():
     assert len(tables_of([], [])) == 3
 
 
+def test_alignment_by_layer():
+    layers = [
+        {"cka": 0.25, "cka_of_others": 0.04, "retrieval": 0.1492},
+        {"cka": 0.5, "cka_of_others": 0.0, "retrieval": 1.0},
+    ]
+    record = {"scale": "cpu", "row": "D", "seed": 1, "commit": "abc", "pairs": 476, "layers": layers}
+    table = tables_of(RUNS, COMPARED, [record])[-2]
+    assert table.head[3:] == ["layer 1: CKA, retrieval", "layer 2: CKA, retrieval"]
+    ((*names, first, second),) = table.rows
+    assert names == [ROWS["D"].label, ROWS["D"].title, "1"]
+    assert (first, second) == ("0.25 (0.04), 15 %", "0.50 (0.00), 100 %")
+
+
 def test_page_tables_and_plot(tmp_path, capsys):
     results, out = tmp_path / "results.json", tmp_path / "out"
     records.merge(results, "runs", records.Cell._fields, RUNS)

@@ -25,7 +25,7 @@ def measure(study: Study, row: str, seed: int, pairs: Sequence[tuple[str, str]])
     """Return the record of a row: for each shared layer CKA and retrieval, with what chance gives.
 
     Args:
-        pairs: audio, as a manifest names it, and transcript. Equal transcripts must not be in it.
+        pairs: audio and transcript. No transcript occurs twice.
     """
     # Imported here: the list of arguments must be printed at once.
     from slam_plugin.hub import Slam
@@ -61,8 +61,9 @@ def pairs_of(data: Path) -> list[tuple[str, str]]:
     from slam_plugin.data.manifests.manifest import Manifest
 
     manifest = Manifest.open(data / PAIRS)
-    found = {manifest.value(i, "tgt_text"): manifest.path(i) for i in reversed(range(len(manifest)))}
-    return [(audio, text) for text, audio in found.items()]
+    first = {manifest.value(i, "tgt_text"): i for i in reversed(range(len(manifest)))}
+    folder = manifest.path.parent  # of the manifest, which names audio relative to it
+    return [(f"{folder}/{manifest.value(i, 'audio')}", text) for text, i in first.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,19 +7,19 @@ minutes of labels, to ``runs/study-report``.
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from examples.slam.study.claims import CLAIMS
 from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
-from examples.slam.study.records import RESULTS, Record, read
+from examples.slam.study.records import KINDS, RESULTS, Record, read
 from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import SCALES
 from examples.slam.study.verdicts import NOT_RUN, Verdict, cost, interval_of, verdict
 from examples.slam.training_steps import ROOT
 from slam_plugin.data.files import atomic_write
-from slam_plugin.reporting.figures import Chart, Line, line_chart, plain, sheet
+from slam_plugin.reporting.figures import Chart, Line, line_chart, percent, plain, sheet
 from slam_plugin.reporting.instruments import PALETTE
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
 from slam_plugin.reporting.templating import render
@@ -47,10 +47,8 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     The plot is left out if no cell of recognition was run.
     """
     known = read(results)
-    runs, compared = (
-        [record for record in known[kind] if record["scale"] == scale] for kind in ("runs", "comparisons")
-    )
-    tables, charts = tables_of(runs, compared), label_charts(runs)
+    runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in KINDS)
+    tables, charts = tables_of(runs, compared, aligned), label_charts(runs)
     ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
     commits = sorted({run["commit"] for run in runs if run["commit"]})
     values = {"scale": scale, "tables": tables, "charts": charts, "count": len(runs), "machines": ran}
@@ -64,8 +62,8 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     return [out / name for name in written]
 
 
-def tables_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[Table]:
-    """Return the tables of scores, of claims, of listening and of cost."""
+def tables_of(runs: Sequence[Record], comparisons: Sequence[Record], aligned: Sequence[Record] = ()) -> list[Table]:
+    """Return the tables of scores, of claims, of listening, of alignment and of cost."""
     judged = [verdict(claim, runs, comparisons) for claim in CLAIMS]
     columns = [name for name in COLUMNS if any(run["column"] == name for run in runs)]
     listening = [name for name in columns if any(LISTENING in r["scores"] for r in runs if r["column"] == name)]
@@ -95,7 +93,25 @@ def tables_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[Tab
         words = "Increase of the loss on dev, in nats per token, if the speech is that of another utterance."
         rows = _score_rows(runs, [(name, LISTENING) for name in listening])
         found.insert(2, Table("Does the decoder use the speech?", words, ["row", "pre-training", *listening], rows))
-    return found
+    return [*found[:-1], *([_alignment(aligned)] if aligned else []), found[-1]]
+
+
+def _alignment(records: Sequence[Record]) -> Table:
+    words = (
+        "Speech and transcript, each encoded alone and averaged over time. CKA: likeness of both sets of states, in "
+        "parentheses with transcripts of others. Retrieval: the nearest transcript is the right one."
+    )
+    layers = range(max(len(record["layers"]) for record in records))
+    head = ["row", "pre-training", "seed", *(f"layer {layer + 1}: CKA, retrieval" for layer in layers)]
+    rows = [
+        [ROWS[record["row"]].label, ROWS[record["row"]].title, str(record["seed"]), *map(_aligned, record["layers"])]
+        for record in records
+    ]
+    return Table("Do shared layers align speech and text?", words, head, rows)
+
+
+def _aligned(layer: Mapping[str, float]) -> str:
+    return f"{layer['cka']:.2f} ({layer['cka_of_others']:.2f}), {percent(layer['retrieval'])}"
 
 
 def label_charts(runs: Sequence[Record]) -> list[Chart]:
