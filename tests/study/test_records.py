@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_prep.text.vocab import train_vocabulary
 from examples.slam.steps import Step
 from examples.slam.study import __main__ as command
-from examples.slam.study import records
+from examples.slam.study import alignment, records
 from examples.slam.study.outputs import CLASSES
+from slam_plugin.hub import Slam
+from slam_plugin.instruments.states import linear_cka, retrieval_accuracy
 from slam_plugin.reporting.logs import Record
 from tests.data_prep.layouts.games import write_english
 from tests.data_prep.packages.test_english_tasks import LETTERS_AND_DIGITS, write_tree
@@ -142,3 +145,24 @@ def test_text_tasks_have_their_records(text_tasks):
     given = (text_tasks / "text_data/sentiment/test.tsv").read_text().splitlines()
     right = sum(p.split("\t")[1] == g.split("\t")[0] for p, g in zip(predicted, given, strict=True))
     assert sentiment["scores"]["accuracy"] == pytest.approx(100 * right / len(given))
+
+
+# ---- alignment
+
+
+def test_alignment_is_measured_at_each_shared_layer(finished, tmp_path):
+    results = tmp_path / "results.json"
+    assert alignment.main(["--rows", "4", "--run", str(finished), "--results", str(results)]) == 0
+    (record,) = records.read(results)["alignment"]
+    assert (record["scale"], record["row"], record["seed"]) == ("cpu", "4", 1)
+    pairs = alignment.pairs_of(finished / "data")
+    assert len({text for _, text in pairs}) == len(pairs) > 4
+    slam = Slam.load(finished / "4-seed1/checkpoint_last.pt")
+    speech, text = ([each[side] for each in pairs] for side in (0, 1))
+    assert len(record["layers"]) == len(slam.trunk.multimodal_layers) and record["pairs"] == len(pairs)
+    for layer, found in enumerate(record["layers"]):
+        states = torch.stack(slam.encode(speech=speech, layer=layer, pool=True))
+        keys = torch.stack(slam.encode(text=text, layer=layer, pool=True))
+        assert found["cka"] == pytest.approx(linear_cka(states, keys), abs=1e-4)
+        assert found["retrieval"] == pytest.approx(retrieval_accuracy(states, keys), abs=1e-4)
+        assert found["cka"] != found["cka_of_others"]
