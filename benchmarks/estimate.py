@@ -70,7 +70,7 @@ BUCKET = 25 * 2**20  # bytes, --bucket-cap-mb's default
 
 
 class Way(NamedTuple):
-    """How an update is run, and the kinds that are in it."""
+    """Kernels and exchange of an update, and its micro-batches."""
 
     name: str
     fused: bool  # our kernels

@@ -27,7 +27,7 @@ LAYERS = {"speech": "trunk.speech_layers.", "multimodal": "trunk.multimodal_laye
 
 
 class Outside(NamedTuple):
-    """What a micro-batch takes outside of the layers."""
+    """Traffic of a micro-batch outside of the layers."""
 
     moved: int  # bytes besides products, attention and casts of weights
     casts: int  # bytes of casts of weights and of their gradients

@@ -15,8 +15,9 @@ import torch
 
 from benchmarks.gpu.machine import peak_of
 from benchmarks.gpu.records import Log
-from benchmarks.gpu.scale import SIZES, Scale, paper, tiny
+from benchmarks.gpu.scale import Scale, paper, tiny
 from benchmarks.gpu.stages import NAMES, STAGES, run_stage
+from slam_plugin.models.base.presets import SIZES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What is measured: the paper's recipe on a GPU, or a tiny one that tries every stage on a processor."""
+"""Sizes of the measurement: the paper's recipe on a GPU, or a tiny one that tries every stage on a processor."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,8 @@ from typing import NamedTuple
 import torch
 
 from benchmarks import flops
-from slam_plugin.models.base.presets import SIZES
 
 CODE_DIM = 1024  # channels of a code in the paper's recipe
-__all__ = ["SIZES", "Job", "Scale", "paper", "tiny"]
 
 
 class Scale(NamedTuple):

@@ -35,7 +35,8 @@ def fill(
         VALID: [sentence for sentence in held_out if bucket(sentence.written, 2)],
         TEST: [sentence for sentence in held_out if not bucket(sentence.written, 2)],
     }
-    spelled = {split: _spelled(sentences, Vocabulary.load(vocabulary)) for split, sentences in splits.items()}
+    known = Vocabulary.load(vocabulary)
+    spelled = {split: _spelled(sentences, known) for split, sentences in splits.items()}
     unknown = sum(map(len, splits.values())) - sum(map(len, spelled.values()))
     left_out["normalization"]["with characters that the vocabulary lacks"] = unknown
     chosen = {split: sentences[:limit] for split, sentences in spelled.items()}

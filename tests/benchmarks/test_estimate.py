@@ -44,7 +44,7 @@ def test_sums_are_those_of_the_printed_terms():
 
 
 def test_operations_are_the_closed_forms():
-    """Nothing is padded in whole budgets of 15 s; pairs of 12.3 s are padded up to the budget's 12.5 s."""
+    """Speech of 15 s fills its budget without padding. Pairs of 12.3 s are padded to the 12.5 s of theirs."""
     for part in (SPEECH, BLOCKS):
         products, attention = estimate.operations(part)
         assert products + flops.TRAINING * attention == pytest.approx(part.items * part.cost())

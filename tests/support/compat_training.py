@@ -102,7 +102,7 @@ def skip_a_bad_update(folder: Path) -> None:
 
 
 def log_at_an_interval(folder: Path) -> None:
-    """Of three updates in a log interval, the first is logged at once, for the clocks, and the others at the end."""
+    """The first of three updates in a log interval is logged at once, for the clocks. The others are at its end."""
     from slam_plugin.tasks.base.bad_updates import UpdateGuard
 
     step, reduce, done = TranslationTask.train_step, TranslationTask.reduce_metrics, []
@@ -123,7 +123,7 @@ def log_at_an_interval(folder: Path) -> None:
 
 
 def add_ranks_without_numbers_of_the_host(folder: Path) -> None:
-    """What two ranks add up is on the device when fairseq gets it, so that it copies nothing."""
+    """The numbers that two ranks add up are on the device when fairseq gets them, so it copies nothing."""
     from slam_plugin.tasks.base.bad_updates import UpdateGuard
 
     add = distributed_utils.all_reduce_dict

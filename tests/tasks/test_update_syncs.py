@@ -1,4 +1,4 @@
-"""Where a whole update of fairseq's trainer makes the host wait for a GPU, counted on a processor."""
+"""Places in a whole update of fairseq's trainer where the host waits for a GPU, counted on a processor."""
 
 from types import SimpleNamespace
 

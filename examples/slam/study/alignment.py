@@ -1,4 +1,4 @@
-"""Do speech and its transcript look alike inside a pre-trained model? CKA and retrieval, by shared layer.
+"""Similarity of speech and its transcript in the shared layers of a pre-trained model: CKA and retrieval.
 
 ``python -m examples.slam.study.alignment --rows 6 8 D --seeds 1`` encodes the validation pairs with the pre-trained
 model of each row, which must be there, and merges a record of each into ``examples/slam/study/results.json``. Speech
@@ -49,7 +49,7 @@ def _layer(speech: list[Any], text: list[Any]) -> dict[str, float]:
     queries, keys = torch.stack(speech), torch.stack(text)
     found = {
         "cka": linear_cka(queries, keys),
-        # With few rows for as many dimensions, any two matrices are somewhat alike.
+        # The level of unrelated states: it is above 0 with few items for as many dimensions.
         "cka_of_others": linear_cka(queries, keys.roll(1, 0)),
         "retrieval": retrieval_accuracy(queries, keys),
     }

@@ -1,6 +1,5 @@
-"""How the test set of a fine-tuned model is decoded, and how its output is read: as texts, or as classes."""
+"""Decoding of the test set of a fine-tuned model, and reading of its output: texts, or classes."""
 
-import csv
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -38,12 +37,11 @@ def _read_texts(folder: Path, data: Path) -> Lines:
 
 
 def _read_classes(folder: Path, data: Path) -> Lines:
-    return _column(folder / "test.tsv", 1)[1:], _column(data / "test.tsv", 0)
+    from data_prep.text.labeled import read_rows
+    from slam_plugin.data.lines import lines_in
 
-
-def _column(path: Path, place: int) -> list[str]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return [row[place] for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
+    _, *predictions = (line.split("\t")[1] for line in lines_in(folder / "test.tsv"))  # below the head
+    return predictions, [row.label for row in read_rows(data / "test.tsv")]
 
 
 CLASSES = Output(classify, _read_classes)

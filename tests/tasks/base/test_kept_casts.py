@@ -47,7 +47,7 @@ def step(toy, checkpoint_activations: bool, counted: bool) -> tuple[dict, Counte
 
 
 def events_of_the_last_pass(toy) -> list[str]:
-    """What of the last micro-batch's backward pass comes first: states of the first layer, or a weight of the last."""
+    """Return the order of two gradients in the last micro-batch: states of the first layer, a weight of the last."""
     task = training.make_task(toy)
     model = training.build_model(task, dropout=0.0, autocast="bf16")
     model.no_sync = contextlib.nullcontext  # as several ranks
