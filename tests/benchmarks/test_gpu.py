@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -116,7 +117,8 @@ def test_stages_after_the_end_of_the_time_do_not_start():
 
 def test_the_script_runs_its_stages(tmp_path):
     script = PLUGIN.parent / "benchmarks/h200.sh"
-    environment = {**os.environ, "OUT": str(tmp_path)}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the script calls `python`
+    environment = {**os.environ, "OUT": str(tmp_path), "PATH": path}
     subprocess.run([script, "--tiny", "--stages", "products", "updates-compiled"], env=environment, check=True)
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert {figure["stage"] for figure in found} == {"products"}  # a processor does not compile
