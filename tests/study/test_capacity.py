@@ -17,10 +17,8 @@ def values(name: str) -> dict:
 def test_an_update_on_both_holds_what_each_alone_holds(text):
     speech, alone, both = (values(name) for name in ("speech", text, f"speech, {text}"))
     assert both == {part: {**speech[part], **alone[part]} for part in ("corpora", "objectives")}
-    assert (
-        alone["corpora"]["text"]["budget"]
-        == (4 if text == "text 4" else 1) * values("text")["corpora"]["text"]["budget"]
-    )
+    times = 4 if text == "text 4" else 1
+    assert alone["corpora"]["text"]["budget"] == times * values("text")["corpora"]["text"]["budget"]
 
 
 def test_trainings_differ_in_size_data_and_seed_alone_and_records_name_them(tmp_path, monkeypatch):
@@ -32,10 +30,8 @@ def test_trainings_differ_in_size_data_and_seed_alone_and_records_name_them(tmp_
         (logs / "steps.json").write_text(json.dumps({plan[0].name: {"cpu_seconds": 7.0}}))
         lines = [{"train_num_updates": "4", "train_frames": "2.0", "train_tokens": "3.0"}]
         lines.append({"valid_num_updates": "4", "valid_span_mlm_loss": "2.5", "valid_agreement_speech_text": "-0.25"})
-        text = "\n".join(
-            f"2026-01-01 00:00:00 | INFO | {next(iter(line)).split('_')[0]} | {json.dumps(line)}" for line in lines
-        )
-        (logs / f"{plan[0].name}.log").write_text(text + "\n")
+        log = [f"2026-01-01 00:00:00 | INFO | {[*line][0].split('_')[0]} | {json.dumps(line)}\n" for line in lines]
+        (logs / f"{plan[0].name}.log").write_text("".join(log))
 
     monkeypatch.setattr(capacity, "run_steps", run)
     (tmp_path / "kmeans.npz").touch()

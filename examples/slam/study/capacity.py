@@ -18,7 +18,7 @@ from examples.slam.training_steps import ROOT, PreTraining, pretrain
 
 KEYS = ("size", "data", "seed")  # what names a record
 SIZES = ("tiny", "small")
-UPDATES, VALIDATIONS = 600, 6
+UPDATES, VALIDATIONS = 400, 5
 # What an update holds, and its corpora file. The names ending in 4 have four times as much text.
 CORPORA: Mapping[str, Path] = {
     "speech": CONFIG / "study/kmeans.yaml",
