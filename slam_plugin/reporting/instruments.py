@@ -9,7 +9,9 @@ from slam_plugin.reporting.logs import Record, series, validation
 from slam_plugin.reporting.pretraining import missing
 from slam_plugin.reporting.templating import render
 
-PALETTE = [f"series {nth}" for nth in ("first", "second", "third", "fourth", "fifth", "sixth")]  # of the style sheet
+# Of the style sheet.
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+PALETTE = [f"series {nth}" for nth in ORDINALS]
 MAX_LAYERS = 4  # curves of retrieval in one chart
 
 # title, explanation, names of charts

@@ -97,7 +97,7 @@ def test_page_tables_and_plot(tmp_path, capsys):
     assert main(["--results", str(results), "--out", str(out)]) == 0
     assert [Path(line).name for line in capsys.readouterr().out.split()] == ["report.html", "tables.md", "labels.svg"]
     page, picture = (out / "report.html").read_text(), (out / "labels.svg").read_text()
-    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 2 and page.count("<table>") == 4
+    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 2 and page.count("<table>") == 5
     assert "pairs, 100 minutes" in picture and "joint" not in picture and ">minutes<" in picture
     assert main(["--results", str(results), "--out", str(out / "long"), "--scale", "cpu-long"]) == 0
     assert "labels.svg" not in capsys.readouterr().out and not re.search("<svg", (out / "long/report.html").read_text())

@@ -5,17 +5,17 @@ minutes of labels, to ``runs/study-report``.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from examples.slam.study.claims import CLAIMS
 from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
+from examples.slam.study.curves import panels_of, training_tables
 from examples.slam.study.records import RESULTS, Record, read
 from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import SCALES
+from examples.slam.study.tables import Table, markdown, shown
 from examples.slam.study.verdicts import NOT_RUN, Verdict, cost, interval_of, verdict
 from examples.slam.training_steps import ROOT
 from slam_plugin.data.files import atomic_write
@@ -23,7 +23,6 @@ from slam_plugin.reporting.figures import Chart, Line, line_chart, percent, plai
 from slam_plugin.reporting.instruments import PALETTE
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
 from slam_plugin.reporting.templating import render
-from slam_plugin.scoring.significance import Interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTES = (10, 30, 100)
@@ -33,15 +32,6 @@ LISTENING = "listening"
 OF_SCALE = ("runs", "comparisons", "alignment")  # kinds of records that each scale has of its own
 
 
-class Table(NamedTuple):
-    """A table of the report: each of ``rows`` holds a cell for each entry of ``head``."""
-
-    title: str
-    words: str
-    head: list[str]
-    rows: list[list[str]]
-
-
 def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     """Write the report, the tables and the plot of a scale to ``out`` and return their paths.
 
@@ -49,11 +39,13 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     """
     known = read(results)
     runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in OF_SCALE)
-    tables, charts = tables_of(runs, compared, aligned), label_charts(runs)
+    scores, *others = tables_of(runs, compared, aligned)
+    tables, charts = [scores, *training_tables(runs), *others], label_charts(runs)
     ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
     commits = sorted({run["commit"] for run in runs if run["commit"]})
     values = {"scale": scale, "tables": tables, "charts": charts, "count": len(runs), "machines": ran}
-    page = render("report.html.j2", TEMPLATES, **values, commits=commits, style=STYLE, not_run=NOT_RUN)
+    values |= {"panels": panels_of(runs), "commits": commits, "style": STYLE, "not_run": NOT_RUN}
+    page = render("report.html.j2", TEMPLATES, **values)
     written = {"report.html": page, "tables.md": "\n\n".join(markdown(table) for table in tables) + "\n"}
     if charts:
         written["labels.svg"] = sheet(charts, 2, COLORS + CHARTS)
@@ -128,22 +120,6 @@ def label_charts(runs: Sequence[Record]) -> list[Chart]:
             caption = f"{metric.upper()} in percent, by minutes of labels, by pre-training"
             charts.append(Chart(caption, line_chart(lines, caption, MINUTES[-1], plain, unit="minutes")))
     return charts
-
-
-def markdown(table: Table) -> str:
-    """Return a table with its title and words in markdown."""
-    lines = [table.head, ["---"] * len(table.head), *table.rows]
-    cells = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-    return f"## {table.title}\n\n{table.words}\n\n{cells}"
-
-
-def shown(interval: Interval | None) -> str:
-    """Return a mean with its interval and the number of seeds."""
-    if interval is None:
-        return NOT_RUN
-    if math.isnan(interval.half_width):
-        return f"{plain(interval.mean)} (1)"
-    return f"{plain(interval.mean)} ± {plain(interval.half_width)} ({interval.count})"
 
 
 def _score_rows(runs: Sequence[Record], cells: Sequence[tuple[str, str]]) -> list[list[str]]:
