@@ -244,30 +244,21 @@ class PlannedTask(ReadsText, GuardedTask):
         """
         model.train()
         model.set_num_updates(update_num)
-        batches, exchanges = sample["batches"], hasattr(model, "no_sync")
-        of_kind = Counter(batch["kind"] for batch in batches)
-        order = list(range(len(batches)))
-        if exchanges:
-            order = exchange_order([batch["kind"] for batch in batches], self.last_kinds)
+        batches = sample["batches"]
+        kinds = [batch["kind"] for batch in batches]
+        of_kind = Counter(kinds)
+        order = exchange_order(kinds, self.last_kinds) if _exchanges(model) else list(range(len(kinds)))
         total, logs = 0.0, []
         with kept_casts():
             for i in order:
                 batch = batches[i]
-                if exchanges and i == order[-1]:
-                    # Autograd runs last what was made first: through a copy of an earlier micro-batch, a weight would
-                    # get its gradient at the end of the backward pass, and no exchange could begin before.
-                    torch.clear_autocast_cache()
-                with model.no_sync() if exchanges and i != order[-1] else contextlib.nullcontext():
-                    try:
-                        loss, sample_size, log = criterion(model, batch)
-                        loss = loss / sample_size / of_kind[batch["kind"]] * (0.0 if ignore_grad else 1.0)
-                        optimizer.backward(loss)
-                    except torch.OutOfMemoryError as error:
-                        # fairseq would catch it and skip the update, on this rank alone
-                        raise MemoryError(_too_large(sample["plan_step"], batch)) from error
+                with _exchange(model, last=i == order[-1]), _naming_batch(sample["plan_step"], batch):
+                    loss, sample_size, log = criterion(model, batch)
+                    loss = loss / sample_size / of_kind[kinds[i]] * (0.0 if ignore_grad else 1.0)
+                    optimizer.backward(loss)
                 total = total + loss.detach()
                 self.guard.note(partial(describe_batch, self.datasets[self.cfg.train_subset], sample, i), loss)
-                logs.append(self.log_of(batch["kind"], log))
+                logs.append(self.log_of(kinds[i], log))
         self._idle = [parameter for parameter in model.parameters() if parameter.grad is None]
         allocator.count_step()
         return total, 1, {**_add_up(logs), "data_wait": self._steps.take_waited(), "data_wait_steps": 1.0}
@@ -335,12 +326,37 @@ def kept_casts() -> Iterator[None]:
             torch.clear_autocast_cache()
 
 
-def _too_large(plan_step: int, batch: Mapping[str, Any]) -> str:
-    size = f"{batch['n_frames']} frames and {batch['n_tokens']} tokens"
-    return (
-        f"plan step {plan_step}: out of memory in a batch of {batch['kind']} with {size}; lower its corpus's budget in "
-        "corpora.yaml"
-    )
+def _exchanges(model: Any) -> bool:
+    """Return whether the model exchanges gradients with other ranks in its backward pass."""
+    return hasattr(model, "no_sync")
+
+
+def _exchange(model: Any, last: bool) -> contextlib.AbstractContextManager:
+    """Return the context of a micro-batch's two passes: several ranks exchange gradients in the ``last`` one's."""
+    if not _exchanges(model):
+        return contextlib.nullcontext()
+    if not last:
+        return model.no_sync()
+    # Autograd runs last what was made first: through a copy of an earlier micro-batch, a weight would get its
+    # gradient at the end of the backward pass, and no exchange could begin before.
+    torch.clear_autocast_cache()
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _naming_batch(plan_step: int, batch: Mapping[str, Any]) -> Iterator[None]:
+    """Within, running out of memory raises a MemoryError that names the batch.
+
+    fairseq would catch torch's own error and skip the update, on this rank alone.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        size = f"{batch['n_frames']} frames and {batch['n_tokens']} tokens"
+        raise MemoryError(
+            f"plan step {plan_step}: out of memory in a batch of {batch['kind']} with {size}; lower its corpus's "
+            "budget in corpora.yaml"
+        ) from error
 
 
 def _add_up(logs: list[Mapping[str, Any]]) -> dict[str, Any]:
