@@ -61,13 +61,31 @@ class LiveBytes(TorchDispatchMode):
         self.peak = max(self.peak, self.now)
 
 
+# Norms that CUDA's autocast, unlike the processor's, computes in fp32 and returns in fp32: names in torch.nn.functional
+# and in aten.
+FP32_NORMS = ("layer_norm", "group_norm")
+
+
+def in_fp32(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of an operation as CUDA's autocast casts them to fp32: tensors of half precision alone."""
+    return [_fp32(value) for value in args], {name: _fp32(value) for name, value in kwargs.items()}
+
+
+def _fp32(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+    return value.float() if half else value
+
+
 class NormsInFp32(TorchFunctionMode):
-    """CUDA's autocast, unlike the processor's, computes layer norm in fp32 and returns fp32."""
+    """Within, the processor's autocast follows CUDA's for ``FP32_NORMS``."""
+
+    _norms = frozenset(getattr(F, name) for name in FP32_NORMS)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.layer_norm and torch.is_autocast_enabled("cpu"):
-            args = (args[0].float(), *args[1:])
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in self._norms and torch.is_autocast_enabled("cpu"):
+            args, kwargs = in_fp32(args, kwargs)
+        return func(*args, **kwargs)
 
 
 class Counter(NamedTuple):

@@ -5,7 +5,15 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from slam_plugin.instruments.memory import Held, Line, LiveBytes, held_and_lines, without_memory
+from slam_plugin.instruments.memory import (
+    FP32_NORMS,
+    Held,
+    Line,
+    LiveBytes,
+    NormsInFp32,
+    held_and_lines,
+    without_memory,
+)
 from slam_plugin.kernels import choice
 from slam_plugin.modules.conformer import ConformerLayer
 from slam_plugin.objectives.base import Output
@@ -101,6 +109,23 @@ def test_a_pass_that_can_be_worked_out():
 def test_the_most_items_that_fit():
     line = Line(100.0, 7.0)
     assert line.most(line(12)) == pytest.approx(12) and line.most(50.0) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("name", FP32_NORMS)
+def test_norms_are_those_of_all_of_cudas_rules(name, dtype):
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
+    norm, shape = getattr(torch.nn.functional, name), {"layer_norm": (8,), "group_norm": 2}[name]
+    with torch.autocast("cpu", torch.bfloat16):
+        with NormsInFp32():
+            found = norm(x, shape)
+        with cuda_autocast():
+            expected = norm(x, shape)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    assert found.dtype == expected.dtype == wide and torch.equal(found, expected)
+    assert torch.equal(found, norm(x.to(wide), shape))
+    with NormsInFp32():
+        assert norm(x, shape).dtype == dtype  # without autocast
 
 
 @pytest.mark.parametrize("fused", [False, True])

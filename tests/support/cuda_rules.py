@@ -19,13 +19,15 @@ from torch import Tensor
 import slam_plugin.kernels.attention as attention
 import slam_plugin.kernels.depthwise as depthwise
 import slam_plugin.modules.conformer as conformer
+from slam_plugin.instruments.memory import FP32_NORMS, in_fp32
 
 # Operations that CUDA's autocast computes in fp32 and the processor's in the input's type.
 FP32 = (
-    "layer_norm native_layer_norm group_norm exp expm1 log log10 log2 log1p reciprocal rsqrt softplus "
+    *FP32_NORMS,
+    *"native_layer_norm exp expm1 log log10 log2 log1p reciprocal rsqrt softplus "
     "cosine_similarity nll_loss nll_loss_nd nll_loss2d kl_div l1_loss smooth_l1_loss huber_loss mse_loss "
-    "binary_cross_entropy_with_logits logsumexp cdist pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar"
-).split()
+    "binary_cross_entropy_with_logits logsumexp cdist pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar".split(),
+)
 # Operations for which it sets an output type of fp32, unless the call names another one.
 FP32_OUTPUT = (
     "softmax.int log_softmax.int cumsum sum sum.dim_IntList prod prod.dim_int linalg_vector_norm linalg_matrix_norm"
@@ -68,17 +70,11 @@ def _without_autocast():
     return torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(_AUTOCAST))
 
 
-def _fp32(value):
-    """Return tensors of half precision in fp32, all else as it is. CUDA leaves fp64 alone as well."""
-    if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16):
-        return value.float()
-    return value
-
-
 def _in_fp32(operator):
     def run(*args, **kwargs):
         with _without_autocast():
-            return operator(*map(_fp32, args), **{key: _fp32(value) for key, value in kwargs.items()})
+            args, kwargs = in_fp32(args, kwargs)
+            return operator(*args, **kwargs)
 
     return run
 
