@@ -18,7 +18,7 @@ from slam_plugin.decoding.options import SearchOptions
 from slam_plugin.inference.batches import one_or_all
 from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.classification import Label, Sentences, classify
-from slam_plugin.inference.encoding import Attention, attention, encode
+from slam_plugin.inference.encoding import Attention, Layer, attention, encode
 from slam_plugin.inference.generation import Hypothesis, generate
 from slam_plugin.inference.inputs import Speech
 from slam_plugin.inference.recordings import Cutting, Report, transcripts
@@ -80,7 +80,7 @@ class Slam(Checkpoint):
         *,
         speech: Speech | list[Speech] | None = None,
         text: str | list[str] | None = None,
-        layer: int = -1,
+        layer: Layer = -1,
         pool: bool = False,
     ) -> Tensor | list[Tensor]:
         """Return the states (T, D) of each input, fp32 on the CPU.
@@ -88,9 +88,14 @@ class Slam(Checkpoint):
         Speech has 25 states a second, or 50 if the model's front end makes one of two frames. Text has one for each of
         ``<s>``, the pieces and ``</s>``.
 
+            speech = slam.encode(speech="a.wav", layer="all", pool=True)  # (layers, D)
+            text = slam.encode(text="good morning", layer="all", pool=True)
+            torch.cosine_similarity(speech, text)  # (layers,)
+
         Args:
-            layer: the multimodal layer whose output is returned: 0 is the first, -1 the last.
-            pool: return the mean over T, (D,).
+            layer: the multimodal layer whose output is returned: 0 is the first, -1 the last. ``"all"`` returns those
+                of all layers from one pass of the model, the first layer first: (layers, T, D).
+            pool: return the mean over T: (D,), or (layers, D) of all layers.
         """
         side, inputs = _one_side("encode", speech, text)
         return one_or_all(inputs, lambda listed: self.encode_stream(side, listed, layer, pool))
@@ -155,7 +160,7 @@ class Slam(Checkpoint):
         return transcripts(self, ability, speech, beam, target, cutting, report, search)
 
     def encode_stream(
-        self, side: str, inputs: Iterable[Any], layer: int = -1, pool: bool = False
+        self, side: str, inputs: Iterable[Any], layer: Layer = -1, pool: bool = False
     ) -> Iterator[Tensor | DataError]:
         """Yield what :meth:`encode` returns for any number of inputs. ``side`` is "speech" or "text"."""
         return encode(self, side, inputs, layer, pool)

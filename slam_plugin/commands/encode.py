@@ -3,7 +3,8 @@
     slam encode --checkpoint checkpoint_last.pt --out states recordings/
 
 ``states/NAME.npy`` is named after its sound file, or by the number of its text, from 0. ``-`` reads paths (with
-``--text``: texts, one per line) from standard input.
+``--text``: texts, one per line) from standard input. ``--layer all`` writes those of all layers: (layers, states or
+pieces, dimensions).
 """
 
 import argparse
@@ -20,9 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write the .npy files to")
     parser.add_argument(
-        "--layer", type=int, default=-1, help="multimodal layer: 0 is the first, -1 the last (%(default)s)"
+        "--layer", type=_layer, default=-1, help="multimodal layer: 0 is the first, -1 the last; or all (%(default)s)"
     )
     parser.add_argument("--pool", action="store_true", help="write the mean over time, of shape (dimensions,)")
+
+
+def _layer(given: str) -> int | str:
+    if given == "all":
+        return given
+    try:
+        return int(given)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"found {given!r}, expected a number or all") from None
 
 
 def _encode(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Iterator[Any]:
@@ -30,7 +40,7 @@ def _encode(slam: Any, options: argparse.Namespace, sources: list[Any]) -> Itera
 
 
 def _store(options: argparse.Namespace, item: Input, states: Any) -> Printed:
-    """Write the states of one input, (T, D) or (D,) if pooled, to its ``.npy`` file."""
+    """Write the states of one input, as :meth:`Slam.encode` returns them, to its ``.npy`` file."""
     import numpy as np
 
     path = options.out / f"{item.name}.npy"

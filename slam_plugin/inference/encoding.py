@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.inference.batches import in_batches
 from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.inputs import Speech
+
+ALL = "all"
+Layer = int | Literal["all"]
 
 # side: the trunk's arguments for its items and their padding mask
 _SIDES = {"speech": ("features", "feature_padding_mask"), "text": ("tokens", "token_padding_mask")}
@@ -29,25 +32,42 @@ class Attention(NamedTuple):
 
 
 def encode(
-    checkpoint: Checkpoint, side: str, inputs: Iterable[Any], layer: int, pool: bool
+    checkpoint: Checkpoint, side: str, inputs: Iterable[Any], layer: Layer, pool: bool
 ) -> Iterator[Tensor | DataError]:
-    """Yield each input's states (T, D), or their mean (D,) if ``pool``, in fp32 on the CPU. See :meth:`Slam.encode`."""
+    """Yield each input's states (T, D), or their mean (D,) if ``pool``, in fp32 on the CPU. See :meth:`Slam.encode`.
+
+    With ``layer="all"``, the results of the layers are stacked: (layers, T, D) or (layers, D).
+    """
     checkpoint.require("encode")
-    layers = checkpoint.trunk.multimodal_layers
-    if not -len(layers) <= layer < len(layers):
-        raise DataError(f"layer: found {layer}, expected {-len(layers)} to {len(layers) - 1}")
+    layers = _chosen(checkpoint.trunk.multimodal_layers, layer)
     items, padding = _SIDES[side]
     states_of = checkpoint.trunk.front_end.states_of if side == "speech" else int
 
     def compute(padded: Tensor, padding_mask: Tensor) -> list[Tensor]:
         caught: list[Tensor] = []
-        with layers[layer].register_forward_hook(lambda _, __, output: caught.append(output)):
+        with contextlib.ExitStack() as hooks:
+            for module in layers:
+                hooks.enter_context(module.register_forward_hook(lambda _, __, output: caught.append(output)))
             checkpoint.run_trunk(**{items: padded, padding: padding_mask})
-        lengths = (~padding_mask).sum(1).tolist()
-        rows = [row[: states_of(length)].float().cpu() for row, length in zip(caught[0], lengths, strict=True)]
-        return [row.mean(0) for row in rows] if pool else rows
+        lengths = [states_of(length) for length in (~padding_mask).sum(1).tolist()]
+        by_layer = [_rows(states, lengths, pool) for states in caught]
+        return [torch.stack(rows) for rows in zip(*by_layer, strict=True)] if layer == ALL else by_layer[0]
 
     return in_batches(inputs, checkpoint.side(side), compute)
+
+
+def _chosen(layers: nn.ModuleList, layer: Layer) -> list[nn.Module]:
+    if layer == ALL:
+        return list(layers)
+    if not (isinstance(layer, int) and -len(layers) <= layer < len(layers)):
+        raise DataError(f"layer: found {layer}, expected {-len(layers)} to {len(layers) - 1} or {ALL!r}")
+    return [layers[layer]]
+
+
+def _rows(states: Tensor, lengths: list[int], pool: bool) -> list[Tensor]:
+    """Return a layer's states (batch, longest, D) as rows (T, D) without padding, or as their means (D,)."""
+    rows = [row[:length].float().cpu() for row, length in zip(states, lengths, strict=True)]
+    return [row.mean(0) for row in rows] if pool else rows
 
 
 def attention(checkpoint: Checkpoint, speech: Speech, text: str) -> Attention:

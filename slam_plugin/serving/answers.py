@@ -70,11 +70,10 @@ def similarities(slam: Slam, waveform: Tensor, sentences: Sequence[str]) -> dict
     _require_short(waveform)
     if not 1 <= len(sentences) <= MAX_SENTENCES:
         raise RequestError(400, f"sentence: found {len(sentences)}, expected 1 to {MAX_SENTENCES}")
-    layers = []
-    for layer in range(len(slam.trunk.multimodal_layers)):
-        speech = slam.encode(speech=(waveform, SAMPLE_RATE), layer=layer, pool=True)
-        text = torch.stack(slam.encode(text=list(sentences), layer=layer, pool=True))
-        layers.append([round(value, _DIGITS) for value in F.cosine_similarity(text, speech[None]).tolist()])
+    speech = slam.encode(speech=(waveform, SAMPLE_RATE), layer="all", pool=True)  # (layers, D)
+    text = torch.stack(slam.encode(text=list(sentences), layer="all", pool=True), dim=1)  # (layers, sentences, D)
+    cosines = F.cosine_similarity(text, speech[:, None], dim=-1).tolist()
+    layers = [[round(value, _DIGITS) for value in row] for row in cosines]
     return {"sentences": list(sentences), "layers": layers}
 
 

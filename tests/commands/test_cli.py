@@ -177,10 +177,10 @@ def test_a_name_that_is_no_text(checkpoint, folder, capsys):
     assert code == 0 and json.loads(lines[0])["id"] == str(sound)
 
 
-@pytest.mark.parametrize("flags", [{}, {"layer": 0, "pool": True}])
+@pytest.mark.parametrize("flags", [{}, {"layer": 0, "pool": True}, {"layer": "all", "pool": True}])
 def test_encode_writes_arrays_as_the_folder_lies(checkpoint, folder, capsys, flags):
     out = folder / "out"
-    options = ["--layer=0", "--pool"] if flags else []
+    options = [f"--layer={flags['layer']}", "--pool"] if flags else []
     code, lines, _ = call(capsys, "encode", "--checkpoint", checkpoint, "--out", out, *options, folder / "talks")
     assert code == 1
     assert lines == [str(out / "a.npy"), str(out / "more" / "b.npy")]

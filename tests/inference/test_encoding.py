@@ -64,8 +64,8 @@ def test_encodes_speech_layer_by_layer(pretraining, ctc, sounds, small_batches):
         slam.encode(speech=sounds)
     assert shapes == [(1, 188), (2, 68), (2, 118)]  # pools of three utterances, batches of 250 frames
     same(slam.encode(speech=sounds, pool=True), [outputs[-1].mean(0) for outputs in expected])
-    for layer in (3, -4):
-        with pytest.raises(DataError, match=f"found {layer}, expected -3 to 2"):
+    for layer in (3, -4, "top"):
+        with pytest.raises(DataError, match=f"found {layer}, expected -3 to 2 or 'all'"):
             slam.encode(speech=sounds, layer=layer)
     trunk = ctc.model.encoder.trunk
     same([Slam.load(ctc.path).encode(speech=sounds[1])], [layer_outputs(trunk, speech_input(trunk, sounds[1]))[-1]])
@@ -79,6 +79,23 @@ def test_encodes_text(pretraining, small_batches):
     expected = [layer_outputs(trunk, states) for states in inputs]
     same(slam.encode(text=texts, layer=1), [outputs[1] for outputs in expected])
     same([slam.encode(text=texts[3])], [expected[3][-1]])
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_all_layers_are_those_of_single_calls_from_one_pass(pretraining, sounds, small_batches, pool):
+    slam, texts = Slam.load(pretraining.path), ["ryby", "lod cte ryby", "a", "kapitan jede", "ahoj"]
+    for given in ({"speech": sounds}, {"text": texts}):
+        single = [slam.encode(**given, layer=layer, pool=pool) for layer in range(3)]
+        passes = []
+        with slam.trunk.register_forward_pre_hook(lambda *_, seen=passes: seen.append(1)):
+            slam.encode(**given, layer=0)
+            alone = len(passes)
+            found = slam.encode(**given, layer="all", pool=pool)
+        assert len(passes) == 2 * alone
+        for states, of_layers in zip(found, zip(*single, strict=True), strict=True):
+            assert states.shape == (3, *of_layers[0].shape) and torch.equal(states, torch.stack(of_layers))
+    one = slam.encode(text=texts[0], layer="all", pool=pool)
+    assert torch.equal(one[-1], slam.encode(text=texts[0], pool=pool))
 
 
 @torch.no_grad()

@@ -28,25 +28,23 @@ def measure(study: Study, row: str, seed: int, pairs: Sequence[tuple[str, str]])
         pairs: audio and transcript. No transcript occurs twice.
     """
     # Imported here: the list of arguments must be printed at once.
+    import torch
+
     from slam_plugin.hub import Slam
 
     slam = Slam.load(study.run / name_of(row, seed) / "checkpoint_last.pt")
     speech, text = ([side for side in sides] for sides in zip(*pairs, strict=True))
-    layers = [
-        _layer(slam.encode(speech=speech, layer=layer, pool=True), slam.encode(text=text, layer=layer, pool=True))
-        for layer in range(len(slam.trunk.multimodal_layers))
-    ]
+    queries = torch.stack(slam.encode(speech=speech, layer="all", pool=True), dim=1)  # (layers, pairs, D)
+    keys = torch.stack(slam.encode(text=text, layer="all", pool=True), dim=1)
+    layers = [_layer(*states) for states in zip(queries, keys, strict=True)]
     names = dict(zip(KEYS, (study.scale_name, row, seed), strict=True))
     return {**names, "commit": commit(), "pairs": len(pairs), "layers": layers}
 
 
-def _layer(speech: list[Any], text: list[Any]) -> dict[str, float]:
-    """Return the figures of a layer from its states (D,) of each utterance and of each transcript."""
-    import torch
-
+def _layer(queries: Any, keys: Any) -> dict[str, float]:
+    """Return the figures of a layer from its states (pairs, D) of the utterances and of the transcripts."""
     from slam_plugin.instruments.states import linear_cka, retrieval_accuracy
 
-    queries, keys = torch.stack(speech), torch.stack(text)
     found = {
         "cka": linear_cka(queries, keys),
         # The level of unrelated states: it is above 0 with few items for as many dimensions.
