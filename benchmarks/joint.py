@@ -63,11 +63,15 @@ def joint_model(
     return SlamPretraining.build_model(config, task).train()
 
 
-def random_batch(shape: Batch, vocabulary: int, seed: int = 1) -> dict[str, Any]:
-    """Return a batch of noise as the kind's ``collate`` would, masked at the objectives' default rates."""
-    draw = torch.Generator().manual_seed(seed)
+def random_batch(shape: Batch, vocabulary: int) -> dict[str, Any]:
+    """Return a batch of noise as the kind's ``collate`` would, masked at the objectives' default rates.
+
+    Not ``plain_batches.make_batch``: it pads text to a multiple of 8 and derives the tokens of pairs from their frames,
+    but the counts of a benchmark are those of exactly the tokens in ``shape``.
+    """
+    draw = torch.Generator().manual_seed(1)
     paired = shape.kind == "pairs"
-    batch: dict[str, Any] = {"kind": shape.kind, "seed": seed}
+    batch: dict[str, Any] = {"kind": shape.kind, "seed": 1}
     batch |= {"n_frames": shape.items * shape.frames, "n_tokens": shape.items * shape.tokens}
     if shape.frames:
         batch["features"] = torch.randn(shape.items, shape.frames, MEL_BINS, generator=draw)
