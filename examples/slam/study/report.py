@@ -12,7 +12,7 @@ from pathlib import Path
 from examples.slam.study.claims import CLAIMS
 from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
 from examples.slam.study.curves import panels_of, training_tables
-from examples.slam.study.records import KINDS, RESULTS, Record, read
+from examples.slam.study.records import RESULTS, Record, read
 from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import SCALES
 from examples.slam.study.tables import Table, markdown, shown
@@ -29,6 +29,7 @@ MINUTES = (10, 30, 100)
 # One line each, in the colors of the style sheet.
 PLOTTED = {"0": "scratch", "4": "w2v-BERT", "P": "pairs", "D": "joint"}
 LISTENING = "listening"
+OF_SCALE = ("runs", "comparisons", "alignment")  # kinds of records that each scale has of its own
 
 
 def write_report(results: Path, scale: str, out: Path) -> list[Path]:
@@ -37,7 +38,7 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     The plot is left out if no cell of recognition was run.
     """
     known = read(results)
-    runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in KINDS)
+    runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in OF_SCALE)
     scores, *others = tables_of(runs, compared, aligned)
     tables, charts = [scores, *training_tables(runs), *others], label_charts(runs)
     ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
