@@ -70,6 +70,7 @@ INSTRUMENTS = {
     "retrieval_layer_N": "share of utterances whose nearest transcript is the right one, after shared layer N",
     "retrieval_chance": "the same of a random choice",
     "gradient_NAME": "an objective's share of the gradient norm on the shared layers",
+    "agreement_KIND_KIND": "cosine of the gradients of two kinds of batches on the shared layers",
 }
 FAIRSEQ = {
     "num_updates": "updates so far",

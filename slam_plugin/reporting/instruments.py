@@ -9,7 +9,9 @@ from slam_plugin.reporting.logs import Record, series, validation
 from slam_plugin.reporting.pretraining import missing
 from slam_plugin.reporting.templating import render
 
-PALETTE = [f"series {nth}" for nth in ("first", "second", "third", "fourth", "fifth", "sixth")]  # of the style sheet
+# Of the style sheet.
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+PALETTE = [f"series {nth}" for nth in ORDINALS]
 MAX_LAYERS = 4  # curves of retrieval in one chart
 
 # title, explanation, names of charts
@@ -50,6 +52,12 @@ PANELS = (
         "determines what is learned.",
         ("gradient",),
     ),
+    (
+        "Do speech, text and pairs agree?",
+        "Cosine of the gradients of two kinds of batches on the shared layers. Below 0, a step for one kind makes the "
+        "loss of the other worse.",
+        ("agreement",),
+    ),
 )
 
 
@@ -79,6 +87,7 @@ def instrument_charts(records: Sequence[Record]) -> dict[str, Chart]:
     """Return the charts of the values that were logged, by the names in ``PANELS``."""
     curves = _Curves(records)
     gradients = [(key.removeprefix("gradient_").replace("_", " "), key) for key in curves.keys("gradient_")]
+    agreements = [(key.removeprefix("agreement_").replace("_", ", "), key) for key in curves.keys("agreement_")]
     layers = [(f"layer {layer}", f"retrieval_layer_{layer}") for layer in curves.layers()]
     texts = [(speech, f"tlm_text_{speech}") for speech in ("own", "other", "none")]
     cer = curves.chart("character error rate, %", [("CTC", "ctc_cer")], level=Level("no output", "chance", 100.0))
@@ -91,6 +100,7 @@ def instrument_charts(records: Sequence[Record]) -> dict[str, Chart]:
         "tlm_text": curves.chart("text loss, nats", texts, [("chance", "tlm_text_chance")]),
         "retrieval": curves.chart("transcripts found", layers, [("chance", "retrieval_chance")], show=percent, low=0.0),
         "gradient": curves.chart("share of the gradient", gradients, show=percent, low=0.0),
+        "agreement": curves.chart("cosine of gradients", agreements, level=Level("unrelated", "chance", 0.0)),
     }
     return {name: chart for name, chart in charts.items() if chart is not None}
 

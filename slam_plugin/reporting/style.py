@@ -5,13 +5,13 @@ COLORS = """
   color-scheme: light dark;
   --paper: #fbfaf6; --ink: #22201c; --soft: #6d685f; --rule: #e2ddd2; --grid: #ece8de; --box: #f3f0e7;
   --blue: #2a5da8; --orange: #bd5412; --train: #9db5d6; --chance: #857f74; --red: #a3261b; --redbox: #f8e6e2;
-  --green: #3b7d3c; --violet: #7b4fa3; --teal: #1f7f86; --ochre: #8a6d00;
+  --green: #3b7d3c; --violet: #7b4fa3; --teal: #1f7f86; --ochre: #8a6d00; --rose: #b03a75;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #17181b; --ink: #e6e3db; --soft: #a09b90; --rule: #35363a; --grid: #292a2e; --box: #202125;
     --blue: #86b4f3; --orange: #f29a5f; --train: #47628a; --chance: #a09b90; --red: #ff9d8f; --redbox: #3a2320;
-    --green: #8fce8f; --violet: #c3a0ea; --teal: #6fcbd3; --ochre: #dcc05a;
+    --green: #8fce8f; --violet: #c3a0ea; --teal: #6fcbd3; --ochre: #dcc05a; --rose: #f193bd;
   }
 }
 """
@@ -42,6 +42,8 @@ svg text.train, svg text.chance { fill: var(--soft); }
 .fourth { --series: var(--violet); }
 .fifth { --series: var(--teal); }
 .sixth { --series: var(--ochre); }
+.seventh { --series: var(--rose); }
+.eighth { --series: var(--ink); }
 .line.series { stroke: var(--series); }
 .mark.series { fill: var(--series); }
 svg text.series { fill: var(--series); font-weight: 600; }

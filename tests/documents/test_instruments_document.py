@@ -36,7 +36,7 @@ def test_every_name_in_the_table_is_logged(text, reference):
     logged = {*reference.logged("valid")[0], *measure(built(), batches(), text_of, KINDS), "ctc_progress"}
     rows = [line.split("|")[2:4] for line in text.splitlines() if line.startswith("| ") and "?" in line.split("|")[1]]
     names = {name for row in rows for cell in row for name in re.findall(r"`(\w+)`", cell)} - {"_fresh", "gradient_"}
-    assert len(rows) == 7 and len(names) == 17
+    assert len(rows) == 8 and len(names) == 18
     assert names <= logged
     assert any(name.startswith("gradient_") for name in logged)
 
@@ -60,7 +60,7 @@ def test_what_a_run_logs_is_in_the_reference(reference):
     described = {key for objective in REGISTRY.values() for key in log_keys.keys_of(objective)}
     described |= {*log_keys.LOGGED["Pre-training, beside the objectives"], *log_keys.INSTRUMENTS}
     described |= {key for keys in log_keys.FAIRSEQ for key in keys.split(", ")} | {"epoch", "update"}
-    patterns = [re.sub(r"N$|NAME|METRIC|\\\{.*?\\\}", r".+", re.escape(key)) for key in described]
+    patterns = [re.sub(r"N$|NAME|KIND|METRIC|\\\{.*?\\\}", r".+", re.escape(key)) for key in described]
     logged = {key for subset in ("train_inner", "valid") for record in reference.logged(subset) for key in record}
     assert len(logged) > 40
     assert not [key for key in sorted(logged) if not any(re.fullmatch(pattern, key) for pattern in patterns)]

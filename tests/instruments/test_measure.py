@@ -1,5 +1,6 @@
 """The instruments on a model against naive loops, forced collapse, and what they leave behind."""
 
+import itertools
 import random
 
 import numpy as np
@@ -47,6 +48,7 @@ def test_every_instrument_is_there(measured):
         *("ctc_cer", "ctc_blanks"),
         *(f"tlm_text_{speech}" for speech in ("own", "other", "none", "chance")),
         *(f"gradient_{name}" for name in OBJECTIVES),
+        *(f"agreement_{both}" for both in ("pairs_speech", "pairs_text", "speech_text")),
     }
 
 
@@ -135,6 +137,21 @@ def test_gradient_shares_are_those_of_a_backward_for_each_objective(measured):
     assert norms["contrastive"] == 0.0  # it reads the speech encoder
     for name, norm in norms.items():
         assert values[f"gradient_{name}"] == pytest.approx(norm / sum(norms.values()), rel=1e-3)
+    found.zero_grad()
+
+
+def test_agreement_is_the_cosine_of_what_backward_leaves_for_each_kind(measured):
+    found, values = measured
+    found.eval()
+    totals = {}
+    for kind, (batch,) in batches().items():
+        found.zero_grad()
+        outputs = found(batch)
+        sum(found.objectives[name].weight * output.loss for name, output in outputs.items()).backward()
+        totals[kind] = torch.cat([p.grad.flatten() for p in found.trunk.multimodal_layers.parameters()])
+    for one, other in itertools.combinations(sorted(totals), 2):
+        cosine = float(torch.nn.functional.cosine_similarity(totals[one], totals[other], dim=0))
+        assert values[f"agreement_{one}_{other}"] == pytest.approx(cosine, abs=1e-4)
     found.zero_grad()
 
 

@@ -32,6 +32,7 @@ def values(update: int, **more: float) -> dict[str, float]:
         "retrieval_chance": 0.0625,
         "gradient_masked_prediction": 0.25,
         "gradient_ctc": 0.75,
+        "agreement_speech_text": -0.125,
         **more,
     }
 
@@ -52,6 +53,7 @@ def test_each_instrument_has_its_chart_with_what_it_is_measured_against():
     assert "CTC 80.0" in charts["ctc_cer"].picture and "no output 100" in charts["ctc_cer"].picture
     assert all(f"{speech} 3.00" in charts["tlm_text"].picture for speech in ("own", "other", "none", "chance"))
     assert "masked prediction 25 %" in charts["gradient"].picture
+    assert "speech, text -0.12" in charts["agreement"].picture.replace("−", "-")
     # Four of the eight layers, the last one among them.
     assert [f"layer {i} " in charts["retrieval"].picture for i in range(1, 9)] == [False, True] * 4
 

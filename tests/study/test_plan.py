@@ -9,7 +9,7 @@ import yaml
 from fairseq import tasks
 
 from examples.slam.study import __main__ as command
-from examples.slam.study import plan
+from examples.slam.study import capacity, plan
 from examples.slam.study.claims import CLAIMS
 from examples.slam.study.columns import COLUMNS, needed
 from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
@@ -97,7 +97,8 @@ def test_every_row_and_every_corpora_file_is_expected_here():
     assert EXPECTED.keys() == {name for name, row in ROWS.items() if row.corpora}
     files = {path.name for path in (CONFIG / "study").iterdir()}
     named = {Path(row.corpora).name for row in ROWS.values() if row.corpora and row.corpora.startswith("study/")}
-    assert files == named | {"translation_de.yaml"}
+    mixed = {path.name for path in capacity.CORPORA.values() if path.parent == CONFIG / "study"}
+    assert files == named | mixed | {"translation_de.yaml"}
 
 
 def test_a_longer_run_stretches_stages_weights_and_budgets():

@@ -28,12 +28,12 @@ def record(row: str, seed: int, cer: float) -> dict:
 
 def test_a_run_replaces_its_own_record_and_no_other(tmp_path):
     path = tmp_path / "new/results.json"
-    assert records.read(path) == {"runs": [], "comparisons": [], "alignment": []}
+    assert records.read(path) == {"runs": [], "comparisons": [], "alignment": [], "capacity": []}
     records.merge(path, "runs", records.Cell._fields, [record("4", 2, 60.0), record("0", 1, 66.0)])
     records.merge(path, "runs", records.Cell._fields, [record("4", 1, 61.0)])
     records.merge(path, "runs", records.Cell._fields, [record("4", 2, 50.0)])
     expected = [record("0", 1, 66.0), record("4", 1, 61.0), record("4", 2, 50.0)]
-    assert records.read(path) == {"runs": expected, "comparisons": [], "alignment": []}
+    assert records.read(path) == {"runs": expected, "comparisons": [], "alignment": [], "capacity": []}
     records.merge(path, "comparisons", ("better", "worse"), [{"better": "4", "worse": "0", "p": 0.1}])
     assert records.read(path)["runs"] == expected and len(records.read(path)["comparisons"]) == 1
     assert all(line.count("scores") <= 1 for line in path.read_text().splitlines())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from examples.slam.study import records, report
-from examples.slam.study.claims import CLAIMS, Claim
+from examples.slam.study.claims import FURTHER, PAPER, Claim
 from examples.slam.study.records import RESULTS
 from examples.slam.study.report import main, markdown, tables_of
 from examples.slam.study.rows import ROWS
@@ -63,19 +63,24 @@ def test_higher_is_better_for_translation():
 
 
 def test_tables_of_an_incomplete_study():
-    scores, claims, listening, costs = tables_of(RUNS, COMPARED)
-    assert [line[0] for line in scores.rows] == [row.label for row in ROWS.values()]
+    scores, claims, further, listening, costs = tables_of(RUNS, COMPARED)
+    assert [line[0] for line in scores.rows] == ["0", "4", "P"]
+    missing = [row.label for name, row in ROWS.items() if name not in ("0", "4", "P")]
+    assert scores.words.endswith(f"Rows that were not run: {', '.join(missing)}.")
     assert scores.head[2:6] == ["asr10 CER ↓", "asr10 WER ↓", "asr100 CER ↓", "asr100 WER ↓"]
     cells = {line[0]: line[2:] for line in scores.rows}
     assert cells["P"][0] == "50.1 ± 2.75 (3)"  # 51.13 - 1, and 4.303 * 1.106 / sqrt(3)
-    assert set(cells["J"]) == {"not run"} and cells["4"][-2] == "13.5 ± 6.35 (2)"
-    assert len(claims.rows) == len(CLAIMS) and {line[-1] for line in claims.rows} == {HOLDS, NOT_RUN}
-    assert {line[0]: line[2:] for line in listening.rows}["4"] == ["0.15 ± 0.64 (2)"]
+    assert cells["P"][-2:] == ["not run", "not run"] and cells["4"][-2] == "13.5 ± 6.35 (2)"
+    assert len(claims.rows) == len(PAPER) and {line[-1] for line in claims.rows} == {NOT_RUN}
+    ran = [(c.words, c.column) for c in FURTHER if {c.better, c.worse} <= {"0", "4", "P"} and c.column == "asr10"]
+    assert [(line[0], line[2]) for line in further.rows] == ran
+    assert {line[0]: line[-1] for line in further.rows}["Pairs alone beat speech alone"] == HOLDS
+    assert listening.rows == [["4", ROWS["4"].title, "0.15 ± 0.64 (2)"]]
     spent = {line[0]: line[2:] for line in costs.rows}
-    assert spent["4"] == ["20.0", "400", "30.0"] and spent["0"] == ["0", "0", "0"] and spent["J"] == ["not run"] * 3
+    assert spent == {"0": ["0", "0", "0"], "4": ["20.0", "400", "30.0"], "P": ["20.0", "400", "30.0"]}
     lines = markdown(scores).splitlines()
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    assert len(tables_of([], [])) == 3
+    assert len(tables_of([], [])) == 4
 
 
 def test_alignment_by_layer():
@@ -97,7 +102,7 @@ def test_page_tables_and_plot(tmp_path, capsys):
     assert main(["--results", str(results), "--out", str(out)]) == 0
     assert [Path(line).name for line in capsys.readouterr().out.split()] == ["report.html", "tables.md", "labels.svg"]
     page, picture = (out / "report.html").read_text(), (out / "labels.svg").read_text()
-    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 2 and page.count("<table>") == 4
+    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 2 and page.count("<table>") == 6
     assert "pairs, 100 minutes" in picture and "joint" not in picture and ">minutes<" in picture
     assert main(["--results", str(results), "--out", str(out / "long"), "--scale", "cpu-long"]) == 0
     assert "labels.svg" not in capsys.readouterr().out and not re.search("<svg", (out / "long/report.html").read_text())

@@ -61,4 +61,5 @@ TEXT = tuple(
     )
     for column in TEXT_TASKS
 )
-CLAIMS = PAPER + OPEN + TEXT
+FURTHER = OPEN + TEXT
+CLAIMS = PAPER + FURTHER

@@ -13,10 +13,11 @@ from slam_plugin.data.files import atomic_write
 
 Record = dict[str, Any]
 RESULTS = ROOT / "examples/slam/study/results.json"
-KINDS = ("runs", "comparisons", "alignment")
+KINDS = ("runs", "comparisons", "alignment", "capacity")
 # Log keys of validations that are kept.
 PRETRAINING_CURVES = ("own", "rank_top", "ctc_loss", "ctc_cer", "ctc_blanks", "span_mlm_loss", "code_perplexity")
 PRETRAINING_CURVES += ("tlm_text_own", "tlm_text_other", "tlm_text_none", "kmeans_accuracy", "contrastive_accuracy")
+PRETRAINING_CURVES += ("kmeans_loss", "kmeans_unmasked_loss", "agreement_speech_text")
 CURVES = ("loss", "nll_loss", "cer", "wer", "bleu", "listening", "accuracy")
 
 

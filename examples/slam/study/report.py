@@ -5,17 +5,18 @@ minutes of labels, to ``runs/study-report``.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from examples.slam.study.claims import CLAIMS
+from examples.slam.study.capacity_report import agreement_panel, capacity_table
+from examples.slam.study.claims import CLAIMS, FURTHER, PAPER
 from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
-from examples.slam.study.records import KINDS, RESULTS, Record, read
+from examples.slam.study.curves import panels_of, training_tables
+from examples.slam.study.records import RESULTS, Record, read
 from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import SCALES
+from examples.slam.study.tables import Table, markdown, shown
 from examples.slam.study.verdicts import NOT_RUN, Verdict, cost, interval_of, verdict
 from examples.slam.training_steps import ROOT
 from slam_plugin.data.files import atomic_write
@@ -23,22 +24,18 @@ from slam_plugin.reporting.figures import Chart, Line, line_chart, percent, plai
 from slam_plugin.reporting.instruments import PALETTE
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
 from slam_plugin.reporting.templating import render
-from slam_plugin.scoring.significance import Interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTES = (10, 30, 100)
 # One line each, in the colors of the style sheet.
 PLOTTED = {"0": "scratch", "4": "w2v-BERT", "P": "pairs", "D": "joint"}
 LISTENING = "listening"
-
-
-class Table(NamedTuple):
-    """A table of the report: each of ``rows`` holds a cell for each entry of ``head``."""
-
-    title: str
-    words: str
-    head: list[str]
-    rows: list[list[str]]
+JUDGED = ("gain here", "p", "verdict")
+GAIN = (
+    "The gain is that of the first row over the second, in the column's first score, over equal seeds. A claim is "
+    "resolved if the 95 % interval excludes 0. p: paired bootstrap over the test sentences."
+)
+OF_SCALE = ("runs", "comparisons", "alignment")  # kinds of records that each scale has of its own
 
 
 def write_report(results: Path, scale: str, out: Path) -> list[Path]:
@@ -47,12 +44,18 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     The plot is left out if no cell of recognition was run.
     """
     known = read(results)
-    runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in KINDS)
-    tables, charts = tables_of(runs, compared, aligned), label_charts(runs)
+    runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in OF_SCALE)
+    scores, *others = tables_of(runs, compared, aligned)
+    tables, charts = [scores, *training_tables(runs), *others], label_charts(runs)
+    panels = panels_of(runs)
+    if known["capacity"]:
+        tables.insert(-1, capacity_table(known["capacity"]))
+        panels += [panel] if (panel := agreement_panel(known["capacity"])) else []
     ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
     commits = sorted({run["commit"] for run in runs if run["commit"]})
     values = {"scale": scale, "tables": tables, "charts": charts, "count": len(runs), "machines": ran}
-    page = render("report.html.j2", TEMPLATES, **values, commits=commits, style=STYLE, not_run=NOT_RUN)
+    values |= {"panels": panels, "commits": commits, "style": STYLE, "not_run": NOT_RUN}
+    page = render("report.html.j2", TEMPLATES, **values)
     written = {"report.html": page, "tables.md": "\n\n".join(markdown(table) for table in tables) + "\n"}
     if charts:
         written["labels.svg"] = sheet(charts, 2, COLORS + CHARTS)
@@ -63,36 +66,43 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
 
 
 def tables_of(runs: Sequence[Record], comparisons: Sequence[Record], aligned: Sequence[Record] = ()) -> list[Table]:
-    """Return the tables of scores, of claims, of listening, of alignment and of cost."""
-    judged = [verdict(claim, runs, comparisons) for claim in CLAIMS]
+    """Return the tables of scores, of claims of the paper and others, of listening, of alignment and of cost."""
+    judged = {claim: verdict(claim, runs, comparisons) for claim in CLAIMS}
+    ran = {run["row"] for run in runs}
+    missing = ", ".join(row.label for name, row in ROWS.items() if name not in ran)
     columns = [name for name in COLUMNS if any(run["column"] == name for run in runs)]
     listening = [name for name in columns if any(LISTENING in r["scores"] for r in runs if r["column"] == name)]
     found = [
         Table(
             "Scores on the test set",
             "Mean over seeds and its 95 % interval (Student's t); in parentheses the number of seeds. "
-            "↓: lower is better, ↑: higher is better.",
+            "↓: lower is better, ↑: higher is better." + (f" Rows that were not run: {missing}." if missing else ""),
             ["row", "pre-training", *(_title(name, metric) for name in columns for metric in COLUMNS[name].metrics)],
             _score_rows(runs, [(name, metric) for name in columns for metric in COLUMNS[name].metrics]),
         ),
         Table(
-            "Claims",
-            "The gain is that of the first row over the second, in the column's first score, over equal seeds. A claim "
-            "is resolved if the 95 % interval excludes 0. p: paired bootstrap over the test sentences.",
-            ["claim", "rows", "column", "the paper", "gain here", "p", "verdict"],
-            [_claim_row(claim_verdict) for claim_verdict in judged],
+            "The paper's claims",
+            f"{GAIN} The paper's BLEU is on CoVoST 2, its WER on LibriSpeech.",
+            ["claim", "rows", "column", "the paper", *JUDGED],
+            [_claim_row(judged[claim], claim.paper) for claim in PAPER],
+        ),
+        Table(
+            "Further comparisons",
+            f"{GAIN} Comparisons that were not run are left out.",
+            ["claim", "rows", "column", *JUDGED],
+            [_claim_row(judged[claim]) for claim in FURTHER if judged[claim].word != NOT_RUN],
         ),
         Table(
             "Data and time of pre-training",
             "Means over seeds. Tokens are those of the text and of the pairs' transcripts.",
             ["row", "pre-training", "audio, h", "tokens, 1000", "CPU, min"],
-            [_cost_row(runs, row) for row in ROWS],
+            [_cost_row(runs, row) for row in ROWS if row in ran],
         ),
     ]
     if listening:
         words = "Increase of the loss on dev, in nats per token, if the speech is that of another utterance."
         rows = _score_rows(runs, [(name, LISTENING) for name in listening])
-        found.insert(2, Table("Does the decoder use the speech?", words, ["row", "pre-training", *listening], rows))
+        found.insert(-1, Table("Does the decoder use the speech?", words, ["row", "pre-training", *listening], rows))
     return [*found[:-1], *([_alignment(aligned)] if aligned else []), found[-1]]
 
 
@@ -129,27 +139,10 @@ def label_charts(runs: Sequence[Record]) -> list[Chart]:
     return charts
 
 
-def markdown(table: Table) -> str:
-    """Return a table with its title and words in markdown."""
-    lines = [table.head, ["---"] * len(table.head), *table.rows]
-    cells = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-    return f"## {table.title}\n\n{table.words}\n\n{cells}"
-
-
-def shown(interval: Interval | None) -> str:
-    """Return a mean with its interval and the number of seeds."""
-    if interval is None:
-        return NOT_RUN
-    if math.isnan(interval.half_width):
-        return f"{plain(interval.mean)} (1)"
-    return f"{plain(interval.mean)} ± {plain(interval.half_width)} ({interval.count})"
-
-
 def _score_rows(runs: Sequence[Record], cells: Sequence[tuple[str, str]]) -> list[list[str]]:
-    return [
-        [row.label, row.title, *(shown(interval_of(runs, name, column, metric)) for column, metric in cells)]
-        for name, row in ROWS.items()
-    ]
+    """Return a line for each row that was run for at least one of ``cells``, (column, metric) each."""
+    found = {name: [interval_of(runs, name, column, metric) for column, metric in cells] for name in ROWS}
+    return [[ROWS[name].label, ROWS[name].title, *map(shown, line)] for name, line in found.items() if any(line)]
 
 
 def _title(column: str, metric: str) -> str:
@@ -157,19 +150,17 @@ def _title(column: str, metric: str) -> str:
     return f"{column} {name} {'↑' if metric in HIGHER_IS_BETTER else '↓'}"
 
 
-def _claim_row(found: Verdict) -> list[str]:
+def _claim_row(found: Verdict, *paper: str) -> list[str]:
     claim = found.claim
     rows = f"{ROWS[claim.better].label} over {ROWS[claim.worse].label}"
     p = "" if found.p is None else f"{found.p:.3f}"
-    return [claim.words, rows, claim.column, claim.paper or "open", shown(found.gain), p, found.word]
+    return [claim.words, rows, claim.column, *paper, shown(found.gain), p, found.word]
 
 
 def _cost_row(runs: Sequence[Record], row: str) -> list[str]:
     name, found = [ROWS[row].label, ROWS[row].title], cost(runs, row)
     if ROWS[row].corpora is None:
         return [*name, "0", "0", "0"]
-    if found is None:
-        return [*name, NOT_RUN, NOT_RUN, NOT_RUN]
     return [*name, plain(found["hours"]), f"{found['tokens'] / 1000:.0f}", plain(found["minutes"])]
 
 

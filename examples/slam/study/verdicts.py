@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from examples.slam.study.claims import Claim
 from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
@@ -60,9 +60,14 @@ def verdict(claim: Claim, runs: Sequence[Record], comparisons: Sequence[Record])
     return Verdict(claim, word, gain, found[0] if found else None)
 
 
+def pretrainings(runs: Sequence[Record], row: str) -> dict[int, Mapping[str, Any]]:
+    """Return what the records hold of a row's pre-trainings, by seed: one that has several fine-tunings counts once."""
+    return {run["pretraining_seed"]: run["pretraining"] for run in runs if run["row"] == row and run["pretraining"]}
+
+
 def cost(runs: Sequence[Record], row: str) -> Mapping[str, float] | None:
     """Return the mean hours of audio, tokens and CPU minutes of a row's pre-training, or None if it has none."""
-    found = {run["pretraining_seed"]: run["pretraining"] for run in runs if run["row"] == row and run["pretraining"]}
+    found = pretrainings(runs, row)
     if not found:
         return None
     return {
