@@ -52,9 +52,17 @@ _SIDES = (Clause._fields.index("english"), Clause._fields.index("spanish"))
 
 
 class Chosen(NamedTuple):
-    """Clauses in the order of the books, the dropped ones, and the number of good clauses that were not needed."""
+    """Clauses in the order of the books.
+
+    Attributes:
+        clauses: those to be spoken.
+        unspoken: good training clauses beyond the number asked for: pairs for text translation.
+        dropped: clauses that are not good.
+        spare: number of good clauses of the other splits that were not needed.
+    """
 
     clauses: tuple[Clause, ...]
+    unspoken: tuple[Clause, ...]
     dropped: tuple[Dropped, ...]
     spare: int
 
@@ -70,8 +78,9 @@ def choose_clauses(tree: Path, sizes: Mapping[str, int]) -> Chosen:
     clauses = _in_one_split([each for each in found if isinstance(each, Clause)], dropped)
     good = _once(_aligned(clauses, dropped), dropped)
     drawn = {each.key for split, size in sizes.items() for each in draw(good, split, size)}
-    chosen = tuple(each for each in good if each.key in drawn)
-    return Chosen(chosen, tuple(dropped), len(good) - len(chosen))
+    chosen, others = (tuple(each for each in good if (each.key in drawn) == spoken) for spoken in (True, False))
+    unspoken = tuple(each for each in others if each.split == "train")
+    return Chosen(chosen, unspoken, tuple(dropped), len(others) - len(unspoken))
 
 
 def cut_verses(printed: Mapping[str, Mapping[Place, str]]) -> Iterator[Clause | Dropped]:

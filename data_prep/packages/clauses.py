@@ -4,9 +4,10 @@
 
 writes ``{train,dev,test}.tsv`` with Spanish ``tgt_text`` and English ``src_text``, and the speech as FLAC at 22,050 Hz
 in ``sound/UNIT.zip``. TREE has the packages sword-text-web and sword-text-sparv. ``N`` clauses are for training.
-``dev`` has 200, ``test`` 500. :mod:`data_prep.packages.clause_pairs` chooses the clauses. The md5 of a clause decides
-its voice, rate and pitch. The voices of ``dev`` and ``test`` are not those of ``train``: a variant of espeak-ng is on
-one side only, with all its accents. The command needs ``espeakng-loader`` (PyPI).
+``dev`` has 200, ``test`` 500. :mod:`data_prep.packages.clause_pairs` chooses the clauses. ``unspoken.en`` and
+``unspoken.es`` are further training clauses without speech, one per line, unless there are none. The md5 of a clause
+decides its voice, rate and pitch. The voices of ``dev`` and ``test`` are not those of ``train``: a variant of espeak-ng
+is on one side only, with all its accents. The command needs ``espeakng-loader`` (PyPI).
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.engine.splits import SPLITS
-from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
+from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, lines, row, table
 from data_prep.packages.clause_pairs import Chosen, Clause, choose_clauses
 from data_prep.packages.command import package_preparation
 from data_prep.packages.synthetic import ACCENTS, VOICES, request_of, spoken
@@ -30,14 +31,15 @@ TRAINING_VOICES = tuple(voice for voice in VOICES if voice not in HELD_OUT_VOICE
 RATES = range(145, 206)  # words per minute
 
 _UNIT_CLAUSES = 200
-_LEFT_OUT = "left-out"
+_LEFT_OUT, _UNSPOKEN = "left-out", "unspoken"
+UNSPOKEN = tuple(f"{_UNSPOKEN}.{language}" for language in ("en", "es"))
 
 
 @dataclass(frozen=True)
 class Clauses(Corpus):
     """Corpus of spoken clauses. Their sound is written below ``out``.
 
-    A unit is a part of one split. One more unit lists the dropped clauses.
+    A unit is a part of one split. One more unit lists the clauses that are not spoken and the dropped ones.
     """
 
     chosen: Chosen
@@ -48,13 +50,14 @@ class Clauses(Corpus):
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        text = hashlib.sha256(repr([tuple(each) for each in self.chosen.clauses]).encode()).hexdigest()
+        text = hashlib.sha256(repr([tuple(each) for each in self._all]).encode()).hexdigest()
         voices = {"train": TRAINING_VOICES, "held out": HELD_OUT_VOICES}
-        return {"corpus": "clauses", "layout": 1, "clauses": len(self.chosen.clauses), "text": text, "voices": voices}
+        return {"corpus": "clauses", "layout": 2, "clauses": len(self.chosen.clauses), "text": text, "voices": voices}
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        return {split: table(f"{split}.tsv", COLUMNS) for split in SPLITS}
+        tables = {split: table(f"{split}.tsv", COLUMNS) for split in SPLITS}
+        return tables | ({_UNSPOKEN: Output(UNSPOKEN)} if self.chosen.unspoken else {})
 
     def units(self) -> Iterator[Unit]:
         for split in SPLITS:
@@ -62,12 +65,13 @@ class Clauses(Corpus):
             for begin in range(0, len(own), _UNIT_CLAUSES):
                 size = sum(len(each.english) for each in own[begin : begin + _UNIT_CLAUSES])
                 yield Unit(f"{split}-{begin:07d}", size, (split, begin))
-        yield Unit(_LEFT_OUT, len(self.chosen.dropped))
+        yield Unit(_LEFT_OUT, len(self.chosen.dropped) + len(self.chosen.unspoken))
 
     def read(self, unit: Unit) -> Iterator[Item | Dropped | Noted]:
         if unit.key == _LEFT_OUT:
             yield from self.chosen.dropped
             yield from [Noted("clause that is not needed")] * self.chosen.spare
+            yield from (lines(_UNSPOKEN, each.english, each.spanish) for each in self.chosen.unspoken)
             return
         split, begin = unit.data
         voices = TRAINING_VOICES if split == "train" else HELD_OUT_VOICES
@@ -80,6 +84,10 @@ class Clauses(Corpus):
             clause = clauses[fields["id"]]
             texts = {"tgt_text": clause.spanish, "src_text": clause.english, "tgt_lang": "es"}
             yield row(split, COLUMNS, fields | texts)
+
+    @property
+    def _all(self) -> tuple[Clause, ...]:
+        return self.chosen.clauses + self.chosen.unspoken
 
     def _of(self, split: str) -> list[Clause]:
         return [each for each in self.chosen.clauses if each.split == split]

@@ -1,6 +1,6 @@
 """Build steps of the English data folder, in order. The command is ``slam prepare english``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 import torch
@@ -39,6 +39,8 @@ SYMBOLS = "abcdefghijklmnopqrstuvwxyz 0123456789 '"
 GAMES = {"steel_sky": steel_sky, "drascula": drascula, "amazon_queen": amazon_queen}
 CLAUSES, SYNTHETIC = "clauses", "synthetic"
 SYNTHETIC_SENTENCES = 4000  # about three hours, nearly as much as the pairs of Amazon Queen
+
+Pairs = Sequence[tuple[str, str]]  # a sentence and its translation
 
 _SPEECH = ("id", "audio", "n_frames", "speaker", "lang")
 _LABELED = ("id", "audio", "n_frames", "tgt_text", "speaker", "lang")
@@ -90,7 +92,7 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, announce: Callable
     pack_manifests(manifests, out / "features.zip", jobs=jobs, progress=True)
 
     announce("vocabularies: joint characters, pieces of the translations with language tags")
-    pairs = {language: _read_pairs(out, language, roles.held_out, limit) for language in LANGUAGES}
+    pairs = _parallel_text(out, roles, held_out, limit)
     targets = texts(out / "st/train.tsv")
     sentences = [*texts(out / "pairs/train.tsv"), *(each for document in documents["train"] for each in document)]
     symbols = {
@@ -108,17 +110,15 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, announce: Callable
 
     announce("text and pairs of sentences to numbers")
     text = {split: write_text(out / "text" / split, chosen, out) for split, chosen in documents.items()}
-    known = set("".join(targets))
     translations = {}
-    for language in LANGUAGES:
-        splits = {
-            "train": [pair for pair in pairs[language] if known.issuperset(pair[1])],
-            "valid": [(row["src_text"], row["tgt_text"]) for row in translated(roles.dev, [language])],
-        }
-        unknown = len(pairs[language]) - len(splits["train"])
-        left_out[f"st/mt/{language}"] = {"pair with characters that no translation of speech has": unknown}
-        pairs[language] = splits["train"]
-        translations[f"st/mt/{language}"] = _write_pairs(out, language, splits)
+    for folder, splits in pairs.items():
+        model = out / folder.partition("/mt")[0]
+        known = set("".join(texts(model / "train.tsv")))
+        kept = [pair for pair in splits["train"] if known.issuperset(pair[1])]
+        unknown = len(splits["train"]) - len(kept)
+        left_out[folder] = {"pair with characters that no translation of speech has": unknown}
+        splits["train"] = kept
+        translations[folder] = _write_pairs(out / folder, {"source": out, "target": model}, splits)
 
     announce("check of every utterance, and that no held-out sentence is trained on")
     _refuse_overlaps(out, documents["train"], pairs)
@@ -185,7 +185,26 @@ def _read_documents(games: Path, held_out: set[str], limit: int | None) -> tuple
     return {"train": [document for document in train if document], "valid": found["valid"]}, repeated
 
 
-def _read_pairs(out: Path, language: str, held_out: set[str], limit: int | None) -> list[tuple[str, str]]:
+def _parallel_text(out: Path, roles: Roles, held_out: Set[str], limit: int | None) -> dict[str, dict[str, Pairs]]:
+    """Return pairs of sentences to train on and to validate with, by folder below ``out``."""
+    found = {}
+    for language in LANGUAGES:
+        valid = [(row["src_text"], row["tgt_text"]) for row in translated(roles.dev, [language])]
+        found[f"st/mt/{language}"] = {"train": _read_pairs(out, language, roles.held_out, limit), "valid": valid}
+    spoken = {name: _read_clauses(out / f"st/clauses/{name}.tsv") for name in ("train", "dev")}
+    folder = out / "games" / CLAUSES
+    # Without the files, every training clause is spoken.
+    unspoken = _read_parallel(folder, *clauses.UNSPOKEN) if (folder / clauses.UNSPOKEN[0]).exists() else []
+    unspoken = [pair for pair in unspoken if pair[0] not in held_out][:limit]
+    found["st/clauses/mt"] = {"train": [*spoken["train"], *unspoken], "valid": spoken["dev"]}
+    return found
+
+
+def _read_clauses(manifest: Path) -> Pairs:
+    return list(zip(texts(manifest, "src_text"), texts(manifest), strict=True))
+
+
+def _read_pairs(out: Path, language: str, held_out: Set[str], limit: int | None) -> Pairs:
     """Return training pairs of sentences: Wesnoth's messages, and the lines of Steel Sky without sound."""
     messages = _read_parallel(out / "games/wesnoth", f"{language}.source", f"{language}.target")
     unspoken = _read_parallel(out / "games/steel_sky", "unspoken.en", f"unspoken.{language}")
@@ -198,19 +217,19 @@ def _read_parallel(folder: Path, *names: str) -> list[tuple[str, ...]]:
     return list(zip(*((folder / name).read_text(encoding="utf-8").splitlines() for name in names), strict=True))
 
 
-def _write_pairs(out: Path, language: str, splits: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, dict]:
+def _write_pairs(folder: Path, vocabularies: Mapping[str, Path], splits: Mapping[str, Pairs]) -> dict[str, dict]:
+    """Write pairs of sentences to ``folder``, each side with the vocabulary in its folder of ``vocabularies``."""
     counts = {}
     for name, pairs in splits.items():
-        folder = out / "st/mt" / language
-        for place, side in enumerate(("source", "target")):
+        for place, side in enumerate(vocabularies):
             with atomic_write(folder / f"{name}.{side}") as file:
                 file.writelines(f"{pair[place]}\n" for pair in pairs)
-        done = binarize_sides(folder, name, {"source": out, "target": out / "st"})
+        done = binarize_sides(folder, name, vocabularies)
         counts[name] = {"rows": len(pairs), **sizes(done)}
     return counts
 
 
-def _refuse_overlaps(out: Path, documents: Documents, pairs: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+def _refuse_overlaps(out: Path, documents: Documents, pairs: Mapping[str, Mapping[str, Pairs]]) -> None:
     """Raise DataError if a sentence that is held out is in any training data that was written."""
     tests = {f"asr/{name}.tsv": texts(out / f"asr/{name}.tsv") for name in ("dev", "test")}
     translation = [f"{folder}/{name}.tsv" for folder in ("st", "st/clauses") for name in ("dev", "test")]
@@ -220,6 +239,6 @@ def _refuse_overlaps(out: Path, documents: Documents, pairs: Mapping[str, Sequen
     training = paired | recognition
     training |= {name: texts(out / name, "src_text") for name in ("st/train.tsv", "st/clauses/train.tsv")}
     training["text/train"] = [sentence for document in documents for sentence in document]
-    training |= {f"st/mt/{language}/train.source": [pair[0] for pair in own] for language, own in pairs.items()}
+    training |= {f"{folder}/train.source": [pair[0] for pair in own["train"]] for folder, own in pairs.items()}
     refuse_shared_sentences(tests | {"pairs/valid.tsv": texts(out / "pairs/valid.tsv")}, training)
     refuse_shared_sentences(recognition, paired)

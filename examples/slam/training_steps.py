@@ -189,9 +189,12 @@ def recognition(name: str, minutes: int, updates: int, size: str = "tiny") -> Fi
     return FineTuning(name, "asr", updates, flags, pretrained=gentle)
 
 
-def clauses(name: str, updates: int, size: str = "tiny") -> FineTuning:
-    """Return the translation of short synthetic English clauses into Spanish, with CTC on the transcript as well."""
-    flags = [*SPEECH_TO_TEXT, "--train-subset", "train", "--arch", f"slam_speech_to_text_{size}", *TRANSLATION]
+def clauses(name: str, updates: int, size: str = "tiny", task: Sequence[str] = SPEECH_TO_TEXT) -> FineTuning:
+    """Return the translation of short synthetic English clauses into Spanish, with CTC on the transcript as well.
+
+    ``task`` holds the flags of the task and of its batches.
+    """
+    flags = [*task, "--train-subset", "train", "--arch", f"slam_speech_to_text_{size}", *TRANSLATION]
     flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
     return FineTuning(name, CLAUSES, updates, flags, optimizer="slam_muon", lr=0.002)
 

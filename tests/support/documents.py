@@ -38,6 +38,7 @@ NOT_RUN = {
     ".": "this is the environment already",
     ".ci/run": "this is part of it",
     "python -m examples.slam.study.alignment": "tests/study/test_records.py runs it",
+    "python -m examples.slam.study.capacity": "tests/study/test_capacity.py runs it",
     "python -m examples.slam.downstream": "tests/end_to_end/test_downstream.py runs it",
     "python -m examples.slam.w2v_bert_2": "tests/end_to_end/test_w2v_bert_2.py runs it",
     "hf": "the network",

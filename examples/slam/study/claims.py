@@ -50,7 +50,7 @@ OPEN = tuple(
         *((f"A joint recipe (D) beats {words}", "D", row) for words, row in (*SINGLE, ("pairs alone", "P"))),
         *((f"A joint recipe (J4) beats {words}", "J4", row) for words, row in SINGLE),
     )
-    for column in ("asr10", "clauses", "st-de")
+    for column in ("asr10", "clauses", "clauses-mt", "st-de")
 )
 TEXT = tuple(
     Claim(words, better, worse, column, None)

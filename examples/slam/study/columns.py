@@ -42,15 +42,19 @@ def _translation(language: str, name: str, title: str, after: str | None, joint:
         shared = ["--train-subset", "train", "--arch", f"slam_speech_to_text_{size}", *TRANSLATION]
         # After half a minute of training, a decoder that sees all of its past attends to nothing: it must see less.
         shared += ["--decoder-word-dropout", "0.4", "--best-checkpoint-metric", "nll_loss"]
-        flags = _joint(language, updates) if joint else [*SPEECH_TO_TEXT, *validated(updates)]
+        flags = _joint(f"translation_{language}", updates) if joint else [*SPEECH_TO_TEXT, *validated(updates)]
         return FineTuning(name, f"st/{language}", updates, [*flags, *shared], after, optimizer="slam_muon", lr=0.002)
 
     return Column(title, ("chrf", "bleu"), task, texts("--max-len-b", "60"))
 
 
-def _joint(language: str, updates: int) -> list[str]:
+def _joint_clauses(updates: int, size: str) -> FineTuning:
+    return clauses("clauses-mt", updates, size, _joint("translation_clauses", updates))
+
+
+def _joint(corpora: str, updates: int) -> list[str]:
     """Return the flags of joint speech and text translation. An epoch is a quarter of the updates."""
-    flags = ["--task", "slam_joint_translation", "--corpora", str(CONFIG / f"study/translation_{language}.yaml")]
+    flags = ["--task", "slam_joint_translation", "--corpora", str(CONFIG / f"study/{corpora}.yaml")]
     flags += ["--steps-per-epoch", str(max(1, updates // 4)), "--valid-subset", "dev", "--dropout", "0.1"]
     # fairseq requires a batch size; the budgets in the corpora file are used instead
     return [*flags, "--batch-size", "1", "--batch-size-valid", "64", "--max-tokens-valid", "8000"]
@@ -75,6 +79,7 @@ def _normalization(updates: int, size: str) -> FineTuning:
 COLUMNS: Mapping[str, Column] = {
     **{f"asr{minutes}": _recognition(minutes) for minutes in (10, 30, 100)},
     "clauses": Column("translation of short synthetic clauses to es", ("chrf", "bleu"), partial(clauses, "clauses")),
+    "clauses-mt": Column("speech and text translation of the clauses", ("chrf", "bleu"), _joint_clauses),
     **{f"st-{one}": _translation(one, f"st-{one}", f"translation to {one}", None) for one in ("de", "fr", "es", "it")},
     # Translation of real speech learns little in so few updates: these start from the row's own recognizer.
     "st-de-asr": _translation("de", "st-de-asr", "translation to de, after recognition", "asr100"),

@@ -113,9 +113,11 @@ def test_chosen_clauses(tree):
     assert len(set(english)) == len(english)
     every = choose_clauses(tree, dict.fromkeys(SIZES, 1000))
     assert set(chosen.clauses) < set(every.clauses) and every.spare == 0
-    assert chosen.spare == len(every.clauses) - len(chosen.clauses)
+    assert not every.unspoken and {each.split for each in chosen.unspoken} == {"train"}
+    assert chosen.spare == len(every.clauses) - len(chosen.clauses) - len(chosen.unspoken)
     train = sorted((each.english for each in every.clauses if each.split == "train"), key=_md5)
     assert {each.english for each in by_split["train"]} == set(train[:20])
+    assert sorted((each.english for each in chosen.unspoken), key=_md5) == train[20:]
     # All chapters have the same beginning. It is no training clause, and the model that scores the test clause has not
     # seen it.
     assert "in the beginning" not in {each.english for each in every.clauses}
@@ -192,6 +194,10 @@ def test_command(tree, tmp_path, monkeypatch):
                 assert row["tgt_text"] == " ".join(f"{word}é" for word in row["src_text"].split())
             assert abs(row["n_frames"] - 8 * len(row["src_text"])) < 4
     assert list(rows["dev"][0]) == list(clauses.COLUMNS)
+    unspoken = [(out / f"unspoken.{language}").read_text().splitlines() for language in ("en", "es")]
+    assert len(unspoken[0]) == len(unspoken[1]) > 20
+    assert not set(unspoken[0]) & {row["src_text"] for own in rows.values() for row in own}
+    assert unspoken[1] == [" ".join(f"{word}é" for word in line.split()) for line in unspoken[0]]
     assert "occurs in another split" in dropped(out).values()
     shared = ["--tree", tree, "--out", tmp_path / "shared", "--clauses", 15]
     for share in (["--shard", "2/2"], ["--shard", "1/2"], ["--merge"]):

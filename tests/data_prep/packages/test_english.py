@@ -1,8 +1,10 @@
 import json
 import shutil
 from collections import Counter
+from functools import partial
 
 import pytest
+from fairseq.data import data_utils
 
 from data_prep.packages import english, english_folder, english_rows
 from data_prep.packages.clauses import HELD_OUT_VOICES
@@ -100,7 +102,9 @@ def made(tmp_path_factory):
     """The data folder, moved after it was made: it needs no other folder."""
     folder = tmp_path_factory.mktemp("english")
     write_english(folder / "tree")
-    assert english.main(["--tree", str(folder / "tree"), "--out", str(folder / "first"), "--jobs", "1"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(english_folder.clauses, "open_corpus", partial(english_folder.clauses.open_corpus, train=40))
+        assert english.main(["--tree", str(folder / "tree"), "--out", str(folder / "first"), "--jobs", "1"]) == 0
     (folder / "first").rename(folder / "data")
     return folder / "data"
 
@@ -151,6 +155,20 @@ def test_translations(made):
     assert french == rows_of(made / "st/fr/test.tsv")
 
 
+def test_clauses_as_pairs_of_texts(made):
+    sides = [(made / f"st/clauses/mt/train.{side}").read_text().splitlines() for side in ("source", "target")]
+    spoken = [(row["src_text"], row["tgt_text"]) for row in rows_of(made / "st/clauses/train.tsv")]
+    unspoken = [(made / f"games/clauses/unspoken.{language}").read_text().splitlines() for language in ("en", "es")]
+    assert [*zip(*sides, strict=True)] == [*spoken, *zip(*unspoken, strict=True)]
+    held_out = {row["src_text"] for split in ("dev", "test") for row in rows_of(made / f"st/clauses/{split}.tsv")}
+    assert held_out and not held_out & set(sides[0])
+    stats = json.loads((made / "stats.json").read_text())["translations"]["st/clauses/mt"]
+    assert stats["train"]["rows"] == len(sides[0]) and stats["valid"]["unknown"][0] == 0
+    target, vocabulary = made / "st/clauses/mt/train.source-target.target", Vocabulary.load(made / "st/clauses")
+    written = data_utils.load_indexed_dataset(str(target), vocabulary.dictionary)
+    assert written[0].tolist()[:-1] == vocabulary.encode(sides[1][0]).tolist()
+
+
 def test_clauses(made):
     splits = {split: rows_of(made / f"st/clauses/{split}.tsv") for split in ("train", "dev", "test")}
     vocabulary = Vocabulary.load(made / "st/clauses")
@@ -178,7 +196,7 @@ def test_a_held_out_clause_in_training_is_refused(tmp_path, made):
     held_out = rows_of(copy / "st/clauses/test.tsv")[0]["src_text"]
     first = rows_of(table)[0]["src_text"]
     table.write_text(table.read_text().replace(f"\t{first}\t", f"\t{held_out}\t", 1))
-    pairs = {language: [] for language in ("de", "fr", "es", "it")}
+    pairs = {f"st/mt/{language}": {"train": []} for language in ("de", "fr", "es", "it")}
     with pytest.raises(DataError, match=r"st/clauses/train\.tsv:1: '.*' is held out: st/clauses/test\.tsv, row 1"):
         english_folder._refuse_overlaps(copy, [], pairs)
 
