@@ -14,6 +14,7 @@ from data_prep.__main__ import CORPORA
 from slam_plugin.commands.cli import COMMANDS
 from tests.data_prep.layouts.games import write_debs
 from tests.data_prep.layouts.own import write_folders
+from tests.data_prep.layouts.sounds import write_sound
 from tests.support import documents, training
 from tests.support.documents import (
     BY_HAND,
@@ -48,6 +49,9 @@ def test_commands_of_the_readme(translation, tmp_path, monkeypatch):
     """From folders of recordings to states, and the Python block with a translator where the text has one."""
     (tmp_path / "slam_plugin").symlink_to(ROOT / "slam_plugin")
     write_folders(tmp_path)
+    for folder in ("recordings", "read"):
+        write_sound(tmp_path / folder / "long.wav", 20.0)  # longer than the recipe takes
+    (tmp_path / "read/long.txt").write_text("a long story\n")
     monkeypatch.setattr(
         documents,
         "SMALLER",
@@ -60,10 +64,12 @@ def test_commands_of_the_readme(translation, tmp_path, monkeypatch):
     found = list(commands(read(README)))
     assert {kind(command.words) for command in found} >= {
         *("make", "slam prepare own", "slam vocab", "slam cluster", "fairseq-train slam_pretraining", "slam encode"),
+        *("slam report", "mkdir"),
     }
     for command in found:
         run(command, tmp_path)
-    assert len(list((tmp_path / "states").glob("**/*.npy"))) == 24
+    assert "long.wav" in (tmp_path / "mine/pairs/dropped.tsv").read_text()
+    assert len(list((tmp_path / "states").glob("**/*.npy"))) == 25
     (tmp_path / "runs/st").mkdir()
     shutil.copyfile(translation.path, tmp_path / "runs/st/checkpoint_best.pt")
     shutil.copyfile(next((tmp_path / "recordings").rglob("*.wav")), tmp_path / "talk.flac")
