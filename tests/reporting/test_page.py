@@ -307,7 +307,19 @@ def test_the_page_plays_each_clip_beside_what_the_twins_wrote(run_dir):
     assert "there is no clips.json" in Page(report.write_report(run_dir).read_text(encoding="utf-8")).text
 
 
-def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
+@pytest.mark.parametrize("log", [None, "2026-01-01 00:00:00 | INFO | fairseq_cli.train | begin training epoch 1\n"])
+def test_a_run_without_statistics_has_no_page(tmp_path, capsys, log):
+    """Training that wrote no log, or one without ``--log-format json``."""
+    if log is not None:
+        (tmp_path / "train.log").write_text(log)
+    assert main([str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path}: found no *.log with statistics" in error and f"tee {tmp_path}/train.log" in error
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_empty_results_give_a_page_that_says_so(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
     text = Page(report.write_report(tmp_path).read_text(encoding="utf-8")).text
     for words in ("no scores in results", "no log of pre-training", "there is no clips.json", "no times in results"):
         assert words in text
