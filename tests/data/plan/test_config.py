@@ -150,7 +150,7 @@ def test_files_that_hold_nothing(read, text):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(DataError, match="nowhere.yaml: cannot be read"):
+    with pytest.raises(DataError, match=r"^\S+nowhere.yaml: there is no such file, expected .*slam recipes[^/]*$"):
         read_corpora(tmp_path / "nowhere.yaml", tmp_path, KINDS, OBJECTIVES)
 
 
