@@ -186,12 +186,13 @@ def _page(
             downstream.facts_section(results),
         ),
     ]
+    in_short = _in_short(records, results)
     return render(
         "report.html.j2",
         title="SLAM for fairseq: report",
         style=STYLE,
         warnings=instruments.warnings_section(records),
-        **_in_short(records, results),
-        caveat=CAVEAT,
+        **in_short,
+        caveat=CAVEAT if in_short["scores"] else None,
         sections=[section for section in sections if section[2]],
     )

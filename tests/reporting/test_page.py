@@ -1,6 +1,7 @@
 """The report: numbers from fairseq's own log lines, figures that show them, sections that survive missing input."""
 
 import base64
+import dataclasses
 import io
 import json
 import logging
@@ -276,6 +277,14 @@ def test_every_title_is_of_a_metric_that_is_logged_and_no_two_are_the_same():
     assert len(set(titles)) == len(titles)
 
 
+@pytest.mark.parametrize("name", ["contrastive", "masked_prediction", "best_rq", "kmeans"])
+def test_the_task_of_an_objective_names_no_encoder(name):
+    """The recipe chooses the layer that these losses are read at (``layer``, ``context``)."""
+    assert {"layer", "context"} & {field.name for field in dataclasses.fields(REGISTRY[name].Options)}
+    for title, words in (pretraining.OBJECTIVES[key] for key in pretraining.OBJECTIVES if key.startswith(name)):
+        assert words.startswith("Speech. ") and "encoder" not in words, title
+
+
 def test_an_objective_without_words_goes_by_its_name():
     records = [
         logs.Record("valid", update, {"new_idea_loss": 3.0 - update, "diversity_loss": 1.0}) for update in (1, 2)
@@ -321,6 +330,7 @@ def test_a_run_without_statistics_has_no_page(tmp_path, capsys, log):
 def test_empty_results_give_a_page_that_says_so(tmp_path):
     (tmp_path / "results.json").write_text("{}")
     text = Page(report.write_report(tmp_path).read_text(encoding="utf-8")).text
+    assert "no claim is made" not in text  # there are no two models to compare
     for words in ("no scores in results", "no log of pre-training", "there is no clips.json", "no times in results"):
         assert words in text
 
