@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write the .npy files to")
     parser.add_argument(
-        "--layer", type=int, default=-1, help="multimodal layer: 0 is the first, -1 the last (%(default)s)"
+        "--layer",
+        type=int,
+        default=-1,
+        help="shared layer, from 0; -1 is the last (%(default)s). slam cluster counts the speech encoder's layers too",
     )
     parser.add_argument("--pool", action="store_true", help="write the mean over time, of shape (dimensions,)")
 
