@@ -8,7 +8,7 @@ figure is in bytes for each of the (batch, time, dim) elements of a layer's inpu
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -29,7 +29,10 @@ FREE = set(
     "alias as_strided detach device empty empty_like empty_strided expand new_empty permute reshape select slice split "
     "squeeze t transpose unbind unsqueeze _unsafe_view view view_as".split()
 )
-FILLED = {"fill_", "full", "new_ones", "new_zeros", "ones", "ones_like", "zero_", "zeros", "zeros_like"}
+FILLED = {"fill_", "full", "new_full", "new_ones", "new_zeros", "ones", "ones_like", "zero_", "zeros", "zeros_like"}
+TAKEN = {"embedding", "gather", "index_select"}  # They read of their first tensor as much as they write.
+PLACED = {"scatter_"}  # They write to their first tensor as much as they read of the others.
+UNREAD = {"nll_loss_backward": 1, "nll_loss_forward": 0}  # the tensor of which they read a number a row, or none
 BATCH, TIME, DIM, HEADS = 32, 375, 1024, 8  # 32 utterances of 15 s at xl
 PLAIN, FUSED = "torch's operations", "our kernels"
 
@@ -59,10 +62,7 @@ class Traffic(TorchDispatchMode):
         name = func._overloadpacket.__name__
         if name in FREE:
             return out
-        inputs = {id(each): each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)}.values()
-        outputs = [each for each in tree_leaves(out) if isinstance(each, Tensor)]
-        read = 0 if name in FILLED else sum(map(_bytes, inputs))
-        moved = read + sum(map(_bytes, outputs))
+        moved = _moved(name, args, kwargs or {}, out)
         self.launches += 1
         if name in PRODUCTS or ATTENTION in name:
             self.products += moved
@@ -71,6 +71,21 @@ class Traffic(TorchDispatchMode):
         else:
             self.moved[name] += moved
         return out
+
+
+def _moved(name: str, args: Any, kwargs: Mapping[str, Any], out: Any) -> int:
+    """Return the bytes that an operation reads and writes, each tensor once."""
+    given = [value for key, value in kwargs.items() if key != "out"]  # which is written alone
+    inputs = {id(each): each for each in tree_leaves((args, given)) if isinstance(each, Tensor)}
+    written = sum(_bytes(each) for each in tree_leaves(out) if isinstance(each, Tensor))
+    if name in FILLED:
+        return written
+    if name in TAKEN | PLACED | UNREAD.keys():
+        del inputs[id(args[UNREAD.get(name, 0)])]
+    read = sum(map(_bytes, inputs.values()))
+    if name in PLACED:
+        return 2 * read
+    return read + written + (written if name in TAKEN else 0)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.modules.cross_entropy import linear_cross_entropy, needs_chunks
 from slam_plugin.modules.front_end import FrontEnd
 from slam_plugin.modules.pseudo_speech import PseudoSpeechSpec
 from slam_plugin.modules.schedule import Schedule
@@ -338,3 +339,17 @@ def classify(logits: Tensor, targets: Tensor) -> Classified:
     loss = F.cross_entropy(logits, targets, reduction="sum")
     correct = (logits.detach().argmax(-1) == targets).sum()
     return Classified(loss, correct, torch.full((), targets.numel(), device=logits.device))
+
+
+def classify_by_linear(states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Classified:
+    """Return :func:`classify` of the logits that a linear layer makes of states (rows, dim), however many they are.
+
+    Args:
+        weight: (classes, dim).
+        bias: (classes,); None for no bias.
+        targets: (rows,).
+    """
+    if not needs_chunks(states, weight):
+        return classify(F.linear(states, weight, bias), targets)
+    loss, correct = linear_cross_entropy(states, weight, bias, targets)
+    return Classified(loss, correct, torch.full((), targets.numel(), device=states.device))

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.selection import MASKED_TEXT
@@ -19,7 +18,7 @@ from slam_plugin.objectives.base import (
     SpanMask,
     at_least,
     check_bounds,
-    classify,
+    classify_by_linear,
     mean_or_zero,
     register,
 )
@@ -72,16 +71,13 @@ class SpanMlm(MaskedObjective):
     def masking_spec(cls, options: Options) -> MaskingSpec:
         return MaskingSpec(text_mask=SpanMask(options.mask_rate, options.mask_span))
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Return the logits (N, vocabulary) of states (N, dim)."""
-        return F.linear(self.transform(states), self._embedding[0].weight, self.bias)
-
     def predict(self, view: MaskedPass, true_pairs: bool = False) -> Output:
         masked = view.selected(MASKED_TEXT)
         if true_pairs:
             masked = masked.of_true_pairs()
         targets = masked.take(view.batch["token_targets"])  # (N,)
-        loss, correct, count = classify(self.logits(masked.take(view.encoded.text)), targets)
+        states = self.transform(masked.take(view.encoded.text))
+        loss, correct, count = classify_by_linear(states, self._embedding[0].weight, self.bias, targets)
         logs = {
             "span_mlm_loss": loss.detach(),
             "span_mlm_accuracy": correct,

@@ -20,5 +20,6 @@ def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> Tensor:
     norms = torch._foreach_norm(gradients, 2, dtype=torch.float32)
     norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])) if norms[1:] else norms[0]
     if max_norm > 0:
+        # Not by AdamW's grad_scale: its fused kernel then writes the gradients too, which spares reading them alone.
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1))
     return norm

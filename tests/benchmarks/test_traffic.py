@@ -20,6 +20,19 @@ def test_an_operation_counts_what_it_reads_and_writes_once():
     assert found.launches == 3
 
 
+def test_an_operation_with_an_index_counts_what_it_takes():
+    with FakeTensorMode():
+        x, rows = torch.empty(100, 8), torch.empty(5, dtype=torch.long)
+        place, values, out = rows[:, None].expand(5, 8), torch.empty(5, 8), torch.empty(100, 8)
+        with traffic.Traffic() as found:
+            x.index_select(0, rows)
+            x.gather(0, place)
+            x.scatter_(0, place, values)
+            torch.exp(x, out=out)
+    taken = 2 * 5 * 8 * 4 + 5 * 8
+    assert found.moved == {"index_select": taken, "gather": taken, "scatter_": 2 * (taken - 5 * 8 * 4), "exp": 6400}
+
+
 def test_our_kernels_move_a_third_of_the_bytes():
     pytest.importorskip("triton")
     elements = traffic.BATCH * traffic.TIME * traffic.DIM

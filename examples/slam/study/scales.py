@@ -35,7 +35,7 @@ def _columns(asr10: int, asr30: int, asr100: int, clauses: int, translation: int
     return {**recognition, "clauses": clauses, "clauses-mt": clauses, **others}
 
 
-# cpu: half a core-hour of pre-training: an update on 50 s of pairs takes 1.15 s of a core with AVX2.
+# cpu: an update on 50 s of pairs takes 1.15 s of a core with AVX2, half of that with bf16.
 SCALES: Mapping[str, Scale] = {
     "cpu": Scale(
         size="tiny",
