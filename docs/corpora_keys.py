@@ -31,8 +31,8 @@ CORPUS = {
     "train": "list of shards, relative to the data folder; an epoch visits one of them",
     "valid": "validation data",
     "budget": "padded size of a micro-batch: frames of 10 ms of speech and pairs, tokens of text",
-    "min_length": "items below are left out; default: 1",
-    "max_length": "items above are left out; default: the budget",
+    "min_length": "speech and pairs below it are refused, text is left out; default: 1",
+    "max_length": "speech and pairs above it are refused, text is left out; default: the budget",
     "weight": "share among the corpora of its kind; default: 1",
 }
 OPTIONS = {

@@ -12,7 +12,17 @@ from typing import IO, Any
 import numpy as np
 
 from data_prep.engine.folder import STATS, write_stats
-from data_prep.engine.parts import COUNTS, DROPPED, ITEMS, PARTS, locked, part_files, part_folder, read_plan
+from data_prep.engine.parts import (
+    COUNTS,
+    DROPPED,
+    ITEMS,
+    PARTS,
+    kind_of,
+    locked,
+    part_files,
+    part_folder,
+    read_plan,
+)
 from data_prep.engine.statistics import describe
 from data_prep.engine.units import Corpus, Output
 from slam_plugin.data.errors import DataError
@@ -29,8 +39,9 @@ _COPY_BYTES = 1 << 20
 def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
     """Merge the parts in ``out`` into the outputs of ``corpus``, remove them, and return the statistics.
 
-    Raises :class:`DataError` if a part is missing, naming it, or an output got no item. Each file appears by a rename,
-    ``stats.json`` last. Outputs of an earlier state of the corpus are replaced, or removed if there is no such output.
+    Raises :class:`DataError` if a part is missing, naming it, or an output got no item: then ``dropped.tsv`` is there
+    for the reasons. Each file appears by a rename, ``stats.json`` last. Outputs of an earlier state of the corpus are
+    replaced, or removed if there is no such output.
     """
     folder = out / PARTS
     with locked(out, fcntl.LOCK_EX):
@@ -43,10 +54,10 @@ def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
             twice = _write_output(name, output, parts, staged)
             if twice:
                 counts["dropped"][DUPLICATES.format(name)] = twice
-        _refuse_empty(corpus.outputs, staged, counts, out)
         with (staged / DROPPED).open("wb") as file:
             file.write(b"place\treason\n")
             _concatenate([part / DROPPED for part in parts], file)
+        _refuse_empty(corpus.outputs, staged, counts, out)
         corpus.finish(staged)
         stats = {"recipe": read_plan(out)["recipe"], "outputs": _describe(corpus.outputs, staged)}
         stats |= {kind: dict(sorted(counter.items())) for kind, counter in counts.items()}
@@ -152,8 +163,21 @@ def _filter(sources: Sequence[Path], tables: Sequence[Path], place: int, keep: n
 def _refuse_empty(outputs: Mapping[str, Output], staged: Path, counts: Mapping[str, Counter[str]], out: Path) -> None:
     empty = [path for output in outputs.values() for path in output.files if _is_empty(staged / path, output)]
     if empty:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts["dropped"].most_common(5)) or "nothing"
-        raise DataError(f"{out}: found no item for {', '.join(empty)}; left out: {reasons}")
+        left_out = _left_out(counts["dropped"], staged / DROPPED)
+        if not (out / STATS).is_file():  # beside finished outputs the list stays that of theirs
+            (staged / DROPPED).replace(out / DROPPED)
+        raise DataError(f"{out}: found no item for {', '.join(empty)}; left out: {left_out}")
+
+
+def _left_out(counts: Counter[str], dropped: Path) -> str:
+    """Return the most frequent reasons in words, each with the first place that ``dropped`` lists for it."""
+    first: dict[str, str] = {}
+    with dropped.open(encoding="utf-8") as lines:
+        next(lines)
+        for line in lines:
+            place, _, reason = line.rstrip("\n").partition("\t")
+            first.setdefault(kind_of(reason), f"such as {place} ({reason})")
+    return ", ".join(f"{count} {first.get(kind, kind)}" for kind, count in counts.most_common(5)) or "nothing"
 
 
 def _is_empty(path: Path, output: Output) -> bool:

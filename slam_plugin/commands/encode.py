@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write the .npy files to")
     parser.add_argument(
-        "--layer", type=_layer, default=-1, help="multimodal layer: 0 is the first, -1 the last; or all (%(default)s)"
+        "--layer",
+        type=_layer,
+        default=-1,
+        help="shared layer, from 0; -1 is the last (%(default)s); or all. slam cluster counts the speech encoder's too",
     )
     parser.add_argument("--pool", action="store_true", help="write the mean over time, of shape (dimensions,)")
 

@@ -3,10 +3,11 @@
     slam recipes
     fairseq-train data --corpora $(slam recipes laptop/speech_text_pairs.yaml) ...
 
-A recipe is a configuration for pre-training (a corpora file) or for fine-tuning (with fairseq-hydra-train).
+The list has two kinds of file: corpora files, for --corpora, and configurations, for fairseq-hydra-train.
 """
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.program import Program
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
+CONFIGURATION = re.compile(r"^common:", re.MULTILINE)  # a section that only files for fairseq-hydra-train have
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +35,20 @@ def run(options: argparse.Namespace) -> None:
 
 
 def listed() -> Iterator[str]:
-    """Yield a line for each recipe: its name, and the first comment of its file."""
-    paths = sorted(FOLDER.rglob("*.yaml"))
-    names = [path.relative_to(FOLDER).as_posix() for path in paths]
-    width = max(map(len, names))
-    for name, path in zip(names, paths, strict=True):
-        first = path.read_text(encoding="utf-8").partition("\n")[0]
-        yield f"{name:{width}}  {first.removeprefix('#').strip()}" if first.startswith("#") else name
+    """Yield a line for each recipe, its name and the first comment of its file, under a heading for each kind."""
+    texts = {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in sorted(FOLDER.rglob("*.yaml"))}
+    configurations = {name for name, text in texts.items() if CONFIGURATION.search(text)}
+    width = max(map(len, texts))
+    yield "Corpora files, for --corpora:"
+    yield from (_line(name, texts[name], width) for name in texts if name not in configurations)
+    yield ""
+    yield "Configurations, for fairseq-hydra-train:"
+    yield from (_line(name, texts[name], width) for name in texts if name in configurations)
+
+
+def _line(name: str, text: str, width: int) -> str:
+    first = text.partition("\n")[0]
+    return f"  {name:{width}}  {first.removeprefix('#').strip()}" if first.startswith("#") else f"  {name}"
 
 
 main = Program("slam recipes", __doc__, add_arguments, run)

@@ -92,7 +92,7 @@ def _silent_ctc(values: Mapping[str, float]) -> list[str]:
 
 
 class DeadCodebookError(RuntimeError):
-    """A codebook has been dead for as many validations as a run was told to bear."""
+    """A codebook has been dead for the number of validations that ``--stop-when-codebook-dead`` allows."""
 
 
 class CodebookWatch:
@@ -109,7 +109,7 @@ class CodebookWatch:
         self._judged: dict[str, int] = {}  # updates at the last validation
 
     def follow(self, values: Mapping[str, float], updates: int) -> None:
-        """Count a validation after ``updates`` updates. One with several subsets may be told of once for each.
+        """Count a validation after ``updates`` updates. One with several subsets may be reported once for each.
 
         Raises :class:`DeadCodebookError` once a codebook was dead ``limit`` times in a row.
         """

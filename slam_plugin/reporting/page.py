@@ -39,12 +39,17 @@ PICTURE = ("own", "rank_speech", "rank_top", "ctc_cer", "ctc_blanks", "tlm_text"
 def write_report(run_dir: str | Path) -> Path:
     """Write ``report.html`` into ``run_dir`` from the files that are there, and return its path.
 
-    Raises FileNotFoundError if there is no such folder, ValueError if an input is malformed.
+    Raises FileNotFoundError if there is no such folder, ValueError if an input is malformed or there is none.
     """
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise FileNotFoundError(f"{run_dir}: no such folder")
     logs = read_logs(run_dir)
+    if not any(logs.values()) and not (run_dir / "results.json").exists():
+        raise ValueError(
+            f"{run_dir}: found no *.log with statistics, here or in logs, expected the output of fairseq-train with "
+            f"--log-format json, such as by 2>&1 | tee {run_dir}/train.log"
+        )
     page = _page(
         pretraining_records(logs),
         {name: records for name, records in logs.items() if not is_pretraining(records)},
@@ -181,12 +186,13 @@ def _page(
             downstream.facts_section(results),
         ),
     ]
+    in_short = _in_short(records, results)
     return render(
         "report.html.j2",
         title="SLAM for fairseq: report",
         style=STYLE,
         warnings=instruments.warnings_section(records),
-        **_in_short(records, results),
-        caveat=CAVEAT,
+        **in_short,
+        caveat=CAVEAT if in_short["scores"] else None,
         sections=[section for section in sections if section[2]],
     )

@@ -21,29 +21,28 @@ from slam_plugin.reporting.templating import render
 
 NO_TASKS = ("diversity",)  # regularizers without a task for the model
 
-_UNMASKED = "Multimodal encoder. The same prediction at frames that are not masked, which the model can see."
+_UNMASKED = "Speech. The same prediction at frames that are not masked, which the model can see."
 _TLM_SPEECH = "Pairs. The same, with three quarters of the speech masked and the transcript as context."
 # name: (title, the model's task); an objective of a user's own is shown by its name
 OBJECTIVES = {
     "contrastive": (
         "Contrastive loss",
-        "Speech encoder. Find the true quantized frame behind the mask among other frames of the same utterance.",
+        "Speech. Find the true quantized frame behind the mask among other frames of the same utterance.",
     ),
     "masked_prediction": (
         "Masked prediction",
-        "Multimodal encoder. Predict the code of the masked frame. Chance is a guess by the codes’ frequency, so it "
-        "changes with the codebook.",
+        "Speech. Predict the code of the masked frame. Chance is a guess by the codes’ frequency, so it changes with "
+        "the codebook.",
     ),
     "masked_prediction_unmasked": ("Masked prediction, unmasked frames", _UNMASKED),
     "best_rq": (
         "BEST-RQ",
-        "Multimodal encoder. Predict the code of the masked frame. The codes come from a fixed random projection of "
-        "the input.",
+        "Speech. Predict the code of the masked frame. The codes come from a fixed random projection of the input.",
     ),
     "best_rq_unmasked": ("BEST-RQ, unmasked frames", _UNMASKED),
     "kmeans": (
         "K-means targets",
-        "Multimodal encoder. Predict the cluster of the masked frame. The clusters were fitted before training.",
+        "Speech. Predict the cluster of the masked frame. The clusters were fitted before training.",
     ),
     "kmeans_unmasked": ("K-means targets, unmasked frames", _UNMASKED),
     "span_mlm": (

@@ -160,7 +160,7 @@ class SlamSpeechToTextTask(WritingTask):
             ctc = self.ctc_texts
             columns = {TARGET_COLUMN} if self._trains or TARGET_COLUMN in manifest.columns else set()
             columns |= {ctc.column} if ctc else set()
-            ensure_valid(manifest, root, *limits, sorted(columns), progress=True)
+            ensure_valid(manifest, root, *limits, sorted(columns), progress=True, upper="--max-source-positions")
         training = self._trains and split == self.cfg.train_subset
         augment = self.augmentation() if training else None
         # A slowed-down utterance must fit into one batch as well: fairseq refuses longer ones.

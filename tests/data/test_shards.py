@@ -62,7 +62,7 @@ def setting(folder, seed=1, speech=SPEECH_MASK, text=TEXT_MASK, false_pairs="bat
 
 def config(budget=1000, **options):
     options = {"audio_root": None, "block": None} | options
-    return SimpleNamespace(options=options, min_length=1, max_length=1000, budget=budget)
+    return SimpleNamespace(name="own", options=options, min_length=1, max_length=1000, budget=budget)
 
 
 def open_corpus(folder, kind, name=None, block=None, budget=1000, **options):
@@ -196,8 +196,11 @@ def test_speech_batches(folder):
 
 
 def test_speech_is_checked_when_it_is_opened(folder):
-    limits = SimpleNamespace(options={"audio_root": None}, min_length=10, max_length=1000, budget=1000)
+    limits = SimpleNamespace(name="own", options={"audio_root": None}, min_length=10, max_length=1000, budget=1000)
     with pytest.raises(DataError, match="train.tsv:7: u5: 9 frames"):
+        SpeechShard.open(limits, folder / "train.tsv", setting(folder))
+    limits.min_length, limits.max_length = 1, 49
+    with pytest.raises(DataError, match=r"6: u4.* expected at most 49 \(max_length of the corpus own\)"):
         SpeechShard.open(limits, folder / "train.tsv", setting(folder))
     write_manifest(folder / "silent.tsv", [{"id": "a", "audio": "0.npy", "n_frames": 40}], ("id", "audio", "n_frames"))
     open_corpus(folder, "speech", "silent.tsv")

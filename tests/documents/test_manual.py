@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,23 @@ import yaml
 from data_prep.__main__ import CORPORA
 from slam_plugin.commands.cli import COMMANDS
 from tests.data_prep.layouts.own import write_folders
+from tests.data_prep.layouts.sounds import write_sound
 from tests.documents import test_data_document
 from tests.support import documents
-from tests.support.documents import FIRST, NOT_RUN, REFERENCE, ROOT, SHELL, SMALLER, commands, kind, pieces, read
+from tests.support.documents import (
+    FINETUNING,
+    FIRST,
+    NOT_RUN,
+    REFERENCE,
+    ROOT,
+    SHELL,
+    SMALLER,
+    after,
+    commands,
+    kind,
+    pieces,
+    read,
+)
 
 MANUAL = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 INSTALL, TROUBLESHOOTING, BENCHMARKS = "docs/install.md", "docs/troubleshooting.md", "docs/benchmarks.md"
@@ -80,6 +95,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     (folder / "slam_plugin").symlink_to(ROOT / "slam_plugin")
     write_folders(folder)
+    shutil.copytree(folder / "read", folder / "labeled")
+    write_sound(folder / "labeled/long.wav", 20.0)  # longer than fine-tuning takes
+    (folder / "labeled/long.txt").write_text("a long story\n")
     return folder
 
 
@@ -103,6 +121,13 @@ def test_the_first_pretraining(pretrained):
         *("fairseq-train slam_pretraining", "slam encode"),
     }
     assert len(list((pretrained / "states").glob("**/*.npy"))) == 24
+
+
+def test_a_recognizer_follows_the_first_pretraining(pretrained):
+    """The command that the page leads to takes the folder and the checkpoint that the page has made."""
+    (command,) = [c for c in commands(read(FINETUNING)) if "runs/few_asr" in c.words and "fairseq-train" in c.words]
+    assert (pretrained / after(command.words, "--pretrained")).is_file()
+    documents.run(command, pretrained)
 
 
 def test_the_first_corpora_file_has_the_demos_objectives():

@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 
 from data_prep.__main__ import CORPORA
+from examples.slam import demo
 from slam_plugin.commands.cli import COMMANDS
 from tests.data_prep.layouts.games import write_debs
 from tests.data_prep.layouts.own import write_folders
+from tests.data_prep.layouts.sounds import write_sound
 from tests.support import documents, training
 from tests.support.documents import (
     BY_HAND,
     README,
     ROOT,
     SHELL,
+    after,
     commands,
     kind,
     pieces,
@@ -48,6 +51,9 @@ def test_commands_of_the_readme(translation, tmp_path, monkeypatch):
     """From folders of recordings to states, and the Python block with a translator where the text has one."""
     (tmp_path / "slam_plugin").symlink_to(ROOT / "slam_plugin")
     write_folders(tmp_path)
+    for folder in ("recordings", "read"):
+        write_sound(tmp_path / folder / "long.wav", 20.0)  # longer than the recipe takes
+    (tmp_path / "read/long.txt").write_text("a long story\n")
     monkeypatch.setattr(
         documents,
         "SMALLER",
@@ -60,15 +66,26 @@ def test_commands_of_the_readme(translation, tmp_path, monkeypatch):
     found = list(commands(read(README)))
     assert {kind(command.words) for command in found} >= {
         *("make", "slam prepare own", "slam vocab", "slam cluster", "fairseq-train slam_pretraining", "slam encode"),
+        *("slam report", "mkdir"),
     }
     for command in found:
         run(command, tmp_path)
-    assert len(list((tmp_path / "states").glob("**/*.npy"))) == 24
-    (tmp_path / "runs/st").mkdir()
-    shutil.copyfile(translation.path, tmp_path / "runs/st/checkpoint_best.pt")
-    shutil.copyfile(next((tmp_path / "recordings").rglob("*.wav")), tmp_path / "talk.flac")
+    assert "long.wav" in (tmp_path / "mine/pairs/dropped.tsv").read_text()
+    assert len(list((tmp_path / "states").glob("**/*.npy"))) == 25
     (block,) = [piece.text for piece in pieces(read(README)) if piece.language == "python"]
+    make_what_the_demo_makes(tmp_path, translation.path, next((tmp_path / "recordings").rglob("*.wav")))
     run_python(block, tmp_path)
+
+
+def make_what_the_demo_makes(folder: Path, translator: Path, sound: Path) -> None:
+    """Copy a translator and sound to where a step of ``make demo`` leaves them."""
+    plan = demo.plan(folder / "runs/demo", demo.FULL, None, None)
+    steps = [step for group in plan for step in (group if isinstance(group, list) else [group])]
+    (saved,) = [after(list(map(str, step.run)), "--save-dir") for step in steps if step.name == "st-pretrained"]
+    places = {Path(saved, "checkpoint_best.pt"): translator, folder / "runs/demo/clips/st/0.flac": sound}
+    for place, source in places.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, place)
 
 
 def test_commands_by_hand(checkout):

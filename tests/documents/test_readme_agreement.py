@@ -9,7 +9,7 @@ import yaml
 
 from examples.slam import demo, training_steps
 from slam_plugin.data.plan.yaml_layers import read_layered
-from tests.support.documents import BY_HAND, ROOT, Command, commands, kind, read, run
+from tests.support.documents import BY_HAND, FINETUNING, ROOT, Command, commands, kind, read, run
 
 BY_HAND_RUN = "runs/hand"
 RECIPE = "examples/slam/config/laptop/demo.yaml"
@@ -58,6 +58,17 @@ def test_commands_by_hand_are_the_demos(demo_commands):
     found = [canonical(c.words) for c in commands(read(BY_HAND)) if kind(c.words).startswith(steps)]
     wanted = [words for name, words in demo_commands.items() if "scratch" not in name]
     assert found == wanted
+
+
+def test_few_labels_are_fine_tuned_as_in_the_demo(demo_commands):
+    """The recipe for a reader's own labels is the one that was measured, with limits and checkpoints beside it."""
+    demos = demo_commands["asr-pretrained"]
+    (own,) = [canonical(c.words) for c in commands(read(FINETUNING)) if "runs/few_asr" in c.words]
+    beside = {"--max-source-positions", "--ddp-backend", "--validate-interval-updates", "--keep-best-checkpoints"}
+    assert own.keys() - demos.keys() == beside
+    places = {"", "--pretrained", "--save-dir"}
+    differing = {flag for flag in own.keys() & demos.keys() if own[flag] != demos[flag]}
+    assert differing == places | {"--num-workers"}  # on which no result depends
 
 
 def test_the_configuration_says_what_the_flags_say(demo_commands):

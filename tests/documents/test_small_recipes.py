@@ -1,5 +1,6 @@
 """The recipes for a laptop and for one GPU: read by the task, built at their size, each the other's diff."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from slam_plugin.data.plan.config import Corpora
 from slam_plugin.modules.cepstra import COEFFICIENTS
 from slam_plugin.objectives.clusters import CEPSTRA, Clusters, write_clusters
 from tests.support.configurations import composed
-from tests.support.documents import PRETRAINING, ROOT, read, yaml_blocks
+from tests.support.documents import PRETRAINING, README, ROOT, read, yaml_blocks
 
 CONFIG = ROOT / "examples/slam/config"
 FILES = ["speech/train.tsv", "speech/valid.tsv", "pairs/train.tsv", "pairs/synthetic.tsv", "pairs/valid.tsv"]
@@ -66,6 +67,13 @@ def test_a_recipe_is_what_its_name_says(tree, folder, name, objectives, stages, 
     assert found.corpora.objectives.keys() == objectives == set(found.model.objectives)
     assert [stage.kinds for stage in found.corpora.stages] == stages
     assert sum(p.numel() for p in found.model.trunk.parameters()) / 1e6 == pytest.approx(size, rel=0.05)
+
+
+def test_the_number_of_parameters_that_documents_name(tree):
+    count = sum(parameter.numel() for parameter in recipe(tree, "laptop", "pairs").model.parameters())
+    for document in (README, PRETRAINING):
+        named = re.findall(r"`tiny`\s+(?:model|size)\s+\((\d\.\d)M\s+parameters", read(document))
+        assert named == [f"{count / 1e6:.1f}"], document
 
 
 def test_own_pairs_by_a_file_that_builds_on_a_recipe(tree, tmp_path):

@@ -21,6 +21,7 @@ def test_lines_that_are_no_statistics_are_skipped(tmp_path, line):
     ("name", "text"), [("results", "{"), ("results", "[]"), ("clips", "{}"), ("clips", "[" * 5000)]
 )
 def test_results_that_are_no_json_are_named(tmp_path, name, text):
+    (tmp_path / "results.json").write_text("{}")
     (tmp_path / f"{name}.json").write_text(text)
     with pytest.raises(ValueError, match=rf"{name}\.json: (is not JSON|found a )"):
         report.write_report(tmp_path)

@@ -118,6 +118,7 @@ def test_a_picture_stands_alone(run_dir, capsys):
 
 
 def test_a_run_without_charts_has_no_picture(tmp_path, capsys):
+    (tmp_path / "results.json").write_text("{}")
     assert main([str(tmp_path), "--picture", str(tmp_path / "x.svg")]) == 1
     assert "found no log of pre-training" in capsys.readouterr().err and not (tmp_path / "x.svg").exists()
 

@@ -1,6 +1,7 @@
 """The report: numbers from fairseq's own log lines, figures that show them, sections that survive missing input."""
 
 import base64
+import dataclasses
 import io
 import json
 import logging
@@ -276,6 +277,14 @@ def test_every_title_is_of_a_metric_that_is_logged_and_no_two_are_the_same():
     assert len(set(titles)) == len(titles)
 
 
+@pytest.mark.parametrize("name", ["contrastive", "masked_prediction", "best_rq", "kmeans"])
+def test_the_task_of_an_objective_names_no_encoder(name):
+    """The recipe chooses the layer that these losses are read at (``layer``, ``context``)."""
+    assert {"layer", "context"} & {field.name for field in dataclasses.fields(REGISTRY[name].Options)}
+    for title, words in (pretraining.OBJECTIVES[key] for key in pretraining.OBJECTIVES if key.startswith(name)):
+        assert words.startswith("Speech. ") and "encoder" not in words, title
+
+
 def test_an_objective_without_words_goes_by_its_name():
     records = [
         logs.Record("valid", update, {"new_idea_loss": 3.0 - update, "diversity_loss": 1.0}) for update in (1, 2)
@@ -307,8 +316,21 @@ def test_the_page_plays_each_clip_beside_what_the_twins_wrote(run_dir):
     assert "there is no clips.json" in Page(report.write_report(run_dir).read_text(encoding="utf-8")).text
 
 
-def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
+@pytest.mark.parametrize("log", [None, "2026-01-01 00:00:00 | INFO | fairseq_cli.train | begin training epoch 1\n"])
+def test_a_run_without_statistics_has_no_page(tmp_path, capsys, log):
+    """Training that wrote no log, or one without ``--log-format json``."""
+    if log is not None:
+        (tmp_path / "train.log").write_text(log)
+    assert main([str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path}: found no *.log with statistics" in error and f"tee {tmp_path}/train.log" in error
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_empty_results_give_a_page_that_says_so(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
     text = Page(report.write_report(tmp_path).read_text(encoding="utf-8")).text
+    assert "no claim is made" not in text  # there are no two models to compare
     for words in ("no scores in results", "no log of pre-training", "there is no clips.json", "no times in results"):
         assert words in text
 

@@ -26,7 +26,7 @@ PRETRAINING, FINETUNING, DECODING = "docs/pretraining.md", "docs/finetuning.md",
 REFERENCE = "docs/reference.md"
 
 SHELL = ("", "sh", "bash")  # languages of a block of commands
-PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "slam", "sbatch", ".")
+PROGRAMS = ("make", "python", "pip", "git", "cd", "mkdir", "cp", "slam", "sbatch", ".")
 NOT_RUN = {
     **dict.fromkeys(
         ("sbatch", "examples/slam/cluster/torchrun.sh", "python -m slam_plugin.launch"),
@@ -91,6 +91,7 @@ SMALLER = {
     "slam check": [],
     "slam prepare own": ["--jobs", "1"],
     "mkdir": [],
+    "cp": [],
     **{f"slam {name}": [] for name in ("transcribe", "translate", "normalize", "classify", "encode", "cluster")},
     **{f"slam {name}": [] for name in ("prepare", "recipes")},
 }
@@ -185,7 +186,7 @@ def run(command: Command, folder: Path) -> None:
         return
     assert name in SMALLER, f"line {command.line}: {name}: not in SMALLER, so no test runs it"
     words = list(_expanded([*command.words, *SMALLER[name]], folder))
-    if name == "mkdir":
+    if name in ("mkdir", "cp"):
         subprocess.run(words, cwd=folder, check=True)
         return
     output = execute(words, folder, folder / (command.log or "output.log"), f"line {command.line}")

@@ -74,13 +74,16 @@ def ensure_valid(
     text_columns: Sequence[str] = (),
     progress: bool = False,
     jobs: int = 1,
+    upper: str = "",
 ) -> None:
     """Raise :class:`DataError` that lists the faults of :func:`check_manifest`, or leave a stamp if there are none.
 
+    ``upper`` is the key or the flag that ``max_frames`` comes from, for the message about rows that are too long.
     While manifest and root do not change, later calls check the rows again, but not the audio. Audio files that change
     later are not noticed. Remove the stamp (``MANIFEST.checked``) to decode them again.
     """
-    raise_faults([fault for found in _row_faults(manifest, min_frames, max_frames, text_columns) for fault in found])
+    of_rows = _row_faults(manifest, min_frames, max_frames, text_columns, upper)
+    raise_faults([fault for found in of_rows for fault in found])
     if _read_stamp(companion(manifest.path, _STAMP)) == _state(manifest, root):
         logger.info("%s: %d utterances, already checked", manifest.path, len(manifest))
         return
@@ -96,20 +99,20 @@ def leave_stamp(manifest: Manifest, root: str | Path) -> None:
 
 
 def _row_faults(
-    manifest: Manifest, min_frames: int, max_frames: int, text_columns: Sequence[str]
+    manifest: Manifest, min_frames: int, max_frames: int, text_columns: Sequence[str], upper: str = ""
 ) -> list[Iterator[Fault]]:
     """Return the faults that show without the audio, one iterator per column, in the order of lines."""
     return [
-        _length_faults(manifest, min_frames, max_frames),
+        _length_faults(manifest, min_frames, max_frames, f" ({upper})" if upper else ""),
         *(_text_faults(manifest, column) for column in text_columns),
     ]
 
 
-def _length_faults(manifest: Manifest, min_frames: int, max_frames: int) -> Iterator[Fault]:
+def _length_faults(manifest: Manifest, min_frames: int, max_frames: int, upper: str) -> Iterator[Fault]:
     frames = manifest.column("n_frames")
     for row in np.flatnonzero((frames < min_frames) | (frames > max_frames)):
         found = int(frames[row])
-        bound = f"at least {min_frames}" if found < min_frames else f"at most {max_frames}"
+        bound = f"at least {min_frames}" if found < min_frames else f"at most {max_frames}{upper}"
         message = f"{manifest.value(row, 'id')}: {found} frames ({found / FRAMES_PER_SECOND:.2f} s), expected {bound}"
         yield Fault(str(manifest.path), line_of(int(row)), message)
 

@@ -88,6 +88,9 @@ def read_corpora(
     """
     path = Path(path)
     layered = read_layered(path, joined=("corpora", "objectives"))
+    if ("common",) in layered.places:  # no name of ours, but the first section of each configuration
+        message = "found a configuration for fairseq-hydra-train, expected a corpora file (slam recipes lists both)"
+        raise_faults([Fault(*layered.places[("common",)], message)])
     faults = layered.faults
     names = _NAMES if objectives else tuple(name for name in _NAMES if name != "objectives")
     top = _Section(layered.values, (), _Report(layered, Path(root), files), names)

@@ -124,6 +124,9 @@ def _parse(path: Path) -> Layered:
         # Before any value is made: aliases that are merged multiply.
         _walk(yaml.compose(text, Loader=yaml.SafeLoader), (), places, faults, str(path))
         values = yaml.safe_load(text)
+    except FileNotFoundError as error:
+        message = "there is no such file, expected a corpora file (slam recipes lists those of the plugin)"
+        raise DataError(f"{path}: {message}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except yaml.MarkedYAMLError as error:

@@ -36,7 +36,8 @@ class SpeechShard:
         manifest = Manifest.open(path)
         root = config.options["audio_root"] or path.parent
         shortest = max(config.min_length, setting.front_end.fewest_frames(1))
-        ensure_valid(manifest, root, shortest, config.max_length, cls.text_columns, progress=True)
+        upper = f"max_length of the corpus {config.name}"
+        ensure_valid(manifest, root, shortest, config.max_length, cls.text_columns, progress=True, upper=upper)
         return cls(manifest, root, setting, config.budget)
 
     @classmethod

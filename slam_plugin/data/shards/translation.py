@@ -63,7 +63,8 @@ class SpeechTranslationShard:
         root = config.options["audio_root"] or path.parent
         columns = (TARGET_COLUMN,) if setting.ctc is None else (TARGET_COLUMN, setting.ctc.column)
         limits = max(config.min_length, setting.front_end.fewest_frames(1)), config.max_length
-        ensure_valid(manifest, root, *limits, columns, progress=True)
+        upper = f"max_length of the corpus {config.name}"
+        ensure_valid(manifest, root, *limits, columns, progress=True, upper=upper)
         seed = seed_of(setting.seed, cls.kind, setting.stream)
         dataset = SpeechToTextDataset(
             manifest,

@@ -205,8 +205,8 @@ def test_the_stamp_spares_decoding_an_unchanged_manifest(corpus, decoded, tmp_pa
     os.utime(folder / "m.tsv")
     valid(folder)
     assert len(decoded) == 5
-    with pytest.raises(DataError, match="expected at most 60"):
-        valid(folder, max_frames=60)
+    with pytest.raises(DataError, match=r"expected at most 60 \(max_length of the corpus own\)"):
+        valid(folder, max_frames=60, upper="max_length of the corpus own")
     with pytest.raises(DataError, match="no column src_text"):
         valid(folder, text_columns=["src_text"])
     rows[0]["tgt_text"] = "another"

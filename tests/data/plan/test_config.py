@@ -149,8 +149,16 @@ def test_files_that_hold_nothing(read, text):
         read(text)
 
 
+def test_a_configuration_in_place_of_a_corpora_file(read):
+    with pytest.raises(DataError) as error:
+        read("# Pre-training\ncommon:\n  seed: 1\ntask:\n  _name: slam_pretraining\n")
+    assert str(error.value).endswith(
+        ":2: found a configuration for fairseq-hydra-train, expected a corpora file (slam recipes lists both)"
+    )
+
+
 def test_missing_file(tmp_path):
-    with pytest.raises(DataError, match="nowhere.yaml: cannot be read"):
+    with pytest.raises(DataError, match=r"^\S+nowhere.yaml: there is no such file, expected .*slam recipes[^/]*$"):
         read_corpora(tmp_path / "nowhere.yaml", tmp_path, KINDS, OBJECTIVES)
 
 

@@ -288,7 +288,7 @@ def test_presets_build(size):
     with torch.device("meta"):
         module = build_trunk(TrunkConfig(size=size), vocab_size=5000, padding_idx=PAD)
     count = sum(parameter.numel() for parameter in module.parameters())
-    # DESIGN: tiny has about 3.5M; the paper's has .6B, and so has w2v-BERT 2.0
+    # DESIGN: tiny has about 3.7M; the paper's has .6B, and so has w2v-BERT 2.0
     low, high = {
         "tiny": (3e6, 5e6),
         "small": (1e7, 2.5e7),
