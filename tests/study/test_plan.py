@@ -34,6 +34,7 @@ EXPECTED = {
     "8": ({*CODEBOOK, "span_mlm", "tlm", "stm"}, {0: FIRST, 0.5: ALL}),
     "9": ({*CODEBOOK, "span_mlm", "tlm", "stm"}, {0: FIRST, 0.375: ALL, 0.75: ("speech",)}),
     "P": ({"ctc"}, {0: ("pairs",)}),
+    "PS": ({"ctc"}, {0: ("pairs",)}),
     "C": ({"kmeans", "ctc"}, {0: ("speech",), 0.25: ("pairs",)}),
     "J": ({"kmeans", "ctc", "span_mlm"}, {0: FIRST, 0.25: ("text", "pairs")}),
     "J3": ({"kmeans", "ctc", "span_mlm"}, {0: FIRST, 0.25: ("text", "pairs")}),

@@ -40,6 +40,8 @@ OPEN = tuple(
         ("Fixed clusters are better targets than the codebook", "K", "4"),
         ("Pairs alone beat speech alone", "P", "4"),
         ("Speech adds to pairs", "C", "P"),
+        ("Synthetic pairs add to pairs", "PS", "P"),
+        ("Text as text adds to both (D)", "D", "PS"),
         ("Text adds to speech and pairs", "J", "C"),
         ("Text as pseudo-speech adds to text", "J2", "J"),
         ("Text spoken by a synthesizer adds to text", "J3", "J"),

@@ -62,6 +62,7 @@ ROWS: Mapping[str, Row] = {
     "8": Row("8", "SLAM-TLM-STM", "study/slam_tlm_stm.yaml"),
     "9": Row("9", "SLAM-TLM-STM, then speech only", "study/slam_tlm_stm_speech.yaml"),
     "P": Row("P", "pairs alone by CTC", "laptop/pairs.yaml", gentle=True),
+    "PS": Row("PS", "pairs and synthetic pairs by CTC", "study/pairs_synthetic.yaml", gentle=True),
     "C": Row("C", "speech, then CTC on pairs, no text", "study/speech_ctc.yaml", gentle=True),
     "J": Row("J", "row C + text by span masking", "study/joint.yaml", gentle=True),
     "J2": Row("J2", "row J + text as pseudo-speech", "study/joint_pseudo_speech.yaml", gentle=True),
