@@ -142,8 +142,8 @@ def test_an_unpacked_wheel_lists_recipes_and_corpora(unpacked, tmp_path):
     def slam(*words: str) -> str:
         return run(["-c", f"from slam_plugin.commands.cli import main; main({list(words)})"], tmp_path, unpacked)
 
-    listed = [line.split()[0] for line in slam("recipes").splitlines()]
-    assert listed == sorted(recipes(), key=lambda name: Path(name).parts)
+    listed = [line.split()[0] for line in slam("recipes").splitlines() if line.startswith("  ")]
+    assert sorted(listed) == sorted(recipes())
     path = Path(slam("recipes", "paper/bert.yaml").strip())
     assert path.resolve() == (unpacked / "slam_plugin/recipes/paper/bert.yaml").resolve()
     assert path.read_bytes() == recipes()["paper/bert.yaml"]
