@@ -94,6 +94,15 @@ def test_stages_begin_at_the_same_share_of_every_scale(tmp_path, scale):
             assert found["corpora"][name]["budget"] == corpus["budget"] * setting.scale.budget
 
 
+def test_a_column_that_starts_from_a_recognizer_reads_speech_alone():
+    """Fine-tuning to recognition leaves no text side."""
+    for column in COLUMNS.values():
+        task = column.task(1, "tiny")
+        if task.after:
+            before = COLUMNS[task.after].task(1, "tiny")
+            assert {value(list(each.flags), "--task") for each in (task, before)} == {"slam_speech_to_text"}
+
+
 def test_every_row_and_every_corpora_file_is_expected_here():
     assert EXPECTED.keys() == {name for name, row in ROWS.items() if row.corpora}
     files = {path.name for path in (CONFIG / "study").iterdir()}

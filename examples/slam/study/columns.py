@@ -81,9 +81,9 @@ COLUMNS: Mapping[str, Column] = {
     "clauses": Column("translation of short synthetic clauses to es", ("chrf", "bleu"), partial(clauses, "clauses")),
     "clauses-mt": Column("speech and text translation of the clauses", ("chrf", "bleu"), _joint_clauses),
     **{f"st-{one}": _translation(one, f"st-{one}", f"translation to {one}", None) for one in ("de", "fr", "es", "it")},
-    # Translation of real speech learns little in so few updates: these start from the row's own recognizer.
+    # Translation of real speech learns little in so few updates: this starts from the row's own recognizer.
     "st-de-asr": _translation("de", "st-de-asr", "translation to de, after recognition", "asr100"),
-    "st-de-mt": _translation("de", "st-de-mt", "speech and text translation to de", "asr100", joint=True),
+    "st-de-mt": _translation("de", "st-de-mt", "speech and text translation to de", None, joint=True),
     "sentiment": _classification("sentiment", "positive", "sentiment of movie reviews"),
     "paraphrase": _classification("paraphrase", "same", "paraphrases of Bible verses"),
     "normalization": Column(
