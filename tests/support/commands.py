@@ -17,6 +17,11 @@ PRELOADED = [
     "slam_plugin.tasks.pretraining",
     "slam_plugin.tasks.speech_to_text",
     "slam_plugin.tasks.translation",
+    "slam_plugin.tasks.joint_translation",
+    "slam_plugin.tasks.sentence_prediction",
+    "slam_plugin.models.pretraining",
+    "slam_plugin.models.transducer",
+    "slam_plugin.models.classifier",
     "torch._dynamo",
     "tests.support.warm",
 ]

@@ -174,7 +174,9 @@ def _documents(rng: np.random.Generator, count: int) -> list[str]:
 
 def configuration(data: Path, **flags: Any) -> Any:
     """Return fairseq's configuration of the command ``FLAGS`` with ``flags``."""
-    return copy.deepcopy(_configuration(tuple(command(data, Path("unused"), **flags))))
+    cfg = copy.deepcopy(_configuration(tuple(command(Path("data"), Path("unused"), **flags))))
+    cfg.task.data = str(data)  # not in the cached command: many tests have folders of their own
+    return cfg
 
 
 @functools.cache
