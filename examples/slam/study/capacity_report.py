@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from examples.slam.study.curves import Panel
+from examples.slam.study.curves import Panel, mean_of
 from examples.slam.study.records import Record
-from examples.slam.study.tables import Table
-from examples.slam.study.verdicts import NOT_RUN
+from examples.slam.study.tables import Table, mean_cell, three_decimals
 from slam_plugin.reporting.figures import Chart, Line, line_chart
 from slam_plugin.reporting.instruments import PALETTE
 
@@ -34,9 +33,7 @@ def agreement_panel(records: Sequence[Record]) -> Panel | None:
     lines, colors = [], iter(PALETTE)
     for size in dict.fromkeys(record["size"] for record in records):
         for text, amount in TEXTS.items():
-            curves = [dict(curve) for curve in _curves(records, size, f"speech, {text}", AGREEMENT)]
-            updates = sorted(set.intersection(*map(set, curves))) if curves else []
-            points = [(float(update), fmean(curve[update] for curve in curves)) for update in updates]
+            points = mean_of(_curves(records, size, f"speech, {text}", AGREEMENT))
             lines.append(Line(f"{size}, text × {amount}", next(colors), points, marks=True))
     if not any(line.points for line in lines):
         return None
@@ -52,12 +49,8 @@ def _row(records: Sequence[Record], size: str, text: str) -> list[str]:
     cells = (("speech", SPEECH_LOSS), (both, SPEECH_LOSS), (text, TEXT_LOSS), (both, TEXT_LOSS))
     last = [[curve[-1][1] for curve in _curves(records, size, data, key)] for data, key in cells]
     means = [fmean(value for _, value in curve) for curve in _curves(records, size, both, AGREEMENT)]
-    return [size, f"× {TEXTS[text]}", *map(_mean, [*last, means])]
+    return [size, f"× {TEXTS[text]}", *(mean_cell(values, three_decimals) for values in (*last, means))]
 
 
 def _curves(records: Sequence[Record], size: str, data: str, key: str) -> list[list[tuple[int, float]]]:
     return [r["curves"][key] for r in records if (r["size"], r["data"]) == (size, data)]
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{fmean(values):.3f} ({len(values)})" if values else NOT_RUN

@@ -1,4 +1,4 @@
-"""What happens during pre-training: charts of its validations, and tables of its last values beside the scores."""
+"""Charts of the validations of pre-training, and tables of its last values beside the scores."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from examples.slam.study.records import Record
 from examples.slam.study.rows import ROWS
-from examples.slam.study.tables import Table
-from examples.slam.study.verdicts import NOT_RUN, pretrainings, values_of
+from examples.slam.study.tables import Table, mean_cell, three_decimals
+from examples.slam.study.verdicts import pretrainings, values_of
 from slam_plugin.instruments.verdicts import MIN_OWN
-from slam_plugin.reporting.figures import Chart, Line, Point, line_chart, plain
+from slam_plugin.reporting.figures import Chart, Line, Point, line_chart
 from slam_plugin.reporting.instruments import PALETTE
 
 # One line each, in the colors of the style sheet: speech alone by codebook and by clusters, text alone, the paper's
@@ -152,12 +152,15 @@ def training_tables(runs: Sequence[Record]) -> list[Table]:
 
 def mean_curve(runs: Sequence[Record], row: str, key: str) -> list[Point]:
     """Return (update, mean over seeds) of a row's pre-trainings, at the validations that all of them have."""
-    curves = [dict(found["curves"].get(key, [])) for found in pretrainings(runs, row).values()]
-    curves = [curve for curve in curves if curve]
-    if not curves:
-        return []
-    updates = sorted(set.intersection(*(set(curve) for curve in curves)))
-    return [(float(update), fmean([curve[update] for curve in curves])) for update in updates]
+    curves = [found["curves"].get(key) for found in pretrainings(runs, row).values()]
+    return mean_of([curve for curve in curves if curve])
+
+
+def mean_of(curves: Sequence[Sequence[tuple[int, float]]]) -> list[Point]:
+    """Return the mean of ``curves``, (update, value) each, at the updates that all of them have."""
+    by_update = [dict(curve) for curve in curves]
+    updates = sorted(set.intersection(*map(set, by_update))) if by_update else []
+    return [(float(update), fmean([curve[update] for curve in by_update])) for update in updates]
 
 
 def _last(runs: Sequence[Record], row: str, key: str) -> list[float]:
@@ -179,16 +182,11 @@ def _by_score(runs: Sequence[Record]) -> list[str]:
 def _text_row(runs: Sequence[Record], row: str) -> list[str]:
     losses = {speech: _last(runs, row, f"tlm_text_{speech}") for speech in TEXT_LOSSES}
     gain = fmean(losses["other"]) - fmean(losses["own"])
-    # Three decimals: the differences are of the order of a hundredth.
-    cells = [f"{fmean(values):.3f} ({len(values)})" for values in losses.values()]
-    return [ROWS[row].label, ROWS[row].title, *cells, f"{gain:.3f}"]
+    cells = [mean_cell(values, three_decimals) for values in losses.values()]
+    return [ROWS[row].label, ROWS[row].title, *cells, three_decimals(gain)]
 
 
 def _score_row(runs: Sequence[Record], row: str) -> list[str]:
-    instruments = [_mean(_last(runs, row, key), NO_VALUE) for key in INSTRUMENTS]
-    scores = [_mean(list(values_of(runs, row, column, "cer").values()), NOT_RUN) for column in SCORES]
+    instruments = [mean_cell(_last(runs, row, key), missing=NO_VALUE) for key in INSTRUMENTS]
+    scores = [mean_cell(list(values_of(runs, row, column, "cer").values())) for column in SCORES]
     return [ROWS[row].label, ROWS[row].title, *instruments, *scores]
-
-
-def _mean(values: Sequence[float], missing: str) -> str:
-    return f"{plain(fmean(values))} ({len(values)})" if values else missing

@@ -45,12 +45,10 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     """
     known = read(results)
     runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in OF_SCALE)
-    scores, *others = tables_of(runs, compared, aligned)
-    tables, charts = [scores, *training_tables(runs), *others], label_charts(runs)
-    panels = panels_of(runs)
-    if known["capacity"]:
-        tables.insert(-1, capacity_table(known["capacity"]))
-        panels += [panel] if (panel := agreement_panel(known["capacity"])) else []
+    scores, *others, costs = tables_of(runs, compared, aligned)
+    interference = [capacity_table(known["capacity"])] if known["capacity"] else []
+    tables, charts = [scores, *training_tables(runs), *others, *interference, costs], label_charts(runs)
+    panels = [panel for panel in (*panels_of(runs), agreement_panel(known["capacity"])) if panel]
     ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
     commits = sorted({run["commit"] for run in runs if run["commit"]})
     values = {"scale": scale, "tables": tables, "charts": charts, "count": len(runs), "machines": ran}
@@ -72,7 +70,7 @@ def tables_of(runs: Sequence[Record], comparisons: Sequence[Record], aligned: Se
     missing = ", ".join(row.label for name, row in ROWS.items() if name not in ran)
     columns = [name for name in COLUMNS if any(run["column"] == name for run in runs)]
     listening = [name for name in columns if any(LISTENING in r["scores"] for r in runs if r["column"] == name)]
-    found = [
+    tables = [
         Table(
             "Scores on the test set",
             "Mean over seeds and its 95 % interval (Student's t); in parentheses the number of seeds. "
@@ -92,18 +90,20 @@ def tables_of(runs: Sequence[Record], comparisons: Sequence[Record], aligned: Se
             ["claim", "rows", "column", *JUDGED],
             [_claim_row(judged[claim]) for claim in FURTHER if judged[claim].word != NOT_RUN],
         ),
-        Table(
-            "Data and time of pre-training",
-            "Means over seeds. Tokens are those of the text and of the pairs' transcripts.",
-            ["row", "pre-training", "audio, h", "tokens, 1000", "CPU, min"],
-            [_cost_row(runs, row) for row in ROWS if row in ran],
-        ),
     ]
     if listening:
         words = "Increase of the loss on dev, in nats per token, if the speech is that of another utterance."
         rows = _score_rows(runs, [(name, LISTENING) for name in listening])
-        found.insert(-1, Table("Does the decoder use the speech?", words, ["row", "pre-training", *listening], rows))
-    return [*found[:-1], *([_alignment(aligned)] if aligned else []), found[-1]]
+        tables.append(Table("Does the decoder use the speech?", words, ["row", "pre-training", *listening], rows))
+    if aligned:
+        tables.append(_alignment(aligned))
+    costs = Table(
+        "Data and time of pre-training",
+        "Means over seeds. Tokens are those of the text and of the pairs' transcripts.",
+        ["row", "pre-training", "audio, h", "tokens, 1000", "CPU, min"],
+        [_cost_row(runs, row) for row in ROWS if row in ran],
+    )
+    return [*tables, costs]
 
 
 def _alignment(records: Sequence[Record]) -> Table:

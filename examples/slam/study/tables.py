@@ -1,6 +1,8 @@
 """Tables of the study's report: their form, their markdown, and means as cells."""
 
 import math
+from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 from examples.slam.study.verdicts import NOT_RUN
@@ -22,6 +24,16 @@ def markdown(table: Table) -> str:
     lines = [table.head, ["---"] * len(table.head), *table.rows]
     cells = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
     return f"## {table.title}\n\n{table.words}\n\n{cells}"
+
+
+def mean_cell(values: Sequence[float], show: Callable[[float], str] = plain, missing: str = NOT_RUN) -> str:
+    """Return the mean of ``values`` with their number, ``missing`` if there are none."""
+    return f"{show(fmean(values))} ({len(values)})" if values else missing
+
+
+def three_decimals(value: float) -> str:
+    """Return a loss or a cosine: their differences are of the order of a hundredth."""
+    return f"{value:.3f}"
 
 
 def shown(interval: Interval | None) -> str:
