@@ -8,12 +8,12 @@ import torch
 
 from slam_plugin.data.audio import load_features, normalize
 from slam_plugin.data.manifests.manifest import Manifest, line_of
-from slam_plugin.data.manifests.validate import ensure_valid
 from slam_plugin.data.masks import span_mask
 from slam_plugin.data.options import Option
 from slam_plugin.data.padding import frames_multiple, pad_stack, padded_length, padding_mask_of
 from slam_plugin.data.randomness import generator, seed_of
 from slam_plugin.data.shards.base import Setting
+from slam_plugin.data.shards.limits import checked_limits
 from slam_plugin.data.specaugment import SpecAugment
 from slam_plugin.modules.selection import pack, select_positions
 
@@ -35,9 +35,7 @@ class SpeechShard:
     def open(cls, config: Any, path: Path, setting: Setting) -> "SpeechShard":
         manifest = Manifest.open(path)
         root = config.options["audio_root"] or path.parent
-        shortest = max(config.min_length, setting.front_end.fewest_frames(1))
-        upper = f"max_length of the corpus {config.name}"
-        ensure_valid(manifest, root, shortest, config.max_length, cls.text_columns, progress=True, upper=upper)
+        checked_limits(config, manifest, root, setting.front_end, cls.text_columns)
         return cls(manifest, root, setting, config.budget)
 
     @classmethod

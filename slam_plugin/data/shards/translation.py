@@ -12,9 +12,9 @@ from slam_plugin.data.datasets.speech_to_text import TARGET_COLUMN, CtcTexts, Sp
 from slam_plugin.data.datasets.text_pairs import Side, TextPairDataset
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import Manifest
-from slam_plugin.data.manifests.validate import ensure_valid
 from slam_plugin.data.options import Option
 from slam_plugin.data.randomness import seed_of
+from slam_plugin.data.shards.limits import checked_limits
 from slam_plugin.data.text.indexed import index_hash
 from slam_plugin.data.text.languages import start_symbol
 from slam_plugin.data.text.normalization import decoded_sample
@@ -62,9 +62,7 @@ class SpeechTranslationShard:
         manifest = Manifest.open(path)
         root = config.options["audio_root"] or path.parent
         columns = (TARGET_COLUMN,) if setting.ctc is None else (TARGET_COLUMN, setting.ctc.column)
-        limits = max(config.min_length, setting.front_end.fewest_frames(1)), config.max_length
-        upper = f"max_length of the corpus {config.name}"
-        ensure_valid(manifest, root, *limits, columns, progress=True, upper=upper)
+        limits = checked_limits(config, manifest, root, setting.front_end, columns)
         seed = seed_of(setting.seed, cls.kind, setting.stream)
         dataset = SpeechToTextDataset(
             manifest,

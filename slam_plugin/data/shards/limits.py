@@ -1,0 +1,25 @@
+"""The check of a manifest against the limits of its corpus, for every kind that reads speech."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slam_plugin.data.manifests.manifest import Manifest
+from slam_plugin.data.manifests.validate import ensure_valid
+from slam_plugin.modules.front_end import FrontEnd
+
+
+def checked_limits(
+    config: Any, manifest: Manifest, root: Path, front_end: FrontEnd, text_columns: Sequence[str]
+) -> tuple[int, int]:
+    """Return the fewest and the most frames of an utterance, after :func:`ensure_valid` of all rows.
+
+    An utterance has at least ``min_length`` frames and one state of ``front_end``, and at most ``max_length`` frames.
+
+    Args:
+        config: the corpus's section of ``corpora.yaml``.
+    """
+    limits = max(config.min_length, front_end.fewest_frames(1)), config.max_length
+    upper = f"max_length of the corpus {config.name}"
+    ensure_valid(manifest, root, *limits, text_columns, progress=True, upper=upper)
+    return limits
