@@ -50,7 +50,8 @@ class Clauses(Corpus):
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        text = hashlib.sha256(repr([tuple(each) for each in self._all]).encode()).hexdigest()
+        used = [tuple(each) for each in self.chosen.clauses + self.chosen.unspoken]
+        text = hashlib.sha256(repr(used).encode()).hexdigest()
         voices = {"train": TRAINING_VOICES, "held out": HELD_OUT_VOICES}
         return {"corpus": "clauses", "layout": 2, "clauses": len(self.chosen.clauses), "text": text, "voices": voices}
 
@@ -84,10 +85,6 @@ class Clauses(Corpus):
             clause = clauses[fields["id"]]
             texts = {"tgt_text": clause.spanish, "src_text": clause.english, "tgt_lang": "es"}
             yield row(split, COLUMNS, fields | texts)
-
-    @property
-    def _all(self) -> tuple[Clause, ...]:
-        return self.chosen.clauses + self.chosen.unspoken
 
     def _of(self, split: str) -> list[Clause]:
         return [each for each in self.chosen.clauses if each.split == split]

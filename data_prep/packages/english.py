@@ -16,9 +16,9 @@ TREE is what ``slam fetch --set english`` unpacks. The folder holds
 - ``st/de`` and the other languages: the rows of one language, with the vocabulary of all;
 - ``st/clauses/{train,dev,test}.tsv``: synthetic speech of short English clauses of the Bible, with Spanish translations
   (:mod:`data_prep.packages.clauses`) and a vocabulary of Spanish pieces; ``st/clauses/source`` is the joint vocabulary;
-- ``st/clauses/mt/{train,valid}.source-target.*``: the clauses as pairs of texts, in ``train`` also those that nobody
-  speaks;
-- ``st/mt/LANGUAGE/{train,valid}.source-target.*``: sentences of Wesnoth and lines of Steel Sky that nobody speaks, with
+- ``st/clauses/mt/{train,valid}.source-target.*``: pairs of texts: the clauses above, and in ``train`` further clauses
+  without speech;
+- ``st/mt/LANGUAGE/{train,valid}.source-target.*``: sentences of Wesnoth and lines of Steel Sky without speech, with
   their translations; ``valid`` has the transcripts and translations of ``st/dev``;
 - ``games``: the corpora that the packages became, with sound at its own rate, the games' other languages, and lists of
   what was left out.

@@ -111,14 +111,14 @@ def fill(tree: Path, out: Path, limit: int | None, jobs: int, announce: Callable
     announce("text and pairs of sentences to numbers")
     text = {split: write_text(out / "text" / split, chosen, out) for split, chosen in documents.items()}
     translations = {}
+    known = {name: set("".join(texts(out / name / "train.tsv"))) for name in ("st", "st/clauses")}
     for folder, splits in pairs.items():
-        model = out / folder.partition("/mt")[0]
-        known = set("".join(texts(model / "train.tsv")))
-        kept = [pair for pair in splits["train"] if known.issuperset(pair[1])]
+        model = folder.partition("/mt")[0]
+        kept = [pair for pair in splits["train"] if known[model].issuperset(pair[1])]
         unknown = len(splits["train"]) - len(kept)
         left_out[folder] = {"pair with characters that no translation of speech has": unknown}
         splits["train"] = kept
-        translations[folder] = _write_pairs(out / folder, {"source": out, "target": model}, splits)
+        translations[folder] = _write_pairs(out / folder, {"source": out, "target": out / model}, splits)
 
     announce("check of every utterance, and that no held-out sentence is trained on")
     _refuse_overlaps(out, documents["train"], pairs)
