@@ -34,8 +34,8 @@ def test_files_that_are_named_exist(document):
 
 
 @pytest.mark.parametrize("path", (ROOT / "docs").glob("*.md"), ids=lambda path: path.name)
-def test_words_that_were_retired_stay_away(path):
-    """Each had to be translated by a reader. The package is on no index: it is installed from a checkout."""
+def test_the_manual_has_no_retired_phrase(path):
+    """Phrases that the manual replaced by plainer ones, and an installation by name: the package is on no index."""
     retired = r"\bmended\b|\bnobody\b|\bhas heard\b|`slam doctor` tells|install '?slam-fairseq"
     assert not re.findall(retired, path.read_text(encoding="utf-8"))
 
