@@ -86,13 +86,13 @@ class TextCtc(Objective):
         ctc, _ = self._others
         spoken = Spoken.of_batch(view.batch) or self._speak(view)
         if not spoken.unit_counts:
-            return Output(
-                0.0 * self.mask_vector.sum(), {key: self.mask_vector.new_zeros(()) for key in self.zero_logs()}
-            )
+            spoken = _one_pause(spoken)
         states = view.encode_states(self.frames(spoken.frames, spoken.mask), spoken.padding, ctc.place)
         log_probs = ctc.log_probs(states).transpose(0, 1)  # (T, rows, symbols)
-        targets = spoken.units, spoken.frame_counts, spoken.unit_counts
-        loss = F.ctc_loss(log_probs, *targets, blank=ctc.blank, reduction="sum")
+        loss = 0.0 * log_probs.sum()  # without units: a zero in the graph
+        if spoken.unit_counts:
+            targets = spoken.units, spoken.frame_counts, spoken.unit_counts
+            loss = F.ctc_loss(log_probs, *targets, blank=ctc.blank, reduction="sum")
         count = loss.new_full((), sum(spoken.unit_counts)).detach()
         return Output(mean_or_zero(loss, count), {"text_ctc_loss": loss.detach(), "text_ctc_tokens": count})
 
@@ -108,3 +108,13 @@ class TextCtc(Objective):
         vectors = F.layer_norm(embedding(units.clamp(min=0)).float(), self.gap_vector.shape)
         vectors = torch.where((units == GAP).unsqueeze(-1), self.gap_vector, vectors)
         return torch.where(mask.unsqueeze(-1), self.mask_vector, vectors)
+
+
+def _one_pause(spoken: Spoken) -> Spoken:
+    """Return a row of one unmasked pause in place of no rows.
+
+    All that a batch with units reaches then has a gradient, of zeros. Without one, this rank alone would not step the
+    parameters that another rank's batch reaches (``PlannedTask.optimizer_step``).
+    """
+    no = torch.zeros((1, 1), dtype=torch.bool, device=spoken.frames.device)
+    return spoken._replace(frames=torch.full_like(no, GAP, dtype=spoken.frames.dtype), mask=no, padding=no)

@@ -137,6 +137,23 @@ def test_text_without_units_is_a_zero_on_the_graph(tokens):
     assert not built["text_ctc"].mask_vector.grad.any()
 
 
+def test_text_without_units_reaches_what_text_with_units_reaches():
+    """A rank steps the parameters that its own batches reached: all ranks must step the same ones."""
+
+    def reached(batch):
+        built, context = objective(tied=False)
+        layer = torch.nn.Linear(DIM, DIM)
+        view = masked_pass(batch)
+        view.encode_states = lambda states, padding_mask, until: layer(states)
+        built["text_ctc"](view).loss.backward()
+        named = {**dict(built.named_parameters()), "embedding": context.text_embedding.weight, "layer": layer.weight}
+        return {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
+
+    nothing = reached({"token_targets": torch.tensor([[BOS, EOS]]), "token_padding_mask": None})
+    assert nothing.keys() == reached(batch_of(14, 6)).keys() >= {"embedding", "layer", "text_ctc.gap_vector"}
+    assert not any(gradient.any() for gradient in nothing.values())
+
+
 def test_it_draws_anew_from_the_generator_of_the_batch():
     built, _ = objective()
     losses = [built["text_ctc"](masked_pass(batch_of(14, 6), seed=seed)).loss.item() for seed in (1, 1, 2)]
