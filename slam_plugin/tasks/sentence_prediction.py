@@ -119,6 +119,7 @@ class SlamSentencePredictionTask(FineTuningTask):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take a checkpoint's vocabulary and labels. Raises :class:`DataError` if the data folder has others."""
+        _require_labels(state_dict, self.cfg.path or "the checkpoint")
         # The same vocabulary for both: the model only reads text.
         super().load_state_dict(dict.fromkeys(("vocabulary", "source_vocabulary"), state_dict["vocabulary"]))
         self.take_normalization(state_dict)
@@ -133,8 +134,7 @@ class SlamSentencePredictionTask(FineTuningTask):
             raise DataError(f"{self.cfg.data}: found the labels {found}; expected those of {where}: {expected}")
 
     def _check_resumed(self, source: SourceCheckpoint) -> None:
-        if "labels" not in source.task:
-            raise DataError(f"{source.path}: is not a checkpoint of a classifier, so this run cannot resume from it")
+        _require_labels(source.task, source.path)
         super()._check_resumed(source)
         self._check_labels(source.task["labels"], source.path)
 
@@ -236,6 +236,11 @@ class SlamSentencePredictionTask(FineTuningTask):
             label_scores.log_numbers(logging_outputs)
         else:
             label_scores.log_classes(logging_outputs, self.outputs, self.positive)
+
+
+def _require_labels(state: Mapping[str, Any], path: str) -> None:
+    if "labels" not in state:
+        raise DataError(f"{path}: is not a checkpoint of a classifier; found the task's state {', '.join(state)}")
 
 
 def _check_side_dictionaries(data: str, vocabulary: Vocabulary | None) -> None:

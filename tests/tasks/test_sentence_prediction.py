@@ -207,6 +207,12 @@ def test_other_labels_than_a_checkpoints_are_refused(run, own_pairs, build):
         build(own_pairs, save_dir=str(run.folder), regression_target=True)
 
 
+def test_a_checkpoint_without_labels_is_named(pairs, whole):
+    task = tasks.setup_task(whole.task)
+    with pytest.raises(DataError, match="the checkpoint: is not a checkpoint of a classifier; found .* vocabulary$"):
+        task.load_state_dict({"vocabulary": task.vocabulary.state()})
+
+
 @pytest.mark.parametrize("flag", ["report_mcc", "report_acc_and_f1", "report_pearson_and_spearman"])
 def test_scores_from_lists_are_refused_with_a_word_on_why(pairs, whole, build, flag):
     criterion = OmegaConf.merge(whole.criterion, {flag: True})

@@ -257,6 +257,14 @@ def test_another_vocabulary_is_refused_with_both_hashes_and_places(data, tmp_pat
         assert part in str(error.value)
 
 
+def test_a_checkpoint_of_a_task_of_another_kind_is_named(data, tmp_path):
+    pretraining = {**setup(data).state_dict(), "objectives": {"span_mlm": {}}}
+    expected = "pre.pt: was saved by a task of another kind; found vocabulary, objectives in its state, expected vocab"
+    for state in (pretraining, {"objectives": {}}):
+        with pytest.raises(DataError, match=expected.replace("vocabulary, obj", "(vocabulary, )?obj")):
+            setup(tmp_path, path="pre.pt").load_state_dict(state)
+
+
 def test_resuming_with_another_vocabulary_is_refused(data, pretrained, tmp_path):
     state = torch.load(pretrained)
     state["task_state"] = setup(data).state_dict()

@@ -90,10 +90,15 @@ class FineTuningTask(ReadsText, GuardedTask):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take a checkpoint's vocabularies and its normalization of text.
 
-        Raises :class:`DataError` if the data folder has other vocabularies.
+        Raises :class:`DataError` if the data folder has other vocabularies, or the checkpoint is another kind of task's.
         """
         holder = self.cfg.path or "the checkpoint"
         dictionaries = {"vocabulary": self._dictionary, "source_vocabulary": self._source_dictionary}
+        if "vocabulary" not in state_dict or state_dict.keys() - {*dictionaries, TEXT_NORMALIZATION}:
+            raise DataError(
+                f"{holder}: was saved by a task of another kind; found {', '.join(state_dict)} in its state, expected "
+                f"{' and '.join(dictionaries)} at most"
+            )
         self.take_normalization(state_dict)
         for name, state in state_dict.items():
             if name == TEXT_NORMALIZATION:
