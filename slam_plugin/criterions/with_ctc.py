@@ -92,4 +92,5 @@ class WithCtcCriterion(LabelSmoothedCrossEntropyCriterion):
         )
         if tokens:
             metrics.log_scalar("ctc_loss", loss / tokens / math.log(2), tokens, round=3)
+        if tokens or infinite:  # not of text alone
             metrics.log_scalar_sum("infinite", infinite, priority=50)

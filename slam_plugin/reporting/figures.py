@@ -68,10 +68,11 @@ def line_chart(
     if not lines:
         raise ValueError(f"nothing to draw for {title!r}")
     bottom, top = _range(lines, low)
+    x_end = max(x_end, 1)
     ticks = nice_ticks(bottom, top, 4)
 
     def x(update: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * update / max(x_end, 1)
+        return LEFT + (WIDTH - LEFT - RIGHT) * update / x_end
 
     def y(value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (min(max(value, bottom), top) - bottom) / (top - bottom)

@@ -12,8 +12,8 @@ from fairseq.tasks import register_task
 from omegaconf import MISSING, DictConfig
 from torch import Tensor, nn
 
-from slam_plugin.data.datasets.text_pairs import Side, TextPairDataset
-from slam_plugin.data.errors import DataError, Fault, raise_faults
+from slam_plugin.data.datasets.text_pairs import Side, TextPairDataset, empty_sentences
+from slam_plugin.data.errors import DataError, raise_faults
 from slam_plugin.data.text.classes import read_classes
 from slam_plugin.data.text.languages import start_symbol
 from slam_plugin.data.text.normalization import AS_WRITTEN, NORMALIZATIONS, decoded_sample
@@ -118,7 +118,7 @@ class SlamTranslationTask(WritingTask):
                 "expected equal numbers"
             )
         if self._trains:
-            raise_faults([*_empty(paths[0], read), *_empty(paths[1], written)])
+            raise_faults([*empty_sentences(paths[0], read), *empty_sentences(paths[1], written)])
         training = self._trains and split == self.cfg.train_subset
         if training:
             self.learn_normalization(decoded_sample(read.sentences, self.source_vocabulary), self.source_vocabulary)
@@ -203,9 +203,3 @@ class SlamTranslationTask(WritingTask):
             starts = torch.full_like(inputs["src_lengths"], self._start(self.cfg.target_lang))[:, None]
             sample = {**sample, "net_input": {**inputs, "prev_output_tokens": starts}}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
-
-
-def _empty(path: Path, side: Side) -> list[Fault]:
-    """Return a fault for each empty sentence (``</s>`` alone)."""
-    rows = np.flatnonzero(side.lengths < 2).tolist()
-    return [Fault(str(path), None, f"line {row + 1} of its text: found nothing, expected a sentence") for row in rows]

@@ -132,3 +132,11 @@ def test_meters_are_means_over_their_own_tokens():
     assert values["ctc_loss"] == pytest.approx(bits, abs=1e-3)
     assert values["nll_loss"] == pytest.approx(sum(float(log["nll_loss"]) for log in logs) / 18 / math.log(2), abs=1e-3)
     assert values["infinite"] == 0
+
+
+def test_utterances_without_a_path_are_counted_even_if_all_are():
+    long = [[4] * 8] * len(TARGETS)
+    with metrics.aggregate(new_root=True) as found:
+        WithCtcCriterion.reduce_metrics([criterion()(Model(), sample(long))[2]])
+    values = found.get_smoothed_values()
+    assert values["infinite"] == len(TARGETS) and "ctc_loss" not in values

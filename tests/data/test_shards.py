@@ -387,6 +387,17 @@ def test_without_another_transcript_there_is_an_error(folder):
         corpus.collate([corpus.item(0, cycle)])
 
 
+def test_the_one_other_transcript_of_a_corpus_is_found(folder):
+    """A corpus of commands may be nearly all the same one, so that random draws miss the others."""
+    rows = [{"id": f"u{i}", "audio": "0.npy", "n_frames": 40, "tgt_text": "the cat sat"} for i in range(2000)]
+    rows[1000]["tgt_text"] = "rain fell"
+    write_manifest(folder / "commands.tsv", rows, ("id", "audio", "n_frames", "tgt_text"))
+    corpus = open_corpus(folder, "pairs", "commands.tsv")
+    items = [{**corpus.item(i, 0), "false": True} for i in range(8)]
+    batch = corpus.collate(items)
+    assert {tuple(words(corpus, ids)) for ids in batch["token_targets"]} == {("rain", "fell")}
+
+
 @pytest.mark.parametrize("block", [None, 40])
 def test_false_transcripts_from_unpaired_text(folder, block):
     """Text may begin with the transcript's words, be shorter, be empty or hold several sentences."""

@@ -360,6 +360,10 @@ def test_a_chart_puts_points_where_they_belong():
         figures.line_chart([figures.Line("valid", "valid", [])], "t", 100)
 
 
+def test_a_chart_of_update_0_alone_is_drawn():
+    assert "<svg" in figures.line_chart([figures.Line("valid", "valid", [(0, 2.0)])], "t", 0)
+
+
 def test_long_curves_are_thinned_to_means():
     thinned = figures.thinned([(float(u), float(u % 2)) for u in range(10_000)])
     assert len(thinned) <= figures.MAX_POINTS

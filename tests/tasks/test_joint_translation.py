@@ -13,6 +13,7 @@ import yaml
 from data_prep.text.binarize import binarize
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.audio import frames_in, load_features
+from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests.manifest import write_manifest
 from slam_plugin.data.shards.translation import TextTranslationShard, TranslationSetting
 from slam_plugin.data.text.vocabulary import Vocabulary
@@ -211,6 +212,16 @@ def test_text_items_are_the_lines_of_the_two_files(data):
     ends = [row[row != dictionary.pad()][-1] for row in batch["target"]]
     assert torch.stack(ends).eq(dictionary.eos()).all()
     assert batch["ntokens"] == int(batch["target"].ne(dictionary.pad()).sum())
+
+
+def test_an_empty_sentence_is_named_with_its_line(data, tmp_path):
+    vocabulary, source = Vocabulary.load(data), Vocabulary.load(data / "source")
+    for side, folder, lines in (("source", data / "source", "a b\nc\nd\n"), ("target", data, "w x\n\nz\n")):
+        (tmp_path / side).write_text(lines)
+        binarize(tmp_path / side, folder, tmp_path / f"x.source-target.{side}")
+    setting = TranslationSetting(1, "x, 0", vocabulary, source, None, 1024)
+    with pytest.raises(DataError, match=r"x\.source-target\.target: line 2 of its text: found nothing, expected a sent"):
+        TextTranslationShard.open(_Config(), tmp_path / "x.source-target", setting)
 
 
 class _Config:

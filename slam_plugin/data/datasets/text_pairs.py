@@ -10,6 +10,7 @@ from fairseq.data import Dictionary, FairseqDataset, data_utils
 from torch import Tensor
 
 from slam_plugin.data.datasets.speech_to_text import collate_targets
+from slam_plugin.data.errors import Fault
 from slam_plugin.data.randomness import generator
 from slam_plugin.data.text.classes import Classes
 from slam_plugin.data.text.indexed import index_hash, open_indexed
@@ -134,3 +135,9 @@ class TextPairDataset(FairseqDataset):
         return data_utils.filter_paired_dataset_indices_by_size(
             self.source_lengths, self.target_lengths, indices, max_sizes
         )
+
+
+def empty_sentences(path: Path, side: Side) -> list[Fault]:
+    """Return a fault for each sentence of ``path.bin`` that is ``</s>`` alone, by its line from 1."""
+    rows = np.flatnonzero(side.lengths < 2).tolist()
+    return [Fault(str(path), None, f"line {row + 1} of its text: found nothing, expected a sentence") for row in rows]

@@ -1,6 +1,7 @@
 """Speech with its transcript, or sometimes with a false one (for speech-text matching)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,20 @@ class PairsShard(SpeechShard):
         partner = self._false_partner(i, items, rng)
         if partner is not None:
             return self._encode(items[partner]["transcript"])
-        for _ in range(DRAWS):
-            other = self.manifest.value(int(rng.integers(len(self.manifest))), "tgt_text")
+        for row in self._drawn_rows(rng):
+            other = self.manifest.value(row, "tgt_text")
             if other.split() != own:
                 return self._encode(other)
         raise DataError(f"{self.manifest.path}: no transcript found that differs from {items[i]['transcript']!r}")
+
+    def _drawn_rows(self, rng: np.random.Generator) -> Iterator[int]:
+        """Yield rows of the corpus at random, and after ``DRAWS`` of them every row, from a random one on."""
+        rows = len(self.manifest)
+        for _ in range(DRAWS):
+            yield int(rng.integers(rows))
+        # Most transcripts of a corpus may be the same command.
+        first = int(rng.integers(rows))
+        yield from chain(range(first, rows), range(first))
 
     def _false_partner(self, i: int, items: Sequence[Mapping[str, Any]], rng: np.random.Generator) -> int | None:
         """Return the row of a pair with other words, None if the batch has none.

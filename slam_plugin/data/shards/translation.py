@@ -9,8 +9,8 @@ import numpy as np
 
 from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.datasets.speech_to_text import TARGET_COLUMN, CtcTexts, SpeechToTextDataset
-from slam_plugin.data.datasets.text_pairs import Side, TextPairDataset
-from slam_plugin.data.errors import DataError
+from slam_plugin.data.datasets.text_pairs import Side, TextPairDataset, empty_sentences
+from slam_plugin.data.errors import DataError, raise_faults
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.options import Option
 from slam_plugin.data.randomness import seed_of
@@ -120,14 +120,16 @@ class TextTranslationShard:
 
     @classmethod
     def open(cls, config: Any, path: Path, setting: TranslationSetting) -> "TextTranslationShard":
-        source = Side.open(Path(f"{path}.source"), setting.source_vocabulary.dictionary)
-        target = Side.open(Path(f"{path}.target"), setting.vocabulary.dictionary)
+        paths = Path(f"{path}.source"), Path(f"{path}.target")
+        source = Side.open(paths[0], setting.source_vocabulary.dictionary)
+        target = Side.open(paths[1], setting.vocabulary.dictionary)
         found = len(source.lengths), len(target.lengths)
         if found[0] != found[1]:
             raise DataError(
                 f"{path}: found {found[0]} sentences of the source and {found[1]} of the target, "
                 "expected the same number"
             )
+        raise_faults([*empty_sentences(paths[0], source), *empty_sentences(paths[1], target)])
         if config.max_length > setting.max_target:
             raise DataError(
                 f"corpora.{config.name}.max_length: found {config.max_length}, expected at most {setting.max_target} "
