@@ -7,15 +7,16 @@ The list has two kinds of file: corpora files, for --corpora, and configurations
 """
 
 import argparse
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.plan.yaml_layers import is_configuration
 from slam_plugin.program import Program
 
 FOLDER = Path(__file__).resolve().parents[1] / "recipes"
-CONFIGURATION = re.compile(r"^common:", re.MULTILINE)  # a section that only files for fairseq-hydra-train have
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
 def listed() -> Iterator[str]:
     """Yield a line for each recipe, its name and the first comment of its file, under a heading for each kind."""
     texts = {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in sorted(FOLDER.rglob("*.yaml"))}
-    configurations = {name for name, text in texts.items() if CONFIGURATION.search(text)}
+    configurations = {name for name, text in texts.items() if is_configuration(yaml.safe_load(text))}
     width = max(map(len, texts))
     yield "Corpora files, for --corpora:"
     yield from (_line(name, texts[name], width) for name in texts if name not in configurations)

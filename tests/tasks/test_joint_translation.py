@@ -220,7 +220,7 @@ def test_an_empty_sentence_is_named_with_its_line(data, tmp_path):
         (tmp_path / side).write_text(lines)
         binarize(tmp_path / side, folder, tmp_path / f"x.source-target.{side}")
     setting = TranslationSetting(1, "x, 0", vocabulary, source, None, 1024)
-    with pytest.raises(DataError, match=r"x\.source-target\.target: line 2 of its text: found nothing, expected a sent"):
+    with pytest.raises(DataError, match=r"x\.source-target\.target: line 2 of its text: found nothing, expected a"):
         TextTranslationShard.open(_Config(), tmp_path / "x.source-target", setting)
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -61,7 +62,7 @@ def find_faults(
     The audio of ``rows`` (ascending) is checked, of all rows if None. With ``inside_root``, audio that is not below
     ``root`` is a fault, and is not read.
     """
-    found = _row_faults(manifest, min_frames, max_frames, text_columns)
+    found = _row_faults(manifest, _Bounds(min_frames, max_frames), text_columns)
     of_audio = _audio_faults(manifest, Path(root), decode, progress, jobs, rows, inside_root)
     yield from heapq.merge(*found, of_audio, key=lambda fault: fault.line)
 
@@ -82,7 +83,7 @@ def ensure_valid(
     While manifest and root do not change, later calls check the rows again, but not the audio. Audio files that change
     later are not noticed. Remove the stamp (``MANIFEST.checked``) to decode them again.
     """
-    of_rows = _row_faults(manifest, min_frames, max_frames, text_columns, upper)
+    of_rows = _row_faults(manifest, _Bounds(min_frames, max_frames, upper), text_columns)
     raise_faults([fault for found in of_rows for fault in found])
     if _read_stamp(companion(manifest.path, _STAMP)) == _state(manifest, root):
         logger.info("%s: %d utterances, already checked", manifest.path, len(manifest))
@@ -98,22 +99,31 @@ def leave_stamp(manifest: Manifest, root: str | Path) -> None:
         json.dump(_state(manifest, root), file)
 
 
-def _row_faults(
-    manifest: Manifest, min_frames: int, max_frames: int, text_columns: Sequence[str], upper: str = ""
-) -> list[Iterator[Fault]]:
+class _Bounds(NamedTuple):
+    """Bounds of an utterance's frames of 10 ms. ``upper`` is the key or the flag that ``most`` comes from, if known."""
+
+    least: int
+    most: int
+    upper: str = ""
+
+    def expected_of(self, frames: int) -> str:
+        """Return which bound an utterance breaks that has ``frames`` outside of them."""
+        if frames < self.least:
+            return f"at least {self.least}"
+        return f"at most {self.most}" + (f" ({self.upper})" if self.upper else "")
+
+
+def _row_faults(manifest: Manifest, bounds: _Bounds, text_columns: Sequence[str]) -> list[Iterator[Fault]]:
     """Return the faults that show without the audio, one iterator per column, in the order of lines."""
-    return [
-        _length_faults(manifest, min_frames, max_frames, f" ({upper})" if upper else ""),
-        *(_text_faults(manifest, column) for column in text_columns),
-    ]
+    return [_length_faults(manifest, bounds), *(_text_faults(manifest, column) for column in text_columns)]
 
 
-def _length_faults(manifest: Manifest, min_frames: int, max_frames: int, upper: str) -> Iterator[Fault]:
+def _length_faults(manifest: Manifest, bounds: _Bounds) -> Iterator[Fault]:
     frames = manifest.column("n_frames")
-    for row in np.flatnonzero((frames < min_frames) | (frames > max_frames)):
-        found = int(frames[row])
-        bound = f"at least {min_frames}" if found < min_frames else f"at most {max_frames}{upper}"
-        message = f"{manifest.value(row, 'id')}: {found} frames ({found / FRAMES_PER_SECOND:.2f} s), expected {bound}"
+    for row in np.flatnonzero((frames < bounds.least) | (frames > bounds.most)):
+        found, name = int(frames[row]), manifest.value(row, "id")
+        seconds = found / FRAMES_PER_SECOND
+        message = f"{name}: {found} frames ({seconds:.2f} s), expected {bounds.expected_of(found)}"
         yield Fault(str(manifest.path), line_of(int(row)), message)
 
 

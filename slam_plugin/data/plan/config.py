@@ -17,7 +17,7 @@ from typing import Any
 
 from slam_plugin.data.errors import Fault, raise_faults
 from slam_plugin.data.options import Kind, Option
-from slam_plugin.data.plan.yaml_layers import BASE, Key, Layered, dotted, read_layered
+from slam_plugin.data.plan.yaml_layers import BASE, COMMON, Key, Layered, dotted, is_configuration, read_layered
 from slam_plugin.modules.schedule import Schedule
 
 MODES = ("all", "ratio")
@@ -88,9 +88,9 @@ def read_corpora(
     """
     path = Path(path)
     layered = read_layered(path, joined=("corpora", "objectives"))
-    if ("common",) in layered.places:  # no name of ours, but the first section of each configuration
+    if is_configuration(layered.values):
         message = "found a configuration for fairseq-hydra-train, expected a corpora file (slam recipes lists both)"
-        raise_faults([Fault(*layered.places[("common",)], message)])
+        raise_faults([Fault(*layered.places[COMMON,], message)])
     faults = layered.faults
     names = _NAMES if objectives else tuple(name for name in _NAMES if name != "objectives")
     top = _Section(layered.values, (), _Report(layered, Path(root), files), names)

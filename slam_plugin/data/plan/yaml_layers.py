@@ -15,6 +15,7 @@ import yaml
 from slam_plugin.data.errors import DataError, Fault, raise_faults
 
 BASE = "base"
+COMMON = "common"  # the section of fairseq's configurations that each of them has
 MAX_BYTES = 4 << 20
 MAX_KEYS = 50_000  # of a file, with each alias counted as often as it is used
 MAX_DEPTH = 50  # of keys in keys, and of bases of bases
@@ -44,6 +45,14 @@ def read_layered(path: Path, joined: Collection[str]) -> Layered:
     that cannot be read, is not YAML, or names an unusable base.
     """
     return _read(path, joined, (), {})
+
+
+def is_configuration(values: Any) -> bool:
+    """Return whether a file's values are a configuration for fairseq-hydra-train, not a corpora file.
+
+    Each configuration has the section ``common``, a name that no corpora file knows.
+    """
+    return isinstance(values, dict) and COMMON in values
 
 
 def dotted(key: Key) -> str:

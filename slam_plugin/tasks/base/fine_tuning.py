@@ -90,7 +90,7 @@ class FineTuningTask(ReadsText, GuardedTask):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take a checkpoint's vocabularies and its normalization of text.
 
-        Raises :class:`DataError` if the data folder has other vocabularies, or the checkpoint is another kind of task's.
+        Raises :class:`DataError` for other vocabularies than the data folder's, or the state of another kind of task.
         """
         holder = self.cfg.path or "the checkpoint"
         dictionaries = {"vocabulary": self._dictionary, "source_vocabulary": self._source_dictionary}
