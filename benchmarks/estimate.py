@@ -15,7 +15,7 @@ from benchmarks import exchange, flops, model_traffic, traffic
 from benchmarks.exchange import Bucket
 from benchmarks.markdown import table
 from benchmarks.workload import BLOCKS, PAIRS, PEAK, RANKS, SIZES, SPEECH, Part
-from slam_plugin.tasks.base.planned import exchange_order
+from slam_plugin.tasks.base.exchange import exchange_order
 from slam_plugin.tasks.pretraining import SlamPretrainingTask
 
 FP32, BF16 = 4, 2  # bytes

@@ -169,7 +169,7 @@ class SlamPretrainingTask(PlannedTask):
             # valid_NAME opens the text too: false transcripts may be drawn from it.
             corpora = self.corpora.corpora
             text = {name: path for name, path in self._valid_paths(VALID).items() if corpora[name].kind == "text"}
-            opened, batches = self.open_shards({**paths, **text}, VALID)
+            opened, batches = self.open_shards({name: (VALID, path) for name, path in {**paths, **text}.items()})
             self.datasets[split] = MultiCorpusDataset(
                 {name: opened[name] for name in paths}, {name: batches[name] for name in paths}
             )

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slam_plugin.tasks.base.planned import exchange_order
+from slam_plugin.tasks.base.exchange import exchange_order
 from tests.support import training
 
 OVERLAPPING = {"ddp_backend": "pytorch_ddp", "find_unused_parameters": True, "gradient_as_bucket_view": True}

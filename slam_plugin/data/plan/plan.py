@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.plan.config import Corpora
+from slam_plugin.data.plan.config import Corpora, CorpusConfig
 from slam_plugin.data.randomness import generator
 
 
@@ -34,7 +34,7 @@ class Draw(NamedTuple):
 
 
 class Plan:
-    """The plan of a run. Steps count from 0, epochs from 1. Epoch ``e`` visits shard ``(e - 1) % n`` of ``n``."""
+    """The plan of a run. Steps count from 0, epochs from 1. An epoch visits one shard of each corpus, in turn."""
 
     def __init__(self, corpora: Corpora, seed: int, world_size: int, steps_per_epoch: int) -> None:
         if steps_per_epoch < 1:
@@ -54,7 +54,7 @@ class Plan:
 
     def shard(self, corpus: str, epoch: int) -> int:
         """Return the shard of a corpus that an epoch visits."""
-        return (epoch - 1) % len(self.corpora.corpora[corpus].train)
+        return shard_of(self.corpora.corpora[corpus], epoch)
 
     def draws(self, step: int, batches: Mapping[str, int]) -> list[Draw]:
         """Return the micro-batches of ``step`` in order. ``batches`` has the number of batches of each visited shard.
@@ -183,6 +183,11 @@ class Sweep:
         corpus = list(self._kinds)[place]
         groups = count_groups(corpus, batches[corpus], self.world_size)
         return [Draw(self._kinds[corpus], corpus, 0, 0, step - self._ends[place] + groups)]
+
+
+def shard_of(corpus: CorpusConfig, epoch: int) -> int:
+    """Return the number of the training shard that an epoch visits, from 0. Epochs count from 1."""
+    return (epoch - 1) % len(corpus.train)
 
 
 def shares(total: int, weights: Sequence[int]) -> list[int]:

@@ -23,10 +23,11 @@ from slam_plugin.data.plan.batching import Batches, cut
 from slam_plugin.data.plan.config import Corpora
 from slam_plugin.data.plan.dataset import MultiCorpusDataset
 from slam_plugin.data.plan.iterator import PlanIterator, refuse_unsupported
-from slam_plugin.data.plan.plan import Plan, Sweep
+from slam_plugin.data.plan.plan import Plan, Sweep, shard_of
 from slam_plugin.data.shards import Shard
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_batch
+from slam_plugin.tasks.base.exchange import exchange, exchange_order, exchanges, kept_casts
 from slam_plugin.tasks.base.flag_checks import refuse_asynchronous_saves, refuse_casting, refuse_partial_exchange
 from slam_plugin.tasks.base.ranks import first_rank_first
 from slam_plugin.tasks.base.reading import ReadsText
@@ -137,44 +138,42 @@ class PlannedTask(ReadsText, GuardedTask):
         if not first:
             self.datasets.pop(split).close()  # frees the old shards before the new ones are opened
         corpora = self.corpora.corpora
-        paths = {name: corpus.train[(epoch - 1) % len(corpus.train)] for name, corpus in corpora.items()}
-        opened, batches = self.open_shards(paths)
+        visited = {name: shard_of(corpus, epoch) for name, corpus in corpora.items()}
+        opened, batches = self.open_shards({name: (n, corpora[name].train[n]) for name, n in visited.items()})
         if first:
-            self._check_other_shards(paths, opened)
+            self._check_other_shards(visited, opened)
         self.datasets[split] = MultiCorpusDataset(opened, batches)
         self.learn_normalization([text for shard in opened.values() for text in shard.texts()], self.input_vocabulary)
 
-    def open_shards(
-        self, paths: Mapping[str, Path], subset: str | None = None
-    ) -> tuple[dict[str, Shard], dict[str, Batches]]:
+    def open_shards(self, shards: Mapping[str, tuple[int | str, Path]]) -> tuple[dict[str, Shard], dict[str, Batches]]:
         """Open a shard of each corpus. Return the shards and their batches, by corpus.
 
         Args:
-            subset: name of a validation subset; None if ``paths`` are training shards.
+            shards: by corpus, the number of a training shard, or the name of a validation subset; and its path.
         """
         opened: dict[str, Shard] = {}
         batches: dict[str, Batches] = {}
         # Text first: false transcripts may be drawn from it.
-        for name, path in sorted(paths.items(), key=lambda entry: self.corpora.corpora[entry[0]].kind != "text"):
-            opened[name], batches[name] = self._open(name, path, subset, opened)
+        for name in sorted(shards, key=lambda name: self.corpora.corpora[name].kind != "text"):
+            shard, path = shards[name]
+            opened[name], batches[name] = self._open(name, shard, path, opened)
             logger.info("%s, %s: %s", name, path, _summary(batches[name]))
         return opened, batches
 
-    def _open(self, name: str, path: Path, subset: str | None, opened: Mapping[str, Shard]) -> tuple[Shard, Batches]:
+    def _open(self, name: str, shard: int | str, path: Path, opened: Mapping[str, Shard]) -> tuple[Shard, Batches]:
         config = self.corpora.corpora[name]
-        shard = subset or config.train.index(path)
         with first_rank_first():  # rank 0 checks the audio and builds the memory-mapped copy
             corpus = self.kinds[config.kind].open(config, path, self.setting(config.kind, f"{name}, {shard}", opened))
         ranks = distributed_utils.get_data_parallel_world_size()
         limits = config.budget, config.min_length, config.max_length
         return corpus, cut(corpus.lengths, *limits, ranks, self.cfg.seed, name, shard)
 
-    def _check_other_shards(self, paths: Mapping[str, Path], opened: Mapping[str, Shard]) -> None:
+    def _check_other_shards(self, visited: Mapping[str, int], opened: Mapping[str, Shard]) -> None:
         """Open the shards of later epochs one by one, to find faults now and not days into the run."""
         for name, corpus in self.corpora.corpora.items():
-            for path in corpus.train:
-                if path != paths[name]:
-                    self._open(name, path, None, opened)
+            for shard, path in enumerate(corpus.train):
+                if shard != visited[name]:
+                    self._open(name, shard, path, opened)
 
     def get_batch_iterator(
         self, dataset: Any, num_shards: int = 1, shard_id: int = 0, epoch: int = 1, **options: Any
@@ -247,12 +246,12 @@ class PlannedTask(ReadsText, GuardedTask):
         batches = sample["batches"]
         kinds = [batch["kind"] for batch in batches]
         of_kind = Counter(kinds)
-        order = exchange_order(kinds, self.last_kinds) if _exchanges(model) else list(range(len(kinds)))
+        order = exchange_order(kinds, self.last_kinds) if exchanges(model) else list(range(len(kinds)))
         total, logs = 0.0, []
         with kept_casts():
             for i in order:
                 batch = batches[i]
-                with _exchange(model, last=i == order[-1]), _naming_batch(sample["plan_step"], batch):
+                with exchange(model, last=i == order[-1]), _naming_batch(sample["plan_step"], batch):
                     loss, sample_size, log = criterion(model, batch)
                     loss = loss / sample_size / of_kind[kinds[i]] * (0.0 if ignore_grad else 1.0)
                     optimizer.backward(loss)
@@ -284,63 +283,6 @@ class PlannedTask(ReadsText, GuardedTask):
         if "data_wait" in logging_outputs[0]:  # validation does not measure it
             waited, steps = (sum(log[key] for log in logging_outputs) for key in ("data_wait", "data_wait_steps"))
             metrics.log_scalar("data_wait", waited / steps, steps, priority=520, round=4)
-
-
-def exchange_order(kinds: Sequence[str], last_kinds: Sequence[str]) -> list[int]:
-    """Return the order in which several ranks take the micro-batches of a plan step, as places in ``kinds``.
-
-    One goes last, all others keep the plan's order. Torch's DDP sends gradients in buckets during the backward pass of
-    the last micro-batch, in the reverse order of the parameters. What that pass does not reach is complete when it
-    begins. So a long pass over speech hides the exchange, while in a short one over pairs the gradient of the text
-    embedding, complete only after the layers that both share, would hold back the others.
-
-    Args:
-        kinds: kinds of the micro-batches in the plan's order, the same on every rank.
-        last_kinds: kinds of which one goes last, the preferred one first. Others are taken if none of them is there.
-    """
-    places = list(range(len(kinds)))
-    last = max(places, key=lambda place: (-_place_in(last_kinds, kinds[place]), place))
-    return [place for place in places if place != last] + [last]
-
-
-def _place_in(names: Sequence[str], name: str) -> int:
-    return names.index(name) if name in names else len(names)
-
-
-@contextlib.contextmanager
-def kept_casts() -> Iterator[None]:
-    """Keep autocast's copies of weights until the end of the context or until they are cleared within it.
-
-    So each weight is cast once for all micro-batches of a step.
-
-    torch forgets them when the outermost autocast context ends. This one is outermost and casts nothing itself, so
-    losses and the backward pass keep their types. No weight may change, or be used without gradients first, within it:
-    a copy that was made under ``no_grad`` would give its weight no gradient. The copies take 2 bytes for each weight;
-    within a micro-batch only those of weights that it does not read are in addition to what it kept anyway.
-    """
-    torch.autocast_increment_nesting()
-    try:
-        yield
-    finally:
-        if torch.autocast_decrement_nesting() == 0:
-            torch.clear_autocast_cache()
-
-
-def _exchanges(model: Any) -> bool:
-    """Return whether the model exchanges gradients with other ranks in its backward pass."""
-    return hasattr(model, "no_sync")
-
-
-def _exchange(model: Any, last: bool) -> contextlib.AbstractContextManager:
-    """Return the context of a micro-batch's two passes: several ranks exchange gradients in the ``last`` one's."""
-    if not _exchanges(model):
-        return contextlib.nullcontext()
-    if not last:
-        return model.no_sync()
-    # Autograd runs last what was made first: through a copy of an earlier micro-batch, a weight would get its
-    # gradient at the end of the backward pass, and no exchange could begin before.
-    torch.clear_autocast_cache()
-    return contextlib.nullcontext()
 
 
 @contextlib.contextmanager
