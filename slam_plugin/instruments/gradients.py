@@ -1,39 +1,61 @@
-"""Gradients of the objectives on the layers that they share: their norms, and whether they agree."""
+"""Gradients of losses on the layers that they share: their norms, and whether they agree."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
-class Gradients(NamedTuple):
-    """The gradients of several losses with respect to the same parameters.
+class Gradient(NamedTuple):
+    """The gradient of a loss with respect to some parameters.
 
     Attributes:
-        norms: the Euclidean norm of each loss's gradient over all parameters together, by name. It is 0 for a loss that
-            depends on none of them.
-        total: the gradient of the sum of the losses, like each parameter.
+        norm: its Euclidean norm over all parameters together; 0 for a loss that depends on none of them.
+        dots: its dot products with earlier gradients, by their names.
+        parts: the gradient of each parameter that the loss depends on, by the parameter's place; empty if not kept.
     """
 
-    norms: dict[str, float]
-    total: list[Tensor]
+    norm: float
+    dots: dict[str, float]
+    parts: dict[int, Tensor]
 
 
-def gradients_of(losses: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> Gradients:
-    """Return the gradients of each of ``losses``.
+def gradient_of(
+    loss: Tensor,
+    parameters: Sequence[Tensor],
+    earlier: Mapping[str, Gradient] = MappingProxyType({}),
+    keep: bool = False,
+) -> Gradient:
+    """Return the gradient of ``loss``, measured parameter by parameter in the backward pass.
 
-    ``parameter.grad`` is not changed. The losses may share one graph, which is kept.
+    Unless it is kept, the gradient of a parameter is freed before the next ones are computed: all of them together
+    would take as much memory as the parameters. ``parameter.grad`` is not changed. The graph is kept.
+
+    Args:
+        earlier: gradients that were kept, with respect to the same parameters.
     """
-    norms, total = {}, [torch.zeros_like(parameter) for parameter in parameters]
-    for name, loss in losses.items():
-        gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-        reached = [(sums, gradient) for sums, gradient in zip(total, gradients, strict=True) if gradient is not None]
-        norms[name] = _norm([gradient for _, gradient in reached])
-        for sums, gradient in reached:
-            sums += gradient
-    return Gradients(norms, total)
+    zero = torch.zeros((), device=loss.device)
+    squares, dots, parts = [zero], {name: [zero] for name in earlier}, {}
+
+    def measure(place: int, gradient: Tensor) -> Tensor:
+        squares.append(gradient.float().square().sum())
+        for name, other in earlier.items():
+            if place in other.parts:
+                dots[name].append((gradient.float() * other.parts[place].float()).sum())
+        if keep:
+            parts[place] = gradient
+        return gradient.new_zeros(()).expand_as(gradient)  # what autograd collects in its place
+
+    hooks = [parameter.register_hook(partial(measure, place)) for place, parameter in enumerate(parameters)]
+    try:
+        torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Gradient(float(sum(squares)) ** 0.5, {name: float(sum(found)) for name, found in dots.items()}, parts)
 
 
 def shares(norms: Mapping[str, float]) -> dict[str, float]:
@@ -42,20 +64,11 @@ def shares(norms: Mapping[str, float]) -> dict[str, float]:
     return {name: norm / total if total else 0.0 for name, norm in norms.items()}
 
 
-def cosines(gradients: Mapping[str, Sequence[Tensor]]) -> dict[tuple[str, str], float]:
-    """Return the cosine of each two of ``gradients``, by their names in the order given.
+def cosines(gradient: Gradient, earlier: Mapping[str, Gradient]) -> dict[str, float]:
+    """Return the cosine of ``gradient`` and each of the ``earlier`` ones that it was measured with, by name.
 
     Below 0 a step along one makes the loss of the other worse (Yu et al. 2020, section 2). Two of
     which one is zero have none.
     """
-    norms = {name: _norm(gradient) for name, gradient in gradients.items()}
-    found = {}
-    for one, other in combinations(gradients, 2):
-        if norms[one] and norms[other]:
-            both = zip(gradients[one], gradients[other], strict=True)
-            found[one, other] = float(sum((a.float() * b.float()).sum() for a, b in both)) / (norms[one] * norms[other])
-    return found
-
-
-def _norm(tensors: Sequence[Tensor]) -> float:
-    return float(sum((tensor.float().square().sum() for tensor in tensors), torch.zeros(()))) ** 0.5
+    products = {name: gradient.norm * other.norm for name, other in earlier.items()}
+    return {name: gradient.dots[name] / product for name, product in products.items() if product}

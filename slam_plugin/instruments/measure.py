@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from slam_plugin.instruments.fixed_set import transcripts
-from slam_plugin.instruments.gradients import cosines, gradients_of, shares
+from slam_plugin.instruments.gradients import cosines, gradient_of, shares
 from slam_plugin.instruments.recognition import decode
 from slam_plugin.instruments.states import effective_rank, mean_pooled, own_share, probed_frames, retrieval_accuracy
 from slam_plugin.models.base.trunk import build_trunk
@@ -207,20 +207,22 @@ def _text_alone(batch: Batch) -> dict[str, Any]:
 def _gradient_values(model: nn.Module, batches: Batches, active: Collection[str]) -> dict[str, float]:
     """Return each objective's share of the gradient norms on the shared layers, and whether the kinds' gradients agree.
 
-    One batch of each kind is read. For an objective of several kinds, the norm is the root of the sum of squares:
-    gradients of different batches are nearly orthogonal. Empty while these layers are frozen.
+    One batch of each kind is read. The kinds' gradients are kept until the last one's is measured. For an objective of
+    several kinds, the norm is the root of the sum of squares: gradients of different batches are nearly orthogonal.
+    Empty while these layers are frozen.
     """
     parameters = [parameter for parameter in model.trunk.multimodal_layers.parameters() if parameter.requires_grad]
     if not parameters:
         return {}
     squares = dict.fromkeys((n for n, o in model.objectives.items() if set(o.kinds) & batches.keys()), 0.0)
-    totals = {}
-    for kind in sorted(batches.keys() & set(active)):
+    kinds, totals, agreement = sorted(batches.keys() & set(active)), {}, {}
+    for kind in kinds:
         outputs = model(batches[kind][0])
         losses = {name: model.objectives[name].weight * output.loss for name, output in outputs.items()}
-        norms, totals[kind] = gradients_of(losses, parameters)
-        for name, norm in norms.items():
-            squares[name] += norm**2
+        total = gradient_of(sum(losses.values()), parameters, totals, keep=kind != kinds[-1])
+        for name, loss in losses.items():
+            squares[name] += (total if len(losses) == 1 else gradient_of(loss, parameters)).norm ** 2
+        agreement |= {f"agreement_{other}_{kind}": cosine for other, cosine in cosines(total, totals).items()}
+        totals[kind] = total
     found = shares({name: square**0.5 for name, square in squares.items()})
-    agreement = {f"agreement_{one}_{other}": cosine for (one, other), cosine in cosines(totals).items()}
     return {f"gradient_{name}": share for name, share in found.items()} | agreement
