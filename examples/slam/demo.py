@@ -19,15 +19,16 @@ from typing import Any
 from examples.slam.steps import Step, run_steps
 from examples.slam.training_steps import (
     CLAUSES,
+    CONFIG,
     ROOT,
     TWINS,
     FineTuning,
     PreTraining,
-    clauses,
     cluster,
     data_steps,
     decode,
     fine_tune_twin,
+    joint_clauses,
     pretrain,
     recognition,
     script,
@@ -36,7 +37,7 @@ from examples.slam.training_steps import (
 from slam_plugin.data.files import atomic_write
 from slam_plugin.machine import cores
 
-RECIPES = ROOT / "examples/slam/config/laptop"
+RECIPES = CONFIG / "laptop"
 CLIPS = 5  # test utterances of each task that the report plays
 
 
@@ -71,7 +72,7 @@ def plan(
     stages = {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}}
     base, changes = ("pairs.yaml", {}) if control else ("demo.yaml", stages)
     corpora = write_corpora(run, RECIPES / base, changes)
-    tasks = recognition("asr", 10, budget.asr), clauses("st", budget.st)
+    tasks = recognition("asr", 10, budget.asr), joint_clauses("st", budget.st)
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
         *data_steps(run, "english", tree, debs, budget.limit),

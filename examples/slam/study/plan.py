@@ -11,9 +11,10 @@ import yaml
 from examples.slam.steps import Step
 from examples.slam.study.columns import COLUMNS
 from examples.slam.study.records import Cell, Places, write_record
-from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
+from examples.slam.study.rows import NOMINAL_UPDATES, ROWS, stretched
 from examples.slam.study.scales import Scale
 from examples.slam.training_steps import (
+    CONFIG,
     PreTraining,
     cluster,
     content_hash,
@@ -116,9 +117,9 @@ def _pretrainings(study: Study, row: str, seed: int) -> Iterator[tuple[list[Step
 def _corpora(study: Study, row: str, seed: int, centroids: Path | None) -> Path:
     """Return the row's corpora file, adapted to this scale and to ``centroids`` if it differs from the recipe."""
     path, scale = CONFIG / ROWS[row].corpora, study.scale
-    if (scale.pretrain, scale.budget, centroids) == (NOMINAL_UPDATES, 1.0, None):
+    if (scale.pretrain, scale.budget, scale.augmented, centroids) == (NOMINAL_UPDATES, 1.0, False, None):
         return path
-    values = stretched(path, scale.pretrain, scale.budget)
+    values = stretched(path, scale.pretrain, scale.budget, scale.augmented)
     own = study.run / "corpora" / f"{row}.yaml"
     if centroids is not None:
         values["objectives"]["kmeans"]["centroids"] = str(centroids)

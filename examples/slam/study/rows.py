@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from examples.slam.training_steps import ROOT
 from slam_plugin.data.plan.yaml_layers import read_layered
 
-CONFIG = ROOT / "examples/slam/config"
 NOMINAL_UPDATES = 1600  # of the runs that the corpora files are written for
 
 
@@ -73,11 +71,11 @@ ROWS: Mapping[str, Row] = {
 }
 
 
-def stretched(corpora: Path, updates: int, budget: float) -> dict[str, Any]:
+def stretched(corpora: Path, updates: int, budget: float, augmented: bool) -> dict[str, Any]:
     """Return the contents of a corpora file, adapted to a run of ``updates`` instead of ``NOMINAL_UPDATES``.
 
     Stages and moving weights begin at the same share of the run, in the same order; budgets are multiplied by
-    ``budget``.
+    ``budget``. If ``augmented``, CTC on clean speech becomes CTC after SpecAugment.
     """
     values = read_layered(corpora, joined=("corpora", "objectives")).values
     values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
@@ -90,6 +88,9 @@ def stretched(corpora: Path, updates: int, budget: float) -> dict[str, Any]:
             option: _at(value, updates) if isinstance(value, dict) else value
             for option, value in (options or {}).items()
         }
+    ctc = values["objectives"].get("ctc", {})
+    if augmented and ctc.get("inputs") == "clean":
+        ctc["inputs"] = "augmented"
     return values
 
 
