@@ -75,11 +75,11 @@ def typed(command: Sequence[object]) -> str:
     return text.replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
 
 
-def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
-    """Write ``run/corpora.yaml``, the contents of ``base`` with ``changes``, and return its path."""
-    with atomic_write(run / "corpora.yaml") as file:
-        yaml.safe_dump({"base": str(base), **changes}, file, sort_keys=False)
-    return run / "corpora.yaml"
+def write_yaml(path: Path, values: Mapping[str, Any]) -> Path:
+    """Write ``values``, in their order, and return ``path``."""
+    with atomic_write(path) as file:
+        yaml.safe_dump(values, file, sort_keys=False)
+    return path
 
 
 def data_steps(

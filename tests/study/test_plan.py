@@ -8,11 +8,12 @@ import pytest
 import yaml
 from fairseq import tasks
 
+from examples.slam.stretching import NOMINAL_UPDATES, stretched
 from examples.slam.study import __main__ as command
 from examples.slam.study import capacity, plan
 from examples.slam.study.claims import CLAIMS
 from examples.slam.study.columns import COLUMNS, needed
-from examples.slam.study.rows import NOMINAL_UPDATES, ROWS, stretched
+from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import QUICK, SCALES
 from examples.slam.training_steps import CONFIG
 from slam_plugin.data.plan.yaml_layers import read_layered
