@@ -54,8 +54,8 @@ def warn_of_restarted_plan(task: Any) -> None:
     last = Path(whole.checkpoint.save_dir, LAST)
     if whole.checkpoint.restore_file == LAST and last.exists():
         logger.warning(
-            "%s: --reset-dataloader restarts the corpus plan and its stages at step 0, and so does every start "
-            "of this command again, as of a job that is queued again",
+            "%s: --reset-dataloader restarts the corpus plan and its stages at step 0, now and at every "
+            "later start of this command, such as that of a job that is queued again",
             last,
         )
 
