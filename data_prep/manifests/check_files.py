@@ -83,11 +83,10 @@ def corpora_faults(path: Path) -> Iterator[object]:
 
 def _refused_lengths(corpus: CorpusConfig) -> Iterator[Fault]:
     from slam_plugin.data.shards.limits import frame_limits
-    from slam_plugin.modules.front_end import DEFAULT_FRONT_END
 
     if "audio_root" not in corpus.options:  # text has no limits that refuse a row
         return
-    limits = frame_limits(corpus, DEFAULT_FRONT_END)
+    limits = frame_limits(corpus)
     for path in filter(None, (*corpus.train, corpus.valid)):
         with contextlib.suppress(DataError, OSError):  # a manifest that cannot be read is reported by itself
             yield from length_faults(Manifest.open(path), *limits, upper=f"max_length of the corpus {corpus.name}")

@@ -6,10 +6,10 @@ from typing import Any
 
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.validate import ensure_valid
-from slam_plugin.modules.front_end import FrontEnd
+from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 
 
-def frame_limits(config: Any, front_end: FrontEnd) -> tuple[int, int]:
+def frame_limits(config: Any, front_end: FrontEnd = DEFAULT_FRONT_END) -> tuple[int, int]:
     """Return the fewest and the most frames of an utterance in the corpus of the section ``config``.
 
     At least ``min_length`` frames and one state of ``front_end``, and at most ``max_length`` frames.
