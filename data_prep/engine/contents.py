@@ -10,6 +10,7 @@ from data_prep.engine.units import Corpus
 from slam_plugin.data.folders import files_below
 
 CONTENTS = "contents"
+_NOTHING = "nothing"
 _BITS = 128
 
 
@@ -22,6 +23,16 @@ def full_recipe(corpus: Corpus) -> dict[str, Any]:
 def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe without the state of the files."""
     return {name: value for name, value in recipe.items() if name != CONTENTS}
+
+
+def differences_of(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """Return the settings that differ between two recipes, such as ``train shards: found 10, expected 2``.
+
+    A setting that only one of them has is ``nothing`` in the other one.
+    """
+    one, other = settings_of(found), settings_of(expected)
+    names = [name for name in dict.fromkeys([*one, *other]) if one.get(name, _NOTHING) != other.get(name, _NOTHING)]
+    return "; ".join(f"{name}: found {one.get(name, _NOTHING)}, expected {other.get(name, _NOTHING)}" for name in names)
 
 
 def contents_of(*sources: Path | None, endings: Sequence[str] = ("",)) -> str:

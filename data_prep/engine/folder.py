@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep.engine.contents import settings_of
+from data_prep.engine.contents import differences_of, settings_of
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
 
@@ -70,7 +70,8 @@ def finished_stats(out: Path, recipe: Mapping[str, Any], begun: Path | None = No
         if found == expected:
             return stats
         if settings_of(found) != settings_of(expected):
-            raise DataError(f"{out}: was made by {found}, not {expected}; remove it or choose another folder")
+            differences = differences_of(found, expected)
+            raise DataError(f"{out}: was made by another recipe ({differences}); remove it or choose another folder")
         print(f"{out}: the files that it was made from have changed: it is prepared again", file=sys.stderr)
         return None
     if out.is_dir() and any(out.iterdir()) and not (begun and begun.is_dir()):

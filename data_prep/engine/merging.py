@@ -57,7 +57,7 @@ def merge_parts(corpus: Corpus, out: Path) -> dict[str, Any]:
         with (staged / DROPPED).open("wb") as file:
             file.write(b"place\treason\n")
             _concatenate([part / DROPPED for part in parts], file)
-        _refuse_empty(corpus.outputs, staged, counts, out)
+        _refuse_empty(corpus, staged, counts, out)
         corpus.finish(staged)
         stats = {"recipe": read_plan(out)["recipe"], "outputs": _describe(corpus.outputs, staged)}
         stats |= {kind: dict(sorted(counter.items())) for kind, counter in counts.items()}
@@ -160,13 +160,15 @@ def _filter(sources: Sequence[Path], tables: Sequence[Path], place: int, keep: n
         start += len(lengths)
 
 
-def _refuse_empty(outputs: Mapping[str, Output], staged: Path, counts: Mapping[str, Counter[str]], out: Path) -> None:
-    empty = [path for output in outputs.values() for path in output.files if _is_empty(staged / path, output)]
+def _refuse_empty(corpus: Corpus, staged: Path, counts: Mapping[str, Counter[str]], out: Path) -> None:
+    empty = [path for output in corpus.outputs.values() for path in output.files if _is_empty(staged / path, output)]
     if empty:
         left_out = _left_out(counts["dropped"], staged / DROPPED)
         if not (out / STATS).is_file():  # beside finished outputs the list stays that of theirs
             (staged / DROPPED).replace(out / DROPPED)
-        raise DataError(f"{out}: found no item for {', '.join(empty)}; left out: {left_out}")
+        shards = corpus.recipe.get("train shards", 1)
+        cure = f"; expected fewer --train-shards than {shards}" if shards > 1 and empty[0].startswith("train-") else ""
+        raise DataError(f"{out}: found no item for {', '.join(empty)}; left out: {left_out}{cure}")
 
 
 def _left_out(counts: Counter[str], dropped: Path) -> str:

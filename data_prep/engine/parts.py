@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from data_prep.engine.contents import full_recipe, settings_of
+from data_prep.engine.contents import differences_of, full_recipe, settings_of
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, is_unicode
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
@@ -165,10 +165,9 @@ def _write_plan(plan: Mapping[str, Any], folder: Path) -> None:
     if (folder / PLAN).exists():
         found = read_plan(folder.parent)
         if found != plan:
-            what = "recipe" if settings_of(found["recipe"]) != settings_of(plan["recipe"]) else "corpus"
-            raise DataError(
-                f"{folder}: holds parts of another {what}: found {found}, expected {plan}; remove it to start again"
-            )
+            differences = differences_of(found["recipe"], plan["recipe"])
+            what = f"recipe ({differences})" if differences else "state of the corpus"
+            raise DataError(f"{folder}: holds parts of another {what}; remove it to start again")
         return
     with atomic_write(folder / PLAN) as file:
         json.dump(plan, file, indent=1)

@@ -4,9 +4,9 @@
 
 A folder is searched for ``*.tsv`` (manifests if they have the header, otherwise labeled sentences; ``dropped.tsv`` is
 skipped), binarized text (``*.idx``), ``dict.txt`` with ``spm.model``, and ``corpora.yaml``. Each fault is printed with
-its file and line. The same audio in a training manifest (``train*.tsv``) and a test set (``test*.tsv``) is a fault; in
-``dev*.tsv`` or ``valid*.tsv`` it is a warning, and so is an id in two training manifests of a folder. The exit code is
-1 if there is a fault.
+its file and line. A row that ``min_length`` or ``max_length`` of a ``corpora.yaml`` refuses is a fault. The same audio
+in a training manifest (``train*.tsv``) and a test set (``test*.tsv``) is a fault; in ``dev*.tsv`` or ``valid*.tsv`` it
+is a warning, and so is an id in two training manifests of a folder. The exit code is 1 if there is a fault.
 
 All audio is decoded, and a stamp is left so that training does not decode it again. With ``--sample`` only some rows
 are decoded, always the same ones, and no stamp is left. Everything else is checked in full.
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.manifests.check_files import corpora_fault, is_labeled, labeled_fault, text_fault, vocabulary_fault
+from data_prep.manifests.check_files import corpora_faults, is_labeled, labeled_fault, text_fault, vocabulary_fault
 from data_prep.manifests.check_overlaps import leaks, repeated_ids
 from slam_plugin.data.constants import TEST, VALID
 from slam_plugin.data.errors import DataError
@@ -151,9 +151,10 @@ def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
         *((labeled_fault, (path,)) for path in found.labeled),
         *((text_fault, text) for text in found.texts),
         *((vocabulary_fault, (folder,)) for folder in found.vocabularies),
-        *((corpora_fault, (path,)) for path in found.corpora),
     )
     yield from (fault for check, what in checks if (fault := check(*what)))
+    for path in found.corpora:
+        yield from corpora_faults(path)
 
 
 def _sample(text: str) -> Sample:

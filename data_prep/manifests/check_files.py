@@ -1,10 +1,15 @@
 """Checks of a data folder's other files: labeled sentences, binarized text, vocabularies, ``corpora.yaml``."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.text.labeled import read_rows
-from slam_plugin.data.errors import DataError
+from slam_plugin.data.errors import DataError, Fault
+from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.tsv import REQUIRED
+from slam_plugin.data.manifests.validate import Bounds, length_faults
+from slam_plugin.data.plan.config import Corpora, CorpusConfig, read_corpora
 from slam_plugin.data.plan.yaml_layers import read_layered
 
 
@@ -60,31 +65,52 @@ def vocabulary_fault(folder: Path) -> str | None:
     return None
 
 
-def corpora_fault(path: Path) -> str | None:
-    """Return the faults of a ``corpora.yaml``, one per line, or None: files, kinds, objectives, their requirements."""
+def corpora_faults(path: Path) -> Iterator[object]:
+    """Yield the faults of a ``corpora.yaml``: files, kinds, objectives, their requirements.
+
+    If there are none, yield the rows of its manifests that training would refuse by their lengths.
+    """
+    try:
+        corpora = _read_corpora(path)
+    except UnicodeDecodeError as error:
+        yield f"{path}: is not UTF-8 ({error.reason} at byte {error.start})"
+    except (ValueError, OSError) as error:  # ValueError: an objective that lacks another
+        yield _named(error, path)
+    else:
+        for corpus in corpora.corpora.values():
+            yield from _refused_lengths(corpus)
+
+
+def _refused_lengths(corpus: CorpusConfig) -> Iterator[Fault]:
+    from slam_plugin.data.shards.limits import frame_limits
+
+    if "audio_root" not in corpus.options:  # text has no limits that refuse a row
+        return
+    bounds = Bounds(*frame_limits(corpus), upper=f"max_length of the corpus {corpus.name}")
+    for path in filter(None, (*corpus.train, corpus.valid)):
+        with contextlib.suppress(DataError, OSError):  # a manifest that cannot be read is reported by itself
+            yield from length_faults(Manifest.open(path), bounds)
+
+
+def _read_corpora(path: Path) -> Corpora:
+    """Read a ``corpora.yaml`` whose paths are relative to its folder."""
     import slam_plugin.objectives  # noqa: F401  (registers the objectives)
     from slam_plugin.data.options import Kind, Option
-    from slam_plugin.data.plan import config as corpora
     from slam_plugin.data.shards import KINDS, TRANSLATION_KINDS
     from slam_plugin.objectives.base import REGISTRY, check_requirements, options_of
 
-    try:
-        values = read_layered(path, joined=("corpora", "objectives")).values
-        pretraining = not isinstance(values, dict) or "objectives" in values
-        kinds = KINDS if pretraining else TRANSLATION_KINDS
-        declared = {name: Kind(kind.options, kind.suffixes) for name, kind in kinds.items()}
-        options = {
-            name: {option: Option(*of) for option, of in options_of(objective).items()}
-            for name, objective in REGISTRY.items()
-        }
-        found = corpora.read_corpora(path, path.parent, declared, options if pretraining else {})
-        if pretraining:
-            check_requirements(found.objectives)
-    except UnicodeDecodeError as error:
-        return f"{path}: is not UTF-8 ({error.reason} at byte {error.start})"
-    except (ValueError, OSError) as error:  # ValueError: an objective that lacks another
-        return _named(error, path)
-    return None
+    values = read_layered(path, joined=("corpora", "objectives")).values
+    pretraining = not isinstance(values, dict) or "objectives" in values
+    kinds = KINDS if pretraining else TRANSLATION_KINDS
+    declared = {name: Kind(kind.options, kind.suffixes) for name, kind in kinds.items()}
+    options = {
+        name: {option: Option(*of) for option, of in options_of(objective).items()}
+        for name, objective in REGISTRY.items()
+    }
+    found = read_corpora(path, path.parent, declared, options if pretraining else {})
+    if pretraining:
+        check_requirements(found.objectives)
+    return found
 
 
 def _named(error: Exception, path: Path) -> str:

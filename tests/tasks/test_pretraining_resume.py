@@ -154,7 +154,7 @@ def test_another_plan_is_refused_by_name(own_toy, reference, monkeypatch, change
     with pytest.raises(ValueError) as error:
         iterator.load_state_dict(state)
     assert message in str(error.value)
-    assert "--reset-dataloader" in str(error.value)
+    assert "--pretrained" in str(error.value)
     differences = str(error.value).count(": checkpoint ")
     # Another stage is one that came and one that went; what depends on the sizes of shards may follow from the rest.
     assert differences == str(error.value).count("batches.") + {stages: 2, vocabulary: 2}.get(

@@ -26,6 +26,7 @@ from slam_plugin.data.parallel import ordered_map
 logger = logging.getLogger(__name__)
 
 _STAMP = ".checked"
+_LOOKED_FOR = 100  # rows of a stamped manifest whose files must exist
 
 
 def check_manifest(
@@ -62,7 +63,7 @@ def find_faults(
     The audio of ``rows`` (ascending) is checked, of all rows if None. With ``inside_root``, audio that is not below
     ``root`` is a fault, and is not read.
     """
-    found = _row_faults(manifest, _Bounds(min_frames, max_frames), text_columns)
+    found = _row_faults(manifest, Bounds(min_frames, max_frames), text_columns)
     of_audio = _audio_faults(manifest, Path(root), decode, progress, jobs, rows, inside_root)
     yield from heapq.merge(*found, of_audio, key=lambda fault: fault.line)
 
@@ -80,12 +81,16 @@ def ensure_valid(
     """Raise :class:`DataError` that lists the faults of :func:`check_manifest`, or leave a stamp if there are none.
 
     ``upper`` is the key or the flag that ``max_frames`` comes from, for the message about rows that are too long.
-    While manifest and root do not change, later calls check the rows again, but not the audio. Audio files that change
-    later are not noticed. Remove the stamp (``MANIFEST.checked``) to decode them again.
+    While manifest and root do not change, later calls check the rows again, but not the audio: only that the files of
+    some rows exist, so that a corpus that was moved is noticed. Audio files that change later are not noticed. Remove
+    the stamp (``MANIFEST.checked``) to decode them again. A stamp beside a read-only manifest counts.
     """
-    of_rows = _row_faults(manifest, _Bounds(min_frames, max_frames, upper), text_columns)
+    of_rows = _row_faults(manifest, Bounds(min_frames, max_frames, upper), text_columns)
     raise_faults([fault for found in of_rows for fault in found])
-    if _read_stamp(companion(manifest.path, _STAMP)) == _state(manifest, root):
+    stamps = (manifest.path.with_name(manifest.path.name + _STAMP), companion(manifest.path, _STAMP))
+    if any(_read_stamp(stamp) == _state(manifest, root) for stamp in dict.fromkeys(stamps)):
+        rows = np.unique(np.linspace(0, len(manifest) - 1, _LOOKED_FOR).astype(int)).tolist()
+        raise_faults(list(_audio_faults(manifest, Path(root), False, False, jobs, rows)))
         logger.info("%s: %d utterances, already checked", manifest.path, len(manifest))
         return
     logger.info("%s: decoding all %d utterances once to check them", manifest.path, len(manifest))
@@ -99,7 +104,7 @@ def leave_stamp(manifest: Manifest, root: str | Path) -> None:
         json.dump(_state(manifest, root), file)
 
 
-class _Bounds(NamedTuple):
+class Bounds(NamedTuple):
     """Bounds of an utterance's frames of 10 ms. ``upper`` is the key or the flag that ``most`` comes from, if known."""
 
     least: int
@@ -113,12 +118,13 @@ class _Bounds(NamedTuple):
         return f"at most {self.most}" + (f" ({self.upper})" if self.upper else "")
 
 
-def _row_faults(manifest: Manifest, bounds: _Bounds, text_columns: Sequence[str]) -> list[Iterator[Fault]]:
+def _row_faults(manifest: Manifest, bounds: Bounds, text_columns: Sequence[str]) -> list[Iterator[Fault]]:
     """Return the faults that show without the audio, one iterator per column, in the order of lines."""
-    return [_length_faults(manifest, bounds), *(_text_faults(manifest, column) for column in text_columns)]
+    return [length_faults(manifest, bounds), *(_text_faults(manifest, column) for column in text_columns)]
 
 
-def _length_faults(manifest: Manifest, bounds: _Bounds) -> Iterator[Fault]:
+def length_faults(manifest: Manifest, bounds: Bounds) -> Iterator[Fault]:
+    """Yield the rows whose speech is shorter or longer than ``bounds``, without looking at the audio."""
     frames = manifest.column("n_frames")
     for row in np.flatnonzero((frames < bounds.least) | (frames > bounds.most)):
         found, name = int(frames[row]), manifest.value(row, "id")
@@ -175,5 +181,5 @@ def _state(manifest: Manifest, root: str | Path) -> dict[str, str]:
 def _read_stamp(stamp: Path) -> dict[str, str] | None:
     try:
         return json.loads(stamp.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, PermissionError, ValueError):
         return None

@@ -206,7 +206,10 @@ class PlanIterator(EpochBatchIterator):
         return _Steps(loader, start=offset)
 
 
-_AFRESH = "restart the plan with --reset-dataloader"
+_AFRESH = (
+    "begin a new run from its weights, with --pretrained and another --save-dir (--reset-dataloader would restart the "
+    "plan and its stages at step 0, at every start of the command)"
+)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

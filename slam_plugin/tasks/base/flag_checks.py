@@ -1,5 +1,7 @@
 """Checks of fairseq's flags that tasks share: combinations that are refused, each with its reason."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import torch.distributed
@@ -8,6 +10,9 @@ from omegaconf import OmegaConf
 from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
 from slam_plugin.data.errors import DataError
 
+logger = logging.getLogger(__name__)
+
+LAST = "checkpoint_last.pt"  # fairseq's default of --restore-file
 _CASTING = ("fp16", "bf16", "amp")
 _WHOLE_EXCHANGE = ("legacy_ddp", "no_c10d")
 _OVERLAPPING = ("pytorch_ddp", "c10d")  # torch's own DDP: it sends gradients during the backward pass
@@ -38,19 +43,37 @@ def refuse_asynchronous_saves(task: Any) -> None:
         )
 
 
+def warn_of_restarted_plan(task: Any) -> None:
+    """Log a warning if a run resumes from its own last checkpoint and begins its corpus plan anew.
+
+    ``task`` is the task's section of a run's whole configuration.
+    """
+    whole = task._get_parent() if OmegaConf.is_config(task) else None
+    if whole is None or "checkpoint" not in whole or not whole.checkpoint.reset_dataloader:
+        return
+    last = Path(whole.checkpoint.save_dir, LAST)
+    if whole.checkpoint.restore_file == LAST and last.exists():
+        logger.warning(
+            "%s: --reset-dataloader restarts the corpus plan and its stages at step 0, now and at every "
+            "later start of this command, such as that of a job that is queued again",
+            last,
+        )
+
+
 def refuse_partial_exchange(cfg: Any) -> None:
     """Raise ValueError if several ranks would wait for gradients that a plan step does not compute.
 
+    A backend that is not supported is refused on one rank as well: fairseq would ask for a package that does not help.
     A micro-batch reaches only some of the parameters. Torch's own DDP waits for the others unless it looks for them.
     """
     met = torch.distributed.is_initialized()  # as many ranks as torchrun started, whatever the flag says
     ranks = torch.distributed.get_world_size() if met else cfg.distributed_world_size
-    if ranks < 2 or cfg.ddp_backend in _WHOLE_EXCHANGE:
-        return
-    if cfg.ddp_backend not in _OVERLAPPING:
+    if cfg.ddp_backend not in (*_WHOLE_EXCHANGE, *_OVERLAPPING):
         raise ValueError(
             f"--ddp-backend {cfg.ddp_backend}: found with {ranks} ranks, expected pytorch_ddp or legacy_ddp"
         )
+    if ranks < 2 or cfg.ddp_backend in _WHOLE_EXCHANGE:
+        return
     if not cfg.find_unused_parameters:
         raise ValueError(
             f"--ddp-backend {cfg.ddp_backend}: found with {ranks} ranks and without --find-unused-parameters, expected "

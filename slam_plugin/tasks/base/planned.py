@@ -28,7 +28,12 @@ from slam_plugin.data.shards import Shard
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_batch
 from slam_plugin.tasks.base.exchange import exchange, exchange_order, exchanges, kept_casts
-from slam_plugin.tasks.base.flag_checks import refuse_asynchronous_saves, refuse_casting, refuse_partial_exchange
+from slam_plugin.tasks.base.flag_checks import (
+    refuse_asynchronous_saves,
+    refuse_casting,
+    refuse_partial_exchange,
+    warn_of_restarted_plan,
+)
 from slam_plugin.tasks.base.ranks import first_rank_first
 from slam_plugin.tasks.base.reading import ReadsText
 
@@ -70,6 +75,7 @@ def refuse_unplanned(cfg: PlannedTaskConfig, **further: Any) -> None:
     refuse_casting(cfg)
     refuse_asynchronous_saves(cfg)
     refuse_partial_exchange(cfg)
+    warn_of_restarted_plan(cfg)
     refuse_unsupported(
         skip_remainder_batch=cfg.skip_remainder_batch,
         grouped_shuffling=cfg.grouped_shuffling,

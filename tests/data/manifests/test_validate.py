@@ -238,6 +238,31 @@ def test_a_corpus_that_is_moved_keeps_its_stamp(corpus, decoded, tmp_path_factor
     assert len(decoded) == 5
 
 
+def test_a_stamp_beside_a_read_only_manifest_counts(corpus, decoded, tmp_path_factory, monkeypatch):
+    folder, rows = corpus
+    write_manifest(folder / "m.tsv", rows, COLUMNS)
+    valid(folder)
+    monkeypatch.setattr(os, "access", lambda place, mode: False)  # a superuser may write everywhere
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    valid(folder)
+    assert len(decoded) == 5
+
+
+def test_audio_that_is_gone_is_named_in_spite_of_the_stamp(corpus, decoded, tmp_path):
+    """As after a move to another disk: manifests of published corpora hold absolute paths."""
+    folder, rows = corpus
+    rows = [{**row, "audio": str(folder / "sound" / row["audio"])} for row in rows]
+    (folder / "sound").mkdir()
+    for row in rows:
+        (folder / Path(row["audio"]).name).rename(row["audio"])
+    write_manifest(folder / "m.tsv", rows, COLUMNS)
+    valid(folder)
+    (folder / "sound").rename(folder / "other")
+    with pytest.raises(DataError, match=r"m\.tsv:2: .*sound/a\.wav: there is no such file") as error:
+        valid(folder)
+    assert len(decoded) == 5 and len(str(error.value).splitlines()) == 5
+
+
 def test_a_damaged_stamp_means_decoding_again(corpus, decoded):
     folder, rows = corpus
     write_manifest(folder / "m.tsv", rows, COLUMNS)

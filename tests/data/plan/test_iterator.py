@@ -148,7 +148,7 @@ def test_another_plan_is_refused_and_the_difference_named(other, message):
     _, state = train(make(), 1, 7)
     with pytest.raises(DataError) as error:
         make(epoch=state["epoch"], **other).load_state_dict(state)
-    assert message in str(error.value) and "--reset-dataloader" in str(error.value)
+    assert message in str(error.value) and "with --pretrained and another --save-dir" in str(error.value)
     unchanged = [name for name in ("mode", "corpora.b", "corpora.t") if name in str(error.value)]
     assert not unchanged
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_at_the_end_of_an_epoch_is_compared_without_the_shards_that
 
 
 def test_a_checkpoint_without_a_plan_is_refused():
-    with pytest.raises(DataError, match="holds no corpus plan.*--reset-dataloader"):
+    with pytest.raises(DataError, match="holds no corpus plan.*--pretrained and another --save-dir"):
         make().load_state_dict({"version": 2, "epoch": 1, "iterations_in_epoch": 3, "shuffle": True})
 
 

@@ -56,6 +56,13 @@ def test_both_subsets(tmp_path):
     check_speech_pretrains(made, tmp_path, ["train-00.tsv", "train-01.tsv"])
 
 
+def test_more_shards_than_recordings_are_refused_by_their_flag(tmp_path):
+    root = write_librilight(tmp_path / "corpus")
+    expected = r"found no item for train-.*; expected fewer --train-shards than 10"
+    with pytest.raises(DataError, match=expected):
+        prepare(librilight.open_corpus(root, train_shards=10, valid_parts=3), tmp_path / "out")
+
+
 def test_unbroken_speech_is_cut_at_its_quietest_frame(tmp_path):
     root = write_librilight(tmp_path / "corpus")
     prepare(librilight.open_corpus(root, ["small"], train_shards=1), tmp_path / "out")

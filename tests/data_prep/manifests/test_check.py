@@ -13,7 +13,7 @@ from data_prep.manifests.check import Sample, main
 from data_prep.text.binarize import binarize
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.audio import frames_in
-from slam_plugin.data.manifests.manifest import write_manifest
+from slam_plugin.data.manifests.manifest import Manifest, line_of, write_manifest
 from tests.data_prep.layouts.sounds import cut_short
 
 
@@ -293,6 +293,23 @@ def test_each_other_file_at_fault_is_named(data, capsys):
     assert found[0].startswith(f"{index.with_suffix('.bin')}: found ")
     assert "dict.txt and spm.model do not match: line 1" in found[1]
     assert found[2].startswith(f"{data}/corpora.yaml:") and "span_mml" in found[2]
+
+
+def test_rows_that_training_refuses_by_their_lengths_are_named(data, capsys):
+    manifest = Manifest.open(data / "train.tsv")
+    frames = manifest.column("n_frames")
+    values = yaml.safe_load((data / "corpora.yaml").read_text())
+    values["corpora"]["talk"] |= {"min_length": int(frames.min()), "max_length": int(frames.max()) - 1}
+    (data / "corpora.yaml").write_text(yaml.safe_dump(values))
+    assert main([str(data)]) == 1
+    found = capsys.readouterr().out.splitlines()
+    lines = [line_of(row) for row in range(len(manifest)) if frames[row] == frames.max()]
+    assert [int(line.split(":")[1]) for line in found] == lines
+    assert all("(max_length of the corpus talk)" in line for line in found)
+    values["corpora"]["talk"] |= {"min_length": int(frames.max()) + 1, "max_length": 3000}
+    (data / "corpora.yaml").write_text(yaml.safe_dump(values))
+    assert main([str(data / "corpora.yaml"), "--no-decode"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == len(manifest)
 
 
 def test_text_of_a_larger_dictionary_is_named(data, capsys):

@@ -26,4 +26,4 @@ def test_a_corpora_file_is_put_beside_the_data(tmp_path, capsys):
     assert made == [("tree", None, 2)]
     assert "'joint': 9" in capsys.readouterr().out
     assert main([*arguments, "--limit", "3"]) == 1
-    assert "was made by {'limit': None}, not {'limit': 3}" in capsys.readouterr().err
+    assert "was made by another recipe (limit: found None, expected 3)" in capsys.readouterr().err

@@ -233,7 +233,7 @@ def test_limit_and_another_recipe(tree, tmp_path):
         assert each["utterances"] == (4 if name.startswith("st/") else 2)
     for counts in (*stats["sentences"].values(), *stats["normalization"].values(), *stats["translations"].values()):
         assert {each["rows"] for each in counts.values()} == {2}
-    with pytest.raises(DataError, match=r"was made by .*'limit': 2.*, not .*'limit': None"):
+    with pytest.raises(DataError, match=r"was made by another recipe \(limit: found 2, expected None\)"):
         prepare(tree, tmp_path / "small")
 
 
