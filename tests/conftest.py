@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import checkpoints, training
+from tests.support import checkpoints, composing, training  # noqa: F401  (composing saves time)
 
 # The longest files. If they started last, one worker would run them alone while the others have nothing to do.
 LONGEST = (
