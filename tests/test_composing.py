@@ -36,9 +36,7 @@ def configuration(way, arguments, monkeypatch):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_both_ways_lead_to_the_same_configuration(name, monkeypatch):
-    found, expected = (
-        configuration(way, COMMANDS[name], monkeypatch) for way in (composing.compose, composing.HYDRAS)
-    )
+    found, expected = (configuration(way, COMMANDS[name], monkeypatch) for way in (composing.compose, composing.HYDRAS))
     assert list(found) == list(expected)
     for section in expected:
         assert found[section] == expected[section], section

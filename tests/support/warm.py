@@ -1,7 +1,7 @@
 """Imported before forking: makes ready what every fork would make for itself.
 
-fairseq lets hydra parse each of its three hundred defaults (see composing), and ANTLR's parsers fill their tables on the
-way. In each fork the garbage collector would visit all imported objects, and so copy the memory that the forks share.
+hydra parses each of fairseq's three hundred defaults (see composing), and ANTLR's parsers fill their tables on the way.
+In each fork the garbage collector would visit all imported objects, and so copy the memory that the forks share.
 """
 
 import gc
