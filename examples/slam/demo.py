@@ -17,26 +17,28 @@ from pathlib import Path
 from typing import Any
 
 from examples.slam.steps import Step, run_steps
+from examples.slam.stretching import stretched
 from examples.slam.training_steps import (
     CLAUSES,
+    CONFIG,
     ROOT,
     TWINS,
     FineTuning,
     PreTraining,
-    clauses,
     cluster,
     data_steps,
     decode,
     fine_tune_twin,
+    joint_clauses,
     pretrain,
     recognition,
     script,
-    write_corpora,
+    write_yaml,
 )
 from slam_plugin.data.files import atomic_write
 from slam_plugin.machine import cores
 
-RECIPES = ROOT / "examples/slam/config/laptop"
+RECIPES = CONFIG / "laptop"
 CLIPS = 5  # test utterances of each task that the report plays
 
 
@@ -46,15 +48,15 @@ class Budget:
 
     pretrain: int
     pretrain_epoch: int  # plan steps between validations
-    pairs_from: int  # plan step of the second stage
+    augmented: bool  # CTC on pairs after SpecAugment: a longer run sees each pair ten times and more
     asr: int
     st: int
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=1600, pretrain_epoch=400, pairs_from=100, asr=400, st=300, limit=None)
-LONG = Budget(pretrain=6000, pretrain_epoch=1000, pairs_from=1000, asr=800, st=1600, limit=None)
-QUICK = Budget(pretrain=8, pretrain_epoch=4, pairs_from=4, asr=4, st=4, limit=40)
+FULL = Budget(pretrain=1600, pretrain_epoch=400, augmented=False, asr=400, st=600, limit=None)
+LONG = Budget(pretrain=6400, pretrain_epoch=800, augmented=True, asr=800, st=800, limit=None)
+QUICK = Budget(pretrain=8, pretrain_epoch=4, augmented=False, asr=4, st=4, limit=40)
 
 
 def plan(
@@ -68,15 +70,14 @@ def plan(
         seed: of every training.
         control: pre-train on pairs alone, for the same number of updates.
     """
-    stages = {"stages": {0: ["speech", "text"], budget.pairs_from: ["text", "pairs"]}}
-    base, changes = ("pairs.yaml", {}) if control else ("demo.yaml", stages)
-    corpora = write_corpora(run, RECIPES / base, changes)
-    tasks = recognition("asr", 10, budget.asr), clauses("st", budget.st)
-    recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
+    recipe = RECIPES / ("pairs.yaml" if control else "demo.yaml")
+    corpora = write_yaml(run / "corpora.yaml", stretched(recipe, budget.pretrain, 1.0, budget.augmented))
+    tasks = recognition("asr", 10, budget.asr), joint_clauses("st", budget.st)
+    pretraining = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
         *data_steps(run, "english", tree, debs, budget.limit),
         cluster(run / "data", run / "data" / "kmeans.npz"),
-        pretrain(run / "pretrain", run / "data", recipe, cores(), seed),
+        pretrain(run / "pretrain", run / "data", pretraining, cores(), seed),
         *([fine_tune_twin(run, task, twin, seed) for twin in TWINS] for task in tasks),
         [_decode(run, task, twin) for task in tasks for twin in TWINS],
         Step("report", partial(finish, run), outputs=[run / "results.json", run / "report.html"]),

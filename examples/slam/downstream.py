@@ -30,7 +30,7 @@ from examples.slam.training_steps import (
     pretrain,
     script,
     typed,
-    write_corpora,
+    write_yaml,
 )
 from slam_plugin.data.files import atomic_write
 from slam_plugin.machine import cores, machine, versions
@@ -157,7 +157,7 @@ def shared_steps(run: Path, budget: Budget, tree: Path | None, debs: str | None)
     """Return the steps that all tasks build on: data and pre-training."""
     base = ROOT / "examples/slam/config/downstream_corpora.yaml"
     stages = {0: ["speech", "text"], budget.pairs_from: ["speech", "text", "pairs"]}
-    corpora = write_corpora(run, base, {"stages": stages})
+    corpora = write_yaml(run / "corpora.yaml", {"base": str(base), "stages": stages})
     recipe = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [
         *data_steps(run, "downstream", tree, debs, budget.limit),

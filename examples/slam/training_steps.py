@@ -16,6 +16,7 @@ from slam_plugin.machine import bf16_supported, cores
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "slam_plugin"
+CONFIG = ROOT / "examples/slam/config"
 CLAUSES = "st/clauses"  # the folder of their data
 TWINS = ("pretrained", "scratch")
 SPEECH_TO_TEXT = ["--task", "slam_speech_to_text", "--valid-subset", "dev"]
@@ -74,11 +75,11 @@ def typed(command: Sequence[object]) -> str:
     return text.replace(f"{Path(sys.executable).parent}/", "").replace(f"{ROOT}/", "")
 
 
-def write_corpora(run: Path, base: Path, changes: Mapping[str, Any]) -> Path:
-    """Write ``run/corpora.yaml``, the contents of ``base`` with ``changes``, and return its path."""
-    with atomic_write(run / "corpora.yaml") as file:
-        yaml.safe_dump({"base": str(base), **changes}, file, sort_keys=False)
-    return run / "corpora.yaml"
+def write_yaml(path: Path, values: Mapping[str, Any]) -> Path:
+    """Write ``values``, in their order, and return ``path``."""
+    with atomic_write(path) as file:
+        yaml.safe_dump(values, file, sort_keys=False)
+    return path
 
 
 def data_steps(
@@ -192,11 +193,25 @@ def recognition(name: str, minutes: int, updates: int, size: str = "tiny") -> Fi
 def clauses(name: str, updates: int, size: str = "tiny", task: Sequence[str] = SPEECH_TO_TEXT) -> FineTuning:
     """Return the translation of short synthetic English clauses into Spanish, with CTC on the transcript as well.
 
-    ``task`` holds the flags of the task and of its batches.
+    Args:
+        task: flags of the task and of its batches.
     """
     flags = [*task, "--train-subset", "train", "--arch", f"slam_speech_to_text_{size}", *TRANSLATION]
     flags += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
     return FineTuning(name, CLAUSES, updates, flags, optimizer="slam_muon", lr=0.002)
+
+
+def joint_clauses(name: str, updates: int, size: str = "tiny") -> FineTuning:
+    """Return ``clauses`` with text translation in every update, of the spoken clauses and of more (mSLAM, 2022)."""
+    return clauses(name, updates, size, joint_translation(CONFIG / "laptop/translation_clauses.yaml", updates))
+
+
+def joint_translation(corpora: Path, updates: int) -> list[str]:
+    """Return the flags of speech and text translation after ``corpora``. An epoch is a quarter of the updates."""
+    flags = ["--task", "slam_joint_translation", "--corpora", str(corpora)]
+    flags += ["--steps-per-epoch", str(max(1, updates // 4)), "--valid-subset", "dev", "--dropout", "0.1"]
+    # fairseq requires a batch size; the budgets in the corpora file are used instead
+    return [*flags, "--batch-size", "1", "--batch-size-valid", "64", "--max-tokens-valid", "8000"]
 
 
 def validated(updates: int) -> list[str]:

@@ -93,6 +93,7 @@ def test_commands_by_hand(checkout):
     assert {kind(command.words) for command in found} >= {
         "fairseq-train slam_pretraining",
         "fairseq-train slam_speech_to_text",
+        "fairseq-train slam_joint_translation",
         "fairseq-generate slam_speech_to_text",
         "fairseq-hydra-train",
         "slam prepare english",

@@ -92,5 +92,5 @@ def test_every_corpora_file_is_a_recipe_or_a_base():
     tried |= {"laptop/demo.yaml", "laptop/speech_pairs.yaml", "laptop/w2v_bert_2.yaml", "one_gpu/w2v_bert_2.yaml"}
     bases = {"laptop/speech.yaml", "laptop/transcribed.yaml", "laptop/synthetic_pairs.yaml"}
     configurations = {f"{place}/pretrain.yaml" for place in ("laptop", "one_gpu")}
-    fine_tuning = {"laptop/finetune_asr.yaml", "laptop/finetune_st.yaml"}
+    fine_tuning = {"laptop/finetune_asr.yaml", "laptop/finetune_st.yaml", "laptop/translation_clauses.yaml"}
     assert files - fine_tuning == tried | bases | configurations

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from examples.slam.demo import FULL, RECIPES, plan
+from examples.slam.demo import FULL, LONG, RECIPES, plan
+from slam_plugin.data.plan.yaml_layers import read_layered
 from tests.data_prep.layouts.games import write_english
 from tests.support.documents import execute, start
 
@@ -104,8 +105,18 @@ def test_another_seed_and_the_control_change_what_they_say(tmp_path):
         assert words[words.index("--seed") + 1] == "1"
         assert other[name] == [("3" if words[i - 1] == "--seed" else word) for i, word in enumerate(words)]
     assert trainings(control=True) == first
-    setting = yaml.safe_load((tmp_path / "corpora.yaml").read_text(encoding="utf-8"))
-    assert setting == {"base": str(RECIPES / "pairs.yaml")}
+    assert _corpora(tmp_path) == read_layered(RECIPES / "pairs.yaml", ("corpora", "objectives")).values
+
+
+def test_a_longer_run_keeps_the_share_of_its_stages_and_augments_pairs(tmp_path):
+    plan(tmp_path, LONG, tmp_path, None)
+    setting = _corpora(tmp_path)
+    assert list(setting["stages"]) == [0, LONG.pretrain // 16]
+    assert setting["objectives"]["ctc"] == {"inputs": "augmented", "layer": "top", "tied": True}
+
+
+def _corpora(run):
+    return yaml.safe_load((run / "corpora.yaml").read_text(encoding="utf-8"))
 
 
 def _listed(part):

@@ -8,12 +8,14 @@ import pytest
 import yaml
 from fairseq import tasks
 
+from examples.slam.stretching import NOMINAL_UPDATES, stretched
 from examples.slam.study import __main__ as command
 from examples.slam.study import capacity, plan
 from examples.slam.study.claims import CLAIMS
 from examples.slam.study.columns import COLUMNS, needed
-from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
+from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import QUICK, SCALES
+from examples.slam.training_steps import CONFIG
 from slam_plugin.data.plan.yaml_layers import read_layered
 from tests.documents.test_small_recipes import tree  # noqa: F401
 from tests.support.configurations import composed
@@ -108,20 +110,21 @@ def test_every_row_and_every_corpora_file_is_expected_here():
     files = {path.name for path in (CONFIG / "study").iterdir()}
     named = {Path(row.corpora).name for row in ROWS.values() if row.corpora and row.corpora.startswith("study/")}
     mixed = {path.name for path in capacity.CORPORA.values() if path.parent == CONFIG / "study"}
-    assert files == named | mixed | {"translation_de.yaml", "translation_clauses.yaml"}
+    assert files == named | mixed | {"translation_de.yaml"}
 
 
-def test_a_longer_run_stretches_stages_weights_and_budgets():
+def test_a_longer_run_stretches_stages_weights_and_budgets_and_augments_pairs():
     path = CONFIG / "study/joint_pseudo_speech.yaml"
-    same, longer = stretched(path, NOMINAL_UPDATES, 1.0), stretched(path, 4 * NOMINAL_UPDATES, 2.0)
+    same, longer = stretched(path, NOMINAL_UPDATES, 1.0, False), stretched(path, 4 * NOMINAL_UPDATES, 2.0, True)
     assert list(same["stages"]) == [0, 400] and list(longer["stages"]) == [0, 1600]
     assert longer["objectives"]["text_ctc"] == {"weight": {0: 0.0, 3196: 0.0, 3200: 0.1}, "mask_span": 5}
+    assert [run["objectives"]["ctc"]["inputs"] for run in (same, longer)] == ["clean", "augmented"]
     assert longer["corpora"]["pairs"] == {**same["corpora"]["pairs"], "budget": 10_000}
-    assert stretched(path, 8, 1.0)["objectives"]["text_ctc"]["weight"] == {0: 0.0, 3: 0.0, 4: 0.1}
+    assert stretched(path, 8, 1.0, False)["objectives"]["text_ctc"]["weight"] == {0: 0.0, 3: 0.0, 4: 0.1}
 
 
 def test_stages_that_would_fall_together_stay_apart():
-    assert list(stretched(CONFIG / "study/slam_tlm_stm_speech.yaml", 2, 1.0)["stages"]) == [0, 1, 2]
+    assert list(stretched(CONFIG / "study/slam_tlm_stm_speech.yaml", 2, 1.0, False)["stages"]) == [0, 1, 2]
 
 
 def test_twins_have_the_same_updates_and_seed_k_starts_from_seed_k(tmp_path):

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from examples.slam.steps import run_steps
 from examples.slam.study.records import RESULTS, Record, commit, merge, pretraining_of
-from examples.slam.study.rows import CONFIG
-from examples.slam.training_steps import ROOT, PreTraining, pretrain
+from examples.slam.training_steps import CONFIG, ROOT, PreTraining, pretrain
 
 KEYS = ("size", "data", "seed")  # what names a record
 SIZES = ("tiny", "small")

@@ -5,8 +5,17 @@ from functools import partial
 from typing import NamedTuple
 
 from examples.slam.study.outputs import CLASSES, Output, texts
-from examples.slam.study.rows import CONFIG
-from examples.slam.training_steps import SPEECH_TO_TEXT, TRANSLATION, FineTuning, clauses, recognition, validated
+from examples.slam.training_steps import (
+    CONFIG,
+    SPEECH_TO_TEXT,
+    TRANSLATION,
+    FineTuning,
+    clauses,
+    joint_clauses,
+    joint_translation,
+    recognition,
+    validated,
+)
 
 ACCURACY = ("--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric")
 HIGHER_IS_BETTER = ("bleu", "chrf", "accuracy", "listening")
@@ -42,22 +51,11 @@ def _translation(language: str, name: str, title: str, after: str | None, joint:
         shared = ["--train-subset", "train", "--arch", f"slam_speech_to_text_{size}", *TRANSLATION]
         # After half a minute of training, a decoder that sees all of its past attends to nothing: it must see less.
         shared += ["--decoder-word-dropout", "0.4", "--best-checkpoint-metric", "nll_loss"]
-        flags = _joint(f"translation_{language}", updates) if joint else [*SPEECH_TO_TEXT, *validated(updates)]
+        corpora = CONFIG / f"study/translation_{language}.yaml"
+        flags = joint_translation(corpora, updates) if joint else [*SPEECH_TO_TEXT, *validated(updates)]
         return FineTuning(name, f"st/{language}", updates, [*flags, *shared], after, optimizer="slam_muon", lr=0.002)
 
     return Column(title, ("chrf", "bleu"), task, texts("--max-len-b", "60"))
-
-
-def _joint_clauses(updates: int, size: str) -> FineTuning:
-    return clauses("clauses-mt", updates, size, _joint("translation_clauses", updates))
-
-
-def _joint(corpora: str, updates: int) -> list[str]:
-    """Return the flags of joint speech and text translation. An epoch is a quarter of the updates."""
-    flags = ["--task", "slam_joint_translation", "--corpora", str(CONFIG / f"study/{corpora}.yaml")]
-    flags += ["--steps-per-epoch", str(max(1, updates // 4)), "--valid-subset", "dev", "--dropout", "0.1"]
-    # fairseq requires a batch size; the budgets in the corpora file are used instead
-    return [*flags, "--batch-size", "1", "--batch-size-valid", "64", "--max-tokens-valid", "8000"]
 
 
 def _classification(name: str, positive: str, title: str) -> Column:
@@ -79,7 +77,9 @@ def _normalization(updates: int, size: str) -> FineTuning:
 COLUMNS: Mapping[str, Column] = {
     **{f"asr{minutes}": _recognition(minutes) for minutes in (10, 30, 100)},
     "clauses": Column("translation of short synthetic clauses to es", ("chrf", "bleu"), partial(clauses, "clauses")),
-    "clauses-mt": Column("speech and text translation of the clauses", ("chrf", "bleu"), _joint_clauses),
+    "clauses-mt": Column(
+        "speech and text translation of the clauses", ("chrf", "bleu"), partial(joint_clauses, "clauses-mt")
+    ),
     **{f"st-{one}": _translation(one, f"st-{one}", f"translation to {one}", None) for one in ("de", "fr", "es", "it")},
     # Translation of real speech learns little in so few updates: this starts from the row's own recognizer.
     "st-de-asr": _translation("de", "st-de-asr", "translation to de, after recognition", "asr100"),

@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from examples.slam.steps import Step
+from examples.slam.stretching import NOMINAL_UPDATES, stretched
 from examples.slam.study.columns import COLUMNS
 from examples.slam.study.records import Cell, Places, write_record
-from examples.slam.study.rows import CONFIG, NOMINAL_UPDATES, ROWS, stretched
+from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import Scale
 from examples.slam.training_steps import (
+    CONFIG,
     PreTraining,
     cluster,
     content_hash,
@@ -21,8 +21,8 @@ from examples.slam.training_steps import (
     fingerprint,
     pretrain,
     typed,
+    write_yaml,
 )
-from slam_plugin.data.files import atomic_write
 
 
 class Study(NamedTuple):
@@ -116,16 +116,14 @@ def _pretrainings(study: Study, row: str, seed: int) -> Iterator[tuple[list[Step
 def _corpora(study: Study, row: str, seed: int, centroids: Path | None) -> Path:
     """Return the row's corpora file, adapted to this scale and to ``centroids`` if it differs from the recipe."""
     path, scale = CONFIG / ROWS[row].corpora, study.scale
-    if (scale.pretrain, scale.budget, centroids) == (NOMINAL_UPDATES, 1.0, None):
+    if (scale.pretrain, scale.budget, scale.augmented, centroids) == (NOMINAL_UPDATES, 1.0, False, None):
         return path
-    values = stretched(path, scale.pretrain, scale.budget)
+    values = stretched(path, scale.pretrain, scale.budget, scale.augmented)
     own = study.run / "corpora" / f"{row}.yaml"
     if centroids is not None:
         values["objectives"]["kmeans"]["centroids"] = str(centroids)
         own = own.with_name(f"{name_of(row, seed)}.yaml")
-    with atomic_write(own) as file:
-        yaml.safe_dump(values, file, sort_keys=False)
-    return own
+    return write_yaml(own, values)
 
 
 def _cell(study: Study, row: str, column: str, seed: int, built_on: dict[str | None, str]) -> list[Step]:

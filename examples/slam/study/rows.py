@@ -1,14 +1,7 @@
 """The rows of the study: the pre-trainings. A new row is an entry of ``ROWS`` and a corpora file."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
-
-from examples.slam.training_steps import ROOT
-from slam_plugin.data.plan.yaml_layers import read_layered
-
-CONFIG = ROOT / "examples/slam/config"
-NOMINAL_UPDATES = 1600  # of the runs that the corpora files are written for
+from typing import NamedTuple
 
 
 class Targets(NamedTuple):
@@ -71,32 +64,3 @@ ROWS: Mapping[str, Row] = {
     "S": Row("S", "row P + speech by its own clusters", "study/speech_beside_ctc.yaml", targets=LEARNED, gentle=True),
     "J4": Row("J4", "row S + text by span masking", "study/joint_beside_ctc.yaml", targets=LEARNED, gentle=True),
 }
-
-
-def stretched(corpora: Path, updates: int, budget: float) -> dict[str, Any]:
-    """Return the contents of a corpora file, adapted to a run of ``updates`` instead of ``NOMINAL_UPDATES``.
-
-    Stages and moving weights begin at the same share of the run, in the same order; budgets are multiplied by
-    ``budget``.
-    """
-    values = read_layered(corpora, joined=("corpora", "objectives")).values
-    values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
-    if "stages" in values:
-        values["stages"] = _at(values["stages"], updates)
-    for name, corpus in values["corpora"].items():
-        values["corpora"][name] = {**corpus, "budget": round(corpus["budget"] * budget)}
-    for name, options in values["objectives"].items():
-        values["objectives"][name] = {
-            option: _at(value, updates) if isinstance(value, dict) else value
-            for option, value in (options or {}).items()
-        }
-    return values
-
-
-def _at(points: Mapping[int, Any], updates: int) -> dict[int, Any]:
-    """Return ``points`` at the same shares of ``updates``. Points that would coincide stay one update apart."""
-    result: dict[int, Any] = {}
-    for update in sorted(points):
-        place = update * updates // NOMINAL_UPDATES
-        result[max(place, 1 + max(result, default=-1))] = points[update]
-    return result
