@@ -33,8 +33,9 @@ $(INSTALLED): $(LOCKED) setup.py pyproject.toml
 	@ln -sfn "$(CURDIR)/slam_plugin" "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/slam_plugin"
 	@touch $@
 
+# Bytecode is written, whatever the environment says: each worker would compile the tests, and each program the plugin.
 test: venv
-	$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: venv
 	$(RUN) -m ruff check .

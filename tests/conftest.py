@@ -8,14 +8,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if not os.path.exists("/proc/driver/nvidia/version"):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+import fcntl
 import gc
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support import checkpoints, training
+from tests.support import checkpoints, composing, training  # noqa: F401  (composing saves time)
 
 # The longest files. If they started last, one worker would run them alone while the others have nothing to do.
 LONGEST = (
@@ -68,12 +70,24 @@ def log_level() -> None:
     logging.getLogger("slam_plugin").setLevel(logging.NOTSET)
 
 
+def of_all_workers(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that one of pytest's workers makes, while those that need it wait. It is not to be changed."""
+    shared = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, made = shared / name, shared / f"{name}.made"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the toy corpus, not to be changed: see ``own_toy``."""
-    folder = tmp_path_factory.mktemp("toy")
-    training.build_toy(folder)
-    return folder
+    """The folder of the toy corpus, not to be changed (see ``own_toy``). Runs put notes there: one for each worker."""
+    made = of_all_workers(tmp_path_factory, "toy", training.build_toy)
+    return shutil.copytree(made, tmp_path_factory.mktemp("toy") / "copy")
 
 
 @pytest.fixture
@@ -85,19 +99,22 @@ def own_toy(toy: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def reference(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Run:
     """A run of one rank without workers that was not stopped, and has a checkpoint after every update."""
-    return _reference(toy, tmp_path_factory.mktemp("one_rank"), ranks=1)
+    return _reference(toy, tmp_path_factory, ranks=1)
 
 
 @pytest.fixture(scope="session")
 def reference_of_two(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> training.Run:
     """The same on two ranks."""
-    return _reference(toy, tmp_path_factory.mktemp("two_ranks"), ranks=2)
+    return _reference(toy, tmp_path_factory, ranks=2)
 
 
-def _reference(toy: Path, folder: Path, ranks: int) -> training.Run:
-    run = training.train(toy, folder, ranks, save_interval_updates=1, valid_subset="valid,valid_told")
-    assert run.code == 0, run.output[-3000:]
-    return run
+def _reference(toy: Path, factory: pytest.TempPathFactory, ranks: int) -> training.Run:
+    def make(folder: Path) -> None:
+        run = training.train(toy, folder, ranks, save_interval_updates=1, valid_subset="valid,valid_told")
+        assert run.code == 0, run.output[-3000:]
+
+    folder = of_all_workers(factory, f"reference-{ranks}", make)
+    return training.Run(0, training.log_of(folder), folder)
 
 
 # ---- micro checkpoints of untrained models; none is to be changed

@@ -23,7 +23,8 @@ PRELOADED = [
     "slam_plugin.models.transducer",
     "slam_plugin.models.classifier",
     "torch._dynamo",
-    "tests.support.warm",
+    "tests.support.warm_plugin",
+    "tests.support.warm",  # the last one: it freezes what is there
 ]
 
 

@@ -290,7 +290,12 @@ def train(
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
-    return Run(next((code for code in codes if code != 0), 0), logs[0].read_text(), folder)
+    return Run(next((code for code in codes if code != 0), 0), log_of(folder), folder)
+
+
+def log_of(folder: Path) -> str:
+    """Return the output of rank 0 of a run that was saved in ``folder``."""
+    return (folder / "rank0.log").read_text()
 
 
 def _fairseq_train(arguments: list[str], log: Path) -> None:

@@ -112,7 +112,8 @@ FLAGS = {
 @pytest.fixture(scope="module")
 def learned(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("learned")
-    flags = {"max_update": 260, "update_freq": 1, "validate_interval": 10, "no_epoch_checkpoints": True}
+    flags = {"max_update": 260, "update_freq": 1, "validate_interval": 10, "save_interval": 10}
+    flags |= {"no_epoch_checkpoints": True}
     run = training.train(data, folder, **{**FLAGS, **flags, "autocast": "none", "steps_per_epoch": 13})
     assert run.code == 0, run.output[-3000:]
     return run

@@ -47,7 +47,7 @@ def test_stopped_at_a_random_update_and_resumed_is_the_run_that_was_not_stopped(
     whole: training.Run = request.getfixturevalue("reference" if ranks == 1 else "reference_of_two")
     stop = random.SystemRandom().randrange(1, training.UPDATES)
     shutil.copy(whole.after(stop), tmp_path / "checkpoint_last.pt")
-    resumed = training.train(toy, tmp_path, ranks, num_workers=workers)
+    resumed = training.train(toy, tmp_path, ranks, num_workers=workers, disable_validation=True)
     assert_same_end(whole, resumed)
     logged = [log["num_updates"] for log in resumed.logged("train_inner")]
     assert logged == list(range(stop + 1, training.UPDATES + 1))
@@ -69,7 +69,7 @@ def test_two_ranks_resume_from_the_same_sound_checkpoint_if_the_last_one_is_dama
     last = bytearray(reference_of_two.after(6).read_bytes())
     last[last.index(b"data/0") + 100] ^= 4
     (tmp_path / "checkpoint_last.pt").write_bytes(last)
-    resumed = training.train(toy, tmp_path, ranks=2)
+    resumed = training.train(toy, tmp_path, ranks=2, disable_validation=True)
     assert_same_end(reference_of_two, resumed)
     assert [log["num_updates"] for log in resumed.logged("train_inner")] == [5, 6, 7, 8]
     taken = f"this run resumes from {tmp_path / reference_of_two.after(4).name} instead"
@@ -173,7 +173,7 @@ def test_a_run_refuses_another_plan_unless_it_is_to_start_afresh(own_toy, tmp_pa
     assert "quota.text: checkpoint 2, now 3" in refused.output
     assert (out / "checkpoint_last.pt").read_bytes() == before
 
-    afresh = training.train(own_toy, out, reset_dataloader=True)
+    afresh = training.train(own_toy, out, reset_dataloader=True, disable_validation=True)
     assert afresh.code == 0, afresh.output[-3000:]
     logs = [log for log in afresh.logged("train_inner") if log["num_updates"] > 5]
     assert [(log["num_updates"], log["epoch"]) for log in logs] == [(6, 1), (7, 1), (8, 1)]

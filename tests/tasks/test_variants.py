@@ -96,7 +96,9 @@ VARIANTS = {
     ),
     "checkpointed activations": ({**SPEECH, "span_mlm": {}}, ["speech", "text"], {"checkpoint_activations": True}),
 }
+# One epoch of eight plan steps: another one would be saved and validated as well.
 OPTIMIZER = {"optimizer": "slam_adamw", "adam_betas": "[0.9, 0.98]", "log_interval": 1, "save_interval_updates": STOP}
+OPTIMIZER["steps_per_epoch"] = UPDATES * training.UPDATE_FREQ
 
 
 def corpora_of(path: Path, objectives: dict, stages: list | dict) -> Path:
@@ -125,6 +127,7 @@ def run(data: Path, folder: Path, corpora: Path, **flags) -> training.Run:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_trains_validates_and_resumes(toy, tmp_path, name):
+    """The resumed run does not validate, which changes nothing."""
     objectives, stages, flags = VARIANTS[name]
     corpora = corpora_of(tmp_path / "corpora.yaml", objectives, stages)
     whole = run(toy, tmp_path / "whole", corpora, **flags)
@@ -137,7 +140,7 @@ def test_a_variant_trains_validates_and_resumes(toy, tmp_path, name):
     assert all(key.startswith(trained) for key in chances), "what is not trained has no chance either"
     (tmp_path / "resumed").mkdir()
     whole.after(STOP).rename(tmp_path / "resumed/checkpoint_last.pt")
-    resumed = run(toy, tmp_path / "resumed", corpora, **flags)
+    resumed = run(toy, tmp_path / "resumed", corpora, **flags, disable_validation=True)
     assert [log["num_updates"] for log in resumed.logged("train_inner")] == list(range(STOP + 1, UPDATES + 1))
     states = [found.checkpoint() for found in (whole, resumed)]
     assert (
@@ -152,7 +155,8 @@ def test_speech_alone_goes_on_from_a_joint_checkpoint(toy, tmp_path, reference):
     corpora = corpora_of(tmp_path / "corpora.yaml", SPEECH, ["speech"])
     sizes = dict.fromkeys(name.replace("-", "_") for name in training.MODEL)  # left out: the checkpoint has them
     flags = {**sizes, "arch": "slam_pretraining", "pretrained": joint}
-    start = run(toy, tmp_path / "start", corpora, **flags, lr=0.0, warmup_init_lr=0.0, max_update=1)
+    first = {"lr": 0.0, "warmup_init_lr": 0.0, "max_update": 1, "disable_validation": True}
+    start = run(toy, tmp_path / "start", corpora, **flags, **first)
     taken, weights = reference.checkpoint()["model"], start.checkpoint()["model"]
     assert weights.keys() == {name for name in taken if not name.startswith(("objectives.span", "objectives.stm"))}
     assert training.differing(weights, {name: taken[name] for name in weights}) == []
@@ -165,7 +169,7 @@ def test_speech_alone_goes_on_from_a_joint_checkpoint(toy, tmp_path, reference):
         folder = tmp_path / f"resumed-{pretrained is None}"
         folder.mkdir()
         shutil.copy(whole.after(STOP), folder / "checkpoint_last.pt")
-        resumed = run(toy, folder, corpora, **{**flags, "pretrained": pretrained})
+        resumed = run(toy, folder, corpora, **{**flags, "pretrained": pretrained}, disable_validation=True)
         assert ("not read, the run resumes from" in resumed.output) == (pretrained is not None)
         assert training.differing(whole.checkpoint()["model"], resumed.checkpoint()["model"]) == []
 
@@ -174,7 +178,7 @@ def test_objectives_that_a_checkpoint_lacks_begin_afresh(toy, tmp_path, referenc
     objectives = {**SPEECH, "best_rq": {"codes": 32, **MASK}}
     corpora = corpora_of(tmp_path / "corpora.yaml", objectives, ["speech"])
     joint = reference.folder / "checkpoint_last.pt"
-    started = run(toy, tmp_path, corpora, pretrained=joint, max_update=1)
+    started = run(toy, tmp_path, corpora, pretrained=joint, max_update=1, disable_validation=True)
     assert "not taken from it, newly initialized: objectives.best_rq" in started.output
 
 
