@@ -40,6 +40,12 @@ from slam_plugin.machine import cores
 
 RECIPES = CONFIG / "laptop"
 CLIPS = 5  # test utterances of each task that the report plays
+# Commands for a user's first try: command, task, and what it reads.
+USES = (
+    ("transcribe", "asr", "{clips}/asr"),
+    ("translate", "st", "{clips}/st"),
+    ("translate", "st", '--text "and god spoke to moses"'),
+)
 
 
 @dataclass(frozen=True)
@@ -194,9 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_steps(plan(run, budget, options.tree, debs, options.seed, options.control), run / "logs")
     print(table(json.loads((run / "results.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {run / 'report.html'}\n\nUse the models:")
-    for command, task in (("transcribe", "asr"), ("translate", "st")):
+    for command, task, source in USES:
         model = run / f"{task}-pretrained" / "checkpoint_best.pt"
-        print(f"  {script('slam')} {command} --checkpoint {model} {run / 'clips' / task}")
+        print(f"  {script('slam')} {command} --checkpoint {model} {source.format(clips=run / 'clips')}")
     return 0
 
 

@@ -6,6 +6,7 @@ import importlib
 import io
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from slam_plugin.commands.cli import COMMANDS
 from tests.data_prep.layouts.games import write_debs
 from tests.data_prep.layouts.own import write_folders
 from tests.data_prep.layouts.sounds import write_sound
-from tests.support import documents, training
+from tests.support import checkpoints, documents, training
 from tests.support.documents import (
     BY_HAND,
     README,
@@ -47,7 +48,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_commands_of_the_readme(translation, tmp_path, monkeypatch):
+def test_commands_of_the_readme(tmp_path, monkeypatch):
     """From folders of recordings to states, and the Python block with a translator where the text has one."""
     (tmp_path / "slam_plugin").symlink_to(ROOT / "slam_plugin")
     write_folders(tmp_path)
@@ -73,7 +74,11 @@ def test_commands_of_the_readme(translation, tmp_path, monkeypatch):
     assert "long.wav" in (tmp_path / "mine/pairs/dropped.tsv").read_text()
     assert len(list((tmp_path / "states").glob("**/*.npy"))) == 25
     (block,) = [piece.text for piece in pieces(read(README)) if piece.language == "python"]
-    make_what_the_demo_makes(tmp_path, translation.path, next((tmp_path / "recordings").rglob("*.wav")))
+    (tmp_path / "translator").mkdir()
+    one_language = partial(checkpoints.joint_plan, languages=())
+    longer = ["--decoder-max-positions=48", "--max-target-positions=48"]  # for the text of the block
+    translator = checkpoints.save(tmp_path / "translator", *checkpoints.JOINT, *longer, fill=one_language)
+    make_what_the_demo_makes(tmp_path, translator.path, next((tmp_path / "recordings").rglob("*.wav")))
     run_python(block, tmp_path)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -74,12 +75,14 @@ def test_results_and_report(finished):
 
 def test_the_last_lines_use_what_was_made(finished, tmp_path):
     _, run, output = finished
-    lines = [line.split() for line in output.splitlines() if "--checkpoint" in line]
-    assert [words[1] for words in lines] == ["transcribe", "translate"]
-    for words, task in zip(lines, ("asr", "st"), strict=True):
+    lines = [shlex.split(line) for line in output.splitlines() if "--checkpoint" in line]
+    expected = {"transcribe": "asr", "translate": "st"}
+    assert [words[1] for words in lines] == ["transcribe", "translate", "translate"]
+    for number, words in enumerate(lines):
+        inputs = 1 if "--text" in words else len(list((run / "clips" / expected[words[1]]).iterdir()))
         assert os.access(words[0], os.X_OK)
-        written = execute([Path(words[0]).name, *words[1:], "--json"], ROOT, tmp_path / task, task)
-        assert len(re.findall(r"^\{.*\}$", written, re.MULTILINE)) == len(list((run / "clips" / task).iterdir()))
+        written = execute([Path(words[0]).name, *words[1:], "--json"], ROOT, tmp_path / str(number), words[1])
+        assert len(re.findall(r"^\{.*\}$", written, re.MULTILINE)) == inputs
 
 
 def test_a_finished_run_ends_at_once(finished):

@@ -1,7 +1,7 @@
 """Micro checkpoints of untrained models, as fairseq's trainer saves them, whose data folder is gone."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,13 +104,13 @@ def plan(data: Path) -> None:
     (data / "train.tsv").touch()
 
 
-def joint_plan(data: Path) -> None:
-    """Write what joint translation reads at setup, with tags of two languages and a source vocabulary."""
+def joint_plan(data: Path, languages: Sequence[str] = ("de", "ca")) -> None:
+    """Write what joint translation reads at setup, with tags of ``languages`` and a source vocabulary."""
     from data_prep.text.vocab import train_vocabulary
 
     (data / "corpora.yaml").write_text(JOINT_CORPORA)
     (data / "train.tsv").touch()
-    train_vocabulary(["der Fisch", "das Boot", "el peix"], data, 40, "char", languages=["de", "ca"])
+    train_vocabulary(["der Fisch", "das Boot", "el peix"], data, 40, "char", languages=languages)
     train_vocabulary(LINES, data / "source", 40, "char")
 
 
