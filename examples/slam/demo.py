@@ -54,15 +54,14 @@ class Budget:
 
     pretrain: int
     pretrain_epoch: int  # plan steps between validations
-    augmented: bool  # CTC on pairs after SpecAugment: a longer run sees each pair ten times and more
     asr: int
     st: int
     limit: int | None  # utterances of each split
 
 
-FULL = Budget(pretrain=1600, pretrain_epoch=400, augmented=False, asr=400, st=600, limit=None)
-LONG = Budget(pretrain=6400, pretrain_epoch=800, augmented=True, asr=800, st=800, limit=None)
-QUICK = Budget(pretrain=8, pretrain_epoch=4, augmented=False, asr=4, st=4, limit=40)
+FULL = Budget(pretrain=1600, pretrain_epoch=400, asr=400, st=600, limit=None)
+LONG = Budget(pretrain=6400, pretrain_epoch=800, asr=800, st=800, limit=None)
+QUICK = Budget(pretrain=8, pretrain_epoch=4, asr=4, st=4, limit=40)
 
 
 def plan(
@@ -77,7 +76,7 @@ def plan(
         control: pre-train on pairs alone, for the same number of updates.
     """
     recipe = RECIPES / ("pairs.yaml" if control else "demo.yaml")
-    corpora = write_yaml(run / "corpora.yaml", stretched(recipe, budget.pretrain, 1.0, budget.augmented))
+    corpora = write_yaml(run / "corpora.yaml", stretched(recipe, budget.pretrain, 1.0))
     tasks = recognition("asr", 10, budget.asr), joint_clauses("st", budget.st)
     pretraining = PreTraining(corpora, budget.pretrain, budget.pretrain_epoch)
     return [

@@ -9,11 +9,12 @@ from slam_plugin.data.plan.yaml_layers import read_layered
 NOMINAL_UPDATES = 1600  # of the runs that the corpora files are written for
 
 
-def stretched(corpora: Path, updates: int, budget: float, augmented: bool) -> dict[str, Any]:
+def stretched(corpora: Path, updates: int, budget: float) -> dict[str, Any]:
     """Return the contents of a corpora file, adapted to a run of ``updates`` instead of ``NOMINAL_UPDATES``.
 
     Stages and moving weights begin at the same share of the run, in the same order; budgets are multiplied by
-    ``budget``. If ``augmented``, CTC on clean speech becomes CTC after SpecAugment.
+    ``budget``. In a longer run, which sees each pair ten times and more, CTC on clean speech becomes CTC after
+    SpecAugment.
     """
     values = read_layered(corpora, joined=("corpora", "objectives")).values
     values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
@@ -27,7 +28,7 @@ def stretched(corpora: Path, updates: int, budget: float, augmented: bool) -> di
             for option, value in (options or {}).items()
         }
     ctc = values["objectives"].get("ctc", {})
-    if augmented and ctc.get("inputs") == "clean":
+    if updates > NOMINAL_UPDATES and ctc.get("inputs") == "clean":
         ctc["inputs"] = "augmented"
     return values
 

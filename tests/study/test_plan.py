@@ -115,16 +115,16 @@ def test_every_row_and_every_corpora_file_is_expected_here():
 
 def test_a_longer_run_stretches_stages_weights_and_budgets_and_augments_pairs():
     path = CONFIG / "study/joint_pseudo_speech.yaml"
-    same, longer = stretched(path, NOMINAL_UPDATES, 1.0, False), stretched(path, 4 * NOMINAL_UPDATES, 2.0, True)
+    same, longer = stretched(path, NOMINAL_UPDATES, 1.0), stretched(path, 4 * NOMINAL_UPDATES, 2.0)
     assert list(same["stages"]) == [0, 400] and list(longer["stages"]) == [0, 1600]
     assert longer["objectives"]["text_ctc"] == {"weight": {0: 0.0, 3196: 0.0, 3200: 0.1}, "mask_span": 5}
     assert [run["objectives"]["ctc"]["inputs"] for run in (same, longer)] == ["clean", "augmented"]
     assert longer["corpora"]["pairs"] == {**same["corpora"]["pairs"], "budget": 10_000}
-    assert stretched(path, 8, 1.0, False)["objectives"]["text_ctc"]["weight"] == {0: 0.0, 3: 0.0, 4: 0.1}
+    assert stretched(path, 8, 1.0)["objectives"]["text_ctc"]["weight"] == {0: 0.0, 3: 0.0, 4: 0.1}
 
 
 def test_stages_that_would_fall_together_stay_apart():
-    assert list(stretched(CONFIG / "study/slam_tlm_stm_speech.yaml", 2, 1.0, False)["stages"]) == [0, 1, 2]
+    assert list(stretched(CONFIG / "study/slam_tlm_stm_speech.yaml", 2, 1.0)["stages"]) == [0, 1, 2]
 
 
 def test_twins_have_the_same_updates_and_seed_k_starts_from_seed_k(tmp_path):

@@ -116,9 +116,9 @@ def _pretrainings(study: Study, row: str, seed: int) -> Iterator[tuple[list[Step
 def _corpora(study: Study, row: str, seed: int, centroids: Path | None) -> Path:
     """Return the row's corpora file, adapted to this scale and to ``centroids`` if it differs from the recipe."""
     path, scale = CONFIG / ROWS[row].corpora, study.scale
-    if (scale.pretrain, scale.budget, scale.augmented, centroids) == (NOMINAL_UPDATES, 1.0, False, None):
+    if (scale.pretrain, scale.budget, centroids) == (NOMINAL_UPDATES, 1.0, None):
         return path
-    values = stretched(path, scale.pretrain, scale.budget, scale.augmented)
+    values = stretched(path, scale.pretrain, scale.budget)
     own = study.run / "corpora" / f"{row}.yaml"
     if centroids is not None:
         values["objectives"]["kmeans"]["centroids"] = str(centroids)

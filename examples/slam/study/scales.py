@@ -15,8 +15,6 @@ class Scale(NamedTuple):
         pretrain: updates of every row's pre-training.
         epoch: plan steps between validations of pre-training.
         budget: factor of the corpora files' budgets.
-        augmented: CTC on pairs reads speech after SpecAugment, where the recipes have clean speech: a longer run sees
-            each pair ten times and more.
         fine_tuning: updates of each column, the same for all rows.
         total: updates of each column in the row of total compute.
         limit: utterances, documents and sentences of each split of the data; None for all.
@@ -26,7 +24,6 @@ class Scale(NamedTuple):
     pretrain: int
     epoch: int
     budget: float
-    augmented: bool
     fine_tuning: Mapping[str, int]
     total: Mapping[str, int]
     limit: int | None = None
@@ -45,7 +42,6 @@ SCALES: Mapping[str, Scale] = {
         pretrain=1600,
         epoch=400,
         budget=1.0,
-        augmented=False,
         fine_tuning=_columns(400, 600, 800, 300, 600, 600),
         total=_columns(8000, 8200, 8400, 5700, 6000, 6000),
     ),
@@ -54,7 +50,6 @@ SCALES: Mapping[str, Scale] = {
         pretrain=6400,
         epoch=800,
         budget=1.0,
-        augmented=True,
         fine_tuning=_columns(800, 1200, 1600, 800, 1600, 1600),
         total=_columns(20_000, 20_400, 20_800, 17_200, 18_000, 18_000),
     ),
@@ -63,9 +58,8 @@ SCALES: Mapping[str, Scale] = {
         pretrain=20_000,
         epoch=2000,
         budget=4.0,
-        augmented=True,
         fine_tuning=_columns(2000, 3000, 4000, 2000, 4000, 4000),
         total=_columns(8000, 9000, 10_000, 8000, 10_000, 10_000),
     ),
 }
-QUICK = Scale("tiny", 8, 4, 1.0, False, _columns(4, 4, 4, 4, 4, 4), _columns(6, 6, 6, 6, 6, 6), limit=40)
+QUICK = Scale("tiny", 8, 4, 1.0, _columns(4, 4, 4, 4, 4, 4), _columns(6, 6, 6, 6, 6, 6), limit=40)
