@@ -8,7 +8,7 @@ from data_prep.text.labeled import read_rows
 from slam_plugin.data.errors import DataError, Fault
 from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.manifests.tsv import REQUIRED
-from slam_plugin.data.manifests.validate import Bounds, length_faults
+from slam_plugin.data.manifests.validate import length_faults
 from slam_plugin.data.plan.config import Corpora, CorpusConfig, read_corpora
 from slam_plugin.data.plan.yaml_layers import read_layered
 
@@ -82,11 +82,11 @@ def corpora_faults(path: Path) -> Iterator[object]:
 
 
 def _refused_lengths(corpus: CorpusConfig) -> Iterator[Fault]:
-    from slam_plugin.data.shards.limits import frame_limits
+    from slam_plugin.data.shards.limits import frame_bounds
 
     if "audio_root" not in corpus.options:  # text has no limits that refuse a row
         return
-    bounds = Bounds(*frame_limits(corpus), upper=f"max_length of the corpus {corpus.name}")
+    bounds = frame_bounds(corpus)
     for path in filter(None, (*corpus.train, corpus.valid)):
         with contextlib.suppress(DataError, OSError):  # a manifest that cannot be read is reported by itself
             yield from length_faults(Manifest.open(path), bounds)

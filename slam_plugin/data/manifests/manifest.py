@@ -152,6 +152,14 @@ def companion(path: Path, suffix: str) -> Path:
     return target
 
 
+def companions(path: Path, suffix: str) -> Iterator[Path]:
+    """Yield where a file that accompanies ``path`` may lie: beside it, also if that is read-only, then in the cache."""
+    beside, own = path.with_name(path.name + suffix), companion(path, suffix)
+    yield beside
+    if own != beside:
+        yield own
+
+
 def _source_mark(source: BinaryIO) -> dict[bytes, bytes]:
     """Return metadata that identifies the content of the TSV. Reads it to the end and returns to its start."""
     digest = hashlib.file_digest(source, "sha256").hexdigest()
@@ -169,9 +177,7 @@ class Mapped(NamedTuple):
 
 def _first(find: Callable[[Path], Mapped | None], path: Path) -> Mapped | None:
     """Return what ``find`` returns for the copy beside ``path`` or, if that is None, for the one in the cache."""
-    beside = path.with_name(path.name + ".arrow")
-    mapped, other = find(beside), companion(path, ".arrow")
-    return mapped if mapped is not None or other == beside else find(other)
+    return next((mapped for copy in companions(path, ".arrow") if (mapped := find(copy)) is not None), None)
 
 
 def _map(copy: Path) -> Mapped | None:

@@ -20,7 +20,7 @@ from slam_plugin.data.errors import DataError, Fault, raise_faults
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.lengths import count_frames
 from slam_plugin.data.locations import missing, outside, parse_location
-from slam_plugin.data.manifests.manifest import Manifest, companion, line_of
+from slam_plugin.data.manifests.manifest import Manifest, companion, companions, line_of
 from slam_plugin.data.parallel import ordered_map
 
 logger = logging.getLogger(__name__)
@@ -87,8 +87,8 @@ def ensure_valid(
     """
     of_rows = _row_faults(manifest, Bounds(min_frames, max_frames, upper), text_columns)
     raise_faults([fault for found in of_rows for fault in found])
-    stamps = (manifest.path.with_name(manifest.path.name + _STAMP), companion(manifest.path, _STAMP))
-    if any(_read_stamp(stamp) == _state(manifest, root) for stamp in dict.fromkeys(stamps)):
+    state = _state(manifest, root)
+    if any(_read_stamp(stamp) == state for stamp in companions(manifest.path, _STAMP)):
         rows = np.unique(np.linspace(0, len(manifest) - 1, _LOOKED_FOR).astype(int)).tolist()
         raise_faults(list(_audio_faults(manifest, Path(root), False, False, jobs, rows)))
         logger.info("%s: %d utterances, already checked", manifest.path, len(manifest))
