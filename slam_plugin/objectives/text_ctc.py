@@ -89,10 +89,11 @@ class TextCtc(Objective):
             spoken = _one_pause(spoken)
         states = view.encode_states(self.frames(spoken.frames, spoken.mask), spoken.padding, ctc.place)
         log_probs = ctc.log_probs(states).transpose(0, 1)  # (T, rows, symbols)
-        loss = 0.0 * log_probs.sum()  # without units: a zero in the graph
         if spoken.unit_counts:
             targets = spoken.units, spoken.frame_counts, spoken.unit_counts
             loss = F.ctc_loss(log_probs, *targets, blank=ctc.blank, reduction="sum")
+        else:
+            loss = 0.0 * log_probs.sum()  # a zero in the graph
         count = loss.new_full((), sum(spoken.unit_counts)).detach()
         return Output(mean_or_zero(loss, count), {"text_ctc_loss": loss.detach(), "text_ctc_tokens": count})
 

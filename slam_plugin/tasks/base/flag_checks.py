@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 
 from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
 from slam_plugin.data.errors import DataError
+from slam_plugin.tasks.base.resuming import LAST
 
 logger = logging.getLogger(__name__)
 
-LAST = "checkpoint_last.pt"  # fairseq's default of --restore-file
 _CASTING = ("fp16", "bf16", "amp")
 _WHOLE_EXCHANGE = ("legacy_ddp", "no_c10d")
 _OVERLAPPING = ("pytorch_ddp", "c10d")  # torch's own DDP: it sends gradients during the backward pass
@@ -34,8 +34,8 @@ def refuse_asynchronous_saves(task: Any) -> None:
 
     ``task`` is the task's section of a run's whole configuration.
     """
-    whole = task._get_parent() if OmegaConf.is_config(task) else None
-    if whole is not None and "checkpoint" in whole and whole.checkpoint.write_checkpoints_asynchronously:
+    checkpoint = _checkpoint_section(task)
+    if checkpoint is not None and checkpoint.write_checkpoints_asynchronously:
         raise ValueError(
             "--write-checkpoints-asynchronously: found on, expected off; fairseq then writes into the file under its "
             "final name, and neither reads it back nor hears of a failed write, and it saves no checkpoint_last.pt to "
@@ -48,16 +48,22 @@ def warn_of_restarted_plan(task: Any) -> None:
 
     ``task`` is the task's section of a run's whole configuration.
     """
-    whole = task._get_parent() if OmegaConf.is_config(task) else None
-    if whole is None or "checkpoint" not in whole or not whole.checkpoint.reset_dataloader:
+    checkpoint = _checkpoint_section(task)
+    if checkpoint is None or not checkpoint.reset_dataloader:
         return
-    last = Path(whole.checkpoint.save_dir, LAST)
-    if whole.checkpoint.restore_file == LAST and last.exists():
+    last = Path(checkpoint.save_dir, LAST)
+    if checkpoint.restore_file == LAST and last.exists():
         logger.warning(
             "%s: --reset-dataloader restarts the corpus plan and its stages at step 0, now and at every "
             "later start of this command, such as that of a job that is queued again",
             last,
         )
+
+
+def _checkpoint_section(task: Any) -> Any:
+    """Return the section ``checkpoint`` of the configuration that ``task`` is a section of, None if there is none."""
+    whole = task._get_parent() if OmegaConf.is_config(task) else None
+    return whole.checkpoint if whole is not None and "checkpoint" in whole else None
 
 
 def refuse_partial_exchange(cfg: Any) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from slam_plugin.saved.newest import sound_checkpoint
 
+LAST = "checkpoint_last.pt"  # fairseq's default of --restore-file
+
 
 def resumed_from(cfg: Any) -> str | None:
     """Return the path of the checkpoint that the trainer will load, None if there is none.
@@ -15,7 +17,7 @@ def resumed_from(cfg: Any) -> str | None:
         cfg: has ``save_dir``, ``restore_file`` and ``finetune_from_model`` of fairseq's section ``checkpoint``.
     """
     restore = cfg.restore_file
-    if restore == "checkpoint_last.pt":
+    if restore == LAST:
         restore = str(Path(cfg.save_dir, restore))
         if not Path(restore).exists():
             return cfg.finetune_from_model
