@@ -11,8 +11,8 @@ from slam_plugin.data.plan.batching import cut
 from slam_plugin.data.shards.base import Setting
 from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 from slam_plugin.modules.selection import pack, select_positions
-from slam_plugin.objectives.base import SpanMask
 from slam_plugin.objectives.contrastive import Options
 
 SPEECH = "speech/train.tsv"  # in a data folder such as the demo's
@@ -26,7 +26,8 @@ def speech_batch(folder: Path, budget: int) -> dict[str, Any]:
     """
     options = Options()
     manifest = Manifest.open(folder / SPEECH)
-    setting = Setting(SEED, "benchmark", None, speech_mask=SpanMask(options.mask_rate, options.mask_span))
+    masking = MaskingSpec(speech_mask=SpanMask(options.mask_rate, options.mask_span))
+    setting = Setting(SEED, "benchmark", None, masking)
     corpus = SpeechShard(manifest, manifest.path.parent, setting, budget)
     cuts = cut(corpus.lengths, budget, 1, budget, 1, SEED, "speech", 0)
     return with_states(corpus.collate([corpus.item(int(i), 0) for i in cuts[len(cuts) // 2]]))

@@ -1,6 +1,5 @@
 """Micro-batches as a plan makes them, without a corpus: items of one length, with masks and without contents."""
 
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,16 +8,15 @@ from fairseq.data import Dictionary
 
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS
 from slam_plugin.data.masks import span_mask
-from slam_plugin.data.shards import Setting
 from slam_plugin.data.shards.pairs import BOTH
 from slam_plugin.data.shards.text import collate_text, mask_text
 from slam_plugin.data.text.pieces import word_starts
 from slam_plugin.data.text.vocabulary import MASK
 from slam_plugin.modules.ctc_paths import find_paths
 from slam_plugin.modules.front_end import FrontEnd
+from slam_plugin.modules.masking import MaskingSpec
 from slam_plugin.modules.pseudo_speech import spoken_of, stretch_of
 from slam_plugin.modules.selection import pack, select_positions
-from slam_plugin.objectives.base import MaskingSpec
 
 TOKENS_PER_SECOND = 4  # of a transcript: 3.6 in LibriSpeech with 32,000 word pieces
 SPEECH, TEXT, PAIRS = "speech", "text", "pairs"
@@ -91,12 +89,11 @@ def _speech(shape: Shape, spec: MaskingSpec, states: int, rng: np.random.Generat
 
 
 def _text(shape: Shape, spec: MaskingSpec, dictionary: Dictionary, rng: np.random.Generator) -> dict[str, Any]:
-    setting = Setting(1, "", SimpleNamespace(dictionary=dictionary), text_mask=spec.text_mask)
     items = []
     for number in range(shape.items):
         tokens = rng.integers(dictionary.nspecial, len(dictionary) - 1, shape.tokens)
         tokens[0], tokens[-1] = dictionary.bos(), dictionary.eos()
-        items.append(mask_text(tokens, (1, shape.kind, "", number, 0), setting))
+        items.append(mask_text(tokens, (1, shape.kind, "", number, 0), spec.text_mask, dictionary))
     return collate_text(items, dictionary.pad())
 
 

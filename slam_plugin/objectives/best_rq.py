@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 from slam_plugin.modules.random_projection import RandomProjectionQuantizer, stack_frames
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.selection import Selection
@@ -11,8 +12,6 @@ from slam_plugin.objectives.base import (
     SHARE,
     BuildContext,
     MaskedPass,
-    MaskingSpec,
-    SpanMask,
     at_least,
     check_bounds,
     register,

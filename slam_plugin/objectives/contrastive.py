@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from slam_plugin.modules.contrast import contrastive_logits, draw_distractors
 from slam_plugin.modules.frequencies import histogram
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 from slam_plugin.modules.quantizer import GumbelQuantizer, Quantized, normalize_over_time
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.selection import MASKED_SPEECH, Selection
@@ -19,10 +20,8 @@ from slam_plugin.objectives.base import (
     Classified,
     MaskedObjective,
     MaskedPass,
-    MaskingSpec,
     Output,
     Schema,
-    SpanMask,
     at_least,
     check_bounds,
     counts_key,

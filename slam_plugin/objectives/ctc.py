@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slam_plugin.modules.ctc_paths import PATHS, Paths, find_paths
+from slam_plugin.modules.masking import MaskingSpec, SpecMask
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     ALONE,
@@ -16,11 +17,9 @@ from slam_plugin.objectives.base import (
     MASKED,
     BuildContext,
     MaskedPass,
-    MaskingSpec,
     Objective,
     Output,
     Schema,
-    SpecMask,
     at_least,
     check_bounds,
     mean_or_zero,

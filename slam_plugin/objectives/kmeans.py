@@ -10,14 +10,13 @@ from torch import Tensor, nn
 
 from slam_plugin.modules.centroids import NearestCentroid
 from slam_plugin.modules.cepstra import COEFFICIENTS, cepstra
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.selection import Selection
 from slam_plugin.objectives.base import (
     SHARE,
     BuildContext,
     MaskedPass,
-    MaskingSpec,
-    SpanMask,
     at_least,
     check_bounds,
     register,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.selection import MASKED_TEXT
 from slam_plugin.objectives.base import (
@@ -12,10 +13,8 @@ from slam_plugin.objectives.base import (
     BuildContext,
     MaskedObjective,
     MaskedPass,
-    MaskingSpec,
     Output,
     Schema,
-    SpanMask,
     at_least,
     check_bounds,
     classify_by_linear,

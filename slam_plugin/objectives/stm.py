@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from slam_plugin.modules.masking import MaskingSpec
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.modules.selection import REMATCHED
 from slam_plugin.objectives.base import (
@@ -13,7 +14,6 @@ from slam_plugin.objectives.base import (
     MASKED,
     BuildContext,
     MaskedPass,
-    MaskingSpec,
     Objective,
     Output,
     Schema,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slam_plugin.modules.masking import MaskingSpec
 from slam_plugin.modules.pseudo_speech import GAP, PseudoSpeechSpec, Spoken, spoken_of, stretch_of
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
@@ -13,7 +14,6 @@ from slam_plugin.objectives.base import (
     Bound,
     BuildContext,
     MaskedPass,
-    MaskingSpec,
     Objective,
     Output,
     Schema,

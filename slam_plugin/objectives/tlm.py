@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     REGISTRY,
@@ -12,11 +13,9 @@ from slam_plugin.objectives.base import (
     BuildContext,
     MaskedObjective,
     MaskedPass,
-    MaskingSpec,
     Objective,
     Output,
     Schema,
-    SpanMask,
     at_least,
     check_bounds,
     register,

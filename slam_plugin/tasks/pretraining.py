@@ -187,8 +187,7 @@ class SlamPretrainingTask(PlannedTask):
 
     def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> Setting:
         text = next((corpus for corpus in opened.values() if corpus.kind == "text"), None)
-        specs = vars(self.masking_specs[kind])
-        return Setting(self.cfg.seed, stream, self.vocabulary, **specs, text=text, front_end=self.front_end)
+        return Setting(self.cfg.seed, stream, self.vocabulary, self.masking_specs[kind], text, self.front_end)
 
     def fingerprint(self) -> dict[str, str]:
         return {"vocabulary": self.vocabulary.hash}

@@ -17,8 +17,8 @@ from slam_plugin.data.shards.pairs import PairsShard
 from slam_plugin.data.shards.speech import SpeechShard
 from slam_plugin.data.shards.text import TextShard
 from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.modules.masking import MaskingSpec, SpecMask
 from slam_plugin.modules.selection import LISTS, SIZES, unpack
-from slam_plugin.objectives.base import SpecMask
 
 # An empty line ends a document.
 LINES = ["the cat sat", "on the mat", "a dog ran home and back", "", "rain fell all day", "it is late", "", "yes", "no"]
@@ -57,7 +57,8 @@ def binarize_ids(path, sentences):
 
 
 def setting(folder, seed=1, speech=SPEECH_MASK, text=TEXT_MASK, false_pairs="batch", unpaired=None, **options):
-    return Setting(seed, "toy, 0", Vocabulary.load(folder), speech, text, false_pairs, unpaired, **options)
+    masking = MaskingSpec(speech, text, false_pairs, **options)
+    return Setting(seed, "toy, 0", Vocabulary.load(folder), masking, unpaired)
 
 
 def config(budget=1000, **options):

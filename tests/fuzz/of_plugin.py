@@ -31,6 +31,7 @@ from slam_plugin.data.text.classes import read_classes
 from slam_plugin.data.text.indexed import open_indexed
 from slam_plugin.data.text.labels import labels_in, read_labels, read_numbers
 from slam_plugin.data.text.vocabulary import Vocabulary, read_dictionary
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 from slam_plugin.objectives.base import REGISTRY, check_requirements, options_of
 from slam_plugin.objectives.clusters import Clusters, read_clusters, write_clusters
 from tests.fuzz.reader import Reader
@@ -181,7 +182,7 @@ def read_text(folder: Path) -> None:
     vocabulary = Vocabulary.load(folder)
     for block in (None, _BLOCK):
         config = SimpleNamespace(options={"block": block}, min_length=1, max_length=64, budget=64)
-        setting = Setting(1, "toy, 0", vocabulary, (0.49, 10), (0.5, 3), "batch", None)
+        setting = Setting(1, "toy, 0", vocabulary, MaskingSpec(text_mask=SpanMask(0.5, 3)))
         shard = KINDS["text"].open(config, folder / "text", setting)
         shard.texts()
         items = [shard.item(index, 0) for index in range(min(len(shard), 50))]

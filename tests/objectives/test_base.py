@@ -6,15 +6,14 @@ import pytest
 import torch
 
 import slam_plugin.objectives  # noqa: F401  (registers them)
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 from slam_plugin.modules.schedule import Schedule
 from slam_plugin.objectives.base import (
     CLEAN,
     MASKED,
     REGISTRY,
     MaskedPass,
-    MaskingSpec,
     Objective,
-    SpanMask,
     build_objectives,
     classify,
     mean_or_zero,

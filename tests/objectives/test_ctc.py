@@ -4,8 +4,9 @@ import math
 import pytest
 import torch
 
+from slam_plugin.modules.masking import MaskingSpec, SpecMask
 from slam_plugin.modules.trunk import Encoded
-from slam_plugin.objectives.base import ALONE, AUGMENTED, MaskingSpec, SpecMask
+from slam_plugin.objectives.base import ALONE, AUGMENTED
 from slam_plugin.objectives.ctc import Ctc, Options
 from tests.support.passes import build_context, masked_pass
 

@@ -17,7 +17,7 @@ from benchmarks.memory import peak_resident
 from slam_plugin.instruments.plain_batches import Shape, dictionary_of, make_batch
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END
-from slam_plugin.objectives.base import MaskingSpec, SpanMask
+from slam_plugin.modules.masking import MaskingSpec, SpanMask
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY = 2000

@@ -9,21 +9,7 @@ import numpy as np
 
 from slam_plugin.data.options import Option
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
-from slam_plugin.modules.pseudo_speech import PseudoSpeechSpec
-
-
-class Span(Protocol):
-    """Masking of one side: the expected share of masked positions, and the positions of a span."""
-
-    rate: float
-    span: int
-
-
-class Widths(Protocol):
-    """Maximum widths of SpecAugment: mel bins of a band, and 10 ms frames of a stretch of time."""
-
-    freq_width: int
-    time_width: int
+from slam_plugin.modules.masking import MaskingSpec
 
 
 @dataclass(frozen=True)
@@ -34,26 +20,17 @@ class Setting:
         seed: seed of all random draws.
         stream: name of the corpus and its shard; each has random draws of its own.
         vocabulary: the joint text vocabulary (``slam_plugin.data.text.vocabulary.Vocabulary``).
-        speech_mask, text_mask: masking of each side; None masks nothing.
-        false_pairs: source of false partners ("batch", "hard" or "text"); None makes true pairs only.
+        masking: what the objectives require of the batches of its kind.
         text: opened unpaired text, from which false transcripts may be drawn.
-        augmentation: SpecAugment of a second copy of the speech; None makes no copy.
-        partners: whether a transcript has "one" partner in a batch, a true or a false one, or "both".
         front_end: geometry of the model's front end.
-        pseudo_speech: spec of the pseudo-speech made of unpaired text; None makes none.
     """
 
     seed: int
     stream: str
     vocabulary: Any
-    speech_mask: Span | None = None
-    text_mask: Span | None = None
-    false_pairs: str | None = None
+    masking: MaskingSpec = MaskingSpec()
     text: Any = None
-    augmentation: Widths | None = None
-    partners: str | None = None
     front_end: FrontEnd = DEFAULT_FRONT_END
-    pseudo_speech: PseudoSpeechSpec | None = None
 
 
 class Shard(Protocol):

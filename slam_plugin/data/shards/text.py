@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fairseq.data import Dictionary
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.masks import corrupt_spans, span_mask
@@ -18,6 +19,7 @@ from slam_plugin.data.text.indexed import Sentences, index_hash, open_indexed
 from slam_plugin.data.text.normalization import decoded_sample
 from slam_plugin.data.text.pieces import word_starts
 from slam_plugin.data.text.vocabulary import MASK
+from slam_plugin.modules.masking import SpanMask
 from slam_plugin.modules.pseudo_speech import spoken_of, stretch_of
 from slam_plugin.modules.selection import pack, select_positions
 
@@ -41,7 +43,7 @@ class TextShard:
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
         # Not at each batch: a vocabulary is long.
-        self.word_starts = torch.tensor(word_starts(dictionary.symbols)) if setting.pseudo_speech else None
+        self.word_starts = torch.tensor(word_starts(dictionary.symbols)) if setting.masking.pseudo_speech else None
         self.first, self.sizes = None, sentences.sizes  # of each item without <s>: first sentence, and tokens
         if block is not None:
             self.first, self.sizes = find_blocks(sentences.sizes, block - 1, f"{sentences.path}.bin")
@@ -78,7 +80,8 @@ class TextShard:
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """Return corrupted tokens, targets and token_mask, each (length,)."""
         key = (self.setting.seed, self.kind, self.setting.stream, index, cycle)
-        return {"key": key, **mask_text(self.tokens(index), key, self.setting)}
+        spans, dictionary = self.setting.masking.text_mask, self.setting.vocabulary.dictionary
+        return {"key": key, **mask_text(self.tokens(index), key, spans, dictionary)}
 
     def describe(self, index: int) -> str:
         """Return the file and the number of the item's first sentence, from 0."""
@@ -101,7 +104,7 @@ class TextShard:
 
     def _spoken(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the entries of the batch's pseudo-speech, none if the setting has no spec."""
-        spec, setting = self.setting.pseudo_speech, self.setting
+        spec, setting = self.setting.masking.pseudo_speech, self.setting
         if spec is None:
             return {}
         given, draws = (batch["token_targets"], batch["token_padding_mask"]), torch.Generator()
@@ -110,18 +113,22 @@ class TextShard:
         return spoken_of(*given, spec, self.word_starts, symbols, stretch, draws).entries()
 
 
-def mask_text(tokens: np.ndarray, key: tuple, setting: Setting) -> dict[str, torch.Tensor]:
-    """Mask spans of one item's ordinary tokens, if the setting masks text. ``<s>`` and ``</s>`` are never masked."""
-    if setting.text_mask is None:
+def mask_text(
+    tokens: np.ndarray, key: tuple, spans: SpanMask | None, dictionary: Dictionary
+) -> dict[str, torch.Tensor]:
+    """Mask spans of one item's ordinary tokens (length,), none if ``spans`` is None.
+
+    ``<s>`` and ``</s>`` are never masked. ``key`` seeds the draws.
+    """
+    if spans is None:
         return {"tokens": torch.from_numpy(tokens), "token_targets": torch.from_numpy(tokens)}
-    dictionary = setting.vocabulary.dictionary
     first, mask_token = dictionary.nspecial, dictionary.index(MASK)
     mask = np.zeros(len(tokens), dtype=bool)
     corrupted = tokens
     places = np.flatnonzero(tokens >= first)
     if len(places):
         rng = generator(*key, "text_mask")
-        mask[places] = span_mask(rng, len(places), *setting.text_mask)
+        mask[places] = span_mask(rng, len(places), *spans)
         corrupted = corrupt_spans(rng, tokens, mask, mask_token, (first, mask_token))
     return {
         "tokens": torch.from_numpy(corrupted),
