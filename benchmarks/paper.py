@@ -73,7 +73,7 @@ def recipe(shorter: float = 1.0) -> dict[str, Any]:
 
     Its lengths and budgets are multiplied by ``shorter``.
     """
-    values = read_layered(RECIPE, joined=("corpora", "objectives")).values
+    values = read_layered(RECIPE).values
     values["stages"] = {0: list(dict.fromkeys(section["kind"] for section in values["corpora"].values()))}
     for section in values["corpora"].values():
         section.pop("valid", None)

@@ -57,7 +57,7 @@ def prepare(corpus: BenchmarkData, autocast: str, scratch: Path) -> tuple[Traine
 
 def recipe(scratch: Path) -> Path:
     """Write the laptop recipe with all kinds from the first step on, random centroids and no validation. Return it."""
-    values = read_layered(RECIPE, joined=("corpora", "objectives")).values
+    values = read_layered(RECIPE).values
     values["corpora"]["pairs"]["train"] = ["pairs/train.tsv"]  # generated data have no other pairs
     values["stages"] = {0: list(dict.fromkeys(section["kind"] for section in values["corpora"].values()))}
     for section in values["corpora"].values():

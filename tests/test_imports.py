@@ -28,7 +28,7 @@ ROOMS = {
         "checkpoints": {"compat", "saved"},
         "scoring": {"data"},
         "models": {"checkpoints", "compat", "kernels", "modules", "objectives", "data", "optim", "decoding"},
-        "criterions": {"objectives", "data"},
+        "criterions": {"modules", "objectives", "data"},
         "instruments": {"kernels", "models", "modules", "objectives", "data", "decoding", "scoring"},
         "tasks": {
             *("allocator", "compat", "data", "kernels", "modules", "optim", "decoding", "objectives", "models"),

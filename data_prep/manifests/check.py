@@ -16,12 +16,13 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain, starmap
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.manifests.check_files import corpora_faults, is_labeled, labeled_fault, text_fault, vocabulary_fault
+from data_prep.manifests.check_files import corpora_faults, is_labeled, labeled_faults, text_faults, vocabulary_faults
 from data_prep.manifests.check_overlaps import leaks, repeated_ids
 from slam_plugin.data.constants import TEST, VALID
 from slam_plugin.data.errors import DataError
@@ -147,14 +148,10 @@ def all_faults(found: Found, arguments: argparse.Namespace) -> Iterator[object]:
     yield from leaks(readable, roots, TEST)
     for warning in (*leaks(readable, roots, VALID), *repeated_ids(readable)):
         print(f"warning: {warning}", file=sys.stderr)
-    checks = (
-        *((labeled_fault, (path,)) for path in found.labeled),
-        *((text_fault, text) for text in found.texts),
-        *((vocabulary_fault, (folder,)) for folder in found.vocabularies),
-    )
-    yield from (fault for check, what in checks if (fault := check(*what)))
-    for path in found.corpora:
-        yield from corpora_faults(path)
+    yield from chain.from_iterable(map(labeled_faults, found.labeled))
+    yield from chain.from_iterable(starmap(text_faults, found.texts))
+    yield from chain.from_iterable(map(vocabulary_faults, found.vocabularies))
+    yield from chain.from_iterable(map(corpora_faults, found.corpora))
 
 
 def _sample(text: str) -> Sample:

@@ -20,17 +20,16 @@ def is_labeled(path: Path) -> bool:
     return len(fields) in (2, 3) and not set(fields) & set(REQUIRED) and not fields[-1].isdecimal()
 
 
-def labeled_fault(path: Path) -> str | None:
-    """Return the fault of the first malformed line of labeled sentences, or None."""
+def labeled_faults(path: Path) -> Iterator[str]:
+    """Yield the fault of the first malformed line of labeled sentences."""
     try:
         read_rows(path)
     except (DataError, OSError) as error:
-        return _named(error, path)
-    return None
+        yield _named(error, path)
 
 
-def text_fault(index: Path, top: Path) -> str | None:
-    """Return the fault of a binarized text, or None: its files, lengths, or a symbol that its ``dict.txt`` lacks.
+def text_faults(index: Path, top: Path) -> Iterator[str]:
+    """Yield the first fault of a binarized text: its files, lengths, or a symbol that its ``dict.txt`` lacks.
 
     The dictionary is the one in the file's folder or the nearest above it, up to ``top``.
     """
@@ -41,18 +40,19 @@ def text_fault(index: Path, top: Path) -> str | None:
     folders = [folder for folder in index.parents if folder.is_relative_to(top)]
     found = next((folder for folder in folders if (folder / DICTIONARY_FILE).is_file()), None)
     if found is None:
-        return f"{index}: found no {DICTIONARY_FILE} beside it or above, up to {top}, to check its symbols"
+        yield f"{index}: found no {DICTIONARY_FILE} beside it or above, up to {top}, to check its symbols"
+        return
     try:
         sentences = open_indexed(index.with_suffix(""), read_dictionary(found / DICTIONARY_FILE))
     except (DataError, OSError) as error:
-        return _named(error, index)
+        yield _named(error, index)
+        return
     if int(sentences.sizes.min()) < 1:
-        return f"{index}: sentence {int(sentences.sizes.argmin())} holds {int(sentences.sizes.min())} symbols"
-    return None
+        yield f"{index}: sentence {int(sentences.sizes.argmin())} holds {int(sentences.sizes.min())} symbols"
 
 
-def vocabulary_fault(folder: Path) -> str | None:
-    """Return the fault of a folder's ``dict.txt``, and of its ``spm.model`` if there is one, or None."""
+def vocabulary_faults(folder: Path) -> Iterator[str]:
+    """Yield the first fault of a folder's ``dict.txt`` and, if there is one, of its ``spm.model``."""
     from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, Vocabulary, read_symbols
 
     try:
@@ -61,8 +61,7 @@ def vocabulary_fault(folder: Path) -> str | None:
         else:  # such as the dictionary of labels
             read_symbols(folder / DICTIONARY_FILE)
     except (DataError, OSError) as error:
-        return _named(error, folder)
-    return None
+        yield _named(error, folder)
 
 
 def corpora_faults(path: Path) -> Iterator[object]:
@@ -99,7 +98,7 @@ def _read_corpora(path: Path) -> Corpora:
     from slam_plugin.data.shards import KINDS, TRANSLATION_KINDS
     from slam_plugin.objectives.base import REGISTRY, check_requirements, options_of
 
-    values = read_layered(path, joined=("corpora", "objectives")).values
+    values = read_layered(path).values
     pretraining = not isinstance(values, dict) or "objectives" in values
     kinds = KINDS if pretraining else TRANSLATION_KINDS
     declared = {name: Kind(kind.options, kind.suffixes) for name, kind in kinds.items()}

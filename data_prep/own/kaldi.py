@@ -74,8 +74,9 @@ class OwnKaldi(Own):
         rows = lists.sounds if lists.segments is None else lists.segments
         if begin == 0:
             yield from lists.dropped
-            for key in lists.texts.keys() - rows.keys() if "text" in self.settings.roles else ():
-                yield Dropped(self._place(folder, TEXT_LIST, lists.texts[key].line), "has no sound")
+            for key, text in lists.texts.items() if "text" in self.settings.roles else ():
+                if key not in rows:
+                    yield Dropped(self._place(folder, TEXT_LIST, text.line), "has no sound")
         for key in list(rows)[begin : begin + _UNIT_ROWS]:
             yield from self._utterance(folder, split, lists, key)
 

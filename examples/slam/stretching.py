@@ -16,7 +16,7 @@ def stretched(corpora: Path, updates: int, budget: float) -> dict[str, Any]:
     ``budget``. In a longer run, which sees each pair ten times and more, CTC on clean speech becomes CTC after
     SpecAugment.
     """
-    values = read_layered(corpora, joined=("corpora", "objectives")).values
+    values = read_layered(corpora).values
     values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     if "stages" in values:
         values["stages"] = _at(values["stages"], updates)

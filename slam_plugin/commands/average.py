@@ -78,7 +78,7 @@ def _refuse_others(found: Mapping[str, Any], expected: Mapping[str, Any], path: 
 
 def _add(total: dict[str, Tensor], weights: Mapping[str, Tensor], path: Any, first: Any) -> None:
     odd = sorted(total.keys() ^ weights.keys())
-    odd += [name for name in total.keys() & weights.keys() if total[name].shape != weights[name].shape]
+    odd += [name for name in total if name in weights and total[name].shape != weights[name].shape]
     if odd:
         raise DataError(f"{path}: its weights differ in name or shape from those of {first}: {', '.join(odd[:3])}")
     for name, value in weights.items():

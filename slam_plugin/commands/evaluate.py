@@ -53,7 +53,8 @@ from slam_plugin.scoring.worst import worst_view
 
 PLUGIN = Path(__file__).resolve().parents[1]
 TAIL_LINES = 20
-SPLIT_SUFFIXES = (".tsv", ".bin", ".idx")  # of a split's files; others are derived from them
+TEXT_TASK = "slam_translation"  # the task that reads binarized text; the others read manifests
+MANIFEST, BINARIZED = ".tsv", (".bin", ".idx")  # suffixes of a split's files; others are derived from them
 
 
 class Evaluation(NamedTuple):
@@ -93,7 +94,7 @@ def evaluate(evaluation: Evaluation, subsets: Sequence[str], scoring: Scoring) -
     several; then the unweighted average of all rows. Raises :class:`DataError` if a checkpoint or a subset is missing,
     or a generation fails or leaves sentences out.
     """
-    files = {subset: _files_of(evaluation.data, subset) for subset in subsets}
+    files = {subset: _files_of(evaluation.data, subset, evaluation.task) for subset in subsets}
     for subset in subsets:  # before anything is decoded
         _check_normalizer(files[subset], scoring)
     checkpoint = [_digest(path) for path in _checkpoints(evaluation.checkpoint)]
@@ -182,23 +183,26 @@ def _checkpoints(names: str) -> list[Path]:
     return paths
 
 
-def _files_of(data: Path, subset: str) -> list[Path]:
-    """Return the manifest of a split, or the files of its binarized text."""
+def _files_of(data: Path, subset: str, task: str) -> list[Path]:
+    """Return the manifest of a split, or the files of its binarized text. If both are there, the task decides."""
     if not data.is_dir():
         raise DataError(f"{data}: there is no such data folder")
-    splits: dict[str, list[Path]] = {}
+    manifests: dict[str, list[Path]] = {}
+    texts: dict[str, list[Path]] = {}
     for path in sorted(data.iterdir()):
-        name, dot, _ = path.name.partition(".")
-        if dot and path.suffix in SPLIT_SUFFIXES:
-            splits.setdefault(name, []).append(path)
+        if path.suffix == MANIFEST:
+            manifests[path.stem] = [path]
+        elif path.suffix in BINARIZED:
+            texts.setdefault(path.name.partition(".")[0], []).append(path)
+    splits = manifests | texts if task == TEXT_TASK else texts | manifests
     if subset not in splits:
-        raise DataError(f"{data}: expected the split {subset!r}, found {', '.join(splits) or 'none'}")
+        raise DataError(f"{data}: expected the split {subset!r}, found {', '.join(sorted(splits)) or 'none'}")
     return splits[subset]
 
 
 def _check_normalizer(files: Sequence[Path], scoring: Scoring) -> None:
     """Raise :class:`DataError` if a text of a test set has no normalizer."""
-    manifest = Manifest.open(files[0]) if files[0].suffix == ".tsv" else None
+    manifest = Manifest.open(files[0]) if files[0].suffix == MANIFEST else None
     if manifest is None or LANGUAGE_COLUMN not in manifest.columns:
         find_normalizer(scoring.normalizer, scoring.language)
     else:
@@ -279,7 +283,7 @@ def _ended(code: int) -> str:
 
 def _score(files: Sequence[Path], subset: str, generated: Sequence[Generated], scoring: Scoring) -> list[Row]:
     """Return the row of a test set, or one for each language that it has translations into."""
-    manifest = Manifest.open(files[0]) if files[0].suffix == ".tsv" else None
+    manifest = Manifest.open(files[0]) if files[0].suffix == MANIFEST else None
     expected = _sentences_in(files[0]) if manifest is None else len(manifest)
     if expected != len(generated):
         raise DataError(

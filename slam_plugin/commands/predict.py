@@ -85,11 +85,14 @@ def predict(task: SlamSentencePredictionTask, model: nn.Module, subset: str) -> 
 def score(predicted: Predicted, positive: int | None, regresses: bool) -> dict[str, float]:
     """Return scores in percent of predictions with references. F1 is that of the class ``positive``.
 
-    The correlation with a constant is undefined; scipy warns of it, and it counts as 0.
+    The correlation with a constant, or of one row, is undefined and counts as 0. scipy warns of a constant.
     """
     found, true = predicted.predictions.numpy(), predicted.targets.numpy()
     if regresses:
-        scores = {"pearson": pearsonr(found, true)[0], "spearman": spearmanr(found, true)[0]}
+        scores = {
+            name: correlation(found, true)[0] if len(true) > 1 else 0.0
+            for name, correlation in (("pearson", pearsonr), ("spearman", spearmanr))
+        }
     else:
         scores = {"accuracy": accuracy_score(true, found), "mcc": matthews_corrcoef(true, found)}
         if positive is not None:

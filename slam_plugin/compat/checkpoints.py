@@ -21,7 +21,7 @@ from fairseq.trainer import Trainer
 from slam_plugin.compat.workaround import Workaround
 from slam_plugin.data.errors import DataError
 from slam_plugin.saved.files import hold_folder, link_or_copy, write_whole
-from slam_plugin.saved.newest import sound_checkpoint
+from slam_plugin.saved.newest import LAST, sound_checkpoint
 from slam_plugin.saved.reading import read_state
 
 checks: list[Callable[[str, dict[str, Any]], None]] = []  # of each checkpoint that is read
@@ -100,8 +100,8 @@ def _resume_from_a_sound_one() -> None:
     @functools.wraps(load)
     def load_checkpoint(self, filename, *args, **kwargs):
         # Only the name that fairseq chooses by itself: a file that --restore-file names is read or is an error.
-        by_default = self.cfg.checkpoint.restore_file == "checkpoint_last.pt"
-        if by_default and os.path.basename(filename) == "checkpoint_last.pt" and os.path.exists(filename):
+        by_default = self.cfg.checkpoint.restore_file == LAST
+        if by_default and os.path.basename(filename) == LAST and os.path.exists(filename):
             filename = str(sound_checkpoint(filename))
         if not by_default and self.data_parallel_rank == 0 and not PathManager.exists(filename):
             raise DataError(f"{filename}: found no such file, expected the checkpoint of --restore-file")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slam_plugin.criterions.base import AlignmentConfig, AlignmentCriterion
+from slam_plugin.modules.ctc_paths import states_needed
 
 
 @register_criterion("slam_ctc", dataclass=AlignmentConfig)
@@ -59,9 +60,3 @@ def ctc_losses(
         zero_infinity=True,
     )
     return losses, states_needed(target, counted) <= states
-
-
-def states_needed(target: Tensor, counted: Tensor) -> Tensor:
-    """Return the minimum states (batch,) for targets (batch, L): one per token, and a blank between equal tokens."""
-    repeats = (target[:, 1:] == target[:, :-1]) & counted[:, 1:] & counted[:, :-1]
-    return counted.sum(1) + repeats.sum(1)

@@ -1,4 +1,4 @@
-"""Which utterances of a batch have a CTC path that spells their transcript: a question of lengths alone."""
+"""Which utterances have a CTC path that spells their text: a question of the number of states alone."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -34,10 +34,19 @@ class Paths(NamedTuple):
         return cls(batch[PATH_ROWS], *batch[PATHS])
 
 
-def find_paths(targets: Tensor, valid: Tensor, states: Tensor, true_pairs: Tensor) -> Paths:
-    """Return the true pairs that have a path.
+def states_needed(targets: Tensor, counted: Tensor) -> Tensor:
+    """Return the minimum number of states (batch,) of a CTC path: one per token, and a blank between two equal tokens.
 
-    A path has a state for each token, and one for a blank between two equal tokens.
+    Args:
+        targets: (batch, U) tokens.
+        counted: (batch, U) which of them the path spells: those of a row are consecutive.
+    """
+    repeats = (targets[:, 1:] == targets[:, :-1]) & counted[:, 1:] & counted[:, :-1]
+    return counted.sum(1) + repeats.sum(1)
+
+
+def find_paths(targets: Tensor, valid: Tensor, states: Tensor, true_pairs: Tensor) -> Paths:
+    """Return the true pairs that have a path: at least as many states as :func:`states_needed` counts.
 
     Args:
         targets: (batch, U) tokens of the transcripts.
@@ -45,9 +54,7 @@ def find_paths(targets: Tensor, valid: Tensor, states: Tensor, true_pairs: Tenso
         states: (batch,) number of valid states.
         true_pairs: (batch,).
     """
-    tokens = valid.sum(1)
-    repeats = ((targets[:, 1:] == targets[:, :-1]) & valid[:, 1:]).sum(1)
-    possible = tokens + repeats <= states
+    possible = states_needed(targets, valid) <= states
     rows = (true_pairs & possible).nonzero()[:, 0]
-    kept = torch.stack((states, tokens)).index_select(1, rows).tolist()
+    kept = torch.stack((states, valid.sum(1))).index_select(1, rows).tolist()
     return Paths(rows, *kept, left_out=int((true_pairs & ~possible).sum()))

@@ -14,6 +14,7 @@ from slam_plugin.saved.reading import read_state
 
 logger = logging.getLogger(__name__)
 
+LAST = "checkpoint_last.pt"  # fairseq's default of --restore-file
 # As fairseq-train names them: of an epoch, of an update, the best one, the best ones.
 _NAMES = re.compile(r"checkpoint(\d+|_\d+_\d+|_best|\.best_.+)\.pt")
 

@@ -29,15 +29,14 @@ from slam_plugin.data.shards import KINDS, Setting, Shard
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.instruments.verdicts import CodebookWatch, warnings
 from slam_plugin.kernels.status import log_fused_paths
-from slam_plugin.models.base.warm_start import load_pretraining, read_source, set_architecture
+from slam_plugin.models.base.warm_start import load_pretraining
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
 from slam_plugin.tasks.base.bad_updates import describe_batch
-from slam_plugin.tasks.base.flag_checks import check_trunk_schedule, refuse_freezing_new_weights
 from slam_plugin.tasks.base.instruments import Instruments, progress_of
 from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
 from slam_plugin.tasks.base.ranks import is_first_rank
-from slam_plugin.tasks.base.resuming import resumed_from
+from slam_plugin.tasks.base.starting import prepare_loaded, resolve_start
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +128,7 @@ class SlamPretrainingTask(PlannedTask):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")
+        self.take_normalization(state_dict)
         self._codebooks.count = dict(state_dict.get("dead_codebooks", {}))
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
@@ -136,23 +136,14 @@ class SlamPretrainingTask(PlannedTask):
 
         A run that resumes takes the trunk's sizes from the checkpoint it resumes from; fairseq loads the weights.
         """
+        source = None
         if from_checkpoint:
-            cfg.compile = False  # only pays in training
-            cfg.apex_norm = False  # the weights fit torch's, which is there on any machine
-            model = super().build_model(cfg, True)
-            self.front_end = model.trunk.front_end
-            return model
-        check_trunk_schedule(cfg)
-        resumed = resumed_from(self.cfg)
-        path = resumed or cfg.pretrained
-        source = read_source(path) if path else None
-        refuse_freezing_new_weights(cfg, source is not None)
-        set_architecture(cfg, source)
-        model = super().build_model(cfg)
+            prepare_loaded(cfg)
+        else:
+            source = resolve_start(self.cfg, cfg).weights
+        model = super().build_model(cfg, from_checkpoint)
         self.front_end = model.trunk.front_end
-        if resumed and cfg.pretrained:
-            logger.info("%s: not read, the run resumes from %s", cfg.pretrained, resumed)
-        if source and not resumed:
+        if source is not None:
             theirs = Vocabulary.from_state(source.task["vocabulary"], source.path)
             self.vocabulary.check_same(theirs.hash, source.path)
             load_pretraining(model, source)

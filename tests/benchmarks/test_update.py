@@ -64,7 +64,7 @@ def small_recipe(tmp_path, monkeypatch):
     """The recipe with batches as long as one utterance may be, on a corpus that is generated."""
     corpora = {
         kind: {**section, "budget": section["max_length"]}
-        for kind, section in read_layered(update.RECIPE, joined=("corpora", "objectives")).values["corpora"].items()
+        for kind, section in read_layered(update.RECIPE).values["corpora"].items()
     }
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump({"base": str(update.RECIPE), "corpora": corpora}))

@@ -135,6 +135,21 @@ def test_what_cannot_be_evaluated_is_named(data, run, tmp_path, capsys):
     assert not (tmp_path / "generate-cv.txt").exists()
 
 
+@pytest.mark.parametrize(
+    ("subset", "task", "files"),
+    [
+        ("test", "slam_speech_to_text", ["test.tsv"]),
+        ("test", "slam_translation", ["test.en-de.en.bin", "test.en-de.en.idx"]),
+        ("test.clean", "slam_speech_to_text", ["test.clean.tsv"]),
+        ("dev", "slam_speech_to_text", ["dev.en-de.en.idx"]),
+    ],
+)
+def test_a_set_is_read_from_the_files_that_its_task_reads(tmp_path, subset, task, files):
+    for name in ("test.tsv", "test.clean.tsv", "test.en-de.en.bin", "test.en-de.en.idx", "dev.en-de.en.idx"):
+        (tmp_path / name).touch()
+    assert [path.name for path in evaluate._files_of(tmp_path, subset, task)] == files
+
+
 def test_a_set_that_lost_sentences_has_no_score(data, run, tmp_path, capsys):
     mine = shutil.copytree(data, tmp_path / "data", symlinks=True)
     lines = (mine / "cv.tsv").read_text().splitlines()

@@ -196,3 +196,7 @@ def test_numbers_are_scored_by_both_correlations_and_written_to_three_places(tmp
 
     write_predictions(tmp_path / "STS-B.tsv", Regression, found)
     assert (tmp_path / "STS-B.tsv").read_text() == "index\tprediction\n0\t0.123\n1\t4.000\n2\t2.500\n3\t-1.000\n"
+
+
+def test_one_row_of_numbers_has_no_correlation():
+    assert score(Predicted(torch.tensor([1.0]), torch.tensor([2.0])), None, True) == {"pearson": 0.0, "spearman": 0.0}

@@ -8,7 +8,8 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.logging import metrics
 
-from slam_plugin.criterions.ctc import SlamCtcCriterion, states_needed
+from slam_plugin.criterions.ctc import SlamCtcCriterion
+from slam_plugin.modules.ctc_paths import states_needed
 
 SYMBOLS, FRAMES = 9, 7
 

@@ -48,7 +48,7 @@ def test_the_pages_tables_are_the_arithmetics():
 
 def test_the_batch_is_the_recipes():
     """As many utterances, blocks and pairs of the mean length as the budgets hold."""
-    recipe = read_layered(ROOT / "examples/slam/config/one_gpu/w2v_bert_2.yaml", ("corpora", "objectives")).values
+    recipe = read_layered(ROOT / "examples/slam/config/one_gpu/w2v_bert_2.yaml").values
     budgets = {name: corpus["budget"] for name, corpus in recipe["corpora"].items()}
     frames = 100 * continued.SECONDS
     assert budgets["speech"] // frames == continued.SPEECH and budgets["pairs"] // frames == continued.PAIRS

@@ -34,8 +34,7 @@ def demo_commands(tmp_path, monkeypatch) -> dict[str, dict[str, list[str]]]:
     monkeypatch.setattr(training_steps, "bf16_supported", lambda: False)
     plan = demo.plan(tmp_path, demo.FULL, None, None)
     steps = [step for group in plan for step in (group if isinstance(group, list) else [group])]
-    joined = ("corpora", "objectives")
-    assert read_layered(tmp_path / "corpora.yaml", joined).values == read_layered(ROOT / RECIPE, joined).values
+    assert read_layered(tmp_path / "corpora.yaml").values == read_layered(ROOT / RECIPE).values
     names = {
         str(tmp_path / "corpora.yaml"): RECIPE,
         str(tmp_path): BY_HAND_RUN,

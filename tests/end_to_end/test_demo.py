@@ -108,7 +108,7 @@ def test_another_seed_and_the_control_change_what_they_say(tmp_path):
         assert words[words.index("--seed") + 1] == "1"
         assert other[name] == [("3" if words[i - 1] == "--seed" else word) for i, word in enumerate(words)]
     assert trainings(control=True) == first
-    assert _corpora(tmp_path) == read_layered(RECIPES / "pairs.yaml", ("corpora", "objectives")).values
+    assert _corpora(tmp_path) == read_layered(RECIPES / "pairs.yaml").values
 
 
 def test_a_longer_run_keeps_the_share_of_its_stages_and_augments_pairs(tmp_path):

@@ -10,7 +10,7 @@ from slam_plugin.data.plan.yaml_layers import read_layered
 
 
 def values(name: str) -> dict:
-    return read_layered(capacity.CORPORA[name], ("corpora", "objectives")).values
+    return read_layered(capacity.CORPORA[name]).values
 
 
 @pytest.mark.parametrize("text", ["text", "text 4"])

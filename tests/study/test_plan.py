@@ -91,7 +91,7 @@ def test_stages_begin_at_the_same_share_of_every_scale(tmp_path, scale):
             # Stages that would coincide stay one update apart.
             places = [max(number, int(at * setting.scale.pretrain)) for number, at in enumerate(stages)]
             assert found["stages"] == dict(zip(places, map(list, stages.values()), strict=True))
-        original = read_layered(CONFIG / ROWS[row].corpora, ("corpora", "objectives")).values
+        original = read_layered(CONFIG / ROWS[row].corpora).values
         for name, corpus in original["corpora"].items():
             assert found["corpora"][name]["budget"] == corpus["budget"] * setting.scale.budget
 

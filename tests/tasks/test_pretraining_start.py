@@ -100,6 +100,12 @@ def test_a_new_trunk_is_not_frozen(toy):
         training.build_model(task, freeze_encoder_updates=3)
 
 
+def test_a_run_that_resumes_knows_how_its_text_was_normalized(toy):
+    task = training.make_task(toy)
+    task.load_state_dict({**task.state_dict(), "text_normalization": "words"})
+    assert task.state_dict()["text_normalization"] == "words"
+
+
 def test_a_rate_that_would_be_ignored_is_refused(toy):
     task = training.make_task(toy)
     with pytest.raises(ValueError, match="--encoder-lr-scale 0.5: found --optimizer adam"):

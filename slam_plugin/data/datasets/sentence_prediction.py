@@ -46,7 +46,7 @@ class SentencePredictionDataset(FairseqDataset):
         return len(self.sizes)
 
     def fingerprints(self) -> dict[str, str]:
-        """Return a hash of the contents of each file of texts."""
+        """Return a hash of the sentence lengths of each file of texts (see :func:`index_hash`)."""
         return {f"{side.path}.idx": index_hash(side.path) for side in self.sides}
 
     def describe(self, index: int) -> str:

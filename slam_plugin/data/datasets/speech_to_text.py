@@ -173,7 +173,7 @@ class SpeechToTextDataset(FairseqDataset):
         return data_utils.filter_paired_dataset_indices_by_size(self.frames, tokens, indices, max_sizes)
 
     def fingerprints(self) -> dict[str, str]:
-        """Return a hash of the contents of the manifest."""
+        """Return a hash of the manifest: its columns and all their values."""
         return {str(self.manifest.path): self.manifest.fingerprint}
 
     def describe(self, index: int) -> str:
@@ -213,7 +213,10 @@ class Texts:
 
     @cached_property
     def states(self) -> np.ndarray:
-        """Return the minimum number of states (rows,) for CTC: one per token, and a blank between two equal ones."""
+        """Return ``slam_plugin.modules.ctc_paths.states_needed`` (rows,) of all rows.
+
+        Not by that function: it takes padded rows, and these are millions of different lengths.
+        """
         equal = np.zeros(len(self._ids) + 1, dtype=np.int64)  # repetitions before each position
         equal[2:] = np.cumsum(self._ids[1:] == self._ids[:-1])
         begins = self._ends - self.lengths

@@ -61,7 +61,7 @@ class TextPairDataset(FairseqDataset):
         return len(self.source)
 
     def fingerprints(self) -> dict[str, str]:
-        """Return a hash of the contents of each file."""
+        """Return a hash of the sentence lengths of each file (see :func:`index_hash`)."""
         sides = [side for side in (self.source, self.target) if side is not None]
         return {f"{side.path}.idx": index_hash(side.path) for side in sides}
 

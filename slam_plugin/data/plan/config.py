@@ -87,7 +87,7 @@ def read_corpora(
     what was found and what was expected.
     """
     path = Path(path)
-    layered = read_layered(path, joined=("corpora", "objectives"))
+    layered = read_layered(path)
     if is_configuration(layered.values):
         message = "found a configuration for fairseq-hydra-train, expected a corpora file (slam recipes lists both)"
         raise_faults([Fault(*layered.places[COMMON,], message)])

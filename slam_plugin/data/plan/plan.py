@@ -76,7 +76,7 @@ class Plan:
     ) -> dict[str, Any]:
         """Return everything that determines the plan, in plain types, for a checkpoint.
 
-        ``hashes`` has a hash of the contents of each shard of each corpus, ``batches`` the number of batches of the
+        ``hashes`` has the ``fingerprint_of`` each shard of each corpus, ``batches`` the number of batches of the
         shards that ``epoch`` visits. Paths are left out: data may move.
         """
         corpora = {}

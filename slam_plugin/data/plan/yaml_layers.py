@@ -16,6 +16,7 @@ from slam_plugin.data.errors import DataError, Fault, raise_faults
 
 BASE = "base"
 COMMON = "common"  # the section of fairseq's configurations that each of them has
+SECTIONS = "corpora", "objectives"  # the sections of a corpora file, which are merged entry by entry
 MAX_BYTES = 4 << 20
 MAX_KEYS = 50_000  # of a file, with each alias counted as often as it is used
 MAX_DEPTH = 50  # of keys in keys, and of bases of bases
@@ -38,7 +39,7 @@ class Layered(NamedTuple):
     faults: list[Fault]
 
 
-def read_layered(path: Path, joined: Collection[str]) -> Layered:
+def read_layered(path: Path, joined: Collection[str] = SECTIONS) -> Layered:
     """Read ``path`` and all files it builds on.
 
     A value replaces that of the bases; for names in ``joined``, entry by entry. Raises :class:`DataError` for a file

@@ -47,7 +47,9 @@ class Shard(Protocol):
 
     @classmethod
     def fingerprint_of(cls, path: Path) -> str:
-        """Return a hash of the shard's contents, without opening it for training."""
+        """Return a hash by which a resumed run knows the shard, without opening it for training.
+
+        A manifest's is of all its values, that of binarized text only of the lengths of its sentences."""
 
     def texts(self) -> list[str]:
         """Return some of the texts that the trunk reads, none if it reads none."""

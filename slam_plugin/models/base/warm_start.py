@@ -135,9 +135,8 @@ def load_pretraining(model: nn.Module, source: SourceCheckpoint) -> None:
     _refuse_misfits(source, own, taken, needed=[name for name in own if name.startswith(PRETRAINED)])
     model.load_state_dict({**own, **taken})
     _log_taken(source, taken, [name for name in source.weights if name not in taken])
-    logger.info(
-        "%s: not taken from it, newly initialized: %s", source.path, _modules(own.keys() - taken.keys()) or "none"
-    )
+    fresh = _modules(name for name in own if name not in taken)
+    logger.info("%s: not taken from it, newly initialized: %s", source.path, fresh or "none")
 
 
 def _changed_objectives(model: nn.Module, source: SourceCheckpoint) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The base of the fine-tuning tasks: vocabularies are saved in checkpoints, the trunk comes from one."""
 
-import logging
 from argparse import Namespace
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -22,20 +21,12 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.pieces import join_pieces
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary
 from slam_plugin.models.base.encoder import frozen_parameters
-from slam_plugin.models.base.warm_start import (
-    SourceCheckpoint,
-    load_trunk,
-    read_source,
-    set_architecture,
-    text_vocabulary,
-)
+from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk, text_vocabulary
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_rows
 from slam_plugin.tasks.base.epoch_iterator import FineTuningIterator
-from slam_plugin.tasks.base.flag_checks import check_adapters, check_trunk_schedule
+from slam_plugin.tasks.base.flag_checks import check_adapters
 from slam_plugin.tasks.base.reading import TEXT_NORMALIZATION, ReadsText
-from slam_plugin.tasks.base.resuming import resumed_from
-
-logger = logging.getLogger(__name__)
+from slam_plugin.tasks.base.starting import prepare_loaded, resolve_start
 
 SOURCE_FOLDER = "source"
 
@@ -129,30 +120,24 @@ class FineTuningTask(ReadsText, GuardedTask):
         """
         self._trains = not from_checkpoint
         if from_checkpoint:
-            cfg.compile = False  # only pays in training
-            cfg.apex_norm = False  # the weights fit torch's, which is there on any machine
+            prepare_loaded(cfg)
             return super().build_model(cfg, True)
         return self._build_new(cfg)
 
     def _build_new(self, cfg: DictConfig) -> BaseFairseqModel:
         if self.vocabulary is None:
             raise DataError(f"{self.cfg.data}: training needs {DICTIONARY_FILE} and {MODEL_FILE}, found neither")
-        check_trunk_schedule(cfg)
-        resumed = resumed_from(self.cfg)
-        path = resumed or cfg.pretrained
-        source = read_source(path) if path else None
-        set_architecture(cfg, source)
-        check_adapters(cfg, source and source.config, resumes=resumed is not None)
+        source, resumes = resolve_start(self.cfg, cfg)
+        check_adapters(cfg, source and source.config, resumes)
         model = super().build_model(cfg)
-        if source:
-            self.take_normalization(source.task)  # for a task that reads no text itself, whose trunk still can
-        if resumed:
+        if source is None:
+            return model
+        self.take_normalization(source.task)  # for a task that reads no text itself, whose trunk still can
+        if resumes:
             self._check_resumed(source)
-            if cfg.pretrained:
-                logger.info("%s: not read, the run resumes from %s", cfg.pretrained, resumed)
-        elif source:
-            if self.source_vocabulary is not None:
-                self.source_vocabulary.check_same(text_vocabulary(source).hash, source.path)
+        if self.source_vocabulary is not None:
+            self.source_vocabulary.check_same(text_vocabulary(source).hash, source.path)
+        if not resumes:
             load_trunk(model.encoder.trunk, source, self.take_others(model, source))
         return model
 
@@ -161,10 +146,8 @@ class FineTuningTask(ReadsText, GuardedTask):
         return ()
 
     def _check_resumed(self, source: SourceCheckpoint) -> None:
-        """Raise :class:`DataError` if vocabularies differ, before fairseq fails on the shapes of weights."""
+        """Raise :class:`DataError` if the output vocabulary differs, before fairseq fails on the shapes of weights."""
         self.vocabulary.check_same(Vocabulary.from_state(source.task["vocabulary"], source.path).hash, source.path)
-        if self.source_vocabulary is not None:
-            self.source_vocabulary.check_same(text_vocabulary(source).hash, source.path)
 
     # ---- steps
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from slam_plugin.criterions.with_ctc import NAME as WITH_CTC
 from slam_plugin.data.errors import DataError
-from slam_plugin.tasks.base.resuming import LAST
+from slam_plugin.saved.newest import LAST
 
 logger = logging.getLogger(__name__)
 

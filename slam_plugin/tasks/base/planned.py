@@ -225,7 +225,7 @@ class PlannedTask(ReadsText, GuardedTask):
         )
 
     def _shard_hashes(self) -> Mapping[str, list[str]]:
-        """Return a hash of the contents of every shard, by corpus. They are computed once."""
+        """Return ``fingerprint_of`` every shard, by corpus. They are computed once."""
         if self._hashes is None:
             corpora = self.corpora.corpora.items()
             self._hashes = {n: [self.kinds[c.kind].fingerprint_of(path) for path in c.train] for n, c in corpora}

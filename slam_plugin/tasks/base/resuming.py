@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from slam_plugin.saved.newest import sound_checkpoint
-
-LAST = "checkpoint_last.pt"  # fairseq's default of --restore-file
+from slam_plugin.saved.newest import LAST, sound_checkpoint
 
 
 def resumed_from(cfg: Any) -> str | None:

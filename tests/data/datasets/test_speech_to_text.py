@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from slam_plugin.criterions.ctc import states_needed
 from slam_plugin.data.audio import load_features, normalize
 from slam_plugin.data.augmentation import Augmentation
 from slam_plugin.data.datasets.speech_to_text import CtcTexts, SpeechToTextDataset
@@ -15,6 +14,7 @@ from slam_plugin.data.manifests.manifest import Manifest
 from slam_plugin.data.perturbation import Perturbation
 from slam_plugin.data.state_masks import StateMasks
 from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.modules.ctc_paths import states_needed
 from slam_plugin.modules.front_end import FrontEnd
 
 SPEEDS = Augmentation(Perturbation((0.9, 1.0, 1.1), (10.0, 30.0)), masks=StateMasks(0.5, 3, 0.2, 4, 16))

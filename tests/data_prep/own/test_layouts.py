@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.engine.command import prepare
 from data_prep.engine.splits import named_split, split_in_name
+from data_prep.engine.units import Dropped
 from data_prep.own import command as own
 from slam_plugin.data.audio import count_frames
 from slam_plugin.data.errors import DataError
@@ -293,6 +294,15 @@ def test_kaldi(tmp_path):
     (folder / "dev/text").unlink()
     with pytest.raises(DataError, match=r"dev: found wav\.scp without text, expected both"):
         own.open_corpus(folder, "asr")
+
+
+def test_texts_without_sound_are_listed_in_the_order_of_their_file(tmp_path):
+    write_sound(tmp_path / "a.wav", 0.6)
+    (tmp_path / "wav.scp").write_text("u0 a.wav\n")
+    (tmp_path / "text").write_text("".join(f"u{number} hello\n" for number in range(30)))
+    corpus = own.open_corpus(tmp_path, "asr", **ALL_TO_TRAIN)
+    found = [result.place for unit in corpus.units() for result in corpus.read(unit) if isinstance(result, Dropped)]
+    assert found == [f"text:{line}" for line in range(2, 31)]
 
 
 def test_kaldi_without_segments(tmp_path):
