@@ -94,21 +94,15 @@ def _refused_lengths(corpus: CorpusConfig) -> Iterator[Fault]:
 def _read_corpora(path: Path) -> Corpora:
     """Read a ``corpora.yaml`` whose paths are relative to its folder."""
     import slam_plugin.objectives  # noqa: F401  (registers the objectives)
-    from slam_plugin.data.options import Kind, Option
     from slam_plugin.data.shards import KINDS, TRANSLATION_KINDS
-    from slam_plugin.objectives.base import REGISTRY, check_requirements, options_of
+    from slam_plugin.objectives.base import check_requirements, declared_options
 
     values = read_layered(path).values
     pretraining = not isinstance(values, dict) or "objectives" in values
-    kinds = KINDS if pretraining else TRANSLATION_KINDS
-    declared = {name: Kind(kind.options, kind.suffixes) for name, kind in kinds.items()}
-    options = {
-        name: {option: Option(*of) for option, of in options_of(objective).items()}
-        for name, objective in REGISTRY.items()
-    }
-    found = read_corpora(path, path.parent, declared, options if pretraining else {})
-    if pretraining:
-        check_requirements(found.objectives)
+    if not pretraining:
+        return read_corpora(path, path.parent, TRANSLATION_KINDS, {})
+    found = read_corpora(path, path.parent, KINDS, declared_options())
+    check_requirements(found.objectives)
     return found
 
 

@@ -13,7 +13,6 @@ import torch
 
 from slam_plugin.commands.recipes import FOLDER
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.options import Kind, Option
 from slam_plugin.data.plan.config import Corpora, CorpusConfig, read_corpora
 from slam_plugin.data.shards import KINDS
 from slam_plugin.instruments.memory import Held, Line, held_and_lines, without_memory
@@ -24,7 +23,7 @@ from slam_plugin.models.base.presets import SIZES
 from slam_plugin.models.base.trunk import trunk_arguments
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
 from slam_plugin.modules.front_end import FrontEnd
-from slam_plugin.objectives.base import REGISTRY, merged_masking_spec, options_of
+from slam_plugin.objectives.base import declared_options, merged_masking_spec
 
 PAPER = FOLDER / "paper/slam_tlm_stm.yaml"  # all objectives and kinds of the paper
 GPU_RESERVE = 0.05  # of a GPU's memory; assumed, not measured
@@ -86,11 +85,7 @@ def room_of(memory: float | None) -> Room:
 
 def read_plan(path: Path) -> Corpora:
     """Read a corpora file of pre-training, whose data need not exist."""
-    kinds = {name: Kind(kind.options, kind.suffixes) for name, kind in KINDS.items()}
-    options = {
-        name: {key: Option(*option) for key, option in options_of(cls).items()} for name, cls in REGISTRY.items()
-    }
-    return read_corpora(path, path.parent, kinds, options, files=False)
+    return read_corpora(path, path.parent, KINDS, declared_options(), files=False)
 
 
 def fits(config: SlamPretrainingConfig, corpora: Corpora, vocabulary: int, gpu: bool) -> tuple[Held, list[Fit]]:

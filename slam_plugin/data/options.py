@@ -1,7 +1,7 @@
 """Options that kinds of corpora and objectives declare for ``corpora.yaml``."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 
 class Option(NamedTuple):
@@ -15,8 +15,12 @@ class Option(NamedTuple):
     default: Any
 
 
-class Kind(NamedTuple):
+# Options by name: type and default, as an Option or as a plain pair.
+Declared = Mapping[str, tuple[type, Any]]
+
+
+class Kind(Protocol):
     """A registered kind of corpus: its own options, and the file suffixes that an entry of ``train`` stands for."""
 
-    options: Mapping[str, Option] = {}
-    suffixes: tuple[str, ...] = ("",)
+    options: Mapping[str, Option]
+    suffixes: tuple[str, ...]

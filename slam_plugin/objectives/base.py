@@ -242,6 +242,11 @@ def options_of(cls: type[Objective]) -> dict[str, tuple[type, Any]]:
     return {name: (Path if isinstance(value, Path) else type(value), value) for name, value in defaults.items()}
 
 
+def declared_options() -> dict[str, dict[str, tuple[type, Any]]]:
+    """Return :func:`options_of` all registered objectives, by name."""
+    return {name: options_of(cls) for name, cls in REGISTRY.items()}
+
+
 def check_requirements(configs: Mapping[str, Config]) -> None:
     """Raise ValueError if an objective requires another one that is missing."""
     for name in configs:

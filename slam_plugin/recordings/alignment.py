@@ -21,7 +21,7 @@ class Sentence(NamedTuple):
         text: as the transcript has it.
         start: in seconds, as ``end``: of the first and last word.
         confidence: in [0, 1]: how likely it is per unit, beside what the model would write; 0 if it knows no unit.
-        words: as the transcript has them, without those that the model does not know.
+        words: as the transcript has them. Neighboring words that the model does not know are one.
         begin: in seconds, as ``finish``: what is cut out of the recording.
     """
 

@@ -63,9 +63,10 @@ def write_report(run_dir: str | Path) -> Path:
 
 
 def read_logs(run_dir: str | Path) -> dict[str, list[Record]]:
-    """Return the statistics of each log of a run, by the log's name without its suffix."""
+    """Return the statistics of each log of a run, by the log's path in the run's folder without its suffix."""
     run_dir = Path(run_dir)
-    return {path.stem: read_log(path) for path in sorted([*run_dir.glob("*.log"), *run_dir.glob("logs/*.log")])}
+    paths = sorted([*run_dir.glob("*.log"), *run_dir.glob("logs/*.log")])
+    return {path.relative_to(run_dir).with_suffix("").as_posix(): read_log(path) for path in paths}
 
 
 def pretraining_records(logs: Mapping[str, Sequence[Record]]) -> Sequence[Record]:

@@ -20,7 +20,6 @@ import slam_plugin.optim.muon  # noqa: F401  (all four register themselves)
 from slam_plugin import allocator
 from slam_plugin.data.constants import VALID
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.options import Option
 from slam_plugin.data.plan.config import Corpora
 from slam_plugin.data.plan.dataset import MultiCorpusDataset
 from slam_plugin.data.plan.iterator import PlanIterator
@@ -31,7 +30,7 @@ from slam_plugin.instruments.verdicts import CodebookWatch, warnings
 from slam_plugin.kernels.status import log_fused_paths
 from slam_plugin.models.base.warm_start import load_pretraining
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
-from slam_plugin.objectives.base import REGISTRY, check_requirements, merged_masking_spec, options_of
+from slam_plugin.objectives.base import REGISTRY, check_requirements, declared_options, merged_masking_spec
 from slam_plugin.tasks.base.bad_updates import describe_batch
 from slam_plugin.tasks.base.instruments import Instruments, progress_of
 from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
@@ -101,11 +100,7 @@ class SlamPretrainingTask(PlannedTask):
             max_tokens_valid=cfg.max_tokens_valid not in (None, cfg.max_tokens),
         )
         log_fused_paths()
-        options = {
-            name: {key: Option(*option) for key, option in options_of(objective).items()}
-            for name, objective in REGISTRY.items()
-        }
-        return cls(cfg, cls.read_corpora(cfg, options), Vocabulary.load(cfg.data))
+        return cls(cfg, cls.read_corpora(cfg, declared_options()), Vocabulary.load(cfg.data))
 
     @property
     def source_dictionary(self) -> Dictionary:

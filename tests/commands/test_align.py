@@ -9,7 +9,7 @@ import soundfile
 
 from slam_plugin.commands import cli
 from slam_plugin.data.manifests.manifest import Manifest
-from slam_plugin.data.manifests.validate import check_manifest
+from slam_plugin.data.manifests.validate import find_faults
 from slam_plugin.inference import alignment
 from slam_plugin.recordings.alignment import Alignment, Sentence
 from slam_plugin.recordings.transcript import Word
@@ -56,7 +56,7 @@ def test_the_files_of_a_recording(ctc, talk, tmp_path, capsys):
     assert [manifest.row(n)["tgt_text"] for n in range(2)] == ["One.", "Three."]
     assert manifest.row(0)["audio"] == f"{talk / 'a.wav'}:{round(0.4 * RATE)}:{round(1.2 * RATE)}"
     assert manifest.row(1)["id"] == "a-00002" and manifest.row(1)["confidence"] == "0.600"
-    assert check_manifest(manifest, out, 1, 3000, ["tgt_text"]) == []
+    assert list(find_faults(manifest, out, 1, 3000, ["tgt_text"])) == []
     assert (out / "left_out.tsv").read_text().splitlines()[1] == "a\t2\t1.8\t2.4\t0.05\tTwo."
     record = json.loads((out / "a.json").read_text())
     assert [sentence["kept"] for sentence in record["sentences"]] == [True, False, True]

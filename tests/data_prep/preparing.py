@@ -14,7 +14,7 @@ from data_prep.engine.units import Corpus
 from data_prep.text.binarize import binarize
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.manifests.manifest import Manifest
-from slam_plugin.data.manifests.validate import check_manifest
+from slam_plugin.data.manifests.validate import find_faults
 from tests.support import training
 from tests.support.commands import PRELOADED
 
@@ -88,7 +88,7 @@ def check_clean(folder: Path, least: int = 3, most: int = 3000) -> None:
     for path in tables:
         manifest = Manifest.open(path)
         texts = [column for column in ("tgt_text", "src_text") if column in manifest.columns]
-        assert check_manifest(manifest, path.parent, least, most, texts) == [], path
+        assert list(find_faults(manifest, path.parent, least, most, texts)) == [], path
 
 
 def dropped(folder: Path) -> dict[str, str]:

@@ -23,8 +23,7 @@ from slam_plugin.data.lines import lines_in
 from slam_plugin.data.locations import missing, outside, parse_location
 from slam_plugin.data.manifests.manifest import Manifest, write_manifest
 from slam_plugin.data.manifests.tsv import row_faults
-from slam_plugin.data.manifests.validate import check_manifest, ensure_valid
-from slam_plugin.data.options import Kind, Option
+from slam_plugin.data.manifests.validate import ensure_valid, find_faults
 from slam_plugin.data.plan.config import read_corpora
 from slam_plugin.data.shards import KINDS, Setting
 from slam_plugin.data.text.classes import read_classes
@@ -32,7 +31,7 @@ from slam_plugin.data.text.indexed import open_indexed
 from slam_plugin.data.text.labels import labels_in, read_labels, read_numbers
 from slam_plugin.data.text.vocabulary import Vocabulary, read_dictionary
 from slam_plugin.modules.masking import MaskingSpec, SpanMask
-from slam_plugin.objectives.base import REGISTRY, check_requirements, options_of
+from slam_plugin.objectives.base import check_requirements, declared_options
 from slam_plugin.objectives.clusters import Clusters, read_clusters, write_clusters
 from tests.fuzz.reader import Reader
 from tests.support.lying_sounds import encode, voice
@@ -146,7 +145,7 @@ def read_manifest(folder: Path) -> None:
 def validate(folder: Path) -> None:
     """Check a manifest with its sound, which collects the faults, and train on it, which raises them."""
     manifest = Manifest.open(folder / "train.tsv")
-    check_manifest(manifest, folder, *_LIMITS, ("tgt_text",))
+    list(find_faults(manifest, folder, *_LIMITS, ("tgt_text",)))
     ensure_valid(manifest, folder, *_LIMITS)
     for row in range(len(manifest)):
         load_features(manifest.value(row, "audio"), folder)
@@ -212,12 +211,8 @@ def read_sentences(folder: Path) -> None:
 
 def read_plan(folder: Path) -> None:
     """Read a plan against all kinds and objectives."""
-    kinds = {name: Kind(kind.options, kind.suffixes) for name, kind in KINDS.items()}
-    options = {
-        name: {option: Option(*of) for option, of in options_of(each).items()} for name, each in REGISTRY.items()
-    }
     try:
-        check_requirements(read_corpora(folder / "corpora.yaml", folder, kinds, options).objectives)
+        check_requirements(read_corpora(folder / "corpora.yaml", folder, KINDS, declared_options()).objectives)
     except ValueError as error:
         # An objective that lacks another; the task adds the file's name.
         raise error if isinstance(error, DataError) else DataError(f"corpora.yaml: {error}") from error

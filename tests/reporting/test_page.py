@@ -446,3 +446,12 @@ def test_the_machine_is_described_without_names_and_paths():
     with open("/proc/sys/kernel/hostname", encoding="utf-8") as file:
         assert file.read().strip() not in described.values()
     assert not any(str(value).startswith("/") for value in described.values())
+
+
+def test_logs_of_one_name_in_the_folder_and_in_logs_are_both_read(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "train.log").write_text(fairseq_lines([10]))
+    (tmp_path / "logs/train.log").write_text(fairseq_lines([10, 20]))
+    found = report.read_logs(tmp_path)
+    assert found.keys() == {"train", "logs/train"}
+    assert report.pretraining_records(found)[-1].update == 20

@@ -17,10 +17,11 @@ from tests.support import training
 FROZEN = 2  # updates
 FLAGS = {
     "task": "slam_speech_to_text",
-    "arch": "slam_ctc_tiny",
+    "arch": "slam_ctc",
     "criterion": "slam_ctc",
+    "pretrained": Path(__file__).parents[1] / "fixtures/checkpoints_209b7f0/pretraining.pt",
     "freeze_encoder_updates": FROZEN,
-    "steps_per_epoch": None,
+    **dict.fromkeys(("steps_per_epoch", *training.MODEL)),  # the checkpoint has the sizes
 }
 
 
@@ -103,3 +104,8 @@ def test_so_it_is_refused_before_data_is_read(flags, change, refused):
             build(**flags)
     else:
         build(**flags)
+
+
+def test_a_new_trunk_is_not_frozen(flags):
+    with pytest.raises(ValueError, match="--freeze-encoder-updates 2: found without --pretrained"):
+        build(**{**flags, "pretrained": None})

@@ -15,7 +15,7 @@ from tests.support import training
 BATCH = 3  # utterances of a rank and update
 FLAGS = {
     "task": "slam_speech_to_text",
-    "arch": "slam_speech_to_text_tiny",
+    "arch": "slam_speech_to_text",
     "criterion": "label_smoothed_cross_entropy",
     "label_smoothing": 0.1,
     "decoder_dim": 32,
@@ -25,10 +25,11 @@ FLAGS = {
     "optimizer": "slam_adamw",
     "adam_betas": None,
     "encoder_lr_scale": 0.5,
+    "pretrained": Path(__file__).parents[1] / "fixtures/checkpoints_209b7f0/pretraining.pt",
     "freeze_encoder_updates": 1,
     "state_mask_rate": 0.5,
     "weight_decay": 0.5,
-    "steps_per_epoch": None,
+    **dict.fromkeys(("steps_per_epoch", *training.MODEL)),  # the checkpoint has the sizes
     "update_freq": 1,
     "batch_size": BATCH,
     "max_update": 2,

@@ -29,20 +29,6 @@ _STAMP = ".checked"
 _LOOKED_FOR = 100  # rows of a stamped manifest whose files must exist
 
 
-def check_manifest(
-    manifest: Manifest,
-    root: str | Path,
-    min_frames: int,
-    max_frames: int,
-    text_columns: Sequence[str] = (),
-    decode: bool = True,
-    progress: bool = False,
-    jobs: int = 1,
-) -> list[Fault]:
-    """Return the faults of :func:`find_faults` as a list."""
-    return list(find_faults(manifest, root, min_frames, max_frames, text_columns, decode, progress, jobs))
-
-
 def find_faults(
     manifest: Manifest,
     root: str | Path,
@@ -78,7 +64,7 @@ def ensure_valid(
     jobs: int = 1,
     upper: str = "",
 ) -> None:
-    """Raise :class:`DataError` that lists the faults of :func:`check_manifest`, or leave a stamp if there are none.
+    """Raise :class:`DataError` that lists the faults of :func:`find_faults`, or leave a stamp if there are none.
 
     ``upper`` is the key or the flag that ``max_frames`` comes from, for the message about rows that are too long.
     While manifest and root do not change, later calls check the rows again, but not the audio: only that the files of

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from slam_plugin.data.errors import Fault, raise_faults
-from slam_plugin.data.options import Kind, Option
+from slam_plugin.data.options import Declared, Kind
 from slam_plugin.data.plan.yaml_layers import BASE, COMMON, Key, Layered, dotted, is_configuration, read_layered
 from slam_plugin.modules.schedule import Schedule
 
@@ -74,7 +74,7 @@ def read_corpora(
     path: str | Path,
     root: str | Path,
     kinds: Mapping[str, Kind],
-    objectives: Mapping[str, Mapping[str, Option]],
+    objectives: Mapping[str, Declared],
     files: bool = True,
 ) -> Corpora:
     """Read ``path`` (YAML) against the registered ``kinds`` and ``objectives`` (name to declared options).
@@ -179,7 +179,7 @@ def _quota(top: "_Section", present: tuple[str, ...]) -> dict[str, int]:
     return {kind: section.take(kind, int, default=1, least=1) for kind in present}
 
 
-def _objectives(top: "_Section", declared: Mapping[str, Mapping[str, Option]]) -> dict[str, Objective]:
+def _objectives(top: "_Section", declared: Mapping[str, Declared]) -> dict[str, Objective]:
     parent = top.section("objectives")
     parent.only(tuple(declared))
     result = {}
@@ -285,12 +285,10 @@ class _Section:
                 points[update] = section.take(update, float, least=0.0)
         return Schedule.of(points or 1.0)
 
-    def options(self, declared: Mapping[str, Option]) -> dict[str, Any]:
+    def options(self, declared: Declared) -> dict[str, Any]:
         return {
-            name: self.schedule(name, option.default)
-            if option.type is Schedule
-            else self.take(name, option.type, default=option.default)
-            for name, option in declared.items()
+            name: self.schedule(name, default) if kind is Schedule else self.take(name, kind, default=default)
+            for name, (kind, default) in declared.items()
         }
 
     def file(self, name: str, suffixes: tuple[str, ...]) -> Path | None:

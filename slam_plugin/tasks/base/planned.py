@@ -17,7 +17,7 @@ from omegaconf import II, MISSING
 from torch import Tensor
 
 from slam_plugin import allocator
-from slam_plugin.data.options import Kind, Option
+from slam_plugin.data.options import Declared
 from slam_plugin.data.plan import config as corpora_file
 from slam_plugin.data.plan.batching import Batches, cut
 from slam_plugin.data.plan.config import Corpora
@@ -107,11 +107,10 @@ class PlannedTask(ReadsText, GuardedTask):
     _hashes: Mapping[str, list[str]] | None = None
 
     @classmethod
-    def read_corpora(cls, cfg: PlannedTaskConfig, objectives: Mapping[str, Mapping[str, Option]]) -> Corpora:
+    def read_corpora(cls, cfg: PlannedTaskConfig, objectives: Mapping[str, Declared]) -> Corpora:
         """Read ``corpora.yaml``, checked against the task's kinds and the options that ``objectives`` declare."""
-        kinds = {name: Kind(kind.options, kind.suffixes) for name, kind in cls.kinds.items()}
         data = Path(cfg.data)
-        return corpora_file.read_corpora(cfg.corpora or data / CORPORA, data, kinds, objectives)
+        return corpora_file.read_corpora(cfg.corpora or data / CORPORA, data, cls.kinds, objectives)
 
     def setting(self, kind: str, stream: str, opened: Mapping[str, Shard]) -> Any:
         """Return what a shard of ``kind`` is opened with.

@@ -13,7 +13,7 @@ from slam_plugin.data.audio import count_frames, frames_in
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.manifests import validate
 from slam_plugin.data.manifests.manifest import Manifest, write_manifest
-from slam_plugin.data.manifests.validate import check_manifest, ensure_valid
+from slam_plugin.data.manifests.validate import ensure_valid, find_faults
 
 COLUMNS = ("id", "audio", "n_frames", "tgt_text")
 LIMITS = {"min_frames": 20, "max_frames": 3000}
@@ -51,7 +51,7 @@ def corpus(tmp_path):
 def faults(corpus: tuple[Path, list[dict]], root: Path | None = None, **options) -> list[str]:
     folder, rows = corpus
     write_manifest(folder / "m.tsv", rows, COLUMNS)
-    found = check_manifest(Manifest.open(folder / "m.tsv"), root or folder, **LIMITS | options)
+    found = list(find_faults(Manifest.open(folder / "m.tsv"), root or folder, **LIMITS | options))
     return [str(fault) for fault in found]
 
 

@@ -1,16 +1,17 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.options import Kind, Option
+from slam_plugin.data.options import Option
 from slam_plugin.data.plan.config import Stage, read_corpora
 from slam_plugin.modules.schedule import Schedule
 
 KINDS = {
-    "speech": Kind({"audio_root": Option(Path, None)}),
-    "text": Kind({"block": Option(int, None)}, (".bin", ".idx")),
-    "pairs": Kind({"audio_root": Option(Path, None)}),
+    "speech": SimpleNamespace(options={"audio_root": Option(Path, None)}, suffixes=("",)),
+    "text": SimpleNamespace(options={"block": Option(int, None)}, suffixes=(".bin", ".idx")),
+    "pairs": SimpleNamespace(options={"audio_root": Option(Path, None)}, suffixes=("",)),
 }
 OBJECTIVES = {
     "contrastive": {"distractors": Option(int, 100), "temperature": Option(float, 0.1)},

@@ -10,7 +10,7 @@ from data_prep.own import command as own
 from slam_plugin.commands.inputs import inputs_of
 from slam_plugin.data.lengths import frames_in
 from slam_plugin.data.manifests.manifest import Manifest
-from slam_plugin.data.manifests.validate import check_manifest
+from slam_plugin.data.manifests.validate import find_faults
 from tests.data_prep.preparing import dropped, rows_of
 from tests.support import lying_sounds as lies
 
@@ -56,7 +56,7 @@ def test_bad_files_are_left_out_by_name(tmp_path, folder):
     for name, (_, reason) in BAD.items():
         assert left_out[name].startswith(reason)
     manifest = Manifest.open(tmp_path / "out/train.tsv")
-    assert check_manifest(manifest, tmp_path / "out", 1, 10_000) == []
+    assert list(find_faults(manifest, tmp_path / "out", 1, 10_000)) == []
 
 
 def test_every_command_finds_the_same_files(folder):
