@@ -8,9 +8,10 @@ from data_prep.formats.lines import lines_of
 from data_prep.formats.sound import UnusableSound
 from data_prep.own.corpus import TEXTS_BESIDE, OwnFiles
 from data_prep.own.kinds import recording_of
-from data_prep.own.subtitles import MARGIN, SLACK, SUFFIXES, Cue, language_of, utterances, with_margins
+from data_prep.own.subtitles import SLACK, SUFFIXES, Cue, language_of, utterances
 from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
+from slam_plugin.recordings.margins import MARGIN, with_margins
 
 
 class OwnSounds(OwnFiles):
@@ -109,8 +110,9 @@ class OwnSounds(OwnFiles):
                 cues.append(found._replace(end=min(found.end, duration)))
             else:
                 yield found
-        for cue in with_margins(cues, duration):
-            part = {"offset": repr(cue.start), "duration": repr(cue.seconds)}
+        cut = with_margins([(cue.start, cue.end) for cue in cues], duration)
+        for cue, (begin, end) in zip(cues, cut, strict=True):
+            part = {"offset": repr(begin), "duration": repr(end - begin)}
             yield from self.items(
                 f"{place}#{cue.number:05d}", split, {"audio": place, "text": cue.text, **part}, self.root
             )

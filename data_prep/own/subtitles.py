@@ -18,8 +18,6 @@ SUFFIXES = (".srt", ".vtt")
 MAX_PAUSE, MIN_LENGTH = 0.5, 3.0
 # Cues that overlap by less are one after the other: they meet in the middle.
 MAX_OVERLAP = 0.5
-# An utterance begins and ends up to this much outside of its cues, at most in the middle of a pause. Seconds.
-MARGIN = 0.2
 # Subtitles may end up to this much after the recording, and are cut then. Seconds.
 SLACK = 1.0
 
@@ -117,19 +115,6 @@ def _plain_vtt(text: str) -> str:
         if timed is not None and not lines[0].startswith(("NOTE", "STYLE", "REGION")):
             blocks.append("\n".join([lines[timed], *(_VTT_TIME.sub("", line) for line in lines[timed + 1 :])]))
     return "WEBVTT\n\n" + "\n\n".join(blocks) + "\n"
-
-
-def with_margins(cues: Sequence[Cue], duration: float) -> list[Cue]:
-    """Return the utterances with a margin on each side, at most half of the pause to the next one."""
-    begins = [0.0, *(cue.end for cue in cues)]
-    ends = [*(cue.start for cue in cues), duration]
-    found = []
-    for place, cue in enumerate(cues):
-        before = (cue.start - begins[place]) / (2 if place else 1)
-        after = (ends[place + 1] - cue.end) / (2 if place + 1 < len(cues) else 1)
-        start, end = cue.start - max(0.0, min(MARGIN, before)), cue.end + max(0.0, min(MARGIN, after))
-        found.append(cue._replace(start=start, end=end))
-    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------

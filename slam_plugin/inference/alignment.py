@@ -19,7 +19,8 @@ from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.inputs import Speech, name_of
 from slam_plugin.inference.posteriors import Posteriors, posteriors, require_ctc
 from slam_plugin.inference.recordings import Cutting, Report
-from slam_plugin.recordings.alignment import Alignment, Sentence, split_long, with_margins
+from slam_plugin.recordings.alignment import Alignment, Sentence, split_long
+from slam_plugin.recordings.margins import with_margins
 from slam_plugin.recordings.sentences import sentences_of
 from slam_plugin.recordings.transcript import Word
 
@@ -84,7 +85,9 @@ def align(
             raise DataError(f"{name}: lasts {seconds:.1f} s, which is too short for its transcript ({error})") from None
         sentences = _sentences(written, tokens, times, found, columns)
     parts = list(split_long(sentences, max_seconds))
-    return Alignment(found.duration, tuple(with_margins(parts, found.duration)))
+    cut = with_margins([(part.start, part.end) for part in parts], found.duration)
+    placed = (part._replace(begin=begin, finish=end) for part, (begin, end) in zip(parts, cut, strict=True))
+    return Alignment(found.duration, tuple(placed))
 
 
 def _tokens_of(checkpoint: Checkpoint, sentences: Sequence[Sequence[str]]) -> list[_Token]:

@@ -7,8 +7,6 @@ from slam_plugin.recordings.transcript import Segment, Transcript, Word
 
 # With a weak recognizer (91 % word errors), 92 of 100 sentences have more; of a transcript of another recording, 2.
 DEFAULT_MIN_CONFIDENCE = 0.15
-# Seconds that an utterance may have before its first and after its last word.
-MARGIN = 0.2
 # If fewer of the sentences are aligned well, the transcript is that of another recording.
 MIN_KEPT = 0.1
 
@@ -57,19 +55,6 @@ class Alignment(NamedTuple):
             for kept in self.kept(min_confidence)
         ]
         return Transcript(self.duration, tuple(segments), 0.0, len(segments))
-
-
-def with_margins(sentences: Sequence[Sentence], duration: float) -> list[Sentence]:
-    """Return the sentences with what is cut out: a margin on each side, at most half of the pause to a neighbor."""
-    begins = [0.0, *(sentence.end for sentence in sentences)]
-    ends = [*(sentence.start for sentence in sentences), duration]
-    found = []
-    for place, sentence in enumerate(sentences):
-        before = (sentence.start - begins[place]) / (2 if place else 1)
-        after = (ends[place + 1] - sentence.end) / (2 if place + 1 < len(sentences) else 1)
-        begin = sentence.start - min(MARGIN, max(0.0, before))
-        found.append(sentence._replace(begin=begin, finish=sentence.end + min(MARGIN, max(0.0, after))))
-    return found
 
 
 def split_long(sentences: Iterable[Sentence], max_seconds: float) -> Iterator[Sentence]:

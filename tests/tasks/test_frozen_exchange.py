@@ -13,6 +13,7 @@ import torch
 
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE
 from tests.support import training
+from tests.support.commands import PRELOADED
 
 FROZEN = 2  # updates
 FLAGS = {
@@ -72,6 +73,7 @@ def test_ddp_waits_for_a_frozen_trunk_unless_it_looks_for_unused_parameters(flag
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)  # the server may serve the trainings of later tests
     told = context.Queue()
     ranks = [context.Process(target=rank_of_two, args=(rank, port, flags, told)) for rank in range(2)]
     for rank in ranks:

@@ -6,7 +6,7 @@ import soundfile
 
 from data_prep.engine.command import prepare
 from data_prep.own import command as own
-from data_prep.own.subtitles import Cue, read_cues, utterances, with_margins
+from data_prep.own.subtitles import Cue, read_cues, utterances
 from tests.data_prep.preparing import check_clean, check_sharing, dropped, rows_of
 
 SRT = """\ufeff1\r
@@ -124,12 +124,6 @@ def test_cues_are_put_together_to_sentences_within_the_limit(tmp_path):
     assert cues_in(tmp_path, srt_of(*touching), max_seconds=2.5) == [(0.0, 1.9, "one"), (1.9, 4.0, "two")]
     (dropped,) = (each for each in found_in(tmp_path, srt_of(*touching)) if not isinstance(each, Cue))
     assert dropped == ("a.srt#3", "lasts 35.00 s without a pause between subtitles")
-
-
-def test_margins_end_in_the_middle_of_a_pause():
-    cues = [Cue(0.1, 1.0, "a", 1), Cue(1.2, 2.0, "b", 2), Cue(4.0, 5.0, "c", 3)]
-    times = [time for cue in with_margins(cues, 5.1) for time in (cue.start, cue.end)]
-    assert times == pytest.approx([0.0, 1.1, 1.1, 2.2, 3.8, 5.1])
 
 
 @pytest.mark.parametrize(
