@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.decoding.options import SearchOptions
+from slam_plugin.decoding.options import DEFAULT_BEAMS, SearchOptions
 from slam_plugin.inference.batches import one_or_all
 from slam_plugin.inference.checkpoints import Checkpoint
 from slam_plugin.inference.classification import Label, Sentences, classify
@@ -40,7 +40,7 @@ class Slam(Checkpoint):
         speech: Speech | list[Speech],
         *,
         target: str | None = None,
-        beam: int = 1,
+        beam: int = DEFAULT_BEAMS["transcribe"],
         search: SearchOptions | None = None,
     ) -> str | list[str]:
         """Return the transcript of each recording. One of any length is cut at its pauses: see :meth:`recordings`.
@@ -57,7 +57,7 @@ class Slam(Checkpoint):
         *,
         text: str | list[str] | None = None,
         target: str | None = None,
-        beam: int = 5,
+        beam: int = DEFAULT_BEAMS["translate"],
     ) -> str | list[str]:
         """Return a translation of each recording or text. A recording may have any length.
 
@@ -67,7 +67,7 @@ class Slam(Checkpoint):
         side, inputs = _one_side("translate", speech, text)
         return self._texts("translate", side, inputs, beam, target)
 
-    def normalize(self, text: str | list[str], *, beam: int = 5) -> str | list[str]:
+    def normalize(self, text: str | list[str], *, beam: int = DEFAULT_BEAMS["normalize"]) -> str | list[str]:
         """Return each text normalized: as it is read aloud, or what else the model was trained to write."""
         return self._texts("normalize", "text", text, beam)
 
@@ -110,7 +110,7 @@ class Slam(Checkpoint):
         *,
         ability: str = "transcribe",
         target: str | None = None,
-        beam: int = 1,
+        beam: int | None = None,
         cutting: Cutting | None = None,
     ) -> Transcript | list[Transcript]:
         """Return the transcript or translation of each recording with the times of its segments and words.
@@ -123,8 +123,10 @@ class Slam(Checkpoint):
 
         Args:
             ability: "transcribe" or "translate".
+            beam: hypotheses kept in the search; None for those of the method of the ability's name.
         """
-        return one_or_all(speech, lambda listed: self.recordings_stream(ability, listed, beam, target, cutting))
+        kept = DEFAULT_BEAMS.get(ability, 1) if beam is None else beam  # another ability is refused below
+        return one_or_all(speech, lambda listed: self.recordings_stream(ability, listed, kept, target, cutting))
 
     # ---- streams: iterators over the result of each input in order, or its error
 

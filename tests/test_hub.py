@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from data_prep.text.vocab import train_vocabulary
+from slam_plugin import hub
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.hub import Slam
@@ -210,3 +211,17 @@ def test_the_callers_logging_is_left_alone():
     program = "import logging, slam_plugin.hub\nprint(logging.getLevelName(logging.root.level), logging.root.handlers)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "WARNING []"
+
+
+def test_a_recording_is_searched_as_widely_as_by_the_method_of_its_ability(monkeypatch):
+    beams = []
+
+    def found(slam, ability, speech, beam, *others):
+        beams.append(beam)
+        return iter([None])
+
+    monkeypatch.setattr(hub, "transcripts", found)
+    slam = object.__new__(hub.Slam)
+    for options in ({}, {"ability": "translate"}, {"ability": "translate", "beam": 2}):
+        slam.recordings("a.wav", **options)
+    assert beams == [1, 5, 2]

@@ -42,7 +42,7 @@ ROOMS = {
         },
         "hub": {"data", "decoding", "inference", "recordings"},
         "reporting": {"data", "instruments", "machine", "scoring"},
-        "serving": {"data", "hub", "reporting"},
+        "serving": {"data", "decoding", "hub", "reporting"},
         "commands": {
             *("machine", "program", "checkpoints", "compat", "data", "kernels", "modules", "objectives", "models"),
             *("decoding", "instruments", "scoring", "tasks"),

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.engine.command import preparation
+from data_prep.engine.command import add_division, preparation
 from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, row, table
@@ -243,28 +243,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"longest stretch (default: {MAX_SECONDS:g})",
     )
-    parser.add_argument(
-        "--train-shards",
-        type=int,
-        default=TRAIN_SHARDS,
-        metavar="K",
-        help=f"number of training manifests (default: {TRAIN_SHARDS})",
-    )
-    parser.add_argument(
-        "--valid-parts",
-        type=int,
-        default=VALID_PARTS,
-        metavar="P",
-        help=f"one speaker in P is for validation (default: {VALID_PARTS})",
-    )
+    valid = "one speaker in P is for validation"
+    add_division(parser, TRAIN_SHARDS, VALID_PARTS, "number of training manifests", valid)
 
 
 def _corpus_of(arguments: argparse.Namespace) -> LibriLight:
-    if arguments.train_shards < 1 or arguments.valid_parts < 2 or not MIN_LIMIT <= arguments.max_seconds < math.inf:
-        raise DataError(
-            f"found --train-shards {arguments.train_shards} --valid-parts {arguments.valid_parts} "
-            f"--max-seconds {arguments.max_seconds}, expected at least 1, 2 and {MIN_LIMIT}"
-        )
+    if not MIN_LIMIT <= arguments.max_seconds < math.inf:
+        raise DataError(f"--max-seconds: found {arguments.max_seconds}, expected at least {MIN_LIMIT}")
     return open_corpus(
         arguments.root,
         arguments.subsets,

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from data_prep.engine.command import preparation
+from data_prep.engine.command import add_division, preparation
 from data_prep.engine.contents import contents_of
 from data_prep.engine.parts import progress
 from data_prep.engine.splits import bucket, shard_names
@@ -158,35 +158,14 @@ def open_corpus(root: Path, train_shards: int = TRAIN_SHARDS, valid_parts: int =
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--train-shards",
-        type=int,
-        default=TRAIN_SHARDS,
-        metavar="K",
-        help=f"number of training files (default: {TRAIN_SHARDS}); shuffling takes 24 bytes of memory per sentence",
-    )
-    parser.add_argument(
-        "--valid-parts",
-        type=int,
-        default=VALID_PARTS,
-        metavar="P",
-        help=f"one sentence in P is for validation (default: {VALID_PARTS})",
-    )
-
-
-def _corpus_of(arguments: argparse.Namespace) -> LibriLM:
-    if arguments.train_shards < 1 or arguments.valid_parts < 2:
-        raise DataError(
-            f"found --train-shards {arguments.train_shards} --valid-parts {arguments.valid_parts}, "
-            "expected at least 1 and 2"
-        )
-    return open_corpus(arguments.root, arguments.train_shards, arguments.valid_parts)
+    train = "number of training files, whose shuffling takes 24 bytes of memory per sentence"
+    add_division(parser, TRAIN_SHARDS, VALID_PARTS, train, "one sentence in P is for validation")
 
 
 main = preparation(
     "librilm",
     __doc__,
-    _corpus_of,
+    lambda arguments: open_corpus(arguments.root, arguments.train_shards, arguments.valid_parts),
     _add_arguments,
     root_help=f"holds {ARCHIVE}, or is that file",
 )

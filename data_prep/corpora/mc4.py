@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_prep.engine.command import preparation
+from data_prep.engine.command import add_division, preparation
 from data_prep.engine.contents import contents_of
 from data_prep.engine.splits import bucket, shard_names
 from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit, document, is_unicode
@@ -186,30 +186,13 @@ def open_corpus(
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", default="en", metavar="NAME", help="as in the file names (default: en)")
-    parser.add_argument(
-        "--train-shards",
-        type=int,
-        default=TRAIN_SHARDS,
-        metavar="K",
-        help=f"number of training files (default: {TRAIN_SHARDS})",
-    )
-    parser.add_argument(
-        "--valid-parts",
-        type=int,
-        default=VALID_PARTS,
-        metavar="P",
-        help=f"one page in P is for validation if the publisher has none (default: {VALID_PARTS})",
-    )
+    valid = "one page in P is for validation if the publisher has none"
+    add_division(parser, TRAIN_SHARDS, VALID_PARTS, "number of training files", valid)
     parser.add_argument("--keep-digits", action="store_true", help="keep sentences with digits")
     parser.add_argument("--trust-language", action="store_true", help="do not test the language of pages")
 
 
 def _corpus_of(arguments: argparse.Namespace) -> MC4:
-    if arguments.train_shards < 1 or arguments.valid_parts < 2:
-        raise DataError(
-            f"found --train-shards {arguments.train_shards} --valid-parts {arguments.valid_parts}, "
-            "expected at least 1 and 2"
-        )
     return open_corpus(
         arguments.root,
         arguments.language,

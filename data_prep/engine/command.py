@@ -91,6 +91,26 @@ def preparation(
     return Program(f"slam prepare {name}", doc, add, run)
 
 
+def add_division(parser: argparse.ArgumentParser, shards: int, parts: int, train: str, valid: str) -> None:
+    """Add ``--train-shards`` and ``--valid-parts``, by which a corpus without splits is divided.
+
+    Args:
+        shards, parts: their defaults.
+        train, valid: their help, without the defaults.
+    """
+    parser.add_argument(
+        "--train-shards", type=positive, default=shards, metavar="K", help=f"{train} (default: {shards})"
+    )
+    parser.add_argument("--valid-parts", type=_parts, default=parts, metavar="P", help=f"{valid} (default: {parts})")
+
+
+def _parts(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f"found {number}, expected at least 2: validation, and the rest to train")
+    return number
+
+
 def _shard(text: str) -> WorkShard:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if not found or not 1 <= int(found[1]) <= int(found[2]):

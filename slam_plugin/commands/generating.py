@@ -7,15 +7,15 @@ from typing import Any
 from slam_plugin.commands import recordings
 from slam_plugin.commands.inputs import Command, Input, Printed, model_program
 from slam_plugin.commands.search import add_search, search_of
+from slam_plugin.decoding.options import DEFAULT_BEAMS
 from slam_plugin.program import Program, UsageError, positive
 
 
-def text_program(name: str, reads: str, doc: str, beam: int, has_target: bool = True, has_lm: bool = False) -> Program:
+def text_program(name: str, reads: str, doc: str, has_target: bool = True, has_lm: bool = False) -> Program:
     """Return the ``main`` of a command that generates text, by the ability of its name.
 
     Args:
         reads: type of its inputs, as in :class:`Command`.
-        beam: default beam size.
         has_target: whether ``--target`` chooses the language.
         has_lm: whether there are flags for a language model, a lexicon and hotwords.
     """
@@ -27,6 +27,7 @@ def text_program(name: str, reads: str, doc: str, beam: int, has_target: bool = 
             )
         else:
             parser.set_defaults(target=None)
+        beam = DEFAULT_BEAMS[name]
         parser.add_argument("--beam", type=positive, default=beam, help="beam size of the search (%(default)s)")
         parser.add_argument(
             "--nbest", type=positive, default=1, help="with --json: hypotheses per input that is not cut (%(default)s)"

@@ -7,4 +7,4 @@
 
 from slam_plugin.commands.generating import text_program
 
-main = text_program("normalize", "text", __doc__, beam=5, has_target=False)
+main = text_program("normalize", "text", __doc__, has_target=False)

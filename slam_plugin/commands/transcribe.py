@@ -11,4 +11,4 @@ A CTC model takes an n-gram language model, a lexicon and hotwords; the beam is 
 
 from slam_plugin.commands.generating import text_program
 
-main = text_program("transcribe", "speech", __doc__, beam=1, has_lm=True)
+main = text_program("transcribe", "speech", __doc__, has_lm=True)

@@ -9,4 +9,4 @@ on standard error, and the exit code is 1.
 
 from slam_plugin.commands.generating import text_program
 
-main = text_program("translate", "either", __doc__, beam=5)
+main = text_program("translate", "either", __doc__)

@@ -1,9 +1,11 @@
-"""Options of CTC search with a language model. Their names are those of torchaudio's ``ctc_decoder``."""
+"""Defaults of searches, and options of CTC search with a language model, named as torchaudio's ``ctc_decoder`` does."""
 
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+# Beam size by ability, if none is specified.
+DEFAULT_BEAMS = {"transcribe": 1, "translate": 5, "normalize": 5}
 # Found on the dev set of the English games, see docs/results.md.
 DEFAULT_LM_WEIGHT = 1.0
 

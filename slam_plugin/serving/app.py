@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.decoding.options import DEFAULT_BEAMS
 from slam_plugin.hub import Slam
 from slam_plugin.serving import answers, pages
 from slam_plugin.serving.bounds import Bounds, RequestError, Stopped
@@ -27,8 +28,6 @@ from slam_plugin.serving.worker import Stop, Worker
 
 logger = logging.getLogger(__name__)
 
-# The default beam sizes of ``slam transcribe`` and ``slam translate``
-BEAMS = {"transcribe": 1, "translate": 5}
 # Seconds after which it makes sense to try again if the queue is full.
 _RETRY_AFTER = "5"
 
@@ -44,7 +43,7 @@ class Endpoint(NamedTuple):
 
 def _writing(ability: str) -> Endpoint:
     def compute(slam: Slam, waveform: Any, form: Form, stop: Stop) -> dict[str, Any]:
-        beam = form.beam or BEAMS[ability]
+        beam = form.beam or DEFAULT_BEAMS[ability]
         return answers.transcript(slam, ability, waveform, form.target, beam, stop.check)
 
     return Endpoint(compute, ability)

@@ -124,7 +124,8 @@ def test_folders_that_cannot_be_used(tmp_path):
 def test_the_command(tmp_path, capsys):
     write_mc4(tmp_path / "corpus")
     words = ["--root", tmp_path / "corpus", "--out", tmp_path / "out", "--train-shards"]
-    assert run_command(mc4.main, *words, "0") == 1
-    assert "found --train-shards 0 --valid-parts 1000, expected at least 1 and 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run_command(mc4.main, *words, "0")
+    assert "argument --train-shards: found 0, expected at least 1" in capsys.readouterr().err
     assert run_command(mc4.main, *words, "1") == 0
     assert "valid.txt: 24 lines" in capsys.readouterr().out
