@@ -39,7 +39,7 @@ _SHOWN_LINES = 10
 
 
 class Found(NamedTuple):
-    """Files to check. A text is its ``.idx`` with the folder that was searched, vocabularies are folders."""
+    """Files to check. A text is its ``.idx`` with the highest folder of its ``dict.txt``, vocabularies are folders."""
 
     manifests: list[Path]
     labeled: list[Path]
@@ -68,7 +68,12 @@ def find(paths: Sequence[Path]) -> Found:
         if path.is_file():
             if path.name == LEFT_OUT:
                 raise DataError(f"{path}: lists what was left out of a corpus and is no manifest")
-            (found.corpora if path.suffix == ".yaml" else found.manifests).append(path)
+            if path.suffix == ".yaml":
+                found.corpora.append(path)
+            elif path.suffix == ".idx":
+                found.texts.append((path, path.parents[-1]))
+            else:
+                _add_table(found, path)
             continue
         if not path.is_dir():
             raise DataError(f"{path}: there is no such file or folder")
@@ -76,7 +81,7 @@ def find(paths: Sequence[Path]) -> Found:
         files = (file for file in sorted(files_below(path)) if not _is_hidden(file.relative_to(path)))
         for file in files:
             if file.suffix == ".tsv" and file.name != LEFT_OUT:
-                (found.labeled if is_labeled(file) else found.manifests).append(file)
+                _add_table(found, file)
             elif file.suffix == ".idx":
                 found.texts.append((file, path))
             elif file.name in ("dict.txt", "spm.model") and file.parent not in found.vocabularies:
@@ -86,6 +91,10 @@ def find(paths: Sequence[Path]) -> Found:
         if sum(map(len, found)) == before:
             raise DataError(f"{path}: there is no .tsv, .idx, dict.txt or corpora.yaml in this folder")
     return found
+
+
+def _add_table(found: Found, path: Path) -> None:
+    (found.labeled if is_labeled(path) else found.manifests).append(path)
 
 
 def _is_hidden(path: Path) -> bool:

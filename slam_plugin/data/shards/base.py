@@ -49,7 +49,8 @@ class Shard(Protocol):
     def fingerprint_of(cls, path: Path) -> str:
         """Return a hash by which a resumed run knows the shard, without opening it for training.
 
-        A manifest's is of all its values, that of binarized text only of the lengths of its sentences."""
+        A manifest's is of all its values, that of binarized text only of the lengths of its sentences.
+        """
 
     def texts(self) -> list[str]:
         """Return some of the texts that the trunk reads, none if it reads none."""

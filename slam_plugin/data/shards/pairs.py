@@ -43,7 +43,7 @@ class PairsShard(SpeechShard):
         item = super().item(index, cycle)
         rng = generator(*item["key"], "false_pair")
         item["transcript"] = self.manifest.value(index, "tgt_text")
-        single = self.setting.masking.false_pairs is not None and self.setting.masking.partners != BOTH
+        single = self.masking.false_pairs is not None and self.masking.partners != BOTH
         item["false"] = single and rng.random() < FALSE_SHARE
         return item
 
@@ -52,13 +52,13 @@ class PairsShard(SpeechShard):
 
         If each transcript has both partners, false_partners (batch,) are the rows of the false ones, -1 for none.
         """
-        sides, spans, dictionary = [], self.setting.masking.text_mask, self.setting.vocabulary.dictionary
+        sides, spans, dictionary = [], self.masking.text_mask, self.setting.vocabulary.dictionary
         for i, item in enumerate(items):
             tokens = self._false_tokens(i, items) if item["false"] else self._encode(item["transcript"])
             sides.append(mask_text(tokens, item["key"], spans, dictionary))
         matches = torch.tensor([not item["false"] for item in items])
         batch = {**super().padded(items), **collate_text(sides, self.pad), "matches": matches}
-        if self.setting.masking.partners == BOTH:
+        if self.masking.partners == BOTH:
             draws = [generator(*item["key"], "false_partner") for item in items]
             partners = [self._false_partner(i, items, rng) for i, rng in enumerate(draws)]
             batch["false_partners"] = torch.tensor([-1 if row is None else row for row in partners])
@@ -81,7 +81,7 @@ class PairsShard(SpeechShard):
         """Return a transcript with other words: from the batch, else the corpus, or from unpaired text."""
         own = items[i]["transcript"].split()
         rng = generator(*items[i]["key"], "false_transcript")
-        if self.setting.masking.false_pairs == "text":
+        if self.masking.false_pairs == "text":
             return self._false_sentence(own, rng)
         partner = self._false_partner(i, items, rng)
         if partner is not None:
@@ -108,7 +108,7 @@ class PairsShard(SpeechShard):
         """
         own = items[i]["transcript"].split()
         rows = [row for row, other in enumerate(items) if other["transcript"].split() != own]
-        if self.setting.masking.false_pairs == "hard" and rows:
+        if self.masking.false_pairs == "hard" and rows:
             gaps = [abs(len(items[row]["features"]) - len(items[i]["features"])) for row in rows]
             rows = [row for row, gap in zip(rows, gaps, strict=True) if gap == min(gaps)]
         return rows[int(rng.integers(len(rows)))] if rows else None

@@ -29,6 +29,7 @@ class SpeechShard:
     def __init__(self, manifest: Manifest, root: Path, setting: Setting, budget: int) -> None:
         """Take the maximum number of frames in a batch, padding included, as ``budget``."""
         self.manifest, self.root, self.setting, self.budget = manifest, root, setting, budget
+        self.masking = setting.masking
         self.lengths, self.frames_multiple = manifest.column("n_frames"), frames_multiple()
 
     @classmethod
@@ -49,12 +50,12 @@ class SpeechShard:
         """Return features (frames, 80) and, if asked for, speech_mask (states,) and augmented_features (frames, 80)."""
         features = normalize(load_features(self.manifest.value(index, "audio"), self.root), self.setting.front_end)
         item = {"key": (self.setting.seed, self.kind, self.setting.stream, index, cycle), "features": features}
-        if self.setting.masking.speech_mask is not None:
+        if self.masking.speech_mask is not None:
             rng = generator(*item["key"], "speech_mask")
-            mask = span_mask(rng, self.setting.front_end.states_of(len(features)), *self.setting.masking.speech_mask)
+            mask = span_mask(rng, self.setting.front_end.states_of(len(features)), *self.masking.speech_mask)
             item["speech_mask"] = torch.from_numpy(mask)
-        if self.setting.masking.augmentation is not None:
-            augment = SpecAugment(**self.setting.masking.augmentation._asdict())
+        if self.masking.augmentation is not None:
+            augment = SpecAugment(**self.masking.augmentation._asdict())
             item["augmented_features"] = augment(features, generator(*item["key"], "augmentation"))
         return item
 
@@ -89,9 +90,9 @@ class SpeechShard:
             "n_frames": sum(lengths),
             "n_tokens": 0,
         }
-        if self.setting.masking.speech_mask is not None:
+        if self.masking.speech_mask is not None:
             masks = [item["speech_mask"] for item in items]
             batch["mask_indices"] = pad_stack(masks, False, self.setting.front_end.states_of(frames))
-        if self.setting.masking.augmentation is not None:
+        if self.masking.augmentation is not None:
             batch["augmented_features"] = pad_stack([item["augmented_features"] for item in items], 0.0, frames)
         return batch

@@ -40,6 +40,7 @@ class TextShard:
     def __init__(self, sentences: Sentences, block: int | None, setting: Setting, budget: int) -> None:
         """Take the maximum number of tokens in a batch, padding included, as ``budget``."""
         self.sentences, self.setting, self.budget = sentences, setting, budget
+        self.masking = setting.masking
         dictionary = setting.vocabulary.dictionary
         self.bos, self.eos, self.pad = dictionary.bos(), dictionary.eos(), dictionary.pad()
         # Not at each batch: a vocabulary is long.
@@ -80,7 +81,7 @@ class TextShard:
     def item(self, index: int, cycle: int) -> dict[str, Any]:
         """Return corrupted tokens, targets and token_mask, each (length,)."""
         key = (self.setting.seed, self.kind, self.setting.stream, index, cycle)
-        spans, dictionary = self.setting.masking.text_mask, self.setting.vocabulary.dictionary
+        spans, dictionary = self.masking.text_mask, self.setting.vocabulary.dictionary
         return {"key": key, **mask_text(self.tokens(index), key, spans, dictionary)}
 
     def describe(self, index: int) -> str:
@@ -104,7 +105,7 @@ class TextShard:
 
     def _spoken(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the entries of the batch's pseudo-speech, none if the setting has no spec."""
-        spec, setting = self.setting.masking.pseudo_speech, self.setting
+        spec, setting = self.masking.pseudo_speech, self.setting
         if spec is None:
             return {}
         given, draws = (batch["token_targets"], batch["token_padding_mask"]), torch.Generator()

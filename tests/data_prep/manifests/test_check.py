@@ -331,6 +331,12 @@ def test_dictionaries_and_corpora_that_are_no_utf8_are_named(data, capsys):
     assert len(found) == 2 and "labels/dict.txt: expected UTF-8" in found[0] and "corpora.yaml" in found[1]
 
 
+def test_a_file_is_checked_as_what_it_is_in_a_folder(data, capsys):
+    (data / "labeled.tsv").write_text("neutral\ta man sleeps\n")
+    assert main([str(data / "labeled.tsv"), str(data / "text/train.idx")]) == 0
+    assert "0 faults in 0 manifests and 2 other files" in capsys.readouterr().err
+
+
 def test_labeled_sentences_are_no_manifest(tmp_path, capsys):
     (tmp_path / "mnli").mkdir()
     (tmp_path / "mnli/train.tsv").write_text("neutral\ta man sleeps\tsomebody rests\n-\ta\tb\n")
