@@ -28,6 +28,7 @@ from slam_plugin.modules.lora import merge_adapters
 from slam_plugin.modules.trunk import Trunk
 from slam_plugin.tasks.base.fine_tuning import FineTuningTask
 from slam_plugin.tasks.base.reading import TEXT_NORMALIZATION
+from slam_plugin.tasks.base.starting import prepare_loaded
 
 logger = logging.getLogger(__name__)
 
@@ -223,8 +224,7 @@ def _checked_device(name: str | torch.device) -> torch.device:
 def _pretrained_trunk(path: str | Path, state: Mapping[str, Any], vocabulary: Vocabulary) -> Trunk:
     """Return the trunk without its objectives: only training needs them, and their corpora.yaml may be gone."""
     config = merge_with_parent(SlamPretrainingConfig(), state["cfg"]["model"], remove_missing=True)
-    config.compile = False  # only pays in training
-    config.apex_norm = False  # the weights fit torch's, which is there on any machine
+    prepare_loaded(config)
     dictionary = vocabulary.dictionary
     trunk = build_trunk(config, len(dictionary), dictionary.pad())
     load_trunk(trunk, SourceCheckpoint(str(path), config, state["model"], state["task_state"]))

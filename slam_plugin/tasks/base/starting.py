@@ -29,8 +29,8 @@ class Start(NamedTuple):
         return None if self.resumes else self.source
 
 
-def prepare_loaded(model: DictConfig) -> None:
-    """Switch off what a checkpoint's configuration of a ``model`` asks for in training alone."""
+def prepare_loaded(model: Any) -> None:
+    """Switch off, in the configuration of a ``model`` that is loaded from a checkpoint, what is for training alone."""
     model.compile = False  # only pays in training
     model.apex_norm = False  # the weights fit torch's, which is there on any machine
 
