@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from docs import study_tables
 from examples.slam.study import records
 from examples.slam.study.columns import COLUMNS
 from examples.slam.study.rows import ROWS
@@ -30,3 +31,10 @@ def test_every_command_runs(text, tmp_path):
 def test_rows_and_columns_are_all_of_them(text):
     first = [re.findall(r"`([^`]+)`", line.split("|")[1]) for line in text.splitlines() if line.startswith("| `")]
     assert [name for names in first for name in names] == [*ROWS, *COLUMNS]
+
+
+def test_the_tables_are_those_of_the_records():
+    found = study_tables.files()
+    assert found.keys() == {study_tables.PAGE, *study_tables.CHARTS}
+    for name, content in found.items():
+        assert documents.read(f"docs/{name}") == content, "run python -m docs.study_tables"

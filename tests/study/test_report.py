@@ -10,12 +10,10 @@ from examples.slam.study import records, report
 from examples.slam.study.alignment_report import alignment_panels, alignment_table
 from examples.slam.study.claims import FURTHER, PAPER, Claim
 from examples.slam.study.claims_report import claim_charts, claim_tables, resolved_table, verdicts_of
-from examples.slam.study.records import RESULTS
 from examples.slam.study.report import cost_table, listening_tables, main, score_tables, score_words
 from examples.slam.study.rows import ROWS
 from examples.slam.study.tables import markdown
 from examples.slam.study.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, verdict
-from examples.slam.training_steps import ROOT
 
 MACHINE = {"processor": "Some <processor>", "cores": 2}
 
@@ -141,9 +139,3 @@ def test_page_tables_and_plot(tmp_path, capsys):
 
 def test_every_plotted_row_has_a_color():
     assert len(report.PLOTTED) <= len(report.PALETTE) and set(report.PLOTTED) <= ROWS.keys()
-
-
-def test_the_documents_have_the_charts_of_the_committed_records(tmp_path):
-    report.write_report(RESULTS, "cpu", tmp_path)
-    for name in ("labels.svg", "claims.svg", "alignment.svg"):
-        assert (tmp_path / name).read_text() == (ROOT / "docs" / name).read_text()

@@ -38,7 +38,16 @@ OF_SCALE = ("runs", "comparisons", "alignment")  # kinds of records that each sc
 
 
 def write_report(results: Path, scale: str, out: Path) -> list[Path]:
-    """Write the report, its tables and its charts for documents to ``out`` and return their paths.
+    """Write the files of ``contents`` to ``out`` and return their paths."""
+    written = contents(results, scale)
+    for name, content in written.items():
+        with atomic_write(out / name) as file:
+            file.write(content)
+    return [out / name for name in written]
+
+
+def contents(results: Path, scale: str) -> dict[str, str]:
+    """Return the files of a scale's report by name: the page, the tables, and the charts that the documents show.
 
     A chart without a cell that was run is left out.
     """
@@ -53,22 +62,28 @@ def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     tables += [*([capacity_table(known["capacity"])] if known["capacity"] else []), cost_table(runs)]
     values = {"scale": scale, "charts": labels, "resolved": resolved, "gains": gains.values(), "scores": scores}
     values |= {"panels": panels, "tables": tables, "count": len(runs), "style": STYLE, "not_run": NOT_RUN}
-    values["score_words"] = score_words(runs)
-    values["machines"] = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
-    values["commits"] = sorted({run["commit"] for run in runs if run["commit"]})
-    page = render("report.html.j2", TEMPLATES, **values)
+    values |= {"score_words": score_words(runs), "machines": machines(runs), "commits": commits(runs)}
     texts = [markdown(resolved), score_words(runs), *map(markdown, (*scores, *tables))]
     pictures = {
         "labels.svg": (labels, 2),
         "claims.svg": ([gains[column] for column in GAINS if column in gains], 1),
         "alignment.svg": ([panel.chart for panel in alignment], 2),
     }
-    written = {"report.html": page, "tables.md": "\n\n".join(texts) + "\n"}
-    written |= {name: sheet(charts, wide, COLORS + CHARTS) for name, (charts, wide) in pictures.items() if charts}
-    for name, content in written.items():
-        with atomic_write(out / name) as file:
-            file.write(content)
-    return [out / name for name in written]
+    return {
+        "report.html": render("report.html.j2", TEMPLATES, **values),
+        "tables.md": "\n\n".join(texts) + "\n",
+        **{name: sheet(charts, wide, COLORS + CHARTS) for name, (charts, wide) in pictures.items() if charts},
+    }
+
+
+def machines(runs: Sequence[Record]) -> list[str]:
+    """Return the kinds of machines that the runs were made on."""
+    return sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
+
+
+def commits(runs: Sequence[Record]) -> list[str]:
+    """Return the commits that the runs were made with."""
+    return sorted({run["commit"] for run in runs if run["commit"]})
 
 
 def score_words(runs: Sequence[Record]) -> str:
