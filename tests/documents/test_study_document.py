@@ -22,7 +22,7 @@ def text() -> str:
 def test_every_command_runs(text, tmp_path):
     records.merge(tmp_path / "results.json", "runs", records.Cell._fields, RUNS)
     commands = list(documents.commands(text))
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         documents.run(command, tmp_path)
     assert (tmp_path / "report/report.html").exists()
