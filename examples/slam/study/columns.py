@@ -18,7 +18,6 @@ from examples.slam.training_steps import (
 )
 
 ACCURACY = ("--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric")
-HIGHER_IS_BETTER = ("bleu", "chrf", "accuracy", "listening")
 
 
 class Column(NamedTuple):
