@@ -161,6 +161,15 @@ def test_a_disk_that_stays_full_is_an_error_and_the_old_file_stays(path, patient
     assert same(read_state(path)) and os.listdir(path.parent) == [path.name]
 
 
+def test_the_reason_is_the_disk_and_not_what_torch_found_after_it(path, patient):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DataError, match=r"as it was \(\[Errno 28\] No space left on device\)"):
+        write_whole(path, lambda file: torch.save(STATE, Full()))
+
+
 def test_what_does_not_read_back_is_never_renamed(path, patient):
     def write(file):
         save(file)
