@@ -41,9 +41,10 @@ lint: venv
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-# The reference from the code, and the manual as a site in build/docs.
+# The reference from the code, the study's tables from its records, and the manual as a site in build/docs.
 docs: venv
 	$(RUN) -m docs.reference
+	$(RUN) -m docs.study_tables
 	$(RUN) -m mkdocs build --strict --quiet
 
 demo: venv

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.utils import apply_to_sample
 
 from slam_plugin.data.constants import FRAMES_PER_SECOND, MEL_BINS
 from slam_plugin.models.pretraining import SlamPretraining, SlamPretrainingConfig
@@ -90,8 +89,3 @@ def random_batch(shape: Batch, vocabulary: int) -> dict[str, Any]:
         paths = find_paths(targets, torch.ones_like(targets, dtype=torch.bool), states, batch["matches"])
         batch |= paths.entries()
     return {**batch, **pack(select_positions(batch, None))}
-
-
-def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return the batch with its tensors on ``device``."""
-    return apply_to_sample(lambda tensor: tensor.to(device), batch)

@@ -90,7 +90,7 @@ DECODER = ("--criterion", "label_smoothed_cross_entropy", "--label-smoothing", "
 TRANSLATION = (*DECODER, '{"max_len_b": 60}', "--eval-bleu", "--arch", "slam_speech_to_text_tiny")
 SENTENCES = ("--task", "slam_sentence_prediction", "--arch", "slam_classifier_tiny")
 SENTENCES += ("--criterion", "sentence_prediction", "--max-tokens", "2000")
-LOWER, HIGHER = (), ("--maximize-best-checkpoint-metric",)
+HIGHER = ("--maximize-best-checkpoint-metric",)
 
 TASKS = {
     "asr-ctc": Task(

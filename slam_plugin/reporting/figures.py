@@ -22,6 +22,8 @@ CAPTION = 24  # height of the caption above a chart in a sheet
 MAX_POINTS = 160
 
 ROW, LABEL_WIDTH, PICTURE_WIDTH = 17, 92, 640
+# Of an interval chart: a line's height; where names, words, the plot and numbers begin; the whole width.
+ESTIMATE_ROW, NAMES_AT, WORDS_AT, PLOT_AT, NUMBERS_AT, ESTIMATES_WIDTH = 18, 12, 82, 378, 598, 704
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,31 @@ class Line:
     frames: bool = True
 
 
+class Estimate(NamedTuple):
+    """A line of :func:`interval_chart`.
+
+    Attributes:
+        name, words: at the left, the name in bold.
+        style: a class in the style sheet.
+        mean, half_width: the value and half the width of its interval, NaN if it has none.
+        shown: both as text, at the right.
+    """
+
+    name: str
+    words: str
+    style: str
+    mean: float
+    half_width: float
+    shown: str
+
+
 class Chart(NamedTuple):
-    """A chart of :func:`line_chart` and its caption."""
+    """A picture (SVG), its caption, and its size."""
 
     caption: str
     picture: str
+    width: int = WIDTH
+    height: int = HEIGHT
 
 
 def plain(value: float) -> str:
@@ -103,19 +125,60 @@ def line_chart(
     return "".join(parts) + "</svg>"
 
 
+def interval_chart(estimates: Sequence[Estimate], caption: str, unit: str) -> Chart:
+    """Return a chart of values with their intervals, one below the other, along a horizontal axis in ``unit``.
+
+    The axis has 0, every mean and every interval that excludes 0. Wider intervals end at its border.
+    """
+    resolved = [estimate for estimate in estimates if abs(estimate.mean) > estimate.half_width]
+    ends = [0.0, *(estimate.mean for estimate in estimates)]
+    ends += [estimate.mean + sign * estimate.half_width for estimate in resolved for sign in (-1, 1)]
+    pad = 0.08 * (max(ends) - min(ends)) or 1.0
+    left, right = min(ends) - pad, max(ends) + pad
+    bottom = ESTIMATE_ROW * len(estimates) + 6
+    height = bottom + BOTTOM
+
+    def x(value: float) -> float:
+        return PLOT_AT + (NUMBERS_AT - 14 - PLOT_AT) * (min(max(value, left), right) - left) / (right - left)
+
+    size = f'viewBox="0 0 {ESTIMATES_WIDTH} {height}"'
+    parts = [f'<svg class="chart" {size} role="img"><title>{escape(caption)}</title>']
+    for tick in (ticks := nice_ticks(left, right, 4)):
+        parts.append(f'<path class="grid" d="M{x(tick):.1f} 0V{bottom}"/>')
+        words = show_tick(tick, ticks, plain)
+        parts.append(f'<text class="tick middle" x="{x(tick):.1f}" y="{bottom + 15}">{words}</text>')
+    parts.append(f'<path class="line chance" d="M{x(0):.1f} 0V{bottom}"/>')
+    parts.append(f'<text class="tick" x="{NUMBERS_AT}" y="{bottom + 15}">{escape(unit)}</text>')
+    for place, estimate in enumerate(estimates):
+        y, style = ESTIMATE_ROW * (place + 0.5) + 3, estimate.style
+        if not math.isnan(estimate.half_width):
+            start, end = (x(estimate.mean + sign * estimate.half_width) for sign in (-1, 1))
+            parts.append(f'<path class="line {style}" d="M{start:.1f} {y:.1f}H{end:.1f}"/>')
+        parts.append(f'<circle class="mark {style}" cx="{x(estimate.mean):.1f}" cy="{y:.1f}" r="3"/>')
+        texts = ((NAMES_AT, style, estimate.name), (WORDS_AT, "", estimate.words), (NUMBERS_AT, style, estimate.shown))
+        parts += [f'<text class="{one}" x="{at}" y="{y + 3.5:.1f}">{escape(words)}</text>' for at, one, words in texts]
+    return Chart(caption, "".join(parts) + "</svg>", ESTIMATES_WIDTH, height)
+
+
 def sheet(charts: Sequence[Chart], columns: int, style: str) -> str:
     """Return charts with their captions as one SVG, complete with the style sheet ``style``, for a file of its own."""
-    width, height = WIDTH * min(columns, len(charts)), (HEIGHT + CAPTION) * math.ceil(len(charts) / columns)
+    rows = [charts[start : start + columns] for start in range(0, len(charts), columns)]
+    heights = [CAPTION + max(chart.height for chart in row) for row in rows]
+    width, height = max(sum(chart.width for chart in row) for row in rows), sum(heights)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
         f"<style>{style}</style>"
         f'<rect width="{width}" height="{height}" fill="var(--paper)"/>'
     ]
-    for place, chart in enumerate(charts):
-        x, y = WIDTH * (place % columns), (HEIGHT + CAPTION) * (place // columns)
-        parts.append(f'<text x="{x + 12}" y="{y + CAPTION - 8}">{escape(chart.caption)}</text>')
-        size = f'x="{x}" y="{y + CAPTION}" width="{WIDTH}" height="{HEIGHT}"'
-        parts.append(chart.picture.replace("<svg ", f"<svg {size} ", 1))
+    y = 0
+    for row, row_height in zip(rows, heights, strict=True):
+        x = 0
+        for chart in row:
+            parts.append(f'<text x="{x + 12}" y="{y + CAPTION - 8}">{escape(chart.caption)}</text>')
+            size = f'x="{x}" y="{y + CAPTION}" width="{chart.width}" height="{chart.height}"'
+            parts.append(chart.picture.replace("<svg ", f"<svg {size} ", 1))
+            x += chart.width
+        y += row_height
     return "".join(parts) + "</svg>\n"
 
 

@@ -44,6 +44,7 @@ svg text.train, svg text.chance { fill: var(--soft); }
 .sixth { --series: var(--ochre); }
 .seventh { --series: var(--rose); }
 .eighth { --series: var(--ink); }
+.gray { --series: var(--soft); }
 .line.series { stroke: var(--series); }
 .mark.series { fill: var(--series); }
 svg text.series { fill: var(--series); font-weight: 600; }

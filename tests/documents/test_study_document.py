@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from docs import study_tables
 from examples.slam.study import records
 from examples.slam.study.columns import COLUMNS
 from examples.slam.study.rows import ROWS
@@ -21,7 +22,7 @@ def text() -> str:
 def test_every_command_runs(text, tmp_path):
     records.merge(tmp_path / "results.json", "runs", records.Cell._fields, RUNS)
     commands = list(documents.commands(text))
-    assert len(commands) == 7
+    assert len(commands) == 8
     for command in commands:
         documents.run(command, tmp_path)
     assert (tmp_path / "report/report.html").exists()
@@ -30,3 +31,10 @@ def test_every_command_runs(text, tmp_path):
 def test_rows_and_columns_are_all_of_them(text):
     first = [re.findall(r"`([^`]+)`", line.split("|")[1]) for line in text.splitlines() if line.startswith("| `")]
     assert [name for names in first for name in names] == [*ROWS, *COLUMNS]
+
+
+def test_the_tables_are_those_of_the_records():
+    found = study_tables.files()
+    assert found.keys() == {study_tables.PAGE, *study_tables.CHARTS}
+    for name, content in found.items():
+        assert documents.read(f"docs/{name}") == content, "run python -m docs.study_tables"

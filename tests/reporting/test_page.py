@@ -360,6 +360,27 @@ def test_a_chart_puts_points_where_they_belong():
         figures.line_chart([figures.Line("valid", "valid", [])], "t", 100)
 
 
+def test_intervals_lie_to_scale_and_end_at_the_border():
+    estimates = [
+        figures.Estimate("P over 4", "<words>", "series first", 10.0, 2.0, "10 ± 2"),
+        figures.Estimate("C over P", "", "series gray", 0.0, 100.0, "0 ± 100"),
+        figures.Estimate("K over 4", "", "series gray", 5.0, math.nan, "5 (1)"),
+    ]
+    chart = figures.interval_chart(estimates, "gains", "CER")
+    tree = ElementTree.fromstring(chart.picture)
+    assert tree.get("viewBox") == f"0 0 {chart.width} {chart.height}" and "nan" not in chart.picture
+    marks = [float(mark.get("cx")) for mark in tree.iter("circle")]
+    lines = {kind: [p.get("d") for p in tree.iter("path") if kind in p.get("class")] for kind in ("chance", "series")}
+    zero = float(lines["chance"][0][1:].split()[0])
+    unit = (marks[0] - zero) / 10
+    assert marks == pytest.approx([zero + 10 * unit, zero, zero + 5 * unit], abs=0.11)
+    bars = [(float(path[1:].split()[0]), float(path.split("H")[1])) for path in lines["series"]]
+    assert len(bars) == 2 and bars[0] == pytest.approx((zero + 8 * unit, zero + 12 * unit), abs=0.11)
+    assert bars[1][0] == figures.PLOT_AT < zero and bars[0][1] < bars[1][1] < figures.NUMBERS_AT
+    texts = [text.text for text in tree.iter("text")]
+    assert {"P over 4", "<words>", "10 ± 2", "5 (1)", "CER", "0", "10"} <= set(texts)
+
+
 def test_a_chart_of_update_0_alone_is_drawn():
     assert "<svg" in figures.line_chart([figures.Line("valid", "valid", [(0, 2.0)])], "t", 0)
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from examples.slam.study import records, report
+from examples.slam.study.alignment_report import alignment_panels, alignment_table
 from examples.slam.study.claims import FURTHER, PAPER, Claim
-from examples.slam.study.records import RESULTS
-from examples.slam.study.report import main, markdown, tables_of
+from examples.slam.study.claims_report import claim_charts, claim_tables, resolved_table, verdicts_of
+from examples.slam.study.report import cost_table, listening_tables, main, score_tables, score_words
 from examples.slam.study.rows import ROWS
+from examples.slam.study.tables import markdown
 from examples.slam.study.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, verdict
-from examples.slam.training_steps import ROOT
 
 MACHINE = {"processor": "Some <processor>", "cores": 2}
 
@@ -62,25 +63,47 @@ def test_higher_is_better_for_translation():
     assert verdict(claim("K", "4", "st-de"), RUNS + scores, []).word == HOLDS
 
 
-def test_tables_of_an_incomplete_study():
-    scores, claims, further, listening, costs = tables_of(RUNS, COMPARED)
-    assert [line[0] for line in scores.rows] == ["0", "4", "P"]
+def test_scores_and_costs_of_an_incomplete_study():
+    recognition, translation = score_tables(RUNS)
+    assert [line[0] for line in recognition.rows] == ["0", "4", "P"] and [line[0] for line in translation.rows] == ["4"]
     missing = [row.label for name, row in ROWS.items() if name not in ("0", "4", "P")]
-    assert scores.words.endswith(f"Rows that were not run: {', '.join(missing)}.")
-    assert scores.head[2:6] == ["asr10 CER ↓", "asr10 WER ↓", "asr100 CER ↓", "asr100 WER ↓"]
-    cells = {line[0]: line[2:] for line in scores.rows}
-    assert cells["P"][0] == "50.1 ± 2.75 (3)"  # 51.13 - 1, and 4.303 * 1.106 / sqrt(3)
-    assert cells["P"][-2:] == ["not run", "not run"] and cells["4"][-2] == "13.5 ± 6.35 (2)"
+    assert score_words(RUNS).endswith(f"Rows that were not run: {', '.join(missing)}.")
+    assert recognition.words == "asr10: recognition, 10 minutes of labels; asr100: recognition, 100 minutes of labels."
+    assert recognition.head[2:] == ["asr10 CER ↓", "asr10 WER ↓", "asr100 CER ↓", "asr100 WER ↓"]
+    assert translation.head[2:] == ["st-de chrF ↑", "st-de BLEU ↑"]
+    assert recognition.rows[-1][2] == "50.1 ± 2.75 (3)"  # 51.13 - 1, and 4.303 * 1.106 / sqrt(3)
+    assert translation.rows[0][2] == "13.5 ± 6.35 (2)"
+    some = [run("P", "asr10", 1, cer=50.0), run("P", "asr30", 1, wer=90.0)]
+    assert [table.rows[0][2:] for table in score_tables(some)] == [["50.0 (1)", "not run", "not run", "90.0 (1)"]]
+    (listening,) = listening_tables(RUNS)
+    assert listening.rows == [["4", ROWS["4"].title, "0.15 ± 0.64 (2)"]]
+    spent = {line[0]: line[2:] for line in cost_table(RUNS).rows}
+    assert spent == {"0": ["0", "0", "0"], "4": ["20.0", "400", "30.0"], "P": ["20.0", "400", "30.0"]}
+    lines = markdown(recognition).splitlines()
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    assert score_tables([]) == listening_tables([]) == []
+
+
+def test_tables_and_charts_of_claims():
+    judged = verdicts_of(RUNS, COMPARED)
+    claims, further = claim_tables(judged)
     assert len(claims.rows) == len(PAPER) and {line[-1] for line in claims.rows} == {NOT_RUN}
     ran = [(c.words, c.column) for c in FURTHER if {c.better, c.worse} <= {"0", "4", "P"} and c.column == "asr10"]
     assert [(line[0], line[2]) for line in further.rows] == ran
-    assert {line[0]: line[-1] for line in further.rows}["Pairs alone beat speech alone"] == HOLDS
-    assert listening.rows == [["4", ROWS["4"].title, "0.15 ± 0.64 (2)"]]
-    spent = {line[0]: line[2:] for line in costs.rows}
-    assert spent == {"0": ["0", "0", "0"], "4": ["20.0", "400", "30.0"], "P": ["20.0", "400", "30.0"]}
-    lines = markdown(scores).splitlines()
-    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    assert len(tables_of([], [])) == 4
+    verdicts = {line[0]: line[-1] for line in further.rows}
+    assert verdicts["Pairs alone beat speech alone"] == HOLDS
+    (held,) = [line for line in resolved_table(judged).rows if line[1] == "P over 4"]
+    assert held == [
+        "Pairs alone beat speech alone",
+        "P over 4",
+        "asr10",
+        "14.5 ± 1.27 (3) CER",
+        HOLDS,
+    ]  # 4.303 * .513 / sqrt(3)
+    assert len(resolved_table(judged).rows) == sum(word in (HOLDS, FAILS) for word in verdicts.values())
+    (chart,) = claim_charts(judged).values()
+    assert chart.picture.count("<circle") == len(ran) and ">P over 4<" in chart.picture
+    assert resolved_table([]).rows == [] and claim_charts(verdicts_of([], [])) == {}
 
 
 def test_alignment_by_layer():
@@ -89,20 +112,24 @@ def test_alignment_by_layer():
         {"cka": 0.5, "cka_of_others": 0.0, "retrieval": 1.0},
     ]
     record = {"scale": "cpu", "row": "D", "seed": 1, "commit": "abc", "pairs": 476, "layers": layers}
-    table = tables_of(RUNS, COMPARED, [record])[-2]
+    table = alignment_table([record])
     assert table.head[3:] == ["layer 1: CKA, retrieval", "layer 2: CKA, retrieval"]
     ((*names, first, second),) = table.rows
     assert names == [ROWS["D"].label, ROWS["D"].title, "1"]
     assert (first, second) == ("0.25 (0.04), 15 %", "0.50 (0.00), 100 %")
+    lower = {**record, "seed": 2, "layers": [{**layers[0], "retrieval": 0.0508}, {**layers[1], "cka": 0.25}]}
+    retrieval, cka = (panel.chart.picture for panel in alignment_panels([record, lower]))
+    assert "row D, 1 layers: 10 %" in retrieval and "row D 100 %" in retrieval and "row D 0.38" in cka
 
 
 def test_page_tables_and_plot(tmp_path, capsys):
     results, out = tmp_path / "results.json", tmp_path / "out"
     records.merge(results, "runs", records.Cell._fields, RUNS)
     assert main(["--results", str(results), "--out", str(out)]) == 0
-    assert [Path(line).name for line in capsys.readouterr().out.split()] == ["report.html", "tables.md", "labels.svg"]
+    written = [Path(line).name for line in capsys.readouterr().out.split()]
+    assert written == ["report.html", "tables.md", "labels.svg", "claims.svg"]
     page, picture = (out / "report.html").read_text(), (out / "labels.svg").read_text()
-    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 2 and page.count("<table>") == 6
+    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 3 and page.count("<table>") == 8
     assert "pairs, 100 minutes" in picture and "joint" not in picture and ">minutes<" in picture
     assert main(["--results", str(results), "--out", str(out / "long"), "--scale", "cpu-long"]) == 0
     assert "labels.svg" not in capsys.readouterr().out and not re.search("<svg", (out / "long/report.html").read_text())
@@ -112,8 +139,3 @@ def test_page_tables_and_plot(tmp_path, capsys):
 
 def test_every_plotted_row_has_a_color():
     assert len(report.PLOTTED) <= len(report.PALETTE) and set(report.PLOTTED) <= ROWS.keys()
-
-
-def test_the_documents_have_the_plot_of_the_committed_records(tmp_path):
-    report.write_report(RESULTS, "cpu", tmp_path)
-    assert (tmp_path / "labels.svg").read_text() == (ROOT / "docs/labels.svg").read_text()

@@ -18,7 +18,6 @@ from examples.slam.training_steps import (
 )
 
 ACCURACY = ("--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric")
-HIGHER_IS_BETTER = ("bleu", "chrf", "accuracy", "listening")
 
 
 class Column(NamedTuple):
@@ -94,6 +93,11 @@ COLUMNS: Mapping[str, Column] = {
         of_text=True,
     ),
 }
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric's name as it is written in tables."""
+    return "accuracy" if metric == "accuracy" else "chrF" if metric == "chrf" else metric.upper()
 
 
 def needed(names: Sequence[str]) -> list[str]:

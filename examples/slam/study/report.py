@@ -1,127 +1,135 @@
 """The study's report and tables, made from the file of its records.
 
-``python -m examples.slam.study.report`` writes ``report.html``, ``tables.md`` and ``labels.svg``, the plot over
-minutes of labels, to ``runs/study-report``.
+``python -m examples.slam.study.report`` writes ``report.html``, ``tables.md`` and the charts that the documents show to
+``runs/study-report``: error rates over minutes of labels, gains of claims, and alignment by layer.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from examples.slam.study.alignment_report import alignment_panels, alignment_table
 from examples.slam.study.capacity_report import agreement_panel, capacity_table
-from examples.slam.study.claims import CLAIMS, FURTHER, PAPER
-from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
+from examples.slam.study.claims_report import claim_charts, claim_tables, resolved_table, verdicts_of
+from examples.slam.study.columns import COLUMNS, metric_name
 from examples.slam.study.curves import panels_of, training_tables
 from examples.slam.study.records import RESULTS, Record, read
 from examples.slam.study.rows import ROWS
 from examples.slam.study.scales import SCALES
 from examples.slam.study.tables import Table, markdown, shown
-from examples.slam.study.verdicts import NOT_RUN, Verdict, cost, interval_of, verdict
+from examples.slam.study.verdicts import NOT_RUN, cost, interval_of
 from examples.slam.training_steps import ROOT
 from slam_plugin.data.files import atomic_write
-from slam_plugin.reporting.figures import Chart, Line, line_chart, percent, plain, sheet
+from slam_plugin.reporting.figures import Chart, Line, line_chart, plain, sheet
 from slam_plugin.reporting.instruments import PALETTE
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
 from slam_plugin.reporting.templating import render
+from slam_plugin.scoring.comparison import LOWER_IS_BETTER
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTES = (10, 30, 100)
 # One line each, in the colors of the style sheet.
 PLOTTED = {"0": "scratch", "4": "w2v-BERT", "P": "pairs", "D": "joint"}
 LISTENING = "listening"
-JUDGED = ("gain here", "p", "verdict")
-GAIN = (
-    "The gain is that of the first row over the second, in the column's first score, over equal seeds. A claim is "
-    "resolved if the 95 % interval excludes 0. p: paired bootstrap over the test sentences."
-)
+# Tables of scores, by the first metric of their columns.
+FAMILIES = {"cer": "Recognition", "chrf": "Translation", "accuracy": "Text tasks"}
+GAINS = ("asr10", "clauses-mt")  # columns whose gains the documents show
 OF_SCALE = ("runs", "comparisons", "alignment")  # kinds of records that each scale has of its own
 
 
 def write_report(results: Path, scale: str, out: Path) -> list[Path]:
-    """Write the report, the tables and the plot of a scale to ``out`` and return their paths.
-
-    The plot is left out if no cell of recognition was run.
-    """
-    known = read(results)
-    runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in OF_SCALE)
-    scores, *others, costs = tables_of(runs, compared, aligned)
-    interference = [capacity_table(known["capacity"])] if known["capacity"] else []
-    tables, charts = [scores, *training_tables(runs), *others, *interference, costs], label_charts(runs)
-    panels = [panel for panel in (*panels_of(runs), agreement_panel(known["capacity"])) if panel]
-    ran = sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
-    commits = sorted({run["commit"] for run in runs if run["commit"]})
-    values = {"scale": scale, "tables": tables, "charts": charts, "count": len(runs), "machines": ran}
-    values |= {"panels": panels, "commits": commits, "style": STYLE, "not_run": NOT_RUN}
-    page = render("report.html.j2", TEMPLATES, **values)
-    written = {"report.html": page, "tables.md": "\n\n".join(markdown(table) for table in tables) + "\n"}
-    if charts:
-        written["labels.svg"] = sheet(charts, 2, COLORS + CHARTS)
-    for name, text in written.items():
+    """Write the files of ``contents`` to ``out`` and return their paths."""
+    written = contents(results, scale)
+    for name, content in written.items():
         with atomic_write(out / name) as file:
-            file.write(text)
+            file.write(content)
     return [out / name for name in written]
 
 
-def tables_of(runs: Sequence[Record], comparisons: Sequence[Record], aligned: Sequence[Record] = ()) -> list[Table]:
-    """Return the tables of scores, of claims of the paper and others, of listening, of alignment and of cost."""
-    judged = {claim: verdict(claim, runs, comparisons) for claim in CLAIMS}
+def contents(results: Path, scale: str) -> dict[str, str]:
+    """Return the files of a scale's report by name: the page, the tables, and the charts that the documents show.
+
+    A chart without a cell that was run is left out.
+    """
+    known = read(results)
+    runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in OF_SCALE)
+    judged, labels = verdicts_of(runs, compared), label_charts(runs)
+    resolved, gains, scores = resolved_table(judged), claim_charts(judged), score_tables(runs)
+    alignment = alignment_panels(aligned) if aligned else []
+    panels = [panel for panel in (*panels_of(runs), *alignment, agreement_panel(known["capacity"])) if panel]
+    tables = [*training_tables(runs), *claim_tables(judged), *listening_tables(runs)]
+    tables += [alignment_table(aligned)] if aligned else []
+    tables += [*([capacity_table(known["capacity"])] if known["capacity"] else []), cost_table(runs)]
+    values = {"scale": scale, "charts": labels, "resolved": resolved, "gains": gains.values(), "scores": scores}
+    values |= {"panels": panels, "tables": tables, "count": len(runs), "style": STYLE, "not_run": NOT_RUN}
+    values |= {"score_words": score_words(runs), "machines": machines(runs), "commits": commits(runs)}
+    texts = [markdown(resolved), score_words(runs), *map(markdown, (*scores, *tables))]
+    pictures = {
+        "labels.svg": (labels, 2),
+        "claims.svg": ([gains[column] for column in GAINS if column in gains], 1),
+        "alignment.svg": ([panel.chart for panel in alignment], 2),
+    }
+    return {
+        "report.html": render("report.html.j2", TEMPLATES, **values),
+        "tables.md": "\n\n".join(texts) + "\n",
+        **{name: sheet(charts, wide, COLORS + CHARTS) for name, (charts, wide) in pictures.items() if charts},
+    }
+
+
+def machines(runs: Sequence[Record]) -> list[str]:
+    """Return the kinds of machines that the runs were made on."""
+    return sorted({f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs})
+
+
+def commits(runs: Sequence[Record]) -> list[str]:
+    """Return the commits that the runs were made with."""
+    return sorted({run["commit"] for run in runs if run["commit"]})
+
+
+def score_words(runs: Sequence[Record]) -> str:
+    """Return how the tables of scores are read, and which rows they lack."""
+    missing = ", ".join(row.label for name, row in ROWS.items() if name not in {run["row"] for run in runs})
+    return (
+        "Scores are means over seeds with their 95 % interval (Student's t), in parentheses the number of seeds. "
+        "↓: lower is better, ↑: higher is better." + (f" Rows that were not run: {missing}." if missing else "")
+    )
+
+
+def score_tables(runs: Sequence[Record]) -> list[Table]:
+    """Return the tables of scores, one for each of ``FAMILIES`` that has a run."""
+    tables = []
+    for metric, family in FAMILIES.items():
+        names = [
+            name
+            for name, column in COLUMNS.items()
+            if column.metrics[0] == metric and any(run["column"] == name for run in runs)
+        ]
+        cells = [(name, metric) for name in names for metric in COLUMNS[name].metrics]
+        if cells:
+            words = "; ".join(f"{name}: {COLUMNS[name].title}" for name in names)
+            head = ["row", "pre-training", *(_title(*cell) for cell in cells)]
+            tables.append(Table(family, f"{words}.", head, _score_rows(runs, cells)))
+    return tables
+
+
+def listening_tables(runs: Sequence[Record]) -> list[Table]:
+    """Return the table of how much a decoder uses the speech, an empty list if no translation was run."""
+    names = [name for name in COLUMNS if any(LISTENING in r["scores"] for r in runs if r["column"] == name)]
+    words = "Increase of the loss on dev, in nats per token, if the speech is that of another utterance."
+    rows = _score_rows(runs, [(name, LISTENING) for name in names])
+    return [Table("Does the decoder use the speech?", words, ["row", "pre-training", *names], rows)] if names else []
+
+
+def cost_table(runs: Sequence[Record]) -> Table:
+    """Return the table of what each pre-training saw and took."""
     ran = {run["row"] for run in runs}
-    missing = ", ".join(row.label for name, row in ROWS.items() if name not in ran)
-    columns = [name for name in COLUMNS if any(run["column"] == name for run in runs)]
-    listening = [name for name in columns if any(LISTENING in r["scores"] for r in runs if r["column"] == name)]
-    tables = [
-        Table(
-            "Scores on the test set",
-            "Mean over seeds and its 95 % interval (Student's t); in parentheses the number of seeds. "
-            "↓: lower is better, ↑: higher is better." + (f" Rows that were not run: {missing}." if missing else ""),
-            ["row", "pre-training", *(_title(name, metric) for name in columns for metric in COLUMNS[name].metrics)],
-            _score_rows(runs, [(name, metric) for name in columns for metric in COLUMNS[name].metrics]),
-        ),
-        Table(
-            "The paper's claims",
-            f"{GAIN} The paper's BLEU is on CoVoST 2, its WER on LibriSpeech.",
-            ["claim", "rows", "column", "the paper", *JUDGED],
-            [_claim_row(judged[claim], claim.paper) for claim in PAPER],
-        ),
-        Table(
-            "Further comparisons",
-            f"{GAIN} Comparisons that were not run are left out.",
-            ["claim", "rows", "column", *JUDGED],
-            [_claim_row(judged[claim]) for claim in FURTHER if judged[claim].word != NOT_RUN],
-        ),
-    ]
-    if listening:
-        words = "Increase of the loss on dev, in nats per token, if the speech is that of another utterance."
-        rows = _score_rows(runs, [(name, LISTENING) for name in listening])
-        tables.append(Table("Does the decoder use the speech?", words, ["row", "pre-training", *listening], rows))
-    if aligned:
-        tables.append(_alignment(aligned))
-    costs = Table(
+    return Table(
         "Data and time of pre-training",
         "Means over seeds. Tokens are those of the text and of the pairs' transcripts.",
         ["row", "pre-training", "audio, h", "tokens, 1000", "CPU, min"],
         [_cost_row(runs, row) for row in ROWS if row in ran],
     )
-    return [*tables, costs]
-
-
-def _alignment(records: Sequence[Record]) -> Table:
-    words = (
-        "Speech and transcript, each encoded alone and averaged over time. CKA: likeness of both sets of states, in "
-        "parentheses with transcripts of others. Retrieval: the nearest transcript is the right one."
-    )
-    layers = range(max(len(record["layers"]) for record in records))
-    head = ["row", "pre-training", "seed", *(f"layer {layer + 1}: CKA, retrieval" for layer in layers)]
-    rows = [
-        [ROWS[record["row"]].label, ROWS[record["row"]].title, str(record["seed"]), *map(_aligned, record["layers"])]
-        for record in records
-    ]
-    return Table("Do shared layers align speech and text?", words, head, rows)
-
-
-def _aligned(layer: Mapping[str, float]) -> str:
-    return f"{layer['cka']:.2f} ({layer['cka_of_others']:.2f}), {percent(layer['retrieval'])}"
 
 
 def label_charts(runs: Sequence[Record]) -> list[Chart]:
@@ -146,15 +154,7 @@ def _score_rows(runs: Sequence[Record], cells: Sequence[tuple[str, str]]) -> lis
 
 
 def _title(column: str, metric: str) -> str:
-    name = "chrF" if metric == "chrf" else metric.upper()
-    return f"{column} {name} {'↑' if metric in HIGHER_IS_BETTER else '↓'}"
-
-
-def _claim_row(found: Verdict, *paper: str) -> list[str]:
-    claim = found.claim
-    rows = f"{ROWS[claim.better].label} over {ROWS[claim.worse].label}"
-    p = "" if found.p is None else f"{found.p:.3f}"
-    return [claim.words, rows, claim.column, *paper, shown(found.gain), p, found.word]
+    return f"{column} {metric_name(metric)} {'↓' if metric in LOWER_IS_BETTER else '↑'}"
 
 
 def _cost_row(runs: Sequence[Record], row: str) -> list[str]:

@@ -5,8 +5,9 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from examples.slam.study.claims import Claim
-from examples.slam.study.columns import COLUMNS, HIGHER_IS_BETTER
+from examples.slam.study.columns import COLUMNS
 from examples.slam.study.records import Record
+from slam_plugin.scoring.comparison import LOWER_IS_BETTER
 from slam_plugin.scoring.significance import Interval, mean_interval
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "not resolved", "not run"
@@ -49,7 +50,7 @@ def verdict(claim: Claim, runs: Sequence[Record], comparisons: Sequence[Record])
     """
     metric = COLUMNS[claim.column].metrics[0]
     better, worse = (values_of(runs, row, claim.column, metric) for row in (claim.better, claim.worse))
-    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     gains = [sign * (better[seed] - worse[seed]) for seed in sorted(better.keys() & worse.keys())]
     if not gains:
         return Verdict(claim, NOT_RUN, None, None)
