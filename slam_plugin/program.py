@@ -130,6 +130,7 @@ class Menu(NamedTuple):
 
 def guarded(name: str, run: Callable[[], int | None]) -> int:
     """Call ``run`` and return its exit code. Print its error, if it raises one, with the program's name."""
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # print escapes on a terminal without UTF-8
             stream.reconfigure(errors="backslashreplace")
@@ -142,6 +143,23 @@ def guarded(name: str, run: Callable[[], int | None]) -> int:
         # Python flushes standard output once more at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
+    except OSError as error:  # of the last flush: a full disk
+        print(f"{name}: standard output: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _replace_closed_streams() -> None:
+    """Replace standard streams that the caller has closed, which are None, by streams whose use is an OSError.
+
+    Errors are dropped if standard error is closed: ``print`` would write them to standard output.
+    """
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_WRONLY), "r")
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")
 
 
 def _exit_code(name: str, run: Callable[[], int | None]) -> int:

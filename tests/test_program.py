@@ -164,6 +164,33 @@ def test_an_error_is_printed_even_if_nobody_reads_the_output():
     assert child.wait() == 141
 
 
+SLAM = f"{sys.executable} -m slam_plugin.commands.cli"
+NO_CHECKPOINT = "transcribe --checkpoint none.pt"
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (f"{NO_CHECKPOINT} - <&-", "slam transcribe: standard input: Bad file descriptor\n"),
+        ("recipes >&-", "slam recipes: standard output: Bad file descriptor\n"),
+        ("doctor --help >&-", "slam doctor: standard output: Bad file descriptor\n"),
+        ("recipes >/dev/full", "slam recipes: standard output: No space left on device\n"),
+    ],
+)
+def test_a_standard_stream_that_is_closed_or_full_is_named(command, error):
+    child = started("-c", f"import os; os.execvp('bash', ['bash', '-c', '{SLAM} {command}'])")
+    assert child.stderr.read().decode() == error
+    assert child.wait() == 1
+
+
+def test_errors_do_not_become_output_if_standard_error_is_closed():
+    child = started(
+        "-c", f"import os; os.execvp('bash', ['bash', '-c', '{SLAM} check /none 2>&-'])", stdout=subprocess.PIPE
+    )
+    assert child.stdout.read() == b""
+    assert child.wait() == 1
+
+
 def test_ctrl_c_ends_a_program_with_130():
     child = started("-c", CHILD, "wait", stdout=subprocess.PIPE)
     assert child.stdout.readline() == b"ready\n"

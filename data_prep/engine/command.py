@@ -14,6 +14,7 @@ from data_prep.engine.merging import merge_parts
 from data_prep.engine.parts import PARTS, WHOLE, WorkShard, make_parts, read_plan
 from data_prep.engine.units import Corpus
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import full_disk_names
 from slam_plugin.program import Program, positive
 
 
@@ -27,8 +28,9 @@ def prepare(corpus: Corpus, out: str | Path, jobs: int = 1, shard: WorkShard = W
     done = finished_stats(out, full_recipe(corpus), out / PARTS)
     if done is not None:
         return done
-    make_parts(corpus, out, jobs, shard)
-    return merge_parts(corpus, out) if shard == WHOLE else None
+    with full_disk_names(out):
+        make_parts(corpus, out, jobs, shard)
+        return merge_parts(corpus, out) if shard == WHOLE else None
 
 
 def merge(corpus: Corpus, out: str | Path) -> dict[str, Any]:
@@ -41,7 +43,8 @@ def merge(corpus: Corpus, out: str | Path) -> dict[str, Any]:
     done = finished_stats(out, recipe, out / PARTS)
     if done is None and read_plan(out)["recipe"] != json.loads(json.dumps(recipe)):
         raise DataError(f"{out}: its parts were made from other files or with other settings; run the shards again")
-    return done or merge_parts(corpus, out)
+    with full_disk_names(out):
+        return done or merge_parts(corpus, out)
 
 
 def preparation(

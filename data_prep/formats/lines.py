@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 from data_prep.engine.units import Dropped
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lines import HOLDS_NUL
 
 # A longer line is left out. It would be held in memory several times over.
 MAX_LINE_BYTES = 16 << 20
@@ -59,13 +60,15 @@ def read_line(file: BinaryIO) -> RawLine:
 
 
 def text_of(raw: RawLine, place: str, number: int) -> Line | Dropped:
-    """Return the text of a line. One that is too long or not UTF-8 is dropped as ``place:NUMBER``."""
+    """Return the text of a line. One that is too long, not UTF-8 or has a NUL is dropped as ``place:NUMBER``."""
     if raw.data is None:
         return Dropped(f"{place}:{number}", f"has {raw.size} bytes, expected at most {MAX_LINE_BYTES} in a line")
     try:
         text = raw.data.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         return Dropped(f"{place}:{number}", f"is not UTF-8 ({error.reason})")
+    if "\0" in text:
+        return Dropped(f"{place}:{number}", HOLDS_NUL)
     return Line(number, text.rstrip("\r\n"))
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data_prep.engine.splits import FAIRSEQ_SPLITS
+from data_prep.engine.units import Dropped
 from data_prep.own.corpus import (
     TEXTS,
     Own,
@@ -118,8 +119,9 @@ def open_corpus(
         for path, split in found
     )
     roles = _roles_of(kind, tables)
-    rows = (_split_keys(folder, table, roles[0]) for table in tables)
-    return OwnTables(folder, settings(roles, _splits_of(folder, rows, shares)), tables)
+    left_out: list[Dropped] = []
+    rows = (_split_keys(folder, table, roles[0], left_out) for table in tables)
+    return OwnTables(folder, settings(roles, _splits_of(folder, rows, shares, left_out)), tables)
 
 
 def _check_roles(kind: str, columns: Mapping[str, str]) -> None:
@@ -174,18 +176,26 @@ def _roles_of(kind: str, tables: Sequence[Table]) -> tuple[str, ...]:
     return tuple(role for role in known if all(role in dict(table.columns) for table in tables))
 
 
-def _split_keys(folder: Path, table: Table, first: str) -> Iterator[_SplitKey]:
-    """Yield the split of each row, None to draw it, and what it is drawn by. Once for a table named for a split."""
+def _split_keys(folder: Path, table: Table, first: str, left_out: list[Dropped]) -> Iterator[_SplitKey]:
+    """Yield the split of each row, None to draw it, and what it is drawn by. Once for a table named for a split.
+
+    The first malformed row of all tables is put into ``left_out``.
+    """
     if table.split:
         yield table.split, ""
         return
     for record in _records(folder / table.path):
+        if isinstance(record, Dropped):
+            left_out[:] = left_out[:1] or [record]
+            continue
         fields = table.fields(record)
         with suppress(DataError):  # such a row will be left out
             yield table.split_of(fields), fields.get(first, "")
 
 
-def _splits_of(root: Path, rows: Iterable[Iterable[_SplitKey]], shares: tuple[float, float]) -> tuple[str, ...]:
+def _splits_of(
+    root: Path, rows: Iterable[Iterable[_SplitKey]], shares: tuple[float, float], left_out: Sequence[Dropped] = ()
+) -> tuple[str, ...]:
     """Return the splits of the rows of some files. Stop reading a file once each split has a row."""
     drawn = _drawn(shares)
     found: set[str] = set()
@@ -198,7 +208,7 @@ def _splits_of(root: Path, rows: Iterable[Iterable[_SplitKey]], shares: tuple[fl
                 break
         else:
             are_drawn |= not found
-    _check_splits(root, found, drawn if are_drawn else {TRAIN})
+    _check_splits(root, found, drawn if are_drawn else {TRAIN}, left_out)
     return tuple(split for split in FAIRSEQ_SPLITS if split in found)
 
 
@@ -206,18 +216,19 @@ def _drawn(shares: tuple[float, float]) -> set[str]:
     return {split for split, share in zip(FAIRSEQ_SPLITS, (1.0, *shares), strict=True) if share}
 
 
-def _records(path: Path) -> Iterator[Record]:
+def _records(path: Path) -> Iterator[Record | Dropped]:
     for stretch in stretches_of(path, path.stat().st_size):
-        yield from (record for record in records_of(path, path.name, stretch) if isinstance(record, Record))
+        yield from records_of(path, path.name, stretch)
 
 
-def _check_splits(root: Path, found: Set[str | None], expected: Set[str]) -> None:
+def _check_splits(root: Path, found: Set[str | None], expected: Set[str], left_out: Sequence[Dropped] = ()) -> None:
     """Refuse splits without a row before any sound is read."""
     absent = [split for split in FAIRSEQ_SPLITS if split in expected - found]
     if absent:
+        malformed = f"; rows were left out, such as {left_out[0].place} ({left_out[0].reason})" if left_out else ""
         raise DataError(
             f"{root}: found no row for {', '.join(absent)}: expected more rows, larger shares (--valid-share, "
-            "--test-share; 0 for none), or rows that name their split"
+            f"--test-share; 0 for none), or rows that name their split{malformed}"
         )
 
 

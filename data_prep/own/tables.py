@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 from data_prep.engine.units import Dropped, is_unicode
 from data_prep.formats.lines import MAX_LINE_BYTES, Stretch, lines_of, read_line, stretches
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lines import HOLDS_NUL
 
 JSON = (".jsonl", ".json")
 METADATA = "metadata"  # name of the table that publishers put beside their sound
@@ -126,6 +127,8 @@ def _fault(row: list[str] | Exception, columns: int, first: int, last: int) -> s
         return f"cannot be read as a row ({row}){extent}"
     if not is_unicode("".join(row)):
         return "is not UTF-8"
+    if any("\0" in field for field in row):
+        return HOLDS_NUL
     if row and len(row) != columns:
         return f"found {len(row)} columns, expected the {columns} of the header"
     longest = max(map(len, row), default=0)

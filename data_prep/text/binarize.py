@@ -24,6 +24,7 @@ from data_prep.engine.parts import processes, progress
 from data_prep.engine.units import Dropped
 from data_prep.formats.lines import Stretch, lines_of, stretches
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import full_disk_names
 from slam_plugin.data.text.indexed import write_index
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.program import Program, positive
@@ -65,7 +66,8 @@ def binarize(text: str | Path, vocabulary: str | Path, prefix: str | Path, jobs:
     if not text.stat().st_size:
         raise DataError(f"{text}: is empty, expected one sentence per line")
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=f".{prefix.name}.") as folder:
+    hidden = tempfile.TemporaryDirectory(dir=prefix.parent, prefix=f".{prefix.name}.")
+    with full_disk_names(f"{prefix}.bin"), hidden as folder:
         cut = enumerate(stretches(text, PART_BYTES))
         parts = [_Part(text, stretch, Path(folder, str(number))) for number, stretch in cut]
         joined = Path(folder, "joined")

@@ -66,7 +66,7 @@ def train_vocabulary(
     the text before (:mod:`data_prep.text.normalize`). ``byte_fallback`` adds 256 pieces, so that no character is
     unknown. ``split_digits`` makes each digit a piece. Each of ``languages`` gets a tag, included in ``size``. If there
     are more than ``sample`` sentences, that many are drawn. Raises :class:`DataError` if there is no text, if it spells
-    a tag, or if ``size`` is less than the number of characters.
+    a tag or has carriage returns within its lines, or if ``size`` is less than the number of characters.
     """
     tags = _tags(languages)
     used = draw(_without(tags, (sentence for sentence in sentences if sentence.strip())), sample)
@@ -94,6 +94,9 @@ def train_vocabulary(
     except (RuntimeError, OSError) as error:
         raise DataError(f"{out}: no vocabulary of {size} pieces from {len(used)} sentences: {error}") from error
     symbols = {**_count_pieces(model.getvalue(), used), MASK: 0}
+    broken = next((symbol for symbol in symbols if "\r" in symbol), None)
+    if broken:
+        raise DataError(f"{out}: found the piece {broken!r}, which breaks dict.txt; expected line ends of LF or CRLF")
     with atomic_write(Path(out, "spm.model"), "wb") as file:
         file.write(model.getvalue())
     with atomic_write(Path(out, "dict.txt")) as file:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from slam_plugin.data.constants import SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import full_disk_names
 from slam_plugin.data.folders import files_below
 from slam_plugin.data.lines import BYTE_ORDER_MARK
 from slam_plugin.program import Program
@@ -140,7 +141,8 @@ class _Reporter:
 
 def _print(line: str) -> None:
     """Print a line above the progress bar. Bytes of file names that are not valid text are escaped."""
-    tqdm.write(line.encode(errors="backslashreplace").decode())
+    with full_disk_names("standard output"):
+        tqdm.write(line.encode(errors="backslashreplace").decode())
 
 
 def _expanded(options: argparse.Namespace, inputs: list[Input]) -> bool:
@@ -170,6 +172,8 @@ def _named(arguments: Iterable[str], keep_empty: bool) -> Iterator[str]:
             sys.stdin.reconfigure(errors="surrogateescape")
         try:
             named = [line.rstrip("\r\n") for line in sys.stdin]
+        except OSError as error:
+            raise DataError(f"standard input: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise DataError(f"standard input: expected text in {error.encoding}, found {error.reason}") from error
         named[:1] = [line.removeprefix(BYTE_ORDER_MARK) for line in named[:1]]

@@ -1,12 +1,34 @@
 """Atomic writing of files: they appear whole or not at all."""
 
+import errno
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+# Python raises these errors of writing without the name of the file.
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NUMPY_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+
+
+@contextmanager
+def full_disk_names(path: str | Path) -> Iterator[None]:
+    """Give the error of a full disk that is raised in the block the name ``path``, unless it has a name.
+
+    The same holds for a quota that is used up and for a file larger than its limit.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and _NUMPY_SHORT_WRITE.search(str(error)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if error.errno in _NO_SPACE and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -14,13 +36,13 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO]:
     """Open a temporary file beside ``path``, which is renamed to ``path`` if the block ends without an error.
 
     A reader never sees a partial file. A killed writer leaves at most a hidden ``.NAME.tmp``, which the next one
-    overwrites, a failed one nothing. Text is UTF-8 with ``\\n`` line ends.
+    overwrites, a failed one nothing. The error of a full disk names ``path``. Text is UTF-8 with ``\\n`` line ends.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = _open_temporary(path)
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    with os.fdopen(handle, mode, **text) as file:
+    with full_disk_names(path), os.fdopen(handle, mode, **text) as file:
         # Renamed or removed before it is closed, which ends its lock: then the name may be another writer's.
         try:
             yield file

@@ -13,6 +13,7 @@ from slam_plugin.data.audio import load_features, log_mel, normalize, read_audio
 from slam_plugin.data.constants import FRAMES_PER_SECOND
 from slam_plugin.data.datasets.sentence_prediction import MIN_POSITIONS, join_sentences
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.lines import HOLDS_NUL
 from slam_plugin.data.sound.reading import require_rate
 from slam_plugin.data.text.normalization import AS_WRITTEN, NORMALIZATIONS
 from slam_plugin.data.text.vocabulary import Vocabulary
@@ -134,6 +135,8 @@ def _pieces_of(text: str, name: str, vocabulary: Vocabulary, normalization: str)
         text.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{name}: {text!r} is not valid Unicode ({error.reason})") from None
+    if "\0" in text:
+        raise DataError(f"{name}: {HOLDS_NUL}")
     normalized = NORMALIZATIONS[normalization](text)
     if not normalized:
         raise DataError(f"{name}: found no words in {text!r}; the model was trained on text without punctuation")

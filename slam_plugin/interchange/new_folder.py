@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import full_disk_names
 
 
 def check_free(out: Path) -> None:
@@ -27,7 +28,8 @@ def write_folder(out: Path, write: Callable[[Path], None]) -> None:
     temporary = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        write(temporary)
+        with full_disk_names(out):
+            write(temporary)
         for path in temporary.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())

@@ -1,6 +1,7 @@
 """From a checkpoint to a folder of graphs that run without this project: ONNX, or programs of ``torch.export``."""
 
 import importlib.util
+import io
 import json
 import logging
 import warnings
@@ -213,7 +214,10 @@ def _write(graph: Graph, path: Path) -> None:
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # it names files of this machine
         if path.suffix == SUFFIXES[TORCH]:
-            torch.export.save(program, path)
+            # Not into the file: on a full disk the destructor of torch's writer throws, which ends the process.
+            content = io.BytesIO()
+            torch.export.save(program, content)
+            path.write_bytes(content.getbuffer())
             return
         names = {"input_names": list(graph.inputs), "output_names": list(graph.outputs)}
         written = torch.onnx.export(program, dynamo=True, verbose=False, **names)

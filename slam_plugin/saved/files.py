@@ -126,12 +126,21 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
         except (OSError, RuntimeError, DamagedError) as error:  # RuntimeError: torch's writer
             if attempt == ATTEMPTS:
                 raise DataError(
-                    f"{path}: could not be written in {ATTEMPTS} attempts, the file of that name is as it was ({error})"
+                    f"{path}: could not be written in {ATTEMPTS} attempts, the file of that name is as it was "
+                    f"({_reason(error)})"
                 ) from error
-            logger.warning("%s: attempt %d of %d to write it failed (%s)", path, attempt, ATTEMPTS, error)
+            logger.warning("%s: attempt %d of %d to write it failed (%s)", path, attempt, ATTEMPTS, _reason(error))
         finally:
             temporary.unlink(missing_ok=True)
         time.sleep(PAUSE)
+
+
+def _reason(error: Exception) -> BaseException:
+    """Return the error of the file, such as a full disk, that an error of torch's writer comes from, or ``error``."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error
 
 
 def _write_once(temporary: Path, write: Callable[[IO[bytes]], None]) -> None:

@@ -1,14 +1,17 @@
 """Files appear whole or not at all, and what killed writers leave behind does not pile up."""
 
+import errno
 import os
 import signal
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from slam_plugin.data.files import atomic_write
+from slam_plugin.data.files import atomic_write, full_disk_names
+from tests.support.full_disk import files_of_at_most
 
 
 def kill_in_the_middle(path: Path, text: str) -> None:
@@ -82,3 +85,31 @@ def test_a_link_or_a_folder_under_the_name_is_left_alone(tmp_path):
         assert (tmp_path / name).read_text() == name
     assert sorted(os.listdir(tmp_path)) == [".a.tmp", ".b.tmp", "a", "b", "other"]
     assert (tmp_path / "other").read_text() == "other"
+
+
+@pytest.mark.parametrize("mode", ["w", "wb"])
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, mode):
+    path = tmp_path / "a.tsv"
+    path.write_text("old")
+    with pytest.raises(OSError, match="too large") as found, files_of_at_most(4096), atomic_write(path, mode) as file:
+        file.write("x" * 9000 if mode == "w" else b"x" * 9000)
+    assert found.value.filename == str(path)
+    assert os.listdir(tmp_path) == ["a.tsv"] and path.read_text() == "old"
+
+
+def test_numpy_on_a_full_disk_names_the_file(tmp_path):
+    with (
+        pytest.raises(OSError, match="No space left") as found,
+        files_of_at_most(4096),
+        full_disk_names(tmp_path),
+    ):
+        np.save(tmp_path / "a.npy", np.zeros(9000))
+    assert found.value.filename == str(tmp_path)
+
+
+def test_other_errors_keep_their_name_or_lack_of_it(tmp_path):
+    for error in (OSError(errno.ENOSPC, "full", "other"), OSError(errno.EIO, "broken"), OSError("no gzip file")):
+        before = error.filename
+        with pytest.raises(OSError) as found, full_disk_names(tmp_path):
+            raise error
+        assert found.value is error and error.filename == before

@@ -22,6 +22,19 @@ def test_lines_as_they_are(tmp_path):
     assert list(lines_in(path)) == []
 
 
+def test_utf_16_without_its_mark_is_no_text(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"one\n" + "two\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=f"{path}:2: holds a NUL byte, as text in UTF-16 does"):
+        list(lines_in(path))
+
+
+def test_a_carriage_return_makes_no_line_of_a_dictionary(tmp_path):
+    with pytest.raises(DataError, match=r"found the piece '.*\\r.*', which breaks dict\.txt"):
+        train_vocabulary(["some\rwords"], tmp_path / "out", 40, "char")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("read", "good"),
     [

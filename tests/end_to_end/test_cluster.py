@@ -157,6 +157,31 @@ def test_what_a_rank_ends_with(tmp_path):
     ]
 
 
+def test_a_signal_before_the_program_handles_it_stops_the_rank(tmp_path):
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/python"
+    program.write_text("#!/bin/sh\nkill -$SENT $PPID\nkill -$SENT $$\n")
+    program.chmod(0o755)
+    variables = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "SLAM_STOPPED": "marker"}
+    for sent in ("USR1", "TERM"):
+        assert start(tmp_path, CLUSTER / "rank.sh", "a", SENT=sent, **variables).wait() == 0
+        (tmp_path / "marker").unlink()
+    program.write_text("#!/bin/sh\nkill -TERM $$\n")  # alone, as a killer of processes out of memory sends it
+    assert start(tmp_path, CLUSTER / "rank.sh", "a", **variables).wait() == 143
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_job_without_nodes_ends_and_one_that_cannot_be_queued_again_says_so(tmp_path, slurm):
+    """``srun`` stops as after a signal."""
+    (tmp_path / "bin/srun").write_text('#!/bin/sh\ntouch "$SLAM_STOPPED"\n')
+    (tmp_path / "bin/scontrol").write_text('#!/bin/sh\nif [ "$1" = show ]; then echo "$NODE"; else exit 1; fi\n')
+    log = tmp_path / "log"
+    assert start(tmp_path, CLUSTER / "train.sbatch", "a", NODE="node-1", **slurm).wait() == STOPPED
+    assert "job 7 was not queued again: submit the same command" in log.read_text()
+    assert start(tmp_path, CLUSTER / "train.sbatch", "a", NODE="", **slurm).wait() == 1
+    assert "found no node in SLURM_JOB_NODELIST (n[1-2])" in log.read_text()
+
+
 @pytest.mark.parametrize("arguments", [[], ["fairseq-trian", "data"]])
 def test_only_programs_of_fairseq_are_launched(arguments):
     found = re.escape(arguments[0]) if arguments else "no program"

@@ -91,6 +91,7 @@ def test_what_is_no_speech_or_no_text(pretraining):
     [
         ("", "input 1: found an empty text"),
         (" \n", "input 1: found an empty text"),
+        ("l\0o\0d\0", "input 1: holds a NUL byte, as text in UTF-16 does"),
         ("東京", "input 1: the model's vocabulary knows no piece of '東京'"),
         ("東 京", "input 1: the model's vocabulary knows no piece of '東 京'"),
     ],

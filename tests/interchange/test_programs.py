@@ -22,6 +22,7 @@ from slam_plugin.interchange.programs import export_program
 from slam_plugin.interchange.waveforms import Waveforms
 from slam_plugin.modules.front_end import FrontEnd
 from tests.support import checkpoints
+from tests.support.full_disk import files_of_at_most
 
 RATE = 16000
 # From the waveform on: another library's convolution rounds quiet mel bins differently.
@@ -370,4 +371,13 @@ def test_a_full_disk_leaves_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "_write", full)
     with pytest.raises(OSError, match="No space"):
         export_program(saved.path, tmp_path / "out", "torch")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_program_of_torch_on_a_full_disk_is_an_error(tmp_path):
+    """torch's own writer would end the process."""
+    saved = checkpoints.save(tmp_path / "run", *checkpoints.CTC)
+    with pytest.raises(OSError, match="too large") as found, files_of_at_most(20_000):
+        export_program(saved.path, tmp_path / "out", "torch")
+    assert found.value.filename == str(tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -17,6 +17,7 @@ from slam_plugin.data.errors import DataError
 from slam_plugin.saved import files
 from slam_plugin.saved.files import DamagedError, check_whole, link_or_copy, write_whole
 from slam_plugin.saved.reading import read_state
+from tests.support.full_disk import files_of_at_most
 
 STATE = {"model": {f"w{i}": torch.arange(40.0) * i for i in range(5)}, "extra_state": {"epoch": 3}}
 FLIPS = 300
@@ -158,6 +159,13 @@ def test_a_disk_that_stays_full_is_an_error_and_the_old_file_stays(path, patient
 
     with pytest.raises(DataError, match=r"checkpoint\.pt: could not be written in 3 attempts.*No space left"):
         write_whole(path, write)
+    assert same(read_state(path)) and os.listdir(path.parent) == [path.name]
+
+
+def test_the_reason_is_the_disk_and_not_what_torch_found_after_it(path, patient):
+    large = {"model": {"w": torch.zeros(300_000)}}
+    with pytest.raises(DataError, match=r"as it was \(\[Errno 27\] File too large\)"), files_of_at_most(50_000):
+        write_whole(path, lambda file: torch.save(large, file))
     assert same(read_state(path)) and os.listdir(path.parent) == [path.name]
 
 

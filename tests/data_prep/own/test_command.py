@@ -227,6 +227,7 @@ def test_a_quote_that_stays_open_says_how_far(tmp_path):
         ("a.csv", "audio\n", "speech", {"vocabulary": "v"}, "--vocab: found with --kind speech"),
         ("a.csv", "text,split\nx,test\n", "text", {}, "found no row for train: expected more rows"),
         ("a.csv", "text\nx\n", "text", {}, r"found no row for train: .* larger shares \(--valid-share"),
+        ("a.csv", "text\nx\0\nx,y\n", "text", {}, r"rows were left out, such as a\.csv:2 \(holds a NUL byte"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_named(tmp_path, name, content, kind, flags, message):

@@ -13,6 +13,7 @@ from data_prep.own.tables import MAX_FIELD, Record, columns_of, records_of, stre
 from slam_plugin.data.errors import DataError
 from tests.data_prep.layouts.sounds import write_sound
 from tests.data_prep.preparing import check_clean, check_sharing, dropped, rows_of
+from tests.support.full_disk import files_of_at_most
 
 ALL_TO_TRAIN = {"valid_share": 0.0, "test_share": 0.0}
 NAMES = ["two  blanks.wav", " ahead.wav", "no\u00a0break.wav", "narrow\u202fbreak.wav", "wide\u3000.wav", "behind .wav"]
@@ -146,3 +147,29 @@ def test_objects_that_cannot_be_read(tmp_path):
     (tmp_path / "b.jsonl").write_text(bad[1])
     with pytest.raises(DataError, match=r"b\.jsonl:1 is JSON that cannot be read"):
         own.open_corpus(tmp_path / "b.jsonl", "text")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_text_in_utf_16_is_left_out_line_by_line(tmp_path, name):
+    """Without its byte order mark it is UTF-8 with NULs, of which normalization would make single letters."""
+    lines = ["some words", "other words"]
+    lines = [f"{line},x" for line in lines] if name == "a.csv" else lines
+    header = b"text,language\n" if name == "a.csv" else b""
+    content = header + "".join(f"{line}\n" for line in lines).encode("utf-16-le") + b"\x00\nplain words,x\n"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_bytes(content)
+    prepare(own.open_corpus(tmp_path / "mine", "text", **ALL_TO_TRAIN), tmp_path / "out")
+    assert (tmp_path / "out/train.txt").read_text().split()[:2] == ["plain", "words"]
+    assert set(dropped(tmp_path / "out").values()) == {"holds a NUL byte, as text in UTF-16 does; expected UTF-8"}
+
+
+def test_a_full_disk_names_the_folder_and_the_run_resumes(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/a.txt").write_text("".join(f"line number {number}\n" for number in range(3000)))
+    arguments = ["--root", tmp_path / "mine", "--out", tmp_path / "out", "--kind", "text", "--valid-share", "0"]
+    with files_of_at_most(20_000):
+        assert own.main([str(argument) for argument in arguments]) == 1
+    assert f"slam prepare own: {tmp_path / 'out'}: File too large" in capsys.readouterr().err
+    assert not (tmp_path / "out/train.txt").exists()
+    assert own.main([str(argument) for argument in arguments]) == 0
+    assert len((tmp_path / "out/train.txt").read_text().split()) == 9000

@@ -9,6 +9,7 @@ from data_prep.text.binarize import binarize
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text import indexed
+from tests.support.full_disk import files_of_at_most
 
 LINES = ["první věta", "druhá věta", "", "třetí", ""]
 
@@ -73,6 +74,14 @@ def test_a_line_that_is_not_utf8_is_named_and_nothing_is_left(long_text, tmp_pat
     with pytest.raises(DataError, match=r"train\.txt:1501: is not UTF-8"):
         binarize(long_text, tmp_path / "vocab", tmp_path / "out/train", jobs)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_names_the_output_and_nothing_is_left(long_text, tmp_path, capsys):
+    out = tmp_path / "out/train"
+    with files_of_at_most(3000):
+        assert module.main(["--text", str(long_text), "--vocab", str(tmp_path / "vocab"), "--out", str(out)]) == 1
+    assert f"slam binarize: {out}.bin: File too large" in capsys.readouterr().err
+    assert list(out.parent.iterdir()) == []
 
 
 def test_an_interruption_leaves_the_earlier_text_whole(text, tmp_path, monkeypatch):
