@@ -14,8 +14,10 @@ import torch
 from fairseq.data.iterators import CountingIterator, EpochBatchIterator
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.files import full_disk_names
 from slam_plugin.data.plan.batching import Batches
 from slam_plugin.data.plan.plan import Plan, Sweep
+from slam_plugin.data.workers import SHARED_MEMORY, SharedBatches
 
 _REFUSED = {
     "skip_remainder_batch": "every update has the same number of plan steps, so there is no remainder",
@@ -194,7 +196,7 @@ class PlanIterator(EpochBatchIterator):
         """Return a counting iterator over the rest of an epoch. Both flags are ignored (see ``refuse_unsupported``)."""
         loader = torch.utils.data.DataLoader(
             self.dataset,
-            collate_fn=self.collate_fn,
+            collate_fn=SharedBatches(self.collate_fn),
             batch_sampler=self._rows(epoch, offset),
             num_workers=self.num_workers,
             # not fairseq's buffering thread, which would fork the workers while the main thread computes
@@ -203,7 +205,8 @@ class PlanIterator(EpochBatchIterator):
             # a new loader draws a seed for its workers: from torch's global one, a resumed run would draw once more
             generator=torch.Generator(),
         )
-        return _Steps(loader, start=offset)
+        with full_disk_names(SHARED_MEMORY):  # for the locks of the workers' queues
+            return _Steps(loader, start=offset)
 
 
 _AFRESH = (
