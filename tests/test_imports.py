@@ -76,7 +76,8 @@ ROOMS = {
             *("audio", "augmentation", "datasets", "errors", "manifests", "masks", "options", "padding", "randomness"),
             *("specaugment", "text"),
         },
-        "plan": {"errors", "options", "randomness", "shards"},
+        "workers": {"errors"},
+        "plan": {"errors", "files", "options", "randomness", "shards", "workers"},
     },
     "data_prep": {
         "engine": set(),
