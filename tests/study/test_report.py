@@ -86,13 +86,13 @@ def test_scores_and_costs_of_an_incomplete_study():
 
 def test_tables_and_charts_of_claims():
     judged = verdicts_of(RUNS, COMPARED)
-    claims, further = claim_tables(judged)
-    assert len(claims.rows) == len(PAPER) and {line[-1] for line in claims.rows} == {NOT_RUN}
-    ran = [(c.words, c.column) for c in FURTHER if {c.better, c.worse} <= {"0", "4", "P"} and c.column == "asr10"]
+    (further,) = claim_tables(judged)
+    columns = ("asr10", "asr100")
+    ran = [(c.words, c.column) for c in FURTHER if {c.better, c.worse} <= {"0", "4", "P"} and c.column in columns]
     assert [(line[0], line[2]) for line in further.rows] == ran
-    verdicts = {line[0]: line[-1] for line in further.rows}
-    assert verdicts["Pairs alone beat speech alone"] == HOLDS
-    (held,) = [line for line in resolved_table(judged).rows if line[1] == "P over 4"]
+    verdicts = {(line[0], line[2]): line[-1] for line in further.rows}
+    assert verdicts["Pairs alone beat speech alone", "asr10"] == HOLDS
+    held, other = [line for line in resolved_table(judged).rows if line[1] == "P over 4"]
     assert held == [
         "Pairs alone beat speech alone",
         "P over 4",
@@ -101,9 +101,14 @@ def test_tables_and_charts_of_claims():
         HOLDS,
     ]  # 4.303 * .513 / sqrt(3)
     assert len(resolved_table(judged).rows) == sum(word in (HOLDS, FAILS) for word in verdicts.values())
-    (chart,) = claim_charts(judged).values()
-    assert chart.picture.count("<circle") == len(ran) and ">P over 4<" in chart.picture
-    assert resolved_table([]).rows == [] and claim_charts(verdicts_of([], [])) == {}
+    charts = claim_charts(judged)
+    assert tuple(charts) == columns and ">P over 4<" in charts["asr10"].picture
+    assert [chart.picture.count("<circle") for chart in charts.values()] == [len(ran) / 2] * 2
+    claims, _ = claim_tables(verdicts_of([*RUNS, run("3", "st-de", 1, bleu=1.0, chrf=12.5)], COMPARED))
+    assert len(claims.rows) == len(PAPER) and claims.rows[0][3:] == [PAPER[0].paper, "0.50 (1)", "", OPEN]
+    assert {line[-1] for line in claims.rows[1:]} == {NOT_RUN}
+    nothing = verdicts_of([], [])
+    assert resolved_table(nothing).rows == claim_tables(nothing) == [] and claim_charts(nothing) == {}
 
 
 def test_alignment_by_layer():
@@ -129,7 +134,7 @@ def test_page_tables_and_plot(tmp_path, capsys):
     written = [Path(line).name for line in capsys.readouterr().out.split()]
     assert written == ["report.html", "tables.md", "labels.svg", "claims.svg"]
     page, picture = (out / "report.html").read_text(), (out / "labels.svg").read_text()
-    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 3 and page.count("<table>") == 8
+    assert "Some &lt;processor&gt;" in page and page.count("<svg") == 2 + 2 and page.count("<table>") == 7
     assert "pairs, 100 minutes" in picture and "joint" not in picture and ">minutes<" in picture
     assert main(["--results", str(results), "--out", str(out / "long"), "--scale", "cpu-long"]) == 0
     assert "labels.svg" not in capsys.readouterr().out and not re.search("<svg", (out / "long/report.html").read_text())

@@ -24,26 +24,26 @@ def verdicts_of(runs: Sequence[Record], comparisons: Sequence[Record]) -> list[V
 
 
 def claim_tables(judged: Sequence[Verdict]) -> list[Table]:
-    """Return the table of the paper's claims, and that of the others which were run."""
-    paper, further = judged[: len(PAPER)], judged[-len(FURTHER) :]
-    return [
-        Table(
-            "The paper's claims",
-            f"{GAIN} The paper's BLEU is on CoVoST 2, its WER on LibriSpeech.",
-            ["claim", "rows", "column", "the paper", *JUDGED],
-            [_claim_row(found, found.claim.paper) for found in paper],
-        ),
-        Table(
-            "Further comparisons",
-            f"{GAIN} Comparisons that were not run are left out.",
-            ["claim", "rows", "column", *JUDGED],
-            [_claim_row(found) for found in further if found.word != NOT_RUN],
-        ),
-    ]
+    """Return the table of the paper's claims, and that of the others which were run. A table without a run is left out.
+
+    The table of the paper's claims has all of them if one was run.
+    """
+    paper, further = judged[: len(PAPER)], [found for found in judged[-len(FURTHER) :] if found.word != NOT_RUN]
+    tables = []
+    if any(found.word != NOT_RUN for found in paper):
+        words = f"{GAIN} The paper's BLEU is on CoVoST 2, its WER on LibriSpeech."
+        head = ["claim", "rows", "column", "the paper", *JUDGED]
+        rows = [_claim_row(found, found.claim.paper) for found in paper]
+        tables.append(Table("The paper's claims", words, head, rows))
+    if further:
+        words = f"{GAIN} Comparisons that were not run are left out."
+        head = ["claim", "rows", "column", *JUDGED]
+        tables.append(Table("Further comparisons", words, head, [_claim_row(found) for found in further]))
+    return tables
 
 
 def resolved_table(judged: Sequence[Verdict]) -> Table:
-    """Return the table of the claims that hold or do not, the largest gain of each column first."""
+    """Return the table of the claims that hold or do not, the largest gain of each column first. It may be empty."""
     found = [one for one in judged if one.word in (HOLDS, FAILS)]
     order = list(COLUMNS)
     found.sort(key=lambda one: (order.index(one.claim.column), -one.gain.mean))

@@ -64,7 +64,7 @@ def contents(results: Path, scale: str) -> dict[str, str]:
     values = {"scale": scale, "charts": labels, "resolved": resolved, "gains": gains.values(), "scores": scores}
     values |= {"panels": panels, "tables": tables, "count": len(runs), "style": STYLE, "not_run": NOT_RUN}
     values |= {"score_words": score_words(runs), "machines": machines(runs), "commits": commits(runs)}
-    texts = [markdown(resolved), score_words(runs), *map(markdown, (*scores, *tables))]
+    texts = [*([markdown(resolved)] if resolved.rows else []), score_words(runs), *map(markdown, (*scores, *tables))]
     pictures = {
         "labels.svg": (labels, 2),
         "claims.svg": ([gains[column] for column in GAINS if column in gains], 1),
