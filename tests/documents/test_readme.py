@@ -158,7 +158,13 @@ def test_flags_named_in_sentences_exist():
         own = [config for name, config in registry.items() if name.startswith("slam_") or name == "polynomial_decay"]
         known |= {f"--{field.name.replace('_', '-')}" for config in own for field in dataclasses.fields(config)}
     modules = [module for menu in (COMMANDS, CORPORA) for group in menu.values() for module in group.values()]
-    for module in (*modules, "examples.slam.demo", "examples.slam.downstream", "examples.slam.study.__main__"):
+    for module in (
+        *modules,
+        "examples.slam.demo",
+        "examples.slam.downstream",
+        "examples.slam.study.__main__",
+        "examples.slam.study.capacity",
+    ):
         known |= flags_of(module)
     known |= {"--peak", "--stages", "--tiny", "--help"} | {"--root", "--tree"}
     for document in [README, *(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))]:

@@ -35,6 +35,7 @@ LISTENING = "listening"
 # Tables of scores, by the first metric of their columns.
 FAMILIES = {"cer": "Recognition", "chrf": "Translation", "accuracy": "Text tasks"}
 GAINS = ("asr10", "clauses-mt")  # columns whose gains the documents show
+CAPACITY_SCALE = "cpu"  # the scale whose data and corpora files ``examples.slam.study.capacity`` has
 OF_SCALE = ("runs", "comparisons", "alignment")  # kinds of records that each scale has of its own
 
 
@@ -54,13 +55,14 @@ def contents(results: Path, scale: str) -> dict[str, str]:
     """
     known = read(results)
     runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in OF_SCALE)
+    capacity = known["capacity"] if scale == CAPACITY_SCALE else []
     judged, labels = verdicts_of(runs, compared), label_charts(runs)
     resolved, gains, scores = resolved_table(judged), claim_charts(judged), score_tables(runs)
     alignment = alignment_panels(aligned) if aligned else []
-    panels = [panel for panel in (*panels_of(runs), *alignment, agreement_panel(known["capacity"])) if panel]
+    panels = [panel for panel in (*panels_of(runs), *alignment, agreement_panel(capacity)) if panel]
     tables = [*training_tables(runs), *claim_tables(judged), *listening_tables(runs)]
     tables += [alignment_table(aligned)] if aligned else []
-    tables += [*([capacity_table(known["capacity"])] if known["capacity"] else []), cost_table(runs)]
+    tables += [*([capacity_table(capacity)] if capacity else []), cost_table(runs)]
     values = {"scale": scale, "charts": labels, "resolved": resolved, "gains": gains.values(), "scores": scores}
     values |= {"panels": panels, "tables": tables, "count": len(runs), "style": STYLE, "not_run": NOT_RUN}
     values |= {"score_words": score_words(runs), "machines": machines(runs), "commits": commits(runs)}
