@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from data_prep.text.vocab import train_vocabulary
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.vocabulary import Vocabulary
+from slam_plugin.data.workers import SharedBatches
 from slam_plugin.models.base.trunk import build_trunk
 from slam_plugin.models.base.warm_start import set_architecture
 from slam_plugin.models.speech_to_text import SlamSpeechToText, SlamSpeechToTextModelConfig
@@ -186,6 +187,16 @@ def test_faults_of_the_data_are_named_before_training(data, tmp_path):
         task.load_dataset("train")
     with pytest.raises(DataError, match=r"dev\.written-spoken\.written\.idx: not found"):
         task.load_dataset("dev")
+
+
+@pytest.mark.parametrize("subset", ["train", "dev"])
+def test_batches_of_workers_are_shared_in_training_and_validation(data, subset):
+    task = training_task(data)
+    task.load_dataset("train")
+    task.datasets = {subset: task.dataset("train")}
+    for _ in range(2):  # fairseq may keep an iterator
+        collate = task.get_batch_iterator(task.dataset(subset), max_sentences=4).collate_fn
+        assert isinstance(collate, SharedBatches) and not isinstance(collate.collate, SharedBatches)
 
 
 def test_pairs_that_are_too_long_are_counted_in_training_and_refused_elsewhere(data, caplog):

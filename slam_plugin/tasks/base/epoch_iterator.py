@@ -6,7 +6,6 @@ from typing import Any, Self
 from fairseq.data.iterators import EpochBatchIterator
 
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.workers import SharedBatches
 
 _AFRESH = "start the epoch anew with --reset-dataloader"
 
@@ -24,7 +23,7 @@ class FineTuningIterator(EpochBatchIterator):
         """Return ``iterator`` as one of this class. ``data`` are hashes by file."""
         made = cls.__new__(cls)
         vars(made).update(vars(iterator))
-        made.data, made.collate_fn = dict(data), SharedBatches(iterator.collate_fn)
+        made.data = dict(data)
         return made
 
     def state_dict(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from slam_plugin import allocator
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.text.pieces import join_pieces
 from slam_plugin.data.text.vocabulary import DICTIONARY_FILE, MODEL_FILE, PieceDictionary, Vocabulary
+from slam_plugin.data.workers import SharedBatches
 from slam_plugin.models.base.encoder import frozen_parameters
 from slam_plugin.models.base.warm_start import SourceCheckpoint, load_trunk, text_vocabulary
 from slam_plugin.tasks.base.bad_updates import GuardConfig, GuardedTask, describe_rows
@@ -169,6 +170,8 @@ class FineTuningTask(ReadsText, GuardedTask):
     def get_batch_iterator(self, dataset: Any, **options: Any) -> EpochBatchIterator:
         """Return fairseq's iterator, for the train subset one that notices other data when a run resumes."""
         iterator = super().get_batch_iterator(dataset, **options)
+        if not isinstance(iterator.collate_fn, SharedBatches):  # fairseq keeps some iterators
+            iterator.collate_fn = SharedBatches(iterator.collate_fn)
         if not self._trains or dataset is not self.datasets.get(self.cfg.train_subset):
             self._validated = dataset
         elif not isinstance(iterator, FineTuningIterator):
