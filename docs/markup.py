@@ -1,9 +1,21 @@
 """Docstrings and help texts as markdown, and tables of them."""
 
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from slam_plugin.program import ROLE
+
+WIDTH = 100  # of a line of text
+
+
+def wrapped(page: str) -> str:
+    """Return a page with lines of text of at most ``WIDTH``. Rows of tables, headings and pictures stay as they are."""
+    return "\n".join(line if line.startswith(("|", "#", "<img")) else _filled(line) for line in page.split("\n"))
+
+
+def _filled(line: str) -> str:
+    return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def markdown(text: str) -> str:

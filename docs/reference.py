@@ -5,13 +5,12 @@
 A test fails if the committed page is not what this program writes.
 """
 
-import textwrap
 from pathlib import Path
 
 from docs import command_lines, corpora_keys, flags, log_keys
+from docs.markup import wrapped
 from slam_plugin.data.files import atomic_write
 
-WIDTH = 100  # of a line of text
 PAGE = Path(__file__).resolve().with_name("reference.md")
 HEAD = """# Reference
 
@@ -32,13 +31,7 @@ def page() -> str:
     lines = HEAD.split("\n")
     for part in (command_lines, corpora_keys, flags, log_keys):
         lines += part.sections()
-    return "\n".join(map(_wrapped, lines)).rstrip("\n") + "\n"
-
-
-def _wrapped(line: str) -> str:
-    if line.startswith(("|", "#")):
-        return line
-    return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return wrapped("\n".join(lines)).rstrip("\n") + "\n"
 
 
 def main() -> None:

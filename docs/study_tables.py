@@ -5,10 +5,9 @@
 A test fails if the committed files are not what this program writes.
 """
 
-import textwrap
 from pathlib import Path
 
-from docs.reference import WIDTH
+from docs.markup import wrapped
 from examples.slam.study.records import RESULTS, read
 from examples.slam.study.report import commits, contents, machines
 from examples.slam.study.scales import SCALES
@@ -32,13 +31,12 @@ CHARTS = {
 
 def files() -> dict[str, str]:
     """Return the page and its charts, by name."""
-    runs, found = read(RESULTS)["runs"], {}
-    parts = [HEAD]
+    known, parts, found = read(RESULTS), [HEAD], {}
     for scale, settings in SCALES.items():
-        ran = [run for run in runs if run["scale"] == scale]
+        ran = [run for run in known["runs"] if run["scale"] == scale]
         if not ran:
             continue
-        made = contents(RESULTS, scale)
+        made = contents(known, scale)
         parts.append(f"## `{scale}`: {settings.pretrain:,} updates of pre-training, size `{settings.size}`\n")
         parts.append(
             f"{len(ran)} runs on: {'; '.join(machines(ran))}. Commits: {', '.join(map(_short, commits(ran)))}.\n"
@@ -47,17 +45,12 @@ def files() -> dict[str, str]:
             found = {name: made[name] for name in CHARTS if name in made}
             parts += [f'<img src="{name}" width="100%" alt="{CHARTS[name]}">\n' for name in found]
         parts.append(made["tables.md"].replace("## ", "### "))
-    return {PAGE: "\n".join(_wrapped(line) for part in parts for line in part.split("\n")), **found}
+    return {PAGE: wrapped("\n".join(parts)), **found}
 
 
 def _short(commit: str) -> str:
     """Return the beginning of a commit's hash, with the + of uncommitted changes."""
     return commit[:7] + "+" * commit.endswith("+")
-
-
-def _wrapped(line: str) -> str:
-    kept = line.startswith(("|", "#", "<"))
-    return line if kept else textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def main() -> None:

@@ -186,7 +186,8 @@ def _split_keys(folder: Path, table: Table, first: str, left_out: list[Dropped])
         return
     for record in _records(folder / table.path):
         if isinstance(record, Dropped):
-            left_out[:] = left_out[:1] or [record]
+            if not left_out:
+                left_out.append(record)
             continue
         fields = table.fields(record)
         with suppress(DataError):  # such a row will be left out

@@ -1,4 +1,4 @@
-"""What an objective requires of the batches that it reads: masks, augmentation and the partners in pairs."""
+"""The masks, the augmentation and the partners of pairs that an objective requires in its batches."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

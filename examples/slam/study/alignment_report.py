@@ -1,4 +1,4 @@
-"""The report's table and charts of speech and its transcript in the shared layers."""
+"""The report's table and charts of the similarity of speech and its transcript in the shared layers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,8 +18,8 @@ CHARTS = {
         percent,
     ),
     "cka": (
-        "Are speech and transcripts alike?",
-        "CKA of the states of utterances and of their transcripts. The table has that with transcripts of others.",
+        "How similar are speech and transcripts?",
+        "CKA of the states of utterances and of their transcripts. The table has that of other transcripts too.",
         "CKA of speech and transcripts, by shared layer",
         plain,
     ),
@@ -27,9 +27,9 @@ CHARTS = {
 
 
 def alignment_table(records: Sequence[Record]) -> Table:
-    """Return the table of likeness and retrieval by shared layer, a line for each model."""
+    """Return the table of similarity and retrieval by shared layer, a line for each model."""
     words = (
-        "Speech and transcript, each encoded alone and averaged over time. CKA: likeness of both sets of states, in "
+        "Speech and transcript, each encoded alone and averaged over time. CKA: similarity of both sets of states, in "
         "parentheses with transcripts of others. Retrieval: the nearest transcript is the right one."
     )
     layers = range(max(len(record["layers"]) for record in records))

@@ -6,7 +6,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from examples.slam.study.alignment_report import alignment_panels, alignment_table
@@ -41,19 +41,18 @@ OF_SCALE = ("runs", "comparisons", "alignment")  # kinds of records that each sc
 
 def write_report(results: Path, scale: str, out: Path) -> list[Path]:
     """Write the files of ``contents`` to ``out`` and return their paths."""
-    written = contents(results, scale)
+    written = contents(read(results), scale)
     for name, content in written.items():
         with atomic_write(out / name) as file:
             file.write(content)
     return [out / name for name in written]
 
 
-def contents(results: Path, scale: str) -> dict[str, str]:
+def contents(known: Mapping[str, Sequence[Record]], scale: str) -> dict[str, str]:
     """Return the files of a scale's report by name: the page, the tables, and the charts that the documents show.
 
-    A chart without a cell that was run is left out.
+    A chart without a cell that was run is left out. ``known`` holds the records of all scales, by kind.
     """
-    known = read(results)
     runs, compared, aligned = ([record for record in known[kind] if record["scale"] == scale] for kind in OF_SCALE)
     capacity = known["capacity"] if scale == CAPACITY_SCALE else []
     judged, labels = verdicts_of(runs, compared), label_charts(runs)

@@ -20,7 +20,7 @@ class Setting:
         seed: seed of all random draws.
         stream: name of the corpus and its shard; each has random draws of its own.
         vocabulary: the joint text vocabulary (``slam_plugin.data.text.vocabulary.Vocabulary``).
-        masking: what the objectives require of the batches of its kind.
+        masking: the masks, augmentation and partners that the objectives require in batches of this kind.
         text: opened unpaired text, from which false transcripts may be drawn.
         front_end: geometry of the model's front end.
     """

@@ -1,4 +1,4 @@
-"""What a model is built from: the configuration in its checkpoint, or the flags and a source checkpoint."""
+"""The checkpoint that a new model takes its sizes and weights from, and the settings of a loaded model."""
 
 import logging
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class Start(NamedTuple):
-    """What a run begins from.
+    """The checkpoint that a run starts from.
 
     Attributes:
         source: the checkpoint whose sizes the model has; None for a new trunk.
@@ -30,13 +30,13 @@ class Start(NamedTuple):
 
 
 def prepare_loaded(model: Any) -> None:
-    """Switch off, in the configuration of a ``model`` that is loaded from a checkpoint, what is for training alone."""
+    """Switch off the options that only training uses, in the configuration of a ``model`` of a checkpoint."""
     model.compile = False  # only pays in training
     model.apex_norm = False  # the weights fit torch's, which is there on any machine
 
 
 def resolve_start(task: Any, model: DictConfig) -> Start:
-    """Return what a run begins from: the checkpoint that it resumes from, else ``pretrained``, else nothing.
+    """Return the checkpoint that a run starts from: the one that it resumes from, else ``pretrained``, else none.
 
     Checks the flags of the trunk's schedule, and writes every field of the trunk into ``model``.
 
