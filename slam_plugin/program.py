@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import cure_of_import
 
 # A reference in a docstring, such as :mod:`data_prep`
 ROLE = re.compile(r":\w+:`~?([^`]+)`")
@@ -111,7 +112,7 @@ class Menu(NamedTuple):
             meant = f"did you mean {near[0]}?" if near else f"{self.name} alone lists them"
             print(f"{self.name}: there is no {self.lists} {name!r}; {meant}", file=sys.stderr)
             return WRONG_COMMAND_LINE
-        return importlib.import_module(modules[name]).main(rest)
+        return guarded(f"{self.name} {name}", lambda: importlib.import_module(modules[name]).main(rest))
 
     def commands(self) -> dict[str, str]:
         """Return the module of each command."""
@@ -173,6 +174,12 @@ def _exit_code(name: str, run: Callable[[], int | None]) -> int:
         return WRONG_COMMAND_LINE
     except ERRORS as error:
         print(f"{name}: {_message(error)}", file=sys.stderr)
+        return FAILED
+    except ModuleNotFoundError as error:
+        cure = cure_of_import(error)
+        if cure is None:
+            raise
+        print(f"{name}: needs {cure}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)

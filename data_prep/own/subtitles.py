@@ -10,8 +10,8 @@ from typing import NamedTuple
 from data_prep.engine.units import Dropped, Noted
 from slam_plugin.data.constants import MIN_SECONDS
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 from slam_plugin.recordings.sentences import read_text
-from slam_plugin.recordings.subtitles import require_pysubs2
 
 SUFFIXES = (".srt", ".vtt")
 # Cues that follow within it belong together, unless a sentence ends and they have MIN_LENGTH already. Seconds.
@@ -63,10 +63,10 @@ def utterances(path: Path, place: str, max_seconds: float) -> Iterator[Cue | Dro
 
     Raises :class:`DataError` if the package pysubs2 is absent.
     """
+    require_packages("reading subtitles", "recordings", "pysubs2")
     try:
         cues = read_cues(path)
     except DataError as error:
-        require_pysubs2("reading subtitles")
         yield Dropped(place, str(error).removeprefix(f"{path}: ").removeprefix(f"{path}:"))
         return
     if not cues:
@@ -91,7 +91,8 @@ def utterances(path: Path, place: str, max_seconds: float) -> Iterator[Cue | Dro
 
 def read_cues(path: Path) -> list[Cue]:
     """Return the cues of an SRT or WebVTT file as they stand. Raises :class:`DataError` that names the file."""
-    pysubs2 = require_pysubs2("reading subtitles")
+    import pysubs2
+
     text = read_text(path)
     is_vtt = text.lstrip().startswith("WEBVTT")
     if is_vtt:

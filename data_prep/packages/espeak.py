@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 
 RATE = 22050
-PACKAGE = "espeakng-loader"
 
 # Constants of speak_lib.h, the library's interface.
 _SYNCHRONOUS, _UTF8 = 2, 1
@@ -90,10 +90,9 @@ def _samples(requests: Sequence[Request]) -> Iterator[bytes]:
 
 
 def _load() -> ctypes.CDLL:
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise DataError(f"speech synthesis needs {PACKAGE}: pip install {PACKAGE}") from error
+    require_packages("speech synthesis", "synthetic")
+    import espeakng_loader
+
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
     if rate != RATE:

@@ -128,9 +128,9 @@ def run(options: argparse.Namespace) -> int:
 
 def require_packages() -> None:
     """Raise :class:`DataError` before anything is computed if pysubs2, which writes subtitles, is absent."""
-    from slam_plugin.recordings.subtitles import require_pysubs2
+    from slam_plugin.data.extras import require_packages
 
-    require_pysubs2("slam align")
+    require_packages("slam align", "recordings", "pysubs2")
 
 
 def pairs_of(arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:

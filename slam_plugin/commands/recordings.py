@@ -60,9 +60,9 @@ def check(options: argparse.Namespace, inputs: list[Input]) -> None:
     if options.json and timed:
         raise UsageError(f"--format {options.format}: found with --json, expected one of them")
     if options.format in SUBTITLES:
-        from slam_plugin.recordings.subtitles import require_pysubs2
+        from slam_plugin.data.extras import require_packages
 
-        require_pysubs2(f"--format {options.format}")
+        require_packages(f"--format {options.format}", "recordings", "pysubs2")
         if len(inputs) > 1 and options.out is None:
             raise UsageError(f"--format {options.format}: found {len(inputs)} recordings, expected --out FOLDER")
     if options.out is not None:

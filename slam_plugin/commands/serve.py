@@ -11,14 +11,13 @@ log-mel features and the text with the times of its words. For a pre-trained enc
 
 import argparse
 import contextlib
-import importlib.util
 import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slam_plugin.commands.inputs import add_device
-from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 from slam_plugin.program import Program, ProgramError, positive
 from slam_plugin.serving.bounds import Bounds
 from slam_plugin.serving.guard import is_loopback
@@ -26,7 +25,6 @@ from slam_plugin.serving.guard import is_loopback
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-_PACKAGES = ("starlette", "uvicorn", "python_multipart")
 # Connections that are open at one time, and seconds that requests get to end after Ctrl-C.
 _CONNECTIONS, _GRACE = 64, 3
 
@@ -70,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    _require_packages()
+    require_packages("the page", "serve")
     with _listening(options.host, options.port) as listener:
         from slam_plugin.hub import Slam
         from slam_plugin.serving.app import build_app
@@ -119,14 +117,6 @@ def _listening(host: str, port: int) -> socket.socket:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _require_packages() -> None:
-    """Raise :class:`DataError` if a package of the extra is absent."""
-    absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if absent:
-        names = " ".join(name.replace("_", "-") for name in absent)
-        raise DataError(f"the page needs {names}, the extra [serve]: pip install {names}")
 
 
 def _port(text: str) -> int:

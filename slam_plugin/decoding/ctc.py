@@ -1,6 +1,5 @@
 """Search for CTC (Graves et al. 2006), best path or prefix beam, with the interface of fairseq's generators."""
 
-import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,11 +8,9 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
 from slam_plugin.decoding.options import SearchOptions
-
-NEEDS_FLASHLIGHT = "decoding with a language model, a lexicon, hotwords or a beam threshold needs flashlight-text"
 
 
 def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
@@ -82,8 +79,7 @@ class CtcGenerator(AlignmentGenerator):
         self._with_lm = None if options is None else self._flashlight(dictionary, options)
 
     def _flashlight(self, dictionary: Dictionary, options: SearchOptions) -> Callable[[np.ndarray], list[Hypothesis]]:
-        if importlib.util.find_spec("flashlight") is None:
-            raise DataError(f"{NEEDS_FLASHLIGHT}: install it, the extra [lm], with pip install flashlight-text")
+        require_packages("decoding with a language model, a lexicon, hotwords or a beam threshold", "lm")
         from slam_plugin.decoding.lm_beam import LmBeam
 
         return LmBeam(dictionary.symbols, self.blank, self.forbidden, self.beam, options)

@@ -1,6 +1,5 @@
 """From a checkpoint to a folder of graphs that run without this project: ONNX, or programs of ``torch.export``."""
 
-import importlib.util
 import io
 import json
 import logging
@@ -15,6 +14,7 @@ import torch
 from slam_plugin.checkpoints import read_checkpoint
 from slam_plugin.data.constants import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 from slam_plugin.data.text.languages import start_symbol
 from slam_plugin.data.text.pieces import WORD_START
 from slam_plugin.data.text.vocabulary import MASK
@@ -32,7 +32,6 @@ SUFFIXES = {ONNX: ".onnx", TORCH: ".pt2"}
 INT8 = ".int8"
 ENCODER, RECOGNIZER, STEP = "encoder", "model", "decoder_step"
 MAX_TOKENS = 200  # of a hypothesis, as in this project's search
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _ONE_FILE = 2**31 - 1  # bytes of an ONNX file; larger weights are in a file beside it
 _QUANTIZED = ["MatMul", "Gemm"]  # products by weights; convolutions stay in fp32: those of integers are slow
 
@@ -73,7 +72,7 @@ def export_program(checkpoint: str | Path, out: str | Path, to: str = ONNX, int8
     out = Path(out)
     check_free(out)
     if to == ONNX:
-        _require_packages()
+        require_packages("export to ONNX", "onnx")
     found = Checkpoint.load(checkpoint, device="cpu")
     made = _export(found)
     suffix = SUFFIXES[to]
@@ -94,15 +93,6 @@ def export_program(checkpoint: str | Path, out: str | Path, to: str = ONNX, int8
 
     write_folder(out, write)
     return report
-
-
-def _require_packages() -> None:
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise DataError(
-            f"export to ONNX needs {', '.join(missing)}: install the extra [onnx], "
-            f"with pip install {' '.join(_PACKAGES)}"
-        )
 
 
 def _export(found: Checkpoint) -> Export:

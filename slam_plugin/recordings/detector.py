@@ -14,6 +14,7 @@ import torch
 from torch import FloatTensor, Tensor
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -94,11 +95,10 @@ def load_model() -> "InferenceSession":
 
     Raises :class:`DataError` if silero-vad or onnxruntime is absent, or if the model is another one.
     """
-    package = _required("silero_vad", "silero-vad>=6.2")
-    _required("onnxruntime", "onnxruntime>=1.20")
+    require_packages("finding speech in a long recording", "recordings", "silero_vad", "onnxruntime")
     import onnxruntime
 
-    path = Path(package).parent / "data" / _MODEL
+    path = Path(importlib.util.find_spec("silero_vad").origin).parent / "data" / _MODEL
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
@@ -109,14 +109,3 @@ def load_model() -> "InferenceSession":
     if found != [_INPUTS, _OUTPUTS]:
         raise DataError(f"{path}: found inputs and outputs {found}, expected {[_INPUTS, _OUTPUTS]}")
     return session
-
-
-def _required(module: str, requirement: str) -> str:
-    """Return the path of a package's file. Raises :class:`DataError` if the package is absent."""
-    spec = importlib.util.find_spec(module)
-    if spec is None:
-        name = requirement.partition(">")[0]
-        raise DataError(
-            f"finding speech in a long recording needs {name}, the extra [recordings]: pip install '{requirement}'"
-        )
-    return spec.origin

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 from slam_plugin.recordings.transcript import Segment, Transcript, Word
 
 MAX_CHARACTERS, MAX_LINES = 42, 2
@@ -50,7 +50,9 @@ def subtitles(transcript: Transcript, format_name: str) -> str:
 
     Raises :class:`DataError` if the package pysubs2 is absent.
     """
-    pysubs2 = require_pysubs2(f"--format {format_name}")
+    require_packages(f"--format {format_name}", "recordings", "pysubs2")
+    import pysubs2
+
     file = pysubs2.SSAFile()
     for cue in cues(transcript):
         text = "\n".join(cue.lines)
@@ -59,15 +61,6 @@ def subtitles(transcript: Transcript, format_name: str) -> str:
         file.append(pysubs2.SSAEvent(start=round(1000 * cue.start), end=round(1000 * cue.end), text=text))
     # Braces are part of the text, not tags of pysubs2's own format.
     return file.to_string(format_name, keep_ssa_tags=True)
-
-
-def require_pysubs2(what: str):
-    """Return the module pysubs2. Raises :class:`DataError`, which names ``what`` needs it, if it is absent."""
-    try:
-        import pysubs2
-    except ImportError as error:
-        raise DataError(f"{what} needs pysubs2, the extra [recordings]: pip install 'pysubs2>=1.8'") from error
-    return pysubs2
 
 
 def _groups(segment: Segment) -> Iterator[list[Word]]:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 
 NORMALIZERS = ("none", "basic", "whisper")
 COMPARED_AS = "NFC, white space collapsed; case and punctuation kept"
@@ -69,13 +70,10 @@ def find_normalizer(name: str, language: str | None = None) -> Normalizer:
 @cache
 def _whisper_normalizer(english: bool) -> Normalizer:
     """Return one of Whisper's two normalizers, which remembers what it has normalized."""
-    try:
-        from whisper_normalizer.basic import BasicTextNormalizer
-        from whisper_normalizer.english import EnglishTextNormalizer
-    except ImportError as error:
-        raise DataError(
-            f"Whisper's normalizers need {PACKAGE}, the extra [normalizer]: pip install {PACKAGE}"
-        ) from error
+    require_packages("--normalizer", "normalizer")
+    from whisper_normalizer.basic import BasicTextNormalizer
+    from whisper_normalizer.english import EnglishTextNormalizer
+
     normalize = EnglishTextNormalizer() if english else BasicTextNormalizer()
 
     @cache

@@ -344,8 +344,8 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "_PACKAGES", ("onnx", "onnx_that_nobody_has"))
-    match = r"needs onnx_that_nobody_has: install the extra \[onnx\]"
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    match = r"needs onnxscript: pip install .* \(the extra \[onnx\]\)"
     refused(tmp_path / "none.pt", tmp_path / "out", match, to="onnx")
 
 

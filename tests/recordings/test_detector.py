@@ -67,5 +67,5 @@ def test_no_sound_has_no_windows():
 
 def test_an_absent_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"needs silero-vad, the extra \[recordings\]: pip install"):
+    with pytest.raises(DataError, match=r"needs silero-vad, onnxruntime: pip install .* \(the extra \[recordings\]\)"):
         SpeechDetector()

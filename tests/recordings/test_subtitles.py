@@ -83,7 +83,9 @@ def test_no_speech_is_a_file_without_subtitles(name):
 
 def test_an_absent_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pysubs2", None)
-    with pytest.raises(DataError, match=r"--format srt needs pysubs2, the extra \[recordings\]: pip install"):
+    with pytest.raises(
+        DataError, match=r"--format srt needs pysubs2: pip install 'pysubs2>=1.8' \(the extra \[recordings\]\)"
+    ):
         subtitles(transcript(), "srt")
 
 

@@ -108,10 +108,10 @@ def test_an_address_that_is_taken(server, ctc, capsys):
 
 
 def test_a_missing_package(ctc, capsys, monkeypatch):
-    found = serve.importlib.util.find_spec
-    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None if name == "uvicorn" else found(name))
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert cli.main(["serve", str(ctc.path)]) == 1
-    assert "slam serve: the page needs uvicorn, the extra [serve]: pip install uvicorn\n" in capsys.readouterr().err
+    message = "slam serve: the page needs uvicorn: pip install 'uvicorn>=0.40' (the extra [serve])\n"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("host", "warns"), [("0.0.0.0", True), ("127.0.0.1", False)])

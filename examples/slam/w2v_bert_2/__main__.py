@@ -8,7 +8,6 @@ run that was killed resumes when it is started again. ``--quick`` runs the same 
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ from examples.slam.study.plan import shown
 from examples.slam.training_steps import ROOT, data_steps
 from examples.slam.w2v_bert_2.comparison import table
 from examples.slam.w2v_bert_2.plan import FULL, QUICK, steps
+from slam_plugin.data.extras import absent_packages
 from slam_plugin.machine import cores
 
 DEMO = ROOT / "runs/demo/data"
@@ -29,8 +29,9 @@ LIMIT = 40  # utterances of each split with --quick
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the unfinished steps and print the figures, or print the commands."""
     options = _parser().parse_args(arguments)
-    if importlib.util.find_spec("transformers") is None:
-        raise SystemExit("transformers is not installed: install it, the extra [bench], with pip install transformers")
+    absent = absent_packages("bench")
+    if absent is not None:
+        raise SystemExit(f"the comparison needs {absent}")
     run = (options.run or ROOT / "runs" / ("w2v_bert_2-quick" if options.quick else "w2v_bert_2")).absolute()
     scale = QUICK if options.quick else FULL
     found = options.data or (DEMO if (DEMO / "stats.json").exists() else None)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import absent_packages
 from slam_plugin.data.sound import sphere
 
 if TYPE_CHECKING:
     import av
 
 HEAD_BYTES = 1024
-_CURE = "install PyAV, the extra [av], with pip install av"
 
 
 class Container(NamedTuple):
@@ -85,11 +85,12 @@ def blocks_of(file: BinaryIO, container: Container, name: str, values: int) -> I
     A block has about ``values`` values. Raises :class:`DataError` that begins with ``name``: if PyAV is absent, if the
     file is damaged or holds no sound, or if it has fewer packets than its header promises.
     """
-    try:
-        import av
-    except ImportError as error:
-        cures = ", or ".join(filter(None, (container.cure, _CURE)))
-        raise DataError(f"{name}: is {container.name}; {cures}") from error
+    absent = absent_packages("av")
+    if absent is not None:
+        cure = f", or {container.cure}" if container.cure else ""
+        raise DataError(f"{name}: is {container.name}, which needs {absent}{cure}")
+    import av
+
     waiting: list[np.ndarray] = []
     size = rate = 0
     try:
