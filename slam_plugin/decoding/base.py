@@ -9,7 +9,7 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 
-class Hypothesis(NamedTuple):
+class AlignmentHypothesis(NamedTuple):
     """A hypothesis: its log-probability ``score``, and that of each token at one place of an alignment.
 
     ``token_states`` are those places, encoder states from 0; empty if the search does not know them.
@@ -65,7 +65,7 @@ class AlignmentGenerator:
         found = self.search(models, sample["net_input"])
         return [[hypothesis.as_fairseq() for hypothesis in nbest] for nbest in found]
 
-    def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
+    def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[AlignmentHypothesis]]:
         """Return the hypotheses of each utterance, best first. Probabilities of several models are averaged."""
         raise NotImplementedError
 

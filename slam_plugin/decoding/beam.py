@@ -14,7 +14,7 @@ BLOCK = 64  # scores in a block of top()
 DIRECT = 64  # top() uses torch.topk directly if there are fewer than DIRECT blocks for each score wanted
 
 
-class Hypothesis(NamedTuple):
+class BeamHypothesis(NamedTuple):
     """A hypothesis of a sentence.
 
     Attributes:
@@ -132,7 +132,7 @@ class BeamSearch:
         self.decoder = DecoderStep(decoder)
 
     @torch.inference_mode()
-    def __call__(self, encoder_out: Mapping[str, Sequence[Tensor]], start: Tensor) -> list[list[Hypothesis]]:
+    def __call__(self, encoder_out: Mapping[str, Sequence[Tensor]], start: Tensor) -> list[list[BeamHypothesis]]:
         """Return the hypotheses of each sentence, best first.
 
         Args:
@@ -144,7 +144,7 @@ class BeamSearch:
         """
         limits = self._limits(encoder_out)
         shortest = int(limits.min())  # until this step no sentence reaches its limit, and some checks are skipped
-        found: list[list[Hypothesis]] = [[] for _ in start]
+        found: list[list[BeamHypothesis]] = [[] for _ in start]
         caches = self.decoder.begin(encoder_out, hypotheses=1)
         live = Live(start, limits)
         while len(live.sentences):
@@ -197,7 +197,9 @@ class BeamSearch:
         best, places = top(scores.flatten(1), 2 * self.beam)
         return Candidates(best, places // symbols, places % symbols)
 
-    def _finish(self, candidates: Candidates, ends: Tensor, live: Live, found: Sequence[list[Hypothesis]]) -> Tensor:
+    def _finish(
+        self, candidates: Candidates, ends: Tensor, live: Live, found: Sequence[list[BeamHypothesis]]
+    ) -> Tensor:
         """Add the ended ones of the ``beam`` best candidates to ``found``. Return the sentences that are not done.
 
         A sentence is done if ``beam`` hypotheses have ended or it is at its limit. The sentences (left,) are numbered
@@ -215,7 +217,7 @@ class BeamSearch:
         scores = (totals[:, -1] / totals.size(1) ** self.len_penalty).tolist()
         tokens = live.tokens[rows, 1:].cpu()
         for row, number in enumerate(live.sentences[sentence].tolist()):
-            found[number].append(Hypothesis(tokens[row], scores[row], token_scores[row]))
+            found[number].append(BeamHypothesis(tokens[row], scores[row], token_scores[row]))
         return left((live.finished >= self.beam) | (live.step >= live.limits))
 
     def _continue(self, candidates: Candidates, ends: Tensor, order: Tensor, live: Live, caches: Caches) -> None:

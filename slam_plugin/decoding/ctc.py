@@ -9,20 +9,22 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from slam_plugin.data.extras import require_packages
-from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
+from slam_plugin.decoding.base import AlignmentGenerator, AlignmentHypothesis, log_add
 from slam_plugin.decoding.options import SearchOptions
 
 
-def best_path(log_probs: np.ndarray, blank: int) -> Hypothesis:
+def best_path(log_probs: np.ndarray, blank: int) -> AlignmentHypothesis:
     """Return the best path through (frames, symbols), repeats merged and blanks dropped, with the path's score."""
     path = log_probs.argmax(axis=1)
     emissions = log_probs[np.arange(len(path)), path]
     begins = (path != blank) & (np.diff(path, prepend=blank) != 0)
     states = tuple(np.flatnonzero(begins).tolist())
-    return Hypothesis(tuple(path[begins].tolist()), float(emissions.sum()), tuple(emissions[begins].tolist()), states)
+    return AlignmentHypothesis(
+        tuple(path[begins].tolist()), float(emissions.sum()), tuple(emissions[begins].tolist()), states
+    )
 
 
-def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis]:
+def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[AlignmentHypothesis]:
     """Return the ``beam`` likeliest hypotheses, best first, each scored over all its paths (Hannun 2014).
 
     Only the 2 * beam likeliest symbols of a frame extend a prefix. The search is exact if ``beam`` is at least the
@@ -63,7 +65,7 @@ def prefix_beam(log_probs: np.ndarray, blank: int, beam: int) -> list[Hypothesis
         best = sorted(following, key=lambda prefix, f=following: -log_add(*f[prefix]))[:beam]
         beams = {prefix: following[prefix] for prefix in best}
         token_scores = {prefix: rescored[prefix] for prefix in best}
-    return [Hypothesis(prefix, log_add(*ends), token_scores[prefix]) for prefix, ends in beams.items()]
+    return [AlignmentHypothesis(prefix, log_add(*ends), token_scores[prefix]) for prefix, ends in beams.items()]
 
 
 class CtcGenerator(AlignmentGenerator):
@@ -78,13 +80,15 @@ class CtcGenerator(AlignmentGenerator):
         super().__init__(dictionary, beam, blank)
         self._with_lm = None if options is None else self._flashlight(dictionary, options)
 
-    def _flashlight(self, dictionary: Dictionary, options: SearchOptions) -> Callable[[np.ndarray], list[Hypothesis]]:
+    def _flashlight(
+        self, dictionary: Dictionary, options: SearchOptions
+    ) -> Callable[[np.ndarray], list[AlignmentHypothesis]]:
         require_packages("decoding with a language model, a lexicon, hotwords or a beam threshold", "lm")
         from slam_plugin.decoding.lm_beam import LmBeam
 
         return LmBeam(dictionary.symbols, self.blank, self.forbidden, self.beam, options)
 
-    def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
+    def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[AlignmentHypothesis]]:
         outputs = [model(inputs["features"], inputs["padding_mask"]) for model in models]
         log_probs = torch.stack([output["logits"].float().log_softmax(-1) for output in outputs])
         log_probs = log_probs.logsumexp(0) - math.log(len(outputs))

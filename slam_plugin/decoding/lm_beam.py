@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from flashlight.lib.text.decoder import CriterionType, LexiconFreeDecoder, LexiconFreeDecoderOptions, ZeroLM
 
-from slam_plugin.decoding.base import Hypothesis
+from slam_plugin.decoding.base import AlignmentHypothesis
 from slam_plugin.decoding.hotwords import Hotwords, read_hotwords
 from slam_plugin.decoding.language_model import Ngrams, TextModel, word_scores
 from slam_plugin.decoding.lexicon import read_lexicon
@@ -58,7 +58,7 @@ class LmBeam:
         # The blank as the symbol of silence, which only marks the first and the last place of a path.
         self._decoder = LexiconFreeDecoder(settings, model, self._blank, self._blank, [])
 
-    def __call__(self, log_probs: np.ndarray) -> list[Hypothesis]:
+    def __call__(self, log_probs: np.ndarray) -> list[AlignmentHypothesis]:
         """Return the hypotheses, best first: at most as many as the beam, at least one.
 
         Args:
@@ -70,11 +70,11 @@ class LmBeam:
         found = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
         return [self._hypothesis(np.array(result.tokens[1:-1], dtype=np.int64), result, emissions) for result in found]
 
-    def _hypothesis(self, path: np.ndarray, result: object, emissions: np.ndarray) -> Hypothesis:
+    def _hypothesis(self, path: np.ndarray, result: object, emissions: np.ndarray) -> AlignmentHypothesis:
         """Return a hypothesis with the frames where its likeliest path (frames,) begins each token."""
         begins = np.flatnonzero((path != self._blank) & (np.diff(path, prepend=self._blank) != 0))
         tokens = path[begins]
-        return Hypothesis(
+        return AlignmentHypothesis(
             tuple(self._allowed[tokens].tolist()),
             result.score,
             tuple(emissions[begins, tokens].tolist()),

@@ -12,7 +12,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from slam_plugin.decoding.base import AlignmentGenerator, Hypothesis, log_add
+from slam_plugin.decoding.base import AlignmentGenerator, AlignmentHypothesis, log_add
 
 # At 25 states a second or more, 250 tokens a second: far above speech. It stops a model that has not learned to stop.
 MAX_SYMBOLS = 10
@@ -109,7 +109,7 @@ def _flat(predicted: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tens
     return predicted[:, 0], *state
 
 
-def greedy(scorer: Scorer, starts: Tensor, blank: int, max_symbols: int) -> list[Hypothesis]:
+def greedy(scorer: Scorer, starts: Tensor, blank: int, max_symbols: int) -> list[AlignmentHypothesis]:
     """Return for each utterance the path of the likeliest symbol at each step, with its log-probability.
 
     A blank goes to the next state; it is also taken after ``max_symbols`` symbols at one state.
@@ -137,7 +137,9 @@ def greedy(scorer: Scorer, starts: Tensor, blank: int, max_symbols: int) -> list
         predictions.extend(prefixes)
         predictions.keep(prefixes)
     found = zip(prefixes, scores, token_scores, token_states, strict=True)
-    return [Hypothesis(prefix[1:], score, tuple(scored), tuple(states)) for prefix, score, scored, states in found]
+    return [
+        AlignmentHypothesis(prefix[1:], score, tuple(scored), tuple(states)) for prefix, score, scored, states in found
+    ]
 
 
 class Path(NamedTuple):
@@ -154,7 +156,9 @@ class Path(NamedTuple):
         return self.score / (len(self.prefix) + 1)
 
 
-def beam_search(scorer: Scorer, starts: Tensor, blank: int, beam: int, max_symbols: int) -> list[list[Hypothesis]]:
+def beam_search(
+    scorer: Scorer, starts: Tensor, blank: int, beam: int, max_symbols: int
+) -> list[list[AlignmentHypothesis]]:
     """Return the ``beam`` best hypotheses of each utterance, best first, as torchaudio's ``RNNTBeamSearch`` does.
 
     State by state, a path either ends the state with a blank or emits a symbol: at most ``max_symbols`` times, and only
@@ -182,7 +186,9 @@ def beam_search(scorer: Scorer, starts: Tensor, blank: int, beam: int, max_symbo
         for i in live:
             beams[i] = sorted(ended[i].values(), key=lambda path: -path.rank)[:beam]
         predictions.keep(list(used))
-    return [[Hypothesis(p.prefix[1:], p.score, p.token_scores, p.token_states) for p in paths] for paths in beams]
+    return [
+        [AlignmentHypothesis(p.prefix[1:], p.score, p.token_scores, p.token_states) for p in paths] for paths in beams
+    ]
 
 
 def _end(ended: dict[int, dict[Prefix, Path]], going: Sequence[Path], blank_scores: Sequence[float]) -> None:
@@ -236,7 +242,7 @@ class TransducerGenerator(AlignmentGenerator):
         super().__init__(dictionary, beam, blank)
         self.max_symbols = max_symbols
 
-    def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[Hypothesis]]:
+    def search(self, models: Sequence[nn.Module], inputs: Mapping[str, Tensor]) -> list[list[AlignmentHypothesis]]:
         scorer = Scorer(models, inputs["features"], inputs["padding_mask"], self.forbidden)
         starts = inputs["prev_output_tokens"][:, 0]
         if self.beam == 1:
