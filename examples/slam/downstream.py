@@ -34,6 +34,7 @@ from examples.slam.training_steps import (
 )
 from slam_plugin.data.files import atomic_write
 from slam_plugin.machine import cores, machine, versions
+from slam_plugin.scoring.text import metric_name
 
 
 class Budget(NamedTuple):
@@ -244,7 +245,7 @@ def table(results: Mapping[str, Any]) -> str:
         for test_set, scores in twins[TWINS[0]]["scores"].items():
             for metric in scores:
                 both = " | ".join(f"{twins[twin]['scores'][test_set][metric]:.2f}" for twin in TWINS)
-                lines.append(f"| {name} | {test_set} | {metric.upper()} | {both} | {seconds} |")
+                lines.append(f"| {name} | {test_set} | {metric_name(metric)} | {both} | {seconds} |")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ from slam_plugin.scoring.edits import aligned_view, edits_of
 from slam_plugin.scoring.figures import UNCHANGED
 from slam_plugin.scoring.normalizer import Normalizer, comparable, find_normalizer
 from slam_plugin.scoring.significance import RESAMPLES
-from slam_plugin.scoring.text import METRICS
+from slam_plugin.scoring.text import METRICS, metric_name
 from slam_plugin.scoring.worst import WIDTH, in_words
 
 GAINED_IN = {"cer": "errors", "wer": "errors", "accuracy": "sentences"}  # of a sentence's gain; else points
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> None:
     print(*_head(outputs, joined, options, normalizer), "", table(differences), sep="\n")
     views = _largest(joined, differences[0], options.largest, normalizer)
     if views:
-        print(f"\nThe largest differences by {differences[0].metric.upper()}:", *views, sep="\n\n")
+        print(f"\nThe largest differences by {metric_name(differences[0].metric)}:", *views, sep="\n\n")
 
 
 def _head(outputs: Sequence[Output], joined: Joined, options: argparse.Namespace, normalizer: Normalizer) -> list[str]:
@@ -94,9 +94,8 @@ def table(differences: Sequence[Difference]) -> str:
         found, sides = difference.comparison, [f"{score:.2f}" for score in difference.scores]
         ends = between((found.low, found.high), "+.2f")
         wins = [str(count) for count in _wins(difference)]
-        name = (
-            f"{difference.metric.upper()} ({'lower' if difference.metric in LOWER_IS_BETTER else 'higher'} is better)"
-        )
+        better = "lower" if difference.metric in LOWER_IS_BETTER else "higher"
+        name = f"{metric_name(difference.metric)} ({better} is better)"
         cells.append([name, *sides, f"{found.difference:+.2f}", ends, f"{found.p:.4f}", *wins])
     return markdown_table(cells)
 

@@ -48,7 +48,7 @@ from slam_plugin.data.text.languages import LANGUAGE_COLUMN
 from slam_plugin.program import Program
 from slam_plugin.scoring.figures import INTERVALS, Figure, figures_of, mean_of, record_of
 from slam_plugin.scoring.normalizer import find_normalizer
-from slam_plugin.scoring.text import METRICS, Generated, read_generated
+from slam_plugin.scoring.text import METRICS, Generated, metric_name, read_generated
 from slam_plugin.scoring.worst import worst_view
 
 PLUGIN = Path(__file__).resolve().parents[1]
@@ -134,7 +134,7 @@ def page(rows: Sequence[Row]) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows' sizes and scores, each with its 95 % interval, as a Markdown table."""
-    metrics = [cell for figure in rows[0].figures for cell in (figure.metric.upper(), "95 % interval")]
+    metrics = [cell for figure in rows[0].figures for cell in (metric_name(figure.metric), "95 % interval")]
     cells = [["test set", "utterances", "hours", "words", *metrics]]
     for row in rows:
         sizes = [row.utterances, None if row.hours is None else f"{row.hours:.2f}", row.words]
@@ -147,7 +147,9 @@ def table(rows: Sequence[Row]) -> str:
 def edits_table(rows: Sequence[Row]) -> str:
     """Return the shares of substituted, deleted and inserted words and characters, in percent of the references."""
     cells = [["test set", "rate", *EDITS]]
-    cells += [[row.name, f.metric.upper(), *edit_cells(f)] for row in rows for f in row.figures if f.edits is not None]
+    cells += [
+        [row.name, metric_name(f.metric), *edit_cells(f)] for row in rows for f in row.figures if f.edits is not None
+    ]
     return markdown_table(cells)
 
 
@@ -156,7 +158,7 @@ def _settings(rows: Sequence[Row]) -> list[str]:
     found: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         for figure in row.figures:
-            found.setdefault(figure.settings, {}).setdefault(figure.metric.upper(), []).append(row.name)
+            found.setdefault(figure.settings, {}).setdefault(metric_name(figure.metric), []).append(row.name)
     lines = []
     for settings, names in found.items():
         of_rows = next(iter(names.values()))

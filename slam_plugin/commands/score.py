@@ -28,7 +28,7 @@ from slam_plugin.program import Program, UsageError
 from slam_plugin.scoring.edits import NAMES
 from slam_plugin.scoring.figures import INTERVALS, Figure, figures_of, record_of
 from slam_plugin.scoring.normalizer import Normalizer, find_normalizer
-from slam_plugin.scoring.text import DEFAULT_METRICS, METRICS, Generated, classes_of, read_generated
+from slam_plugin.scoring.text import DEFAULT_METRICS, METRICS, Generated, classes_of, metric_name, read_generated
 from slam_plugin.scoring.worst import worst_view
 
 
@@ -85,7 +85,7 @@ def table(figures: Sequence[Figure]) -> str:
     for figure in figures:
         length = "" if figure.edits is None else f"{figure.edits.length} {NAMES[figure.metric]}"
         ends = [between(figure.interval), *edit_cells(figure), length]
-        cells.append([figure.metric.upper(), f"{figure.score:.2f}", *ends])
+        cells.append([metric_name(figure.metric), f"{figure.score:.2f}", *ends])
     return markdown_table(cells if any(figure.edits for figure in figures) else [line[:3] for line in cells])
 
 
@@ -93,7 +93,7 @@ def settings_of(figures: Sequence[Figure]) -> list[str]:
     """Return a line for each way that figures were computed in, with their metrics, and one about intervals."""
     metrics: dict[str, list[str]] = {}
     for figure in figures:
-        metrics.setdefault(figure.settings, []).append(figure.metric.upper())
+        metrics.setdefault(figure.settings, []).append(metric_name(figure.metric))
     return [*(f"{', '.join(names)}: {settings}" for settings, names in metrics.items()), INTERVALS]
 
 

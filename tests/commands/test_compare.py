@@ -46,7 +46,7 @@ def test_the_table_says_who_is_better_where(files, found, capsys):
             sum(difference.gains < 0),
             sum(difference.gains == 0),
         ]
-    assert rows[0][0] == "WER (lower is better)" and rows[1][0] == "CHRF (higher is better)"
+    assert rows[0][0] == "WER (lower is better)" and rows[1][0] == "chrF (higher is better)"
     assert title == "The largest differences by WER:" and len(views) == 2
     first = views[0].splitlines()
     largest = abs(found["wer"].gains).max()

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from examples.slam.study.claims import CLAIMS, FURTHER, PAPER
-from examples.slam.study.columns import COLUMNS, metric_name
+from examples.slam.study.columns import COLUMNS
 from examples.slam.study.records import Record
 from examples.slam.study.rows import ROWS
 from examples.slam.study.tables import Table, shown
 from examples.slam.study.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, Verdict, verdict
 from slam_plugin.reporting.figures import Chart, Estimate, interval_chart
+from slam_plugin.scoring.text import metric_name
 
 JUDGED = ("gain here", "p", "verdict")
 GAIN = (

@@ -95,11 +95,6 @@ COLUMNS: Mapping[str, Column] = {
 }
 
 
-def metric_name(metric: str) -> str:
-    """Return a metric's name as it is written in tables."""
-    return "accuracy" if metric == "accuracy" else "chrF" if metric == "chrf" else metric.upper()
-
-
 def needed(names: Sequence[str]) -> list[str]:
     """Return ``names`` and the columns whose models they start from, in the order of ``COLUMNS``."""
     after = {COLUMNS[name].task(1, "tiny").after for name in names}

@@ -12,7 +12,7 @@ from pathlib import Path
 from examples.slam.study.alignment_report import alignment_panels, alignment_table
 from examples.slam.study.capacity_report import agreement_panel, capacity_table
 from examples.slam.study.claims_report import claim_charts, claim_tables, resolved_table, verdicts_of
-from examples.slam.study.columns import COLUMNS, metric_name
+from examples.slam.study.columns import COLUMNS
 from examples.slam.study.curves import panels_of, training_tables
 from examples.slam.study.records import RESULTS, Record, read
 from examples.slam.study.rows import ROWS
@@ -26,6 +26,7 @@ from slam_plugin.reporting.instruments import PALETTE
 from slam_plugin.reporting.style import CHARTS, COLORS, STYLE
 from slam_plugin.reporting.templating import render
 from slam_plugin.scoring.comparison import LOWER_IS_BETTER
+from slam_plugin.scoring.text import metric_name
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTES = (10, 30, 100)
