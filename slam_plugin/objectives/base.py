@@ -86,9 +86,8 @@ class BuildContext:
     word_starts: Tensor  # (vocabulary,) True at the symbols that begin a word
     bos: int  # the symbol that begins every text and occurs nowhere else
     eos: int  # the symbol that ends every sentence and occurs nowhere else
-    teacher: Callable[
-        ..., nn.Module
-    ]  # builds the frozen network whose states were clustered, from the arguments in the clusters' file
+    # builds the frozen network whose states were clustered, from the arguments in the clusters' file
+    teacher: Callable[..., nn.Module]
     built: Mapping[str, "Objective"] = field(default_factory=dict)
 
 
