@@ -65,8 +65,8 @@ class Chart(NamedTuple):
 
 
 def plain(value: float) -> str:
-    """Return a number with about three digits."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    """Return a number with about three digits, and no sign if they are all zero."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:z.2f}"
 
 
 def percent(value: float) -> str:

@@ -21,7 +21,7 @@ from slam_plugin.scoring.edits import edits_of, total_of
 from slam_plugin.scoring.normalizer import UNKNOWN_HYPOTHESIS, UNKNOWN_REFERENCE, comparable
 
 METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
-METRIC_NAMES = {"cer": "CER", "wer": "WER", "bleu": "BLEU", "chrf": "chrF"}  # in tables; others stand as they are
+_METRIC_NAMES = {"cer": "CER", "wer": "WER", "bleu": "BLEU", "chrf": "chrF"}  # in tables; others stand as they are
 DEFAULT_METRICS = METRICS[:4]  # without accuracy: few sentences of a translation are entirely correct
 Scores = dict[str, float | str]
 
@@ -126,7 +126,7 @@ def check_lengths(hypotheses: Sequence[str], references: Sequence[str]) -> None:
 
 def metric_name(metric: str) -> str:
     """Return a metric's name as tables write it, such as ``chrF`` for ``chrf``."""
-    return METRIC_NAMES.get(metric, metric)
+    return _METRIC_NAMES.get(metric, metric)
 
 
 def scorer_of(metric: str, of_sentences: bool = False) -> BLEU | CHRF:

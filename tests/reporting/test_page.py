@@ -447,6 +447,13 @@ def test_both_twins_stand_in_one_chart(run_dir):
 
 
 @pytest.mark.parametrize(
+    ("value", "words"), [(-0.004, "0.00"), (-0.006, "-0.01"), (9.994, "9.99"), (-12.34, "-12.3"), (123.4, "123")]
+)
+def test_numbers_have_about_three_digits_and_zero_has_no_sign(value, words):
+    assert figures.plain(value) == words
+
+
+@pytest.mark.parametrize(
     ("seconds", "words"),
     [
         (0.84, "0.8 s"),
