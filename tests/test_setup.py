@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from slam_plugin.data.extras import EXTRAS
+
 ROOT = Path(__file__).resolve().parent.parent
 OWN = {"slam_plugin", "data_prep"}
 
@@ -62,6 +64,12 @@ def test_every_import_is_of_a_package_that_setup_names(package):
         found -= {"triton"}  # torch's builds for GPUs require it, and only files that run there import it
     missing = {name for name in found if not named & {normalized(each) for each in providers.get(name, ())}}
     assert not missing, f"setup.py does not name the packages of {sorted(missing)}"
+
+
+def test_extras_that_errors_name_are_those_of_setup():
+    extras = ast.literal_eval(given()["extras_require"])
+    assert {name: list(modules.values()) for name, modules in EXTRAS.items()} == {name: extras[name] for name in EXTRAS}
+    assert extras.keys() - EXTRAS.keys() == {"tensorboard", "wandb", "test"}  # imported by fairseq, and by tests
 
 
 def test_the_manual_lists_every_extra():

@@ -37,6 +37,7 @@ from tqdm import tqdm
 from slam_plugin.commands.inputs import add_device
 from slam_plugin.data.constants import MAX_SECONDS, MIN_SECONDS, SAMPLE_RATE, SOUND_SUFFIXES
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.folders import files_below
 from slam_plugin.data.locations import parse_location
@@ -97,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     if not pairs:
         raise DataError("found no recording with a transcript")
     texts = dict(_texts(pairs, faults))
-    require_packages()
+    require_packages("slam align", "recordings", "pysubs2")
     # Imported here: torch takes seconds, and a wrong argument should be reported at once.
     from slam_plugin.hub import Slam
 
@@ -124,13 +125,6 @@ def run(options: argparse.Namespace) -> int:
     _write_table(options.out / LEFT_OUT, ("id", "number", "start", "end", "confidence", "text"), left_out)
     print(f"{options.out / UTTERANCES}: {len(kept)} utterances; left out {len(left_out)}, see {LEFT_OUT}")
     return 1 if faults else 0
-
-
-def require_packages() -> None:
-    """Raise :class:`DataError` before anything is computed if pysubs2, which writes subtitles, is absent."""
-    from slam_plugin.data.extras import require_packages
-
-    require_packages("slam align", "recordings", "pysubs2")
 
 
 def pairs_of(arguments: Sequence[str]) -> tuple[list[Pair], list[str]]:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from slam_plugin.commands.inputs import Input, Printed
 from slam_plugin.data.errors import DataError
+from slam_plugin.data.extras import require_packages
 from slam_plugin.data.files import atomic_write
 from slam_plugin.program import UsageError
 
@@ -60,8 +61,6 @@ def check(options: argparse.Namespace, inputs: list[Input]) -> None:
     if options.json and timed:
         raise UsageError(f"--format {options.format}: found with --json, expected one of them")
     if options.format in SUBTITLES:
-        from slam_plugin.data.extras import require_packages
-
         require_packages(f"--format {options.format}", "recordings", "pysubs2")
         if len(inputs) > 1 and options.out is None:
             raise UsageError(f"--format {options.format}: found {len(inputs)} recordings, expected --out FOLDER")

@@ -21,7 +21,8 @@ from slam_plugin.scoring.edits import edits_of, total_of
 from slam_plugin.scoring.normalizer import UNKNOWN_HYPOTHESIS, UNKNOWN_REFERENCE, comparable
 
 METRICS = ("cer", "wer", "bleu", "chrf", "accuracy")
-_METRIC_NAMES = {"cer": "CER", "wer": "WER", "bleu": "BLEU", "chrf": "chrF"}  # in tables; others stand as they are
+# In tables; others, such as accuracy, stand as they are
+_METRIC_NAMES = {"cer": "CER", "wer": "WER", "bleu": "BLEU", "chrf": "chrF", "f1": "F1", "mcc": "MCC"}
 DEFAULT_METRICS = METRICS[:4]  # without accuracy: few sentences of a translation are entirely correct
 Scores = dict[str, float | str]
 

@@ -1,26 +1,14 @@
 """Optional packages: what is said where one is absent."""
 
-import ast
 import sys
-from pathlib import Path
 
 import pytest
 
 from slam_plugin.commands import cli
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.extras import EXTRAS, absent_packages, cure_of_import, require_packages
+from slam_plugin.data.extras import absent_packages, cure_of_import, require_packages
 
-SETUP = Path(__file__).resolve().parents[2] / "setup.py"
 CURE = "pysubs2: pip install 'pysubs2>=1.8' (the extra [recordings])"
-
-
-def test_requirements_are_those_of_setup():
-    given = next(
-        node for node in ast.walk(ast.parse(SETUP.read_text())) if getattr(node, "arg", "") == "extras_require"
-    )
-    extras = ast.literal_eval(given.value)
-    assert {name: list(modules.values()) for name, modules in EXTRAS.items()} == {name: extras[name] for name in EXTRAS}
-    assert extras.keys() - EXTRAS.keys() == {"tensorboard", "wandb", "test"}  # imported by fairseq, and by tests
 
 
 def test_packages_that_are_there_are_not_named():

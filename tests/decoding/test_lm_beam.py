@@ -255,7 +255,9 @@ def test_files_that_cannot_be_used_are_named(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=message):
             search(LETTERS, log_probs, **flags)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"needs flashlight-text: pip install .* \(the extra \[lm\]\)"):
+    with pytest.raises(
+        DataError, match=r"needs flashlight-text: pip install 'flashlight-text>=0.0.7' \(the extra \[lm\]\)"
+    ):
         CtcGenerator(Dictionary(), 8, BLANK, SearchOptions(beam_threshold=50.0))
 
 

@@ -345,7 +345,7 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    match = r"needs onnxscript: pip install .* \(the extra \[onnx\]\)"
+    match = r"needs onnxscript: pip install 'onnxscript>=0.7' \(the extra \[onnx\]\)"
     refused(tmp_path / "none.pt", tmp_path / "out", match, to="onnx")
 
 

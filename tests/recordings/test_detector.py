@@ -67,5 +67,8 @@ def test_no_sound_has_no_windows():
 
 def test_an_absent_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"needs silero-vad, onnxruntime: pip install .* \(the extra \[recordings\]\)"):
+    needs = (
+        r"needs silero-vad, onnxruntime: pip install 'silero-vad>=6.2' 'onnxruntime>=1.20' \(the extra \[recordings\]\)"
+    )
+    with pytest.raises(DataError, match=needs):
         SpeechDetector()

@@ -85,5 +85,6 @@ def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
     pieces._detector.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     write(tmp_path / "mine/a.wav", (31, 0.5))
-    with pytest.raises(DataError, match=r"needs silero-vad, .*the extra \[recordings\]"):
+    needs = r"needs silero-vad, onnxruntime: pip install .* \(the extra \[recordings\]\)"
+    with pytest.raises(DataError, match=needs):
         prepare(own.open_corpus(tmp_path / "mine", "speech", None, 0.0), tmp_path / "out")
