@@ -84,7 +84,7 @@ def import_error(module: str) -> str | None:
 
 
 def machine() -> dict[str, str | int]:
-    """Return the processor's name, the cores this process may use, the memory and the system."""
+    """Return the processor's name, the cores this process may use, the memory, the system, and whether it has bf16."""
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
@@ -92,6 +92,7 @@ def machine() -> dict[str, str | int]:
         "cores": cores(),
         "memory": f"{memory_gib():.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
+        "bf16": "yes" if bf16_supported() else "no",
     }
 
 

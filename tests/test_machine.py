@@ -28,3 +28,4 @@ def test_bf16_follows_the_processor_where_there_is_no_gpu(monkeypatch, flags, ex
     monkeypatch.setattr(machine, "NVIDIA_DRIVER", Path(__file__))  # a driver without a GPU that torch can use
     monkeypatch.setattr(machine, "processor_flags", lambda path: flags)
     assert machine.bf16_supported() is expected
+    assert machine.machine()["bf16"] == ("yes" if expected else "no")

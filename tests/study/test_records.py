@@ -95,7 +95,7 @@ def test_every_cell_has_its_record(finished):
         assert found["seed"] == found["pretraining_seed"] == 1
         assert found["scores"]["cer"] > 0 and found["scores"]["wer"] > 0 and found["cpu_seconds"] == 1.5
         assert [update for update, _ in found["curves"]["cer"]] == [1, 2]
-        assert {"processor", "cores"} <= found["machine"].keys() and "torch" in found["versions"]
+        assert {"processor", "cores", "bf16"} <= found["machine"].keys() and "torch" in found["versions"]
     assert (scratch["row"], pretrained["row"]) == ("0", "4")
     assert scratch["pretraining"] is None
     assert pretrained["pretraining"]["updates"] == 2 and pretrained["pretraining"]["cpu_seconds"] == 1.5

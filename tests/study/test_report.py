@@ -15,7 +15,7 @@ from examples.slam.study.rows import ROWS
 from examples.slam.study.tables import markdown
 from examples.slam.study.verdicts import FAILS, HOLDS, NOT_RUN, OPEN, verdict
 
-MACHINE = {"processor": "Some <processor>", "cores": 2}
+MACHINE = {"processor": "Some <processor>", "cores": 2, "bf16": "yes"}
 
 
 def run(row: str, column: str, seed: int, **scores: float) -> dict:
@@ -78,10 +78,22 @@ def test_scores_and_costs_of_an_incomplete_study():
     (listening,) = listening_tables(RUNS)
     assert listening.rows == [["4", ROWS["4"].title, "0.15 ± 0.64 (2)"]]
     spent = {line[0]: line[2:] for line in cost_table(RUNS).rows}
-    assert spent == {"0": ["0", "0", "0"], "4": ["20.0", "400", "30.0"], "P": ["20.0", "400", "30.0"]}
+    trained = ["20.0", "400", "30.0", "bf16"]
+    assert spent == {"0": ["0", "0", "0", ""], "4": trained, "P": trained}
     lines = markdown(recognition).splitlines()
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     assert score_tables([]) == listening_tables([]) == []
+
+
+def test_precisions_are_told_apart():
+    """An update in fp32 takes about twice the CPU time of one in bf16: the times of both do not compare."""
+    elsewhere = [
+        {**run("P", "asr10", 1, cer=50.0), "machine": {**MACHINE, "bf16": "no"}},
+        run("P", "asr10", 2, cer=51.0),
+        {**run("4", "asr10", 1, cer=65.0), "machine": {**MACHINE, "bf16": "no"}},
+    ]
+    assert report.machines(elsewhere) == ["Some <processor>, 2 cores, bf16", "Some <processor>, 2 cores, fp32"]
+    assert {line[0]: line[-1] for line in cost_table(elsewhere).rows} == {"4": "fp32", "P": "bf16, fp32"}
 
 
 def test_tables_and_charts_of_claims():
