@@ -10,10 +10,12 @@ import threading
 from types import FrameType
 from typing import Any
 
+import torch
 import torch.distributed
 from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.trainer import Trainer
+from torch import Tensor
 from torch.multiprocessing import ProcessExitedException
 
 from slam_plugin.compat.workaround import Workaround
@@ -28,7 +30,7 @@ class _Request:
     """What this process was asked to do, and what all ranks agreed on after the last update."""
 
     number: int | None = None  # of the signal
-    agreed: Any = 0.0  # ranks that were asked, as of the last exchange of statistics
+    agreed: Any = 0.0  # ranks that were asked, as of the last exchange of statistics; a tensor () until it is fetched
     before: dict[int, Any] | None = None  # the handlers that were replaced; None: this process does not listen
 
 
@@ -64,6 +66,18 @@ def _obey_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
+
+
+def fetched_with_request(numbers: Tensor) -> Tensor:
+    """Return ``numbers`` (n,) on the host, fetched in one transfer with what the ranks agreed on in this update.
+
+    Fetched later, it would be waited for until the device has done the optimizer's step.
+    """
+    if not torch.is_tensor(_request.agreed):
+        return numbers.cpu()
+    fetched = torch.cat([numbers, _request.agreed.reshape(1).to(numbers.dtype)]).cpu()
+    _request.agreed = float(fetched[-1])
+    return fetched[:-1]
 
 
 def _stop_in_order() -> None:

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import torch
+from fairseq import utils
 from fairseq.data import data_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
@@ -12,7 +13,10 @@ from fairseq.trainer import Trainer
 from torch import Tensor
 
 from slam_plugin.compat.logs import read_logs
+from slam_plugin.compat.stopping import fetched_with_request
 from slam_plugin.compat.workaround import Workaround
+
+_SEEDS_OF_A_RANK = 1_000_003  # more than a run has updates: each update of each rank has a seed of its own
 
 
 def _keep_early_stopping() -> None:
@@ -83,7 +87,9 @@ def _judge_updates() -> None:
 
 
 def _fetch_norm(trainer: Trainer, norm: Tensor) -> tuple[Tensor, bool]:
-    """Return the norm () on the host, and whether the ranks' norms differ: all that an update has to fetch.
+    """Return the norm () on the host, and whether the ranks' norms differ.
+
+    With what the ranks were asked (:mod:`slam_plugin.compat.stopping`), this is all that an update has to fetch.
 
     fairseq reads the norm three times more, to check, to log and to judge it: all without a device from here on. On
     GPUs it also compares the norms of all ranks (``_grad_norm_buf``), which is left out if they are equal.
@@ -94,8 +100,27 @@ def _fetch_norm(trainer: Trainer, norm: Tensor) -> tuple[Tensor, bool]:
     norms.zero_()
     norms[trainer.data_parallel_rank] = norm
     distributed_utils.all_reduce(norms, group=trainer.data_parallel_process_group)
-    fetched = norms.cpu()
+    fetched = fetched_with_request(norms)
     return fetched[trainer.data_parallel_rank].to(norm.dtype), bool((fetched != fetched[0]).any())
+
+
+def _leave_out_dummies() -> None:
+    step = Trainer.train_step
+
+    @functools.wraps(step)
+    def train_step(self, samples, raise_oom=False):
+        # Dummies are empty and come last. A rank that has nothing else runs one, for the exchange of gradients.
+        return step(self, [sample for sample in samples if sample] or samples[:1], raise_oom)
+
+    Trainer.train_step = train_step
+
+
+def _draw_apart() -> None:
+    def _set_seed(self):
+        rank = self.data_parallel_rank
+        utils.set_torch_seed(self.cfg.common.seed + self.get_num_updates() + rank * _SEEDS_OF_A_RANK)
+
+    Trainer._set_seed = _set_seed
 
 
 def _keep_last_batch() -> None:
@@ -141,6 +166,17 @@ WORKAROUNDS = (
         "one gradient that is not finite ends a run after the batch was run once more, and no message says which "
         "sentences were in it",
         _judge_updates,
+    ),
+    Workaround(
+        "dummy batches",
+        "with --update-freq, an epoch may end on a rank with a batch and a dummy. The dummy makes the whole rank count "
+        "as nothing, but its gradients stay in the sum: that update is up to the number of ranks times too large",
+        _leave_out_dummies,
+    ),
+    Workaround(
+        "noise of ranks",
+        "dropout draws the same numbers on all ranks, so that averaging over ranks does not average its noise",
+        _draw_apart,
     ),
     Workaround(
         "last batch",

@@ -28,14 +28,14 @@ from slam_plugin.data.shards import KINDS, Setting, Shard
 from slam_plugin.data.text.vocabulary import Vocabulary
 from slam_plugin.instruments.verdicts import CodebookWatch, warnings
 from slam_plugin.kernels.status import log_fused_paths
-from slam_plugin.models.base.warm_start import load_pretraining
+from slam_plugin.models.base.warm_start import SourceCheckpoint, load_pretraining
 from slam_plugin.modules.front_end import DEFAULT_FRONT_END, FrontEnd
 from slam_plugin.objectives.base import REGISTRY, check_requirements, declared_options, merged_masking_spec
 from slam_plugin.tasks.base.bad_updates import describe_batch
 from slam_plugin.tasks.base.instruments import Instruments, progress_of
 from slam_plugin.tasks.base.planned import PlannedTask, PlannedTaskConfig, refuse_unplanned
 from slam_plugin.tasks.base.ranks import is_first_rank
-from slam_plugin.tasks.base.starting import prepare_loaded, resolve_start
+from slam_plugin.tasks.base.starting import Start, prepare_loaded, resolve_start
 
 logger = logging.getLogger(__name__)
 
@@ -124,25 +124,32 @@ class SlamPretrainingTask(PlannedTask):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self.vocabulary.check_same(Vocabulary.from_state(state_dict["vocabulary"]).hash, "the checkpoint")
         self.take_normalization(state_dict)
-        self._codebooks.count = dict(state_dict.get("dead_codebooks", {}))
 
     def build_model(self, cfg: DictConfig, from_checkpoint: bool = False) -> BaseFairseqModel:
         """Build the model. A new one may start from ``pretrained``, a pre-training checkpoint with the same vocabulary.
 
         A run that resumes takes the trunk's sizes from the checkpoint it resumes from; fairseq loads the weights.
         """
-        source = None
+        start = Start(None, False)
         if from_checkpoint:
             prepare_loaded(cfg)
         else:
-            source = resolve_start(self.cfg, cfg).weights
+            start = resolve_start(self.cfg, cfg)
         model = super().build_model(cfg, from_checkpoint)
         self.front_end = model.trunk.front_end
-        if source is not None:
-            theirs = Vocabulary.from_state(source.task["vocabulary"], source.path)
-            self.vocabulary.check_same(theirs.hash, source.path)
-            load_pretraining(model, source)
+        if start.source is not None:
+            self._continue(model, *start)
         return model
+
+    def _continue(self, model: BaseFairseqModel, source: SourceCheckpoint, resumes: bool) -> None:
+        """Take from ``source`` the task's state, which fairseq does not load, and into a new model the weights."""
+        self.take_normalization(source.task, resumes)
+        if resumes:
+            self._codebooks.count = dict(source.task.get("dead_codebooks", {}))
+            return
+        theirs = Vocabulary.from_state(source.task["vocabulary"], source.path)
+        self.vocabulary.check_same(theirs.hash, source.path)
+        load_pretraining(model, source)
 
     # ---- data
 

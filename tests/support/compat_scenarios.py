@@ -44,6 +44,8 @@ from tests.support.compat_launching import (
 from tests.support.compat_running import SENTENCES, expect, finish, prepare_data, run_main, start, train, train_once
 from tests.support.compat_training import (
     add_ranks_without_numbers_of_the_host,
+    count_each_batch,
+    draw_other_noise_on_each_rank,
     log_at_an_interval,
     lose_a_rank,
     resume_on_two_ranks,
@@ -347,6 +349,8 @@ SCENARIOS = [
     (start_a_finished_run_again, "finished runs"),
     (skip_a_bad_update, "bad updates"),
     (log_at_an_interval, "late logs"),
+    (count_each_batch, "dummy batches"),
+    (draw_other_noise_on_each_rank, "noise of ranks"),
     (add_ranks_without_numbers_of_the_host, "sums on the device"),
     (train_twice_at_once, "one run in a folder"),
     (restore_an_absent_file, "sound checkpoints"),

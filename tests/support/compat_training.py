@@ -12,10 +12,11 @@ import torch._dynamo  # the optimizers would import it in every fork
 from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks.translation import TranslationTask
+from fairseq.trainer import Trainer
 
 from slam_plugin.data.errors import DataError
 from slam_plugin.program import STOPPED
-from tests.support.compat_running import expect, finish, start, train
+from tests.support.compat_running import SENTENCES, expect, finish, start, train
 from tests.support.training import free_port
 
 
@@ -135,6 +136,39 @@ def add_ranks_without_numbers_of_the_host(folder: Path) -> None:
 
     distributed_utils.all_reduce_dict, TranslationTask.guard = all_reduce_dict, UpdateGuard(limit=0)
     expect_ranks_to_train(folder, "--max-epoch=1", "--disable-validation")
+
+
+def count_each_batch(folder: Path) -> None:
+    """Three batches for two ranks and ``--update-freq 2``: the second rank has a batch and a dummy."""
+    aggregate = Trainer._aggregate_logging_outputs
+
+    def _aggregate_logging_outputs(self, *arguments, **options):
+        outputs, sums = aggregate(self, *arguments, **options)
+        tokens = sum(len(sentence.split()) + 1 for sentence in SENTENCES)
+        expect(float(sums[0]) == tokens, f"gradients of {tokens} tokens are divided by {float(sums[0]):.0f}")
+        return outputs, sums
+
+    Trainer._aggregate_logging_outputs = _aggregate_logging_outputs
+    sizes = ("--batch-size=4", "--required-batch-size-multiple=1", "--update-freq=2")
+    expect_ranks_to_train(folder, *sizes, "--max-epoch=1", "--disable-validation")
+
+
+def draw_other_noise_on_each_rank(folder: Path) -> None:
+    """The first rank draws what one rank alone draws."""
+    step = TranslationTask.train_step
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        rank = distributed_utils.get_global_rank()
+        (folder / f"drawn{rank}-{update_num}").write_text(f"{torch.rand(2).tolist()}")
+        return step(self, sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    TranslationTask.train_step = train_step
+    expect_ranks_to_train(folder, "--max-tokens=12", "--max-update=2", "--disable-validation", "--seed=1")
+    drawn = {path.name: path.read_text() for path in folder.glob("drawn*")}
+    expect(len(drawn) == 4, f"{sorted(drawn)} were drawn")
+    expect(len(set(drawn.values())) == 4, f"{len(set(drawn.values()))} draws differ in two updates on two ranks")
+    torch.manual_seed(1)
+    expect(drawn["drawn0-0"] == f"{torch.rand(2).tolist()}", "the first rank does not draw as one rank does")
 
 
 def stop_after_interruptions(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A ``--user-dir``: the plugin, with the syncs of each update and of each reading of logs in the output of the run."""
+"""A ``--user-dir``: the plugin, with the syncs of each update, of its end and of each reading of logs in the output."""
 
 import functools
 import json
@@ -10,6 +10,7 @@ import torch
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 
+from slam_plugin.compat import stopping
 from tests.support.syncs import ListedSyncs
 
 logger = logging.getLogger(__name__)
@@ -25,16 +26,17 @@ def user_dir(folder: Path) -> Path:
 
 
 def found(output: str, what: str) -> list[list[tuple[str, str]]]:
-    """Return the syncs of each ``update`` or ``reading`` in a run's output: operations with their callers."""
+    """Return the syncs of each ``update``, ``end`` or ``reading`` in a run's output: operations with their callers."""
     lines = re.findall(rf"syncs of an? {what}: (\[.*\])$", output, re.MULTILINE)
     return [[tuple(sync) for sync in json.loads(line)] for line in lines]
 
 
 def count() -> None:
-    """Let updates, and reading the logs, be counted."""
+    """Let updates, what the loop does at the end of each, and reading the logs be counted."""
     syncs = ListedSyncs()
     Trainer.train_step = _counted(Trainer.train_step, "an update", syncs)
     metrics.get_smoothed_values = _counted(metrics.get_smoothed_values, "a reading", syncs)
+    stopping._is_asked = _counted(stopping._is_asked, "an end", syncs)
 
 
 def _counted(function, what, syncs):

@@ -100,10 +100,18 @@ def test_a_new_trunk_is_not_frozen(toy):
         training.build_model(task, freeze_encoder_updates=3)
 
 
-def test_a_run_that_resumes_knows_how_its_text_was_normalized(toy):
-    task = training.make_task(toy)
-    task.load_state_dict({**task.state_dict(), "text_normalization": "words"})
-    assert task.state_dict()["text_normalization"] == "words"
+def test_a_run_that_resumes_goes_on_with_the_state_of_its_task(toy, started, tmp_path):
+    """fairseq saves it and does not load it. The toy's text would be found to be of another normalization."""
+    state = started.checkpoint()
+    assert state["task_state"]["text_normalization"] != "turkish words"
+    state["task_state"] |= {"text_normalization": "turkish words", "dead_codebooks": {"code": 0, "another": 2}}
+    torch.save(state, tmp_path / "checkpoint_last.pt")
+    flags = {**SCHEDULE, "disable_validation": None, "max_update": 6, "save_interval_updates": None}
+    found = train(toy, tmp_path, **flags).checkpoint()
+    assert found["optimizer_history"][-1]["num_updates"] == 6
+    # The codebook of this run is judged in each validation, the other one in none.
+    assert found["task_state"]["dead_codebooks"]["another"] == 2
+    assert found["task_state"]["text_normalization"] == "turkish words"
 
 
 def test_a_rate_that_would_be_ignored_is_refused(toy):

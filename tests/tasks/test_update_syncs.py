@@ -16,15 +16,18 @@ FLAGS = {
     **{"optimizer": "slam_adamw", "warmup_init_lr": None, "max_update": UPDATES, "log_interval": INTERVAL},
     **{"no_save": True, "disable_validation": True},
 }
-NORM, LOGS = ("cpu", "_fetch_norm"), ("cpu", "fetch")
+LOGS = ("cpu", "fetch")
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_an_update_fetches_a_norm_and_an_interval_its_logs(toy, tmp_path, ranks):
+@pytest.mark.parametrize(("ranks", "fetcher"), [(1, "_fetch_norm"), (2, "fetched_with_request")])
+def test_an_update_fetches_a_norm_and_an_interval_its_logs(toy, tmp_path, ranks, fetcher):
     """The updates are of speech, then of speech and text, then of all kinds. The first one starts the clocks."""
     run = training.train(toy, tmp_path / "run", ranks, user_dir=counted.user_dir(tmp_path), **FLAGS)
     assert run.code == 0, run.output[-3000:]
-    assert counted.found(run.output, "update") == [[NORM, LOGS]] + [[NORM]] * (UPDATES - 1)
+    norm = ("cpu", fetcher)
+    assert counted.found(run.output, "update") == [[norm, LOGS]] + [[norm]] * (UPDATES - 1)
+    # Whether to stop came with the norm. The last update ends the run anyway.
+    assert counted.found(run.output, "end") == [[]] * (UPDATES - 1)
     epochs = -(-UPDATES * training.UPDATE_FREQ // training.STEPS_PER_EPOCH)
     readings = counted.found(run.output, "reading")
     assert len(readings) == UPDATES // INTERVAL + epochs  # some find nothing new: an epoch ends with an interval

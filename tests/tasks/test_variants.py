@@ -162,6 +162,9 @@ def test_speech_alone_goes_on_from_a_joint_checkpoint(toy, tmp_path, reference):
     assert training.differing(weights, {name: taken[name] for name in weights}) == []
     assert re.search(r"did not take \d+ tensors: objectives.span_mlm, objectives.stm$", start.output, re.MULTILINE)
     assert "not taken from it, newly initialized: none" in start.output
+    # Its checkpoints still encode text, although the run reads none.
+    known, kept = (found.checkpoint()["task_state"]["text_normalization"] for found in (reference, start))
+    assert kept == known
 
     whole = run(toy, tmp_path / "whole", corpora, **flags)
     joint.unlink()

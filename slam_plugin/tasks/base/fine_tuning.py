@@ -133,7 +133,7 @@ class FineTuningTask(ReadsText, GuardedTask):
         model = super().build_model(cfg)
         if source is None:
             return model
-        self.take_normalization(source.task)  # for a task that reads no text itself, whose trunk still can
+        self.take_normalization(source.task, resumes)  # for a task that reads no text itself, whose trunk still can
         if resumes:
             self._check_resumed(source)
         if self.source_vocabulary is not None:

@@ -25,7 +25,7 @@ class ReadsText:
     def learn_normalization(self, texts: Sequence[str], vocabulary: Vocabulary) -> None:
         """Find the normalization that leaves some of the training texts as they are.
 
-        It replaces that of a source checkpoint. Later shards change nothing.
+        It replaces that of a source checkpoint. Later shards change nothing, also in a run that resumes.
         """
         found = None if self._learned else find_normalization(texts, vocabulary.dictionary.symbols)
         if found is not None:
@@ -36,6 +36,11 @@ class ReadsText:
         """Return what the task's state holds of it."""
         return {} if self.text_normalization is None else {TEXT_NORMALIZATION: self.text_normalization}
 
-    def take_normalization(self, state: Mapping[str, Any]) -> None:
-        """Take it from the state of a checkpoint."""
+    def take_normalization(self, state: Mapping[str, Any], resumes: bool = False) -> None:
+        """Take it from the state of a checkpoint.
+
+        Args:
+            resumes: whether the checkpoint is of this run, which has learned it from its first shards.
+        """
         self.text_normalization = state.get(TEXT_NORMALIZATION)
+        self._learned = resumes and self.text_normalization is not None

@@ -23,11 +23,6 @@ class Start(NamedTuple):
     source: SourceCheckpoint | None
     resumes: bool
 
-    @property
-    def weights(self) -> SourceCheckpoint | None:
-        """Return the checkpoint that the task copies weights from, None if there is none or fairseq loads them."""
-        return None if self.resumes else self.source
-
 
 def prepare_loaded(model: Any) -> None:
     """Switch off the options that only training uses, in the configuration of a ``model`` of a checkpoint."""
