@@ -19,7 +19,20 @@ NAMES = [(name,) for group in COMMANDS.values() for name in group if name != "pr
 NAMES += [("prepare", name) for group in CORPORA.values() for name in group]
 # Their modules import torch where they need it, so that help answers at once.
 WITHOUT_TORCH = ["fetch", "vocab", "cluster", "transcribe", "translate", "normalize", "classify", "encode", "report"]
-WITHOUT_TORCH += ["score", "doctor", "recipes", "import", "export"]
+WITHOUT_TORCH += [
+    "score",
+    "doctor",
+    "recipes",
+    "import",
+    "export",
+    "check",
+    "cuts",
+    "ngram",
+    "compare",
+    "align",
+    "serve",
+]
+PREPARED_WITHOUT_TORCH = ["own", "librispeech", "librilight", "covost2", "glue", "text-normalization", "english"]
 
 
 def toy(run, **options):
@@ -224,6 +237,7 @@ for words in {commands}:
 
 def test_lists_and_help_do_without_torch_and_utf_8():
     commands = [[], ["prepare"], ["recipes"], *([name, "--help"] for name in WITHOUT_TORCH)]
+    commands += [["prepare", name, "--help"] for name in PREPARED_WITHOUT_TORCH]
     code = HELPS.format(commands=commands)
     child = started("-c", code, stdout=subprocess.PIPE, environment={"PYTHONIOENCODING": "ascii"})
     _, err = child.communicate()

@@ -31,10 +31,9 @@ from data_prep.engine.units import Corpus, Dropped, Item, Noted, Output, Unit
 from data_prep.formats.lines import Line, Stretch, header_of, lines_of, stretches
 from data_prep.text.labeled import Row, read_rows
 from data_prep.text.normalize import join_clitics, normalize_english
-from data_prep.text.sentences import binarize_lines, write_sentences
+from data_prep.text.vocabulary_files import vocabulary_hash
 from slam_plugin.data.constants import DEV, TEST, TRAIN, VALID
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.text.vocabulary import Vocabulary
 
 NOTHING = "-"
 UNIT_BYTES = 4 << 20
@@ -163,6 +162,8 @@ class Glue(Corpus):
     def finish(self, folder: Path) -> None:
         if self.vocabulary is None:
             return
+        from data_prep.text.sentences import write_sentences  # not before --help: it needs fairseq
+
         for name in self.tasks:
             task = TASKS[name]
             out = folder / task.folder
@@ -197,6 +198,8 @@ def _check_index(found: str, line: Line, path: Path) -> None:
 
 def _write_inputs(rows: Sequence[Row], vocabulary: Path, out: Path, split: str) -> None:
     """Write the texts alone, for rows without labels."""
+    from data_prep.text.sentences import binarize_lines  # not before --help: it needs fairseq
+
     for side, texts in enumerate(zip(*(row.texts for row in rows), strict=True)):
         binarize_lines(texts, vocabulary, out / f"input{side}" / split)
 
@@ -212,7 +215,7 @@ def open_corpus(root: Path, tasks: Sequence[str] | None = None, vocabulary: str 
     absent = [name for name in tasks or () if name not in found]
     if absent or not found:
         raise DataError(f"{root}: found {', '.join(found) or 'no task'}, expected {', '.join(absent or TASKS)}")
-    symbols = Vocabulary.load(vocabulary).hash if vocabulary else None
+    symbols = vocabulary_hash(vocabulary)
     chosen = tuple(name for name in found if name in (tasks or found))
     return Glue(root, chosen, Path(vocabulary).absolute() if vocabulary else None, symbols)
 

@@ -49,8 +49,8 @@ from data_prep.text.normalization_files import (
 )
 from data_prep.text.normalize import join_clitics, normalize_english, tidy
 from data_prep.text.parallel import FILES, PLAIN, binarize_parallel, of_pair
+from data_prep.text.vocabulary_files import vocabulary_hash
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.text.vocabulary import Vocabulary
 
 MIXED = "mixed"
 MAX_WORDS = 100
@@ -164,7 +164,7 @@ def open_corpus(root: Path, vocabulary: str | Path | None = None, parts: int = 1
     found = tuple((path.name, kind) for path in _files(root) if (kind := _kind_of(path, whole)))
     if not found:
         raise DataError(f"{root}: found no {_CHALLENGE_FILE}, no file such as output-00000-of-00100, and no .tsv")
-    symbols = Vocabulary.load(vocabulary).hash if vocabulary else None
+    symbols = vocabulary_hash(vocabulary)
     folder = root if whole else root.parent
     return TextNormalization(folder, found, parts, Path(vocabulary).absolute() if vocabulary else None, symbols)
 

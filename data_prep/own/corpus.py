@@ -17,7 +17,7 @@ from data_prep.own.kinds import CHANNEL, KINDS, PART, Entry, Kind, Settings
 from data_prep.own.subtitles import SUFFIXES as SUBTITLES
 from data_prep.own.tables import METADATA, Record, records_of, stretches_of
 from data_prep.text.normalize import normalize
-from data_prep.text.sentences import place_vocabulary
+from data_prep.text.vocabulary_files import place_vocabulary
 from slam_plugin.data.constants import SOUND_SUFFIXES, TEST, TRAIN, VALID
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.folders import files_below, files_in

@@ -12,11 +12,9 @@ from data_prep.engine.units import Dropped, Item, Noted, Output, document, lines
 from data_prep.formats.recordings import MIN_SECONDS, decode_recording, frames_of
 from data_prep.formats.sound import Sound, UnusableSound, decode_sound
 from data_prep.own.pieces import MIN_LIMIT, part_of, parts_of
-from data_prep.text.binarize import binarize
 from data_prep.text.labeled import read_rows
 from data_prep.text.normalization_files import Pair
 from data_prep.text.parallel import CHANGED, FILES, PLAIN, binarize_parallel, of_pair
-from data_prep.text.sentences import write_sentences
 from slam_plugin.data.constants import MAX_SECONDS
 from slam_plugin.data.locations import Location, parse_location
 
@@ -277,6 +275,8 @@ class Text(Kind):
         yield document(entry.split, [entry.fields["text"]])
 
     def binarize(self, folder: Path, splits: Sequence[str], vocabulary: Path) -> None:
+        from data_prep.text.binarize import binarize  # not before --help: it needs fairseq
+
         for split in splits:
             binarize(folder / f"{split}.txt", vocabulary, folder / split)
 
@@ -295,6 +295,8 @@ class Classification(Kind):
         yield Item(entry.split, ("\t".join(texts) + "\n",))
 
     def binarize(self, folder: Path, splits: Sequence[str], vocabulary: Path) -> None:
+        from data_prep.text.sentences import write_sentences  # not before --help: it needs fairseq
+
         write_sentences({split: read_rows(folder / f"{split}.tsv") for split in splits}, vocabulary, folder)
 
 

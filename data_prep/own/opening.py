@@ -31,9 +31,9 @@ from data_prep.own.saved import (
 )
 from data_prep.own.sounds import OwnSounds
 from data_prep.own.tables import SUFFIXES, Record, columns_of, records_of, stretches_of
+from data_prep.text.vocabulary_files import vocabulary_hash
 from slam_plugin.data.constants import MAX_SECONDS, SOUND_SUFFIXES, TRAIN
 from slam_plugin.data.errors import DataError
-from slam_plugin.data.text.vocabulary import Vocabulary
 
 SPLIT = "split"
 # Default names of columns by role; a role's own name comes first.
@@ -88,7 +88,7 @@ def open_corpus(
     if vocabulary and not KINDS[kind].has_text:
         raise DataError(f"--vocab: found with --kind {kind}, whose rows have no text")
     shares = (valid_share, test_share)
-    symbols = Vocabulary.load(vocabulary).hash if vocabulary else None
+    symbols = vocabulary_hash(vocabulary)
     place = Path(vocabulary).absolute() if vocabulary else None
     sounds = Path(audio_root).absolute() if audio_root else None
 

@@ -24,8 +24,8 @@ from data_prep.packages.task_parts import (
 from data_prep.text.labeled import read_rows
 from data_prep.text.normalize import ENGLISH_LETTERS, foreign_letters, is_spelled_out
 from data_prep.text.parallel import SIDES
-from data_prep.text.sentences import place_vocabulary
 from data_prep.text.vocab import train_vocabulary
+from data_prep.text.vocabulary_files import place_vocabulary
 from slam_plugin.data.constants import TRAIN, VALID
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import Manifest, write_manifest

@@ -25,8 +25,8 @@ from data_prep.packages.fetch import read_record
 from data_prep.packages.folder_parts import MAX_SYMBOLS, alphabet, check, describe, texts, write_text
 from data_prep.packages.synthetic import Synthetic, draw_sentences
 from data_prep.packages.task_parts import binarize_sides, sizes
-from data_prep.text.sentences import place_vocabulary
 from data_prep.text.vocab import train_vocabulary
+from data_prep.text.vocabulary_files import place_vocabulary
 from slam_plugin.data.files import atomic_write
 from slam_plugin.data.manifests.manifest import write_manifest
 

@@ -10,7 +10,8 @@ from data_prep.packages.normalization import Sentence
 from data_prep.text.binarize import Binarized, binarize
 from data_prep.text.labeled import read_rows, write_rows
 from data_prep.text.parallel import FILES, SIDES
-from data_prep.text.sentences import place_vocabulary, write_sentences
+from data_prep.text.sentences import write_sentences
+from data_prep.text.vocabulary_files import place_vocabulary
 from slam_plugin.data.files import atomic_write
 
 # Tasks of classification: the corpus of each, and its classes.

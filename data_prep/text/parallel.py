@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.text.binarize import binarize
 from data_prep.text.normalization_files import Pair
 from data_prep.text.normalize import normalize_english, normalize_forms
-from data_prep.text.sentences import place_vocabulary
+from data_prep.text.vocabulary_files import place_vocabulary
 
 SIDES = ("written", "spoken")
 FILES = (*SIDES, "classes")
@@ -22,6 +21,8 @@ def of_pair(pair: Pair) -> tuple[str, str, str]:
 
 def binarize_parallel(folder: Path, splits: Sequence[str], vocabulary: Path) -> None:
     """Binarize ``SPLIT.written`` and ``SPLIT.spoken`` in ``folder`` for ``slam_translation``."""
+    from data_prep.text.binarize import binarize  # not before --help: it needs fairseq
+
     for split in splits:
         for side in SIDES:
             binarize(folder / f"{split}.{side}", vocabulary, folder / f"{split}.{'-'.join(SIDES)}.{side}")

@@ -24,6 +24,7 @@ from fairseq.data.indexed_dataset import make_builder
 from data_prep.engine.splits import FAIRSEQ_SPLITS
 from data_prep.text.binarize import Binarized, binarize
 from data_prep.text.labeled import Row, read_rows
+from data_prep.text.vocabulary_files import place_vocabulary
 from slam_plugin.data.constants import TRAIN
 from slam_plugin.data.errors import DataError
 from slam_plugin.data.files import atomic_write
@@ -64,12 +65,6 @@ def write_sentences(
             texts = [row.texts[number] for row in rows]
             done[split].append(binarize_lines(texts, vocabulary, out / f"input{number}" / split))
     return done
-
-
-def place_vocabulary(vocabulary: str | Path, out: str | Path) -> None:
-    """Copy ``dict.txt`` and ``spm.model`` into the folder ``out``."""
-    for name in ("dict.txt", "spm.model"):
-        shutil.copyfile(Path(vocabulary, name), _made(Path(out)) / name)
 
 
 def binarize_lines(texts: Sequence[str], vocabulary: str | Path, prefix: Path) -> Binarized:

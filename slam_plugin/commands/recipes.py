@@ -7,6 +7,7 @@ The list has two kinds of file: corpora files, for --corpora, and configurations
 """
 
 import argparse
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,13 +32,15 @@ def run(options: argparse.Namespace) -> None:
         return
     path = FOLDER / options.recipe
     if not path.is_file():
-        raise DataError(f"there is no recipe {options.recipe!r}; `slam recipes` lists them")
+        near = difflib.get_close_matches(options.recipe, _texts(), n=1)
+        meant = f"did you mean {near[0]}?" if near else "`slam recipes` lists them"
+        raise DataError(f"there is no recipe {options.recipe!r}; {meant}")
     print(path)
 
 
 def listed() -> Iterator[str]:
     """Yield a line for each recipe, its name and the first comment of its file, under a heading for each kind."""
-    texts = {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in sorted(FOLDER.rglob("*.yaml"))}
+    texts = _texts()
     configurations = {name for name, text in texts.items() if is_configuration(yaml.safe_load(text))}
     width = max(map(len, texts))
     yield "Corpora files, for --corpora:"
@@ -45,6 +48,11 @@ def listed() -> Iterator[str]:
     yield ""
     yield "Configurations, for fairseq-hydra-train:"
     yield from (_line(name, texts[name], width) for name in texts if name in configurations)
+
+
+def _texts() -> dict[str, str]:
+    """Return the text of each recipe, by name."""
+    return {path.relative_to(FOLDER).as_posix(): path.read_text("utf-8") for path in sorted(FOLDER.rglob("*.yaml"))}
 
 
 def _line(name: str, text: str, width: int) -> str:

@@ -1,5 +1,6 @@
 """``slam recipes``: each file under the heading of the program that takes it, with a whole sentence."""
 
+import pytest
 import yaml
 
 from slam_plugin.commands.recipes import FOLDER, main
@@ -22,3 +23,12 @@ def test_what_is_said_of_a_recipe_is_a_whole_sentence(capsys):
     main([])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
     assert not [line for line in lines if not line.endswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("laptop/speech_pairs", "did you mean laptop/speech_pairs.yaml?"), ("of my own", "`slam recipes` lists them")],
+)
+def test_a_name_that_is_not_in_the_list(capsys, name, meant):
+    assert main([name]) == 1
+    assert capsys.readouterr().err == f"slam recipes: there is no recipe {name!r}; {meant}\n"

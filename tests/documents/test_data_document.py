@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from slam_plugin.data.text.indexed import Sentences
 from tests.data_prep.layouts.covost2 import write_covost2
 from tests.data_prep.layouts.games import write_debs
 from tests.data_prep.layouts.glue import write_glue
@@ -57,6 +58,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_librispeech(corpora)
     write_glue(corpora)
     write_challenge(corpora / "text_normalization")
+    (corpora / "mt").mkdir()
+    for language in ("en", "de"):
+        sentences = "".join(f"{text} {n}\n" for n, text in enumerate(COPIES * TEXTS))
+        (corpora / f"mt/train.{language}").write_text(sentences)
     write_debs(folder / "debs")
     sounds = write_sounds(corpora / "mine", COPIES * len(TEXTS))
     rows = [
@@ -83,6 +88,8 @@ def test_every_command(folder, monkeypatch):
     assert {name for name in SMALLER} <= {kind(command.words) for command in found}
     for command in found:
         documents.run(command, folder)
+    for side in ("en", "de"):
+        assert len(Sentences(folder / f"data/mt/train.en-de.{side}")) == COPIES * len(TEXTS)
     made = {path.parent.relative_to(folder / "data").as_posix() for path in (folder / "data").rglob("stats.json")}
     assert made >= {"librispeech", "sharded", "librilm/speech", "librilm/pairs", "librilm/text", "mc4/text", "covost"}
     assert json.loads((folder / "data/sharded/stats.json").read_text()) == json.loads(

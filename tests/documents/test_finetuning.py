@@ -12,8 +12,9 @@ from fairseq import tasks
 
 from data_prep.text.binarize import binarize
 from data_prep.text.labeled import Row
-from data_prep.text.sentences import place_vocabulary, write_sentences
+from data_prep.text.sentences import write_sentences
 from data_prep.text.vocab import train_vocabulary
+from data_prep.text.vocabulary_files import place_vocabulary
 from slam_plugin.data.manifests.manifest import Manifest
 from tests.support import training
 from tests.support.configurations import composed, parsed, plain
