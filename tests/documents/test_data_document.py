@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_challenge(corpora / "text_normalization")
     (corpora / "mt").mkdir()
     for language in ("en", "de"):
-        sentences = "".join(f"{text} {n}\n" for n, text in enumerate(COPIES * TEXTS))
+        sentences = "".join(f"{' '.join(text.split())} {n}\n" for n, text in enumerate(COPIES * TEXTS))
         (corpora / f"mt/train.{language}").write_text(sentences)
     write_debs(folder / "debs")
     sounds = write_sounds(corpora / "mine", COPIES * len(TEXTS))
