@@ -79,8 +79,9 @@ def test_the_number_of_parameters_that_documents_name(tree):
 def test_own_pairs_by_a_file_that_builds_on_a_recipe(tree, tmp_path):
     (block,) = [block for block in yaml_blocks(read(PRETRAINING)) if "pairs.yaml" in block]
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / "mine.yaml").write_text(block.replace("mine/", "pairs/"))
-    own = recipe(tree, "laptop", tmp_path / "mine").corpora
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/corpora.yaml").write_text(block)
+    own = recipe(tree, "laptop", tmp_path / "mine/corpora").corpora
     plain = recipe(tree, "laptop", "pairs").corpora
     assert own.objectives == plain.objectives and own.corpora == plain.corpora
 
